@@ -1,0 +1,1 @@
+"""The teacher: typed tasks and the backends that answer them."""

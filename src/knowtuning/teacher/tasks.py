@@ -1,0 +1,149 @@
+"""What a teacher is asked, what it replies, and what makes a reply acceptable.
+
+A task is a frozen record of the input; `task.reply_type` is the model of a well-formed reply and
+`task.check(reply)` raises ValueError when a well-formed reply breaks the meaning of the task. Every
+backend runs both, so a stage never sees a reply that fails them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Reply(BaseModel):
+    """Base of all replies: strictly typed, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Facts(Reply):
+    """Atomic facts, in the order of the text they come from."""
+
+    facts: list[str]
+
+
+class QuestionAnswer(Reply):
+    """A rewritten question with its answer."""
+
+    question: str
+    answer: str
+
+
+class Text(Reply):
+    """A rephrased text."""
+
+    text: str
+
+
+class Task(BaseModel):
+    """Base of all tasks. `id` is the id of the record, `name` that of the prompt file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: ClassVar[str]
+    reply_type: ClassVar[type[Reply]]
+
+    id: str
+    question: str
+
+    def check(self, reply: Any) -> None:
+        """Raise ValueError, naming what is wrong, when `reply` is not an answer to this task."""
+
+
+class Extract(Task):
+    """Split an answer into atomic facts: short sentences that each stand alone (paper, 3.2)."""
+
+    name: ClassVar[str] = "extract"
+    reply_type: ClassVar[type[Reply]] = Facts
+
+    answer: str
+
+    def check(self, reply: Facts) -> None:
+        if not reply.facts:
+            raise ValueError("found no fact; expected at least one")
+        check_distinct(reply.facts)
+
+
+class RewriteQA(Task):
+    """Rewrite question and answer around the difficult facts (paper, 3.2)."""
+
+    name: ClassVar[str] = "rewrite"
+    reply_type: ClassVar[type[Reply]] = QuestionAnswer
+
+    answer: str
+    facts: tuple[str, ...]
+
+    def check(self, reply: QuestionAnswer) -> None:
+        if not reply.question.strip() or not reply.answer.strip():
+            raise ValueError("found an empty question or answer; expected text in both")
+
+
+class Revise(Task):
+    """Revise every fact into a false one, in the same order (paper, 3.3)."""
+
+    name: ClassVar[str] = "revise"
+    reply_type: ClassVar[type[Reply]] = Facts
+
+    facts: tuple[str, ...]
+
+    def check(self, reply: Facts) -> None:
+        if len(reply.facts) != len(self.facts):
+            raise ValueError(f"found {len(reply.facts)} revised facts; expected {len(self.facts)}")
+        for number, (fact, revised) in enumerate(zip(self.facts, reply.facts, strict=True), 1):
+            if not revised.strip():
+                raise ValueError(f"revised fact {number} is empty; expected a sentence")
+            if normal_form(fact) == normal_form(revised):
+                raise ValueError(f"revised fact {number} equals the original; expected a false one")
+
+
+class Rephrase(Task):
+    """Rephrase a text without adding, dropping, changing or reordering a fact (paper, 3.3)."""
+
+    name: ClassVar[str] = "rephrase"
+    reply_type: ClassVar[type[Reply]] = Text
+
+    text: str
+
+    def check(self, reply: Text) -> None:
+        if not reply.text.strip():
+            raise ValueError("found an empty text; expected the rephrased text")
+
+
+class Failure(BaseModel):
+    """A task that got no acceptable reply. `raw` is the last thing the teacher said."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    raw: Any = None
+
+
+Outcome = Reply | Failure
+
+
+class Teacher(Protocol):
+    """Anything that answers tasks."""
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Yield each task with its outcome, in the order of `tasks`, reading them as a stream."""
+        ...
+
+
+def normal_form(text: str) -> str:
+    """Text folded for comparison: case, white space and a final full stop do not count."""
+    return " ".join(text.casefold().split()).rstrip(".")
+
+
+def check_distinct(facts: Iterable[str]) -> None:
+    """Raise ValueError when a fact is empty or occurs twice."""
+    seen: set[str] = set()
+    for number, fact in enumerate(facts, 1):
+        form = normal_form(fact)
+        if not form:
+            raise ValueError(f"fact {number} is empty; expected a sentence")
+        if form in seen:
+            raise ValueError(f"fact {number} occurs twice: {fact!r}; expected distinct facts")
+        seen.add(form)
