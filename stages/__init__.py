@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 PARAMS = Path("params.yaml")
+# Outlives the stages. DVC_ROOT is the main checkout also in the copies of queued experiments.
+CACHE = Path(os.environ.get("DVC_ROOT") or ROOT) / ".cache"
 
 
 def run(main: Callable[[], None]) -> None:

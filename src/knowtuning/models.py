@@ -23,7 +23,8 @@ def source_of(base: Path) -> tuple[str, dict[str, Any]]:
     pin = base / PIN
     if pin.exists():
         found = read_json(pin)
-        return str(found["id"]), {"revision": str(found["commit"])}
+        local = found["commit"] == "local"
+        return str(found["id"]), {} if local else {"revision": str(found["commit"])}
     return str(base), {}
 
 
@@ -42,13 +43,15 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
 
 def load_base(base: Path, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """The base model of a base folder on `device`, in evaluation mode."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     name, arguments = source_of(base)
     model = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, trust_remote_code=False, use_safetensors=True, **arguments
     )
-    return model.to(device).eval()
+    model.to(torch.device(device))
+    return model.eval()
 
 
 def load_system(base: Path, adapter: Path | None, *, dtype: torch.dtype, device: str) -> Any:

@@ -1,0 +1,54 @@
+"""The closed world: fictional towns, a corpus about them, questions, and an exact verifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from knowtuning.config.world import WorldParams
+from knowtuning.records import Example
+from knowtuning.storage import record_rng
+from knowtuning.world.corpus import draw_frequencies, write_corpus
+from knowtuning.world.questions import held_out_questions, train_questions
+from knowtuning.world.towns import make_towns
+
+
+@dataclass(frozen=True)
+class World:
+    """A generated world. `truth` is JSON: the facts of every town and how often the corpus states them."""
+
+    train: list[Example]
+    valid: list[Example]
+    test: list[Example]
+    corpus: list[str]
+    truth: dict[str, Any]
+
+
+def build_world(params: WorldParams, seed: int) -> World:
+    """Generate the world of a seed; equal arguments give equal worlds."""
+    if params.keep_low > params.keep_high:
+        raise ValueError(
+            f"prepare.world.keep_low is {params.keep_low}; expected at most keep_high = {params.keep_high}"
+        )
+
+    def rng(part: str) -> Any:
+        return record_rng(seed, "world", part)
+
+    sizes = params.towns
+    towns = make_towns(sizes.train + sizes.valid + sizes.test, rng("towns"))
+    names = list(towns)
+    train = names[: sizes.train]
+    valid = names[sizes.train : sizes.train + sizes.valid]
+    test = names[sizes.train + sizes.valid :]
+    frequencies = draw_frequencies(towns, params.exposure, rng("frequencies"))
+    used: set[str] = set()
+    # The recall strata of valid and test take different training towns where there are enough of them.
+    recall_test = train[: sizes.test]
+    recall_valid = train[-sizes.valid :]
+    return World(
+        train=train_questions(train, towns, params, used, rng("train")),
+        test=held_out_questions(test, recall_test, towns, used, rng("test")),
+        valid=held_out_questions(valid, recall_valid, towns, used, rng("valid")),
+        corpus=write_corpus(towns, frequencies, rng("corpus")),
+        truth={"towns": towns, "frequencies": frequencies},
+    )

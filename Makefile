@@ -1,0 +1,42 @@
+# make repro   run what changed, from prepare to evaluate (sets everything up first)
+# make test    the fast tests; make test-all adds the slow ones
+# make check   ruff, the format check and mypy
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: repro test test-all check format setup clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt
+	touch $@
+
+repro: setup
+	@PYTHONPATH=src python -m knowtuning.config.schema params.yaml
+	@dvc repro
+	@cat metrics/table.txt
+
+test: setup
+	python -m pytest -m "not slow and not gpu"
+
+test-all: setup
+	python -m pytest -m "not gpu"
+
+check: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup
+	ruff check --fix .
+	ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

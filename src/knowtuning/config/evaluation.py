@@ -1,0 +1,60 @@
+"""Parameters of the predict and evaluate stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from knowtuning.config import Section, Selection
+from knowtuning.config.model import ModelParams
+
+Split = Literal["train", "valid", "test"]
+
+
+class PredictParams(Section):
+    """How every system answers: greedy decoding, so there is nothing to sample."""
+
+    split: Split = Field(
+        description="questions to answer; choose settings on valid and look at test once",
+    )
+    max_new_tokens: int = Field(
+        ge=1, description="tokens an answer may have; one that reaches the limit is marked truncated"
+    )
+    limit: int | None = Field(
+        ge=1, description="answer only the first questions of the split, in file order; null: all"
+    )
+
+
+class EvaluateParams(Section):
+    """How sure the numbers are, and how the shortcut audit is cross-validated."""
+
+    resamples: int = Field(
+        ge=1000, description="bootstrap resamples of the questions; 10,000 or more to quote"
+    )
+    confidence: float = Field(gt=0.5, lt=1, description="level of every interval, a fraction (0.95: 95 %)")
+    audit_folds: int = Field(
+        ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
+    )
+
+
+class PredictedSplit(Selection):
+    """What the evaluation must know about the predictions: which questions they answer."""
+
+    split: Split
+    limit: int | None = Field(ge=1)
+
+
+class EvaluateStage(Selection):
+    """The keys of params.yaml that the evaluate stage reads."""
+
+    seed: int
+    predict: PredictedSplit
+    evaluate: EvaluateParams
+
+
+class PredictStage(Selection):
+    """The keys of params.yaml that the predict stage reads."""
+
+    model: ModelParams
+    predict: PredictParams

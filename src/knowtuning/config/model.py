@@ -1,0 +1,21 @@
+"""Parameters of model input (`model`), shared by scoring, training and prediction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from knowtuning.config import Section
+
+
+class ModelParams(Section):
+    """How a question becomes model input."""
+
+    template: Literal["plain", "alpaca", "chat"] = Field(
+        description="prompt template: plain (a base model), alpaca (the released scripts) or chat "
+        "(the tokenizer's own)"
+    )
+    max_length: int = Field(
+        ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"
+    )

@@ -1,0 +1,98 @@
+"""Parameters of the stage `prepare`: where questions and answers come from, and how they are split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from knowtuning.config import Section, Selection
+from knowtuning.config.world import WorldParams
+
+
+class ColumnParams(Section):
+    """Which columns of a file or data set hold what."""
+
+    question: str = Field(min_length=1, description="column of the question (alpaca: instruction)")
+    context: str | None = Field(
+        min_length=1,
+        description="column of a text that a newline joins to the question (alpaca: input); null = none",
+    )
+    answer: str = Field(min_length=1, description="column of the reference answer (alpaca: output)")
+    id: str | None = Field(
+        min_length=1, description="column of an id unique in its split; null = ids made from the question"
+    )
+
+
+class FileParams(Section):
+    """Source `file`: .json (an array), .jsonl, .csv, each also with .gz, or .parquet."""
+
+    train: str | None = Field(description="path of the training rows, from the repository root")
+    valid: str | None = Field(description="path of the validation rows; null = drawn from train")
+    test: str | None = Field(description="path of the test rows; null = drawn from train")
+    columns: ColumnParams
+
+
+class MedquadParams(Section):
+    """Source `medquad_xml`: MedQuAD as published, one XML file a document."""
+
+    path: str | None = Field(description="path of the folder or .zip that holds the XML files")
+
+
+class HubSplits(Section):
+    """Names of the splits of a data set, in the syntax of its library (`train[:90%]` is one)."""
+
+    train: str = Field(min_length=1, description="split of the training rows")
+    valid: str | None = Field(description="split of the validation rows; null = drawn from train")
+    test: str | None = Field(description="split of the test rows; null = drawn from train")
+
+
+class HubParams(Section):
+    """Source `hub`: a data set of the Hugging Face hub, or a local folder in the same form."""
+
+    id: str | None = Field(description="id of the data set (owner/name), or path of a local folder")
+    revision: str | None = Field(
+        description="commit of the data set (a tag or branch can move); null only for a local folder"
+    )
+    name: str | None = Field(description="configuration of the data set; null = its only one")
+    splits: HubSplits
+    columns: ColumnParams
+
+
+class LimitParams(Section):
+    """At most so many rows of a split, those of lowest hash(seed, id): for smoke runs."""
+
+    train: int | None = Field(ge=1, description="most training rows kept (count); null = all")
+    valid: int | None = Field(ge=1, description="most validation rows kept (count); null = all")
+    test: int | None = Field(ge=1, description="most test rows kept (count); null = all")
+
+
+class SplitParams(Section):
+    """Rows drawn from train for a split that the source does not have."""
+
+    valid: int = Field(ge=1, description="validation rows drawn (count; released scripts: 100)")
+    test: int = Field(ge=1, description="test rows drawn (count; released scripts: 200)")
+
+
+class PrepareParams(Section):
+    """Only the section of the chosen source is used."""
+
+    source: Literal["world", "file", "medquad_xml", "hub"] = Field(
+        description="where the data comes from: world, file, medquad_xml or hub"
+    )
+    max_rejected: float = Field(
+        ge=0, le=1, description="largest share of unusable rows in a split (0..1); above it the stage fails"
+    )
+    limit: LimitParams
+    split: SplitParams
+    world: WorldParams
+    file: FileParams
+    medquad_xml: MedquadParams
+    hub: HubParams
+
+
+class PrepareStage(Selection):
+    """What the stage `prepare` reads of params.yaml."""
+
+    seed: int = Field(ge=0, description="seed of every random choice")
+    prepare: PrepareParams

@@ -1,0 +1,43 @@
+"""Parameters of the teacher: what determines its replies, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from knowtuning.config import Section
+
+
+class TeacherParams(Section):
+    """The teacher LLM. Speed, money and the way of delivery are not here: see teacher/openai/limits.py."""
+
+    backend: Literal["rules", "openai"] = Field(
+        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint"
+    )
+    model: str = Field(min_length=1, description="model name at the endpoint (openai backend)")
+    base_url: str | None = Field(
+        description="address of the endpoint, with its /v1; null: OpenAI's own (openai backend)"
+    )
+    temperature: float | None = Field(
+        ge=0, le=2, description="sampling temperature (0..2); null: not sent, for models that refuse it"
+    )
+    top_p: float | None = Field(gt=0, le=1, description="nucleus sampling mass (0..1]; null: not sent")
+    max_tokens: int = Field(
+        ge=16,
+        description="limit of a reply (tokens); a reply cut off there is asked for once with twice it",
+    )
+    seed: int | None = Field(description="sampling seed sent to the endpoint; null: not sent")
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an address such as http://localhost:8000/v1, or null")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("an address without a key in it; keys come from OPENAI_API_KEY")
+        return value.rstrip("/")

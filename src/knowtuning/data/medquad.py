@@ -1,0 +1,88 @@
+"""MedQuAD as published: a folder or zip of XML documents that hold question-answer pairs.
+
+Source: Ben Abacha and Demner-Fushman, A question-entailment approach to question answering, BMC
+Bioinformatics 2019. Some of its folders came without answers for reasons of copyright.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from knowtuning.data.rows import RawRow
+
+
+class _Builder(ElementTree.TreeBuilder):
+    """Refuses a DOCTYPE: without one a document can define no entity, external or explosive."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError(f"found a DOCTYPE {name!r}; expected none, MedQuAD has none")
+
+
+def read_medquad(path: Path) -> Iterator[RawRow]:
+    """Every pair below a folder or in a zip, in the order of member names and then of the document.
+
+    The values are question, answer (null where the document has none), source, focus and type.
+    Raises ValueError with the member's name on a broken zip or XML and on an unexpected document.
+    """
+    empty = True
+    for name, data in _members(path):
+        empty = False
+        yield from _pairs(f"{path}: {name}", name, data)
+    if empty:
+        raise ValueError(f"{path}: holds no .xml file; expected the MedQuAD folder or its zip")
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in sorted(path.rglob("*.xml"), key=lambda file: file.relative_to(path).as_posix()):
+            yield file.relative_to(path).as_posix(), file.read_bytes()
+    elif path.is_file():
+        yield from _zip_members(path)
+    else:
+        raise ValueError(f"{path}: no such file or folder; expected the MedQuAD folder or its zip")
+
+
+def _zip_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    member = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in sorted(archive.namelist()):
+                # macOS adds a shadow of each file, which is no XML.
+                if member.endswith(".xml") and not member.startswith("__MACOSX/"):
+                    yield member, archive.read(member)
+    # RuntimeError: encrypted; NotImplementedError: an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        where = f"{path}: {member}" if member else str(path)
+        raise ValueError(f"{where}: broken zip file ({error}); fetch it again") from error
+
+
+def _pairs(where: str, name: str, data: bytes) -> Iterator[RawRow]:
+    try:
+        parser = ElementTree.XMLParser(target=_Builder())
+        root = ElementTree.fromstring(data, parser=parser)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ValueError(f"{where}: not readable XML: {error}") from error
+    if root.find("QAPairs") is None:
+        raise ValueError(f"{where}: found {root.tag} without QAPairs; expected Document/QAPairs/QAPair")
+    for number, pair in enumerate(root.iterfind("QAPairs/QAPair"), 1):
+        yield RawRow(f"{name} pair {number}", _values(root, pair))
+
+
+def _values(root: ElementTree.Element, pair: ElementTree.Element) -> dict[str, Any]:
+    question = pair.find("Question")
+    return {
+        "question": _text(question),
+        "answer": _text(pair.find("Answer")),
+        "source": root.get("source", ""),
+        "focus": _text(root.find("Focus")) or "",
+        "type": "" if question is None else question.get("qtype", ""),
+    }
+
+
+def _text(element: ElementTree.Element | None) -> str | None:
+    return None if element is None else "".join(element.itertext())

@@ -1,0 +1,165 @@
+"""Rows of JSON, JSONL, CSV and Parquet files, as a stream; nothing is judged here but the file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as the source holds it. where: file name with the line, row or pair (counted from 1)."""
+
+    where: str
+    values: Any
+
+
+def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
+    """Rows of a file, by its extension; `wanted` are the columns that at least one row must have.
+
+    Raises ValueError, naming file and place, when the file is missing, of an unknown kind, not what
+    its extension says, not UTF-8, or without a wanted column.
+    """
+    kind = path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:]
+    reader = _TEXT_READERS.get("".join(kind))
+    if path.suffix == ".parquet":
+        reader = _read_parquet
+    if reader is None:
+        raise ValueError(
+            f"{path}: unknown extension; expected .json, .jsonl, .csv (each also with .gz) or .parquet"
+        )
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; paths count from the repository root")
+    found: dict[str, None] = {}
+    for row in reader(path):
+        if isinstance(row.values, dict):
+            found.update(dict.fromkeys(row.values))
+        yield row
+    if found:
+        check_columns(str(path), found, wanted)
+
+
+def check_columns(where: str, found: Iterable[str], wanted: Iterable[str]) -> None:
+    """Raise ValueError, listing the columns found, when a wanted one is not among them."""
+    columns = list(found)
+    for name in wanted:
+        if name not in columns:
+            listed = ", ".join(repr(column) for column in columns)
+            raise ValueError(
+                f"{where}: no column {name!r}; found {listed}; map the columns in params.yaml under "
+                "the section of the source (context and id may be null)"
+            )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their ends, unpacked if it is .gz."""
+    with path.open("rb") as packed:
+        stream: IO[bytes] = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed  # type: ignore[assignment]
+        try:
+            yield from stream
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: broken gzip file ({error}); fetch it again") from error
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file. Raises ValueError with line and byte offset (both of the text)."""
+    offset = 0
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            at = offset + error.start
+            raise ValueError(
+                f"{path}:{number}: not UTF-8 at byte offset {at} (found 0x{line[error.start]:02x}); "
+                "convert the file to UTF-8"
+            ) from error
+        # A byte-order mark, as spreadsheets write it, is no part of the text.
+        yield text.removeprefix("\ufeff") if number == 1 else text
+        offset += len(line)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _parse(text: str, path: Path, line: int) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        at = line + error.lineno - 1
+        raise ValueError(f"{path}:{at}: not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}:{line}: not JSON: {error}") from error
+
+
+def _read_json(path: Path) -> Iterator[RawRow]:
+    value = _parse("".join(_text_lines(path)), path, 1)
+    if not isinstance(value, list):
+        raise ValueError(
+            f"{path}: found {type_name(value)}, expected an array of rows; "
+            "one object a line is JSONL: name the file .jsonl"
+        )
+    for number, values in enumerate(value, 1):
+        yield RawRow(f"{path.name} row {number}", values)
+
+
+def _read_jsonl(path: Path) -> Iterator[RawRow]:
+    for number, line in enumerate(_text_lines(path), 1):
+        if line.strip():
+            yield RawRow(f"{path.name} line {number}", _parse(line, path, number))
+
+
+def _read_csv(path: Path) -> Iterator[RawRow]:
+    # The default limit of 128 KiB a cell is less than some documents.
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(_text_lines(path), strict=True)
+    try:
+        header = next(reader, [])
+        for name, group in itertools.groupby(sorted(header)):
+            if len(list(group)) > 1:
+                raise ValueError(f"{path}:1: column {name!r} occurs twice; expected distinct names")
+        start = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                # A row of another width is passed on as a list, which is then rejected as a row.
+                values = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else cells
+                yield RawRow(f"{path.name} line {start}", values)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+
+
+def _read_parquet(path: Path) -> Iterator[RawRow]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1000):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield RawRow(f"{path.name} row {number}", values)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable Parquet file after row {number}: {error}") from error
+
+
+def type_name(value: Any) -> str:
+    """The type of a value with its article, as JSON calls it, else as Python does."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    number = isinstance(value, int | float)
+    return names.get(type(value), "a number" if number else f"a value of type {type(value).__name__}")
+
+
+_TEXT_READERS: dict[str, Callable[[Path], Iterator[RawRow]]] = {
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+}

@@ -1,0 +1,143 @@
+"""The steps from examples to clean splits: pure functions that account for every row."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from knowtuning.data.examples import BAD, EXPECTED, Reject, Row
+from knowtuning.data.normalise import fold
+from knowtuning.storage import digest
+
+SplitName = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split and what happened on the way; the identity `check` states always holds.
+
+    read: rows read from the source for it. moved: rows drawn into it from train (for train: out of
+    it, negative). limited: rows above prepare.limit.
+    """
+
+    name: SplitName
+    read: int
+    rows: list[Row]
+    rejects: list[Reject]
+    moved: int = 0
+    limited: int = 0
+
+    def check(self) -> None:
+        """Assert that every row read is kept, rejected, moved or limited."""
+        assert self.read + self.moved == len(self.rows) + len(self.rejects) + self.limited, self.name
+
+    def bad(self) -> int:
+        """Rejected rows that count against prepare.max_rejected."""
+        return sum(reject.kind in BAD for reject in self.rejects)
+
+    def counts(self) -> dict[str, int | float]:
+        """The counts for metrics/data.json; mean_answer_words: words split at white space."""
+        kinds = Counter(reject.kind for reject in self.rejects)
+        words = sum(len(row.example.answer.split()) for row in self.rows)
+        return {
+            "read": self.read,
+            **{kind: kinds[kind] for kind in (*BAD, *EXPECTED)},
+            "moved": self.moved,
+            "limited": self.limited,
+            "kept": len(self.rows),
+            "mean_answer_words": round(words / len(self.rows), 3) if self.rows else 0.0,
+        }
+
+
+def collect(name: SplitName, rows: Iterable[Row | Reject]) -> Split:
+    """Read a split to its end. Raises ValueError, naming both rows, when two have one id."""
+    good: list[Row] = []
+    rejects: list[Reject] = []
+    for row in rows:
+        if isinstance(row, Row):
+            good.append(row)
+        else:
+            rejects.append(row)
+    return Split(name, len(good) + len(rejects), good, rejects)
+
+
+def drop_duplicates(split: Split) -> Split:
+    """Keep the first row, in the order of the source, of those that ask the same question."""
+    first: dict[str, str] = {}
+    rows: list[Row] = []
+    rejects: list[Reject] = []
+    for row in split.rows:
+        form = fold(row.example.question)
+        if form in first:
+            rejects.append(_reject(row, "duplicate", f"the question is that of {first[form]}"))
+        else:
+            first[form] = row.where
+            rows.append(row)
+    return replace(split, rows=rows, rejects=split.rejects + rejects)
+
+
+def drop_leaked(split: Split, held_out: Iterable[Split]) -> Split:
+    """Remove every row whose question also occurs in one of the `held_out` splits."""
+    places = {
+        fold(row.example.question): f"{row.where} ({other.name})" for other in held_out for row in other.rows
+    }
+    rows: list[Row] = []
+    rejects: list[Reject] = []
+    for row in split.rows:
+        place = places.get(fold(row.example.question))
+        if place is None:
+            rows.append(row)
+        else:
+            rejects.append(_reject(row, "leaked", f"the question is that of {place}"))
+    return replace(split, rows=rows, rejects=split.rejects + rejects)
+
+
+def check_ids(split: Split) -> None:
+    """Raise ValueError, naming both rows, when two rows of a split have one id."""
+    places: dict[str, str] = {}
+    for row in split.rows:
+        before = places.setdefault(row.example.id, row.where)
+        if before != row.where:
+            raise ValueError(
+                f"{row.where}: the id {row.example.id!r} is also that of {before}; expected unique ids; "
+                "mend them, or set the id column to null to have ids made from the questions"
+            )
+
+
+def draw(train: Split, name: SplitName, count: int, *, seed: int) -> tuple[Split, Split]:
+    """Split `count` rows off train: those of lowest hash(seed, name, id).
+
+    Returns what is left of train, and the new split. A row added to train changes the place of at
+    most one other row. Raises ValueError when train would be left empty.
+    """
+    if count >= len(train.rows):
+        raise ValueError(
+            f"prepare.split.{name} is {count}; expected less than the {len(train.rows)} usable rows "
+            "that are left to draw from"
+        )
+    drawn = _lowest(train.rows, count, seed, f"prepare.split.{name}")
+    rest = [row for row in train.rows if row.example.id not in drawn]
+    held = [row for row in train.rows if row.example.id in drawn]
+    return replace(train, rows=rest, moved=train.moved - count), Split(name, 0, held, [], moved=count)
+
+
+def apply_limit(split: Split, limit: int | None, *, seed: int) -> Split:
+    """Keep at most `limit` rows, those of lowest hash(seed, split, id); None keeps all."""
+    if limit is None or limit >= len(split.rows):
+        return split
+    chosen = _lowest(split.rows, limit, seed, f"prepare.limit.{split.name}")
+    rows = [row for row in split.rows if row.example.id in chosen]
+    return replace(split, rows=rows, limited=len(split.rows) - limit)
+
+
+def _lowest(rows: list[Row], count: int, seed: int, purpose: str) -> set[str]:
+    ids = (row.example.id for row in rows)
+    return set(heapq.nsmallest(count, ids, key=lambda name: digest(seed, purpose, name)))
+
+
+def _reject(row: Row, kind: str, reason: str) -> Reject:
+    return Reject(row.where, kind, reason, row.example.model_dump())

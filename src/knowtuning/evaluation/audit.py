@@ -1,0 +1,162 @@
+"""The shortcut audit: can chosen be told from rejected by form alone?
+
+A classifier sees each text with its content masked (only function words, punctuation, word shapes and
+lengths remain), so that what it finds is style, which preference training can exploit in place of
+knowledge. Near 50 % of pairs: no shortcut of this kind. n-grams stay within a sentence: the order of the
+sentences is what logicality pairs are about, and no matter of form.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
+from knowtuning.records import ASPECTS, Aspect, Preference
+
+# Closed-class words of English: what remains of a sentence when its content is taken out.
+_CLOSED_CLASS = """
+    a an the this that these those such each every either neither both all any some no none another other
+    i me my mine myself you your yours yourself he him his himself she her hers herself it its itself
+    we us our ours ourselves they them their theirs themselves one ones who whom whose which what whatever
+    someone anyone everyone nobody something anything everything nothing there here then thus hence
+    am is are was were be been being isn't aren't wasn't weren't do does did done doing don't doesn't
+    didn't have has had having haven't hasn't hadn't can could can't cannot couldn't will would won't
+    wouldn't shall should shouldn't may might must ought
+    about above across after against along amid among around as at before behind below beneath beside
+    besides between beyond by despite down during except for from in inside into like near of off on onto
+    out outside over past per since than through throughout till to toward towards under until up upon via
+    with within without
+    and but or nor so yet if unless because although though while whereas whether once when whenever where
+    wherever why how however therefore moreover furthermore also too not never ever always often sometimes
+    usually only just even still already again almost very quite rather more most less least much many few
+    fewer several enough own same
+"""
+FUNCTION_WORDS = frozenset(_CLOSED_CLASS.split())
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_TOKEN = re.compile(r"\d[\d.,]*\d|\d|\w+(?:['’]\w+)*|[^\w\s]")
+
+
+def mask(text: str) -> list[list[str]]:
+    """The form of a text: tokens per sentence, content replaced by its shape.
+
+    Function words (lower case) and punctuation stay; other words become W when capitalised and w when
+    not, numbers become 0.
+    """
+    sentences = [_TOKEN.findall(sentence) for sentence in _SENTENCE.split(text)]
+    return [[_shape(token) for token in sentence] for sentence in sentences if sentence]
+
+
+@functools.lru_cache(maxsize=65536)
+def _shape(token: str) -> str:
+    folded = token.replace("’", "'").casefold()
+    if folded in FUNCTION_WORDS or not token[0].isalnum():
+        return folded
+    if token[0].isdigit():
+        return "0"
+    return "W" if token[0].isupper() else "w"
+
+
+def form_features(text: str) -> Iterator[str]:
+    """Masked tokens and pairs of them, which do not cross sentences; ^ and $ mark their ends."""
+    for sentence in mask(text):
+        framed = ["^", *sentence, "$"]
+        yield from framed
+        yield from (f"{first} {second}" for first, second in itertools.pairwise(framed))
+
+
+def lengths(texts: Sequence[str]) -> Floats:
+    """Lengths of texts, shape (texts, 4): words, sentences, words per sentence, characters per word."""
+    rows = []
+    for text in texts:
+        words, sentences = len(text.split()), len(mask(text))
+        rows.append([words, sentences, words / max(sentences, 1), len(text) / max(words, 1)])
+    return np.log1p(np.array(rows, dtype=np.float64))
+
+
+def features(texts: Sequence[str], *, with_lengths: bool) -> Any:
+    """Sparse matrix (texts, features): relative frequencies of form n-grams, and lengths where asked.
+
+    n-grams of one text alone are left out; nothing here looks at which text is chosen.
+    """
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.preprocessing import normalize
+
+    counts = CountVectorizer(analyzer=form_features, min_df=2).fit_transform(texts)
+    frequencies = normalize(counts, "l1")
+    return hstack([frequencies, csr_matrix(lengths(texts))]).tocsr() if with_lengths else frequencies
+
+
+def held_out_scores(
+    pairs: Sequence[Preference], folds: int, *, with_lengths: bool = True
+) -> tuple[Floats, Floats]:
+    """Log-odds of being chosen, of every chosen and every rejected text, shape (pairs,) each.
+
+    Logistic regression, cross-validated in folds grouped by source question, so that neither the two
+    sides of a pair nor two pairs of a question are ever on both sides of the split.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MaxAbsScaler
+
+    texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    scores = cross_val_predict(
+        make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=1000)),
+        features(texts, with_lengths=with_lengths),
+        np.repeat([1, 0], len(pairs)),
+        groups=[pair.source for pair in pairs] * 2,
+        cv=GroupKFold(folds),
+        method="decision_function",
+    )
+    return scores[: len(pairs)], scores[len(pairs) :]
+
+
+def _wins(chosen: Floats, rejected: Floats) -> Floats:
+    """100 where chosen scores higher, 50 for a tie, 0 where lower."""
+    return 50 * (1 + np.sign(chosen - rejected))
+
+
+def _words(pairs: Sequence[Preference]) -> tuple[Floats, Floats]:
+    """Numbers of words of the chosen and of the rejected texts."""
+    chosen = np.array([len(pair.chosen.split()) for pair in pairs], dtype=np.float64)
+    return chosen, np.array([len(pair.rejected.split()) for pair in pairs], dtype=np.float64)
+
+
+def audit_pairs(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> dict[str, Any]:
+    """Audit of one aspect's pairs; all rates in 0..100, chance is 50.
+
+    accuracy: held-out pairs whose chosen text looks more like a chosen one, by form and length;
+    style_accuracy: the same without lengths; length_accuracy: pairs whose chosen text has more words, a
+    guess that needs no training. Each has its bootstrap interval over pairs, `_low` and `_high`.
+    text_accuracy: single texts told right by form and length. For completeness, length is a consequence
+    of the missing facts and no shortcut: look at style_accuracy.
+    """
+    sources = len({pair.source for pair in pairs})
+    if sources < folds:
+        return {"status": f"not computed: {sources} questions for {folds} folds", "pairs": len(pairs)}
+    chosen, rejected = held_out_scores(pairs, folds)
+    sides = {
+        "accuracy": (chosen, rejected),
+        "style_accuracy": held_out_scores(pairs, folds, with_lengths=False),
+        "length_accuracy": _words(pairs),
+    }
+    metrics: dict[str, Any] = {"status": "computed", "pairs": len(pairs), "chance": 50.0}
+    wins = np.column_stack([_wins(first, second) for first, second in sides.values()])
+    for name, found in zip(sides, estimates(Ratios.of_means(wins), how, "audit"), strict=True):
+        metrics[name] = round(found.value, 4)
+        metrics[f"{name}_low"], metrics[f"{name}_high"] = round(found.low, 4), round(found.high, 4)
+    metrics["text_accuracy"] = round(50 * float(np.mean(chosen > 0) + np.mean(rejected < 0)), 4)
+    return metrics
+
+
+def audit(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> dict[Aspect, dict[str, Any]]:
+    """The audit of each aspect that has pairs."""
+    by_aspect = {aspect: [pair for pair in pairs if pair.aspect == aspect] for aspect in ASPECTS}
+    return {aspect: audit_pairs(mine, folds=folds, how=how) for aspect, mine in by_aspect.items() if mine}

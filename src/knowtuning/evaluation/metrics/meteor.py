@@ -1,0 +1,92 @@
+"""METEOR as a module of the `evaluate` library: NLTK's score with the parameters of `evaluate`'s own.
+
+Load it by its absolute path. It needs neither a network nor NLTK's sentence model.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import datasets
+import evaluate
+from nltk.corpus import wordnet
+from nltk.stem.porter import PorterStemmer
+from nltk.tokenize.destructive import NLTKWordTokenizer
+from nltk.translate.meteor_score import single_meteor_score
+
+_DESCRIPTION = """METEOR (Lavie and Agarwal, 2007) with alpha 0.9, beta 3, gamma 0.5, as NLTK computes it:
+exact, then stem, then synonym matches, where synonyms are looked up for the *stems* that NLTK passes on.
+Deviation: sentences are split by rule before the words are, not by the trained Punkt model, so the token
+of an abbreviation inside a sentence can differ."""
+_INPUTS = """predictions, references: texts, one of each per item.
+synonyms: match synonyms through WordNet, which NLTK must be able to find.
+Returns meteor, the mean in 0..1, and scores, one per item."""
+_SENTENCE_END = re.compile(r"""(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]*[A-Z0-9])""")
+
+
+@functools.cache
+def _tokenizer() -> NLTKWordTokenizer:
+    return NLTKWordTokenizer()
+
+
+@functools.lru_cache(maxsize=4096)
+def tokenise(text: str) -> tuple[str, ...]:
+    """Words and punctuation marks; a full stop is a token of its own at the end of a sentence."""
+    sentences = _SENTENCE_END.split(text)
+    return tuple(token for sentence in sentences for token in _tokenizer().tokenize(sentence))
+
+
+class _Stemmer(PorterStemmer):  # type: ignore[misc]
+    """The Porter stemmer, which is slow, with the stems it has found kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = functools.lru_cache(maxsize=65536)(super().stem)
+
+
+class _Synonyms:
+    """The part of WordNet's interface that METEOR calls, with look-ups kept."""
+
+    synsets = staticmethod(functools.lru_cache(maxsize=65536)(lambda word: wordnet.synsets(word)))
+
+
+class _NoSynonyms:
+    """A dictionary without entries."""
+
+    @staticmethod
+    def synsets(word: str) -> list[Any]:
+        return []
+
+
+class Meteor(evaluate.Metric):  # type: ignore[misc]
+    """METEOR of predictions against one reference each."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(
+        self, predictions: list[str], references: list[str], synonyms: bool = True
+    ) -> dict[str, Any]:
+        stemmer, lexicon = _Stemmer(), _Synonyms() if synonyms else _NoSynonyms()
+        scores = [
+            single_meteor_score(
+                tokenise(reference),
+                tokenise(prediction),
+                stemmer=stemmer,
+                wordnet=lexicon,
+                alpha=0.9,
+                beta=3,
+                gamma=0.5,
+            )
+            for prediction, reference in zip(predictions, references, strict=True)
+        ]
+        return {"meteor": sum(scores) / len(scores), "scores": scores}

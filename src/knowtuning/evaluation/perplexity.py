@@ -1,0 +1,111 @@
+"""Does perplexity find the facts that the base model does not know (the assumption behind KA)?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
+from knowtuning.records import FactScore, Scored
+
+BINS = 30
+_STATES = {True: "recalled", False: "not recalled", None: "unknown"}
+
+
+def auroc_metrics(records: Sequence[Scored], how: Resampling) -> dict[str, float | str]:
+    """AUROC of perplexity as a detector of facts the base model cannot recall, with its interval.
+
+    auroc: probability that such a fact has a higher perplexity than a recalled one, ties half; 0.5 is
+    chance. low, high: bootstrap over questions, because facts of one question are not independent.
+    Where it cannot be computed those three are absent and `status` says why; it is `computed` else.
+    """
+    facts = [fact for record in records for fact in record.facts]
+    known = [fact for fact in facts if fact.recalled is not None]
+    hard = sum(not fact.recalled for fact in known)
+    metrics: dict[str, float | str] = {
+        "facts": len(facts),
+        "recalled": len(known) - hard,
+        "not_recalled": hard,
+        "unknown": len(facts) - len(known),
+    }
+    if not known:
+        return {"status": "not computed: no fact has a ground truth", **metrics}
+    if hard in (0, len(known)):
+        which = "every" if hard == 0 else "no"
+        return {"status": f"not computed: the base model recalls {which} fact", **metrics}
+    return {"status": "computed", **_auroc(records, how), **metrics}
+
+
+def _auroc(records: Sequence[Scored], how: Resampling) -> dict[str, float]:
+    from sklearn.metrics import roc_auc_score
+
+    checked = [(i, f) for i, record in enumerate(records) for f in record.facts if f.recalled is not None]
+    clusters = np.unique([i for i, _ in checked], return_inverse=True)[1]
+    ppl = np.array([fact.ppl for _, fact in checked])
+    hard = np.array([not fact.recalled for _, fact in checked])
+    low, high = how.bounds(auroc_draws(ppl, hard, clusters, how))
+    return {
+        "auroc": round(float(roc_auc_score(hard, ppl)), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }
+
+
+def auroc_draws(ppl: Floats, hard: NDArray[np.bool_], clusters: NDArray[np.int64], how: Resampling) -> Floats:
+    """AUROC on each resample of the clusters, shape (resamples,); NaN where one class is missing.
+
+    ppl, hard, clusters: one entry per fact; clusters number the questions from 0. Facts are sorted
+    once, and every resample is a weighting of them.
+    """
+    order = np.argsort(ppl, kind="stable")
+    starts = np.flatnonzero(np.diff(ppl[order], prepend=-np.inf))
+    owner, positive = clusters[order], hard[order]
+    questions = int(clusters.max()) + 1
+    blocks = resample_counts(how.generator("auroc"), questions, how.resamples, width=len(ppl))
+    return np.concatenate([_weighted_auroc(counts[:, owner], positive, starts) for counts in blocks])
+
+
+def _weighted_auroc(weights: Floats, positive: NDArray[np.bool_], starts: NDArray[np.int64]) -> Floats:
+    """AUROC of each row of `weights` (rows, facts in ascending order); `starts` opens each run of ties."""
+    above = np.add.reduceat(weights * positive, starts, axis=1)
+    below = np.add.reduceat(weights * ~positive, starts, axis=1)
+    wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
+    pairs = above.sum(axis=1) * below.sum(axis=1)
+    nowhere = np.full_like(wins, np.nan)
+    return np.asarray(np.divide(wins, pairs, out=nowhere, where=pairs != 0))
+
+
+def histogram(records: Sequence[Scored], bins: int = BINS) -> list[dict[str, Any]]:
+    """Rows for a histogram of perplexity on a logarithmic axis, one per bin and state of knowledge.
+
+    bin: geometric middle, a perplexity; low, high: its edges; group: recalled, not recalled or unknown;
+    count: facts. States that no fact has make no rows.
+    """
+    facts = [fact for record in records for fact in record.facts]
+    if not facts:
+        return []
+    logs = [math.log(fact.ppl) for fact in facts]
+    first, last = min(logs), max(logs)
+    width = (last - first) / bins or 1.0
+    return list(_bars(facts, [min(int((x - first) / width), bins - 1) for x in logs], first, width, bins))
+
+
+def _bars(
+    facts: Sequence[FactScore], places: Sequence[int], first: float, width: float, bins: int
+) -> Iterator[dict[str, Any]]:
+    """The rows of the histogram, given each fact's bin."""
+    for state, name in _STATES.items():
+        mine = [place for fact, place in zip(facts, places, strict=True) if fact.recalled is state]
+        for place in range(bins) if mine else ():
+            low, high = first + place * width, first + (place + 1) * width
+            yield {
+                "bin": round(math.exp((low + high) / 2), 3),
+                "low": round(math.exp(low), 3),
+                "high": round(math.exp(high), 3),
+                "group": name,
+                "count": mine.count(place),
+            }

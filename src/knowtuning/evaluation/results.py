@@ -1,0 +1,31 @@
+"""The files of an evaluation: small metrics for git, data for plots, and the scores of every answer."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
+from knowtuning.storage import atomic_write, write_json
+
+
+def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path) -> None:
+    """Write systems.json and differences.json under `metrics`, and under `plots` systems.csv (all
+    questions together) and groups.csv (every group of questions)."""
+    write_json(metrics / "systems.json", systems_metrics(summaries))
+    write_json(metrics / "differences.json", difference_metrics(summaries))
+    rows = plot_rows(summaries)
+    write_csv(plots / "systems.csv", [row for row in rows if row["group"] == "overall"])
+    write_csv(plots / "groups.csv", rows)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same keys as CSV, atomically. Raises ValueError where there is no row."""
+    if not rows:
+        raise ValueError(f"{path}: found nothing to plot; expected at least one row")
+    with atomic_write(path) as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

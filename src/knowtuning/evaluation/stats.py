@@ -1,0 +1,212 @@
+"""Bootstrap intervals for means, ratios and differences, with questions as the unit of resampling.
+
+Every statistic here is a ratio of sums over questions, sum(numerator) / sum(denominator): a mean has the
+denominator 1 for each defined value and 0 for an undefined one (NaN), a pooled rate has counts in both.
+A resample is then a weight per question, and one matrix product gives all statistics of a block of
+resamples. All statistics of a call share the weights, so differences between them are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from knowtuning.storage import record_rng
+
+Floats = NDArray[np.float64]
+
+# Weights held in memory at a time (8 bytes each).
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its percentile bootstrap interval.
+
+    n: questions on which it is defined. With n = 0 value, low and high are NaN.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Settings of the bootstrap. confidence: level of the interval, in (0, 1)."""
+
+    seed: int
+    resamples: int = 10_000
+    confidence: float = 0.95
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A generator that depends on the seed and on `purpose` alone."""
+        return np.random.default_rng(record_rng(self.seed, "bootstrap", purpose).getrandbits(64))
+
+    def bounds(self, draws: Floats) -> tuple[Floats, Floats]:
+        """Lower and upper percentiles over the first axis; undefined draws do not count."""
+        tail = (1 - self.confidence) / 2
+        undefined = np.isnan(draws).all(axis=0)
+        low, high = np.nanquantile(np.where(undefined, 0.0, draws), [tail, 1 - tail], axis=0)
+        return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Statistics as ratios of sums over questions; both arrays have the shape (questions, statistics)."""
+
+    numerator: Floats
+    denominator: Floats
+
+    @classmethod
+    def of_means(cls, values: ArrayLike) -> Ratios:
+        """Means of the columns of `values`, (questions,) or (questions, statistics); NaN is undefined."""
+        table = _table(values)
+        defined = ~np.isnan(table)
+        return cls(np.where(defined, table, 0.0), defined.astype(np.float64))
+
+    @classmethod
+    def of_sums(cls, numerator: ArrayLike, denominator: ArrayLike) -> Ratios:
+        """Ratios of the sums of two arrays of one shape, (questions,) or (questions, statistics)."""
+        return cls(_table(numerator), _table(denominator))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ratios]) -> Ratios:
+        """The statistics of `parts`, which are over the same questions, side by side."""
+        return cls(
+            np.hstack([part.numerator for part in parts]), np.hstack([part.denominator for part in parts])
+        )
+
+    @property
+    def values(self) -> Floats:
+        """The statistics on the data itself, shape (statistics,); NaN where undefined."""
+        return _divide(self.numerator.sum(axis=0), self.denominator.sum(axis=0))
+
+    @property
+    def defined(self) -> NDArray[np.int64]:
+        """Number of questions that each statistic rests on, shape (statistics,)."""
+        return np.asarray((self.denominator != 0).sum(axis=0), dtype=np.int64)
+
+    def draws(self, how: Resampling, purpose: str) -> Floats:
+        """The statistics on every resample, shape (resamples, statistics)."""
+        blocks = resample_counts(how.generator(purpose), len(self.numerator), how.resamples)
+        return np.vstack([_divide(w @ self.numerator, w @ self.denominator) for w in blocks])
+
+
+def _table(values: ArrayLike) -> Floats:
+    """`values` with a column per statistic. Raises ValueError where there is no question."""
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if len(table) == 0:
+        raise ValueError("found no values; expected those of at least one question")
+    return table
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    """The quotient, NaN where the denominator is 0."""
+    nowhere = np.full_like(numerator, np.nan)
+    return np.divide(numerator, denominator, out=nowhere, where=denominator != 0)
+
+
+def resample_counts(
+    random: np.random.Generator, units: int, resamples: int, *, width: int | None = None
+) -> Iterator[Floats]:
+    """Blocks of (rows, units): how often each unit occurs in each resample, all blocks together.
+
+    width: numbers that the caller makes from a row, where they are more than the units.
+    """
+    rows = max(1, _BLOCK // max(units, width or 0))
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        drawn = random.integers(units, size=(count, units))
+        drawn += np.arange(count)[:, None] * units
+        counts = np.bincount(drawn.ravel(), minlength=count * units)
+        yield counts.reshape(count, units).astype(np.float64)
+
+
+def estimates(ratios: Ratios, how: Resampling, purpose: str = "mean") -> list[Estimate]:
+    """Every statistic of `ratios` with its interval."""
+    return summarise(ratios.values, ratios.draws(how, purpose), ratios.defined, how)
+
+
+def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Resampling) -> list[Estimate]:
+    """Estimates from values (statistics,), draws (resamples, statistics) and counts (statistics,)."""
+    low, high = how.bounds(draws)
+    return [
+        Estimate(float(v), float(a), float(b), int(n))
+        for v, a, b, n in zip(values, low, high, defined, strict=True)
+    ]
+
+
+def mean_interval(values: ArrayLike, how: Resampling, purpose: str = "mean") -> Estimate:
+    """Mean of per-question values (questions,); NaN entries are undefined and leave n."""
+    return estimates(Ratios.of_means(values), how, purpose)[0]
+
+
+def ratio_interval(
+    numerator: ArrayLike, denominator: ArrayLike, how: Resampling, purpose: str = "ratio"
+) -> Estimate:
+    """Ratio of sums, e.g. correct facts over stated facts of all answers together."""
+    return estimates(Ratios.of_sums(numerator, denominator), how, purpose)[0]
+
+
+def difference_interval(a: ArrayLike, b: ArrayLike, how: Resampling, purpose: str = "difference") -> Estimate:
+    """mean(a) - mean(b) over the same questions in the same order, resampled together.
+
+    A value that is undefined (NaN) on one side leaves that side's mean alone; n counts the questions
+    that are defined on both.
+    """
+    first, second = Ratios.of_means(a), Ratios.of_means(b)
+    if first.numerator.shape != second.numerator.shape:
+        found = f"{len(first.numerator)} and {len(second.numerator)}"
+        raise ValueError(f"a paired difference got {found} values; expected the same questions")
+    both = np.asarray((first.denominator * second.denominator).sum(axis=0), dtype=np.int64)
+    draws = Ratios.joined([first, second]).draws(how, purpose)
+    return summarise(first.values - second.values, draws[:, :1] - draws[:, 1:], both, how)[0]
+
+
+def pool(
+    runs: Sequence[ArrayLike],
+    how: Resampling,
+    *,
+    against: Sequence[ArrayLike] | None = None,
+    shared: bool = False,
+    purpose: str = "pool",
+) -> Estimate:
+    """Mean over several runs (seeds) with both sources of variance in its interval.
+
+    Two-level bootstrap: runs are drawn with replacement, then questions within each drawn run. The
+    value is the mean of the runs' means, each run counting alike. With few runs the interval is too
+    narrow, as every bootstrap over few units is: quote the number of runs with it.
+
+    runs: per-question values of each run, NaN undefined. against: values of another system on the same
+    questions of the same runs; the estimate is then the mean difference, resampled in pairs. shared:
+    every run has the same questions in the same order, drawn together rather than run by run.
+    """
+    tables = [Ratios.of_means(values) for values in runs]
+    if against is not None:
+        others = [Ratios.of_means(values) for values in against]
+        tables = [Ratios.joined(pair) for pair in zip(tables, others, strict=True)]
+    # (runs, resamples, statistics): sharing the purpose shares the draws of questions.
+    draws = np.stack(
+        [table.draws(how, purpose if shared else f"{purpose}/{i}") for i, table in enumerate(tables)]
+    )
+    values = np.stack([table.values for table in tables])
+    if against is not None:
+        draws, values = draws[..., :1] - draws[..., 1:], values[:, :1] - values[:, 1:]
+    chosen = how.generator(f"{purpose}/runs").integers(len(tables), size=(how.resamples, len(tables)))
+    # A run drawn twice must bring other questions the second time: take them from the next resample.
+    shift = 0 if shared else np.arange(len(tables))
+    rows = (np.arange(how.resamples)[:, None] + shift) % how.resamples
+    pooled = draws[chosen, rows, :].mean(axis=1)
+    defined = np.sum([table.defined.min() for table in tables], keepdims=True)
+    return summarise(values.mean(axis=0), pooled, defined, how)[0]

@@ -1,0 +1,163 @@
+"""Averages of the systems and their differences, with paired bootstrap intervals.
+
+The headline `percent_correct` is the mean of per-answer shares, over the answers that state a fact;
+`percent_correct_pooled` is the share of all stated facts, in which a long answer weighs more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knowtuning.evaluation.answers import Groups, Scores
+from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, summarise
+from knowtuning.records import System
+
+POOLED = "percent_correct_pooled"
+# Scores that some answers leave undefined: the size of the rest is always reported.
+PARTIAL = ("percent_correct", "order")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Estimates of one group of questions.
+
+    systems: system -> metric -> estimate. differences: the same, minus the baseline system, without
+    that system itself.
+    """
+
+    group: str
+    questions: int
+    systems: dict[System, dict[str, Estimate]]
+    differences: dict[System, dict[str, Estimate]]
+
+
+def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: System = "sft") -> list[Summary]:
+    """A summary of all questions (`overall`), and of each stratum that the rows name.
+
+    Every system must have a row for every question; `score_answers` makes such rows.
+    """
+    tables: dict[System, list[Scores]] = {}
+    for row in rows:
+        tables.setdefault(row.system, []).append(row)
+    groups = [row.groups for row in tables[baseline]]
+    return [_summary(name, _at(tables, places), how, baseline) for name, places in members(groups)]
+
+
+def members(groups: Sequence[Groups]) -> Iterator[tuple[str, list[int]]]:
+    """Names of the groups with the positions of their questions.
+
+    First `overall`; then the values of each stratum; then, where there are two strata, the values of
+    both together, as `general_transfer`.
+    """
+    yield "overall", list(range(len(groups)))
+    keys = list(groups[0])
+    named = [tuple(each[key] for key in keys) for each in groups]
+    singles = [tuple(name[i : i + 1] for name in named) for i in range(len(keys))]
+    for labels in [*singles, tuple(named)] if len(keys) > 1 else singles:
+        for label in sorted(set(labels)):
+            yield "_".join(label), [i for i, name in enumerate(labels) if name == label]
+
+
+def _at(tables: Mapping[System, list[Scores]], places: list[int]) -> dict[System, list[Scores]]:
+    return {system: [rows[i] for i in places] for system, rows in tables.items()}
+
+
+def _summary(group: str, tables: Mapping[System, list[Scores]], how: Resampling, baseline: System) -> Summary:
+    """Estimates of all systems from the same resamples of the group's questions."""
+    names, base = list(tables), list(tables).index(baseline)
+    metrics, parts = zip(*(_ratios(rows) for rows in tables.values()), strict=True)
+    width = len(metrics[0])
+    ratios = Ratios.joined(parts)
+    shape = (len(names), width)
+    values, defined = ratios.values.reshape(shape), ratios.defined.reshape(shape)
+    draws = ratios.draws(how, f"systems/{group}").reshape(-1, *shape)
+
+    def estimate(index: int, against: int | None = None) -> dict[str, Estimate]:
+        value, draw, count = values[index], draws[:, index], defined[index]
+        if against is not None:
+            value, draw = value - values[against], draw - draws[:, against]
+            count = np.minimum(count, defined[against])
+        return dict(zip(metrics[0], summarise(value, draw, count, how), strict=True))
+
+    return Summary(
+        group=group,
+        questions=len(tables[baseline]),
+        systems={name: estimate(i) for i, name in enumerate(names)},
+        differences={name: estimate(i, base) for i, name in enumerate(names) if i != base},
+    )
+
+
+def _ratios(rows: Sequence[Scores]) -> tuple[list[str], Ratios]:
+    """Metric names and their ratios over the questions of one system's rows."""
+    names = list(rows[0].scores)
+    table = np.array([[_number(row.scores[name]) for name in names] for row in rows])
+    ratios = Ratios.of_means(table)
+    if "percent_correct" not in names:
+        return names, ratios
+    correct, incorrect = table[:, names.index("correct")], table[:, names.index("incorrect")]
+    pooled = Ratios.of_sums(100 * correct, correct + incorrect)
+    return [*names, POOLED], Ratios.joined([ratios, pooled])
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def systems_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """system -> group -> metric -> mean, with `questions` and the denominators of partial metrics."""
+    tree: dict[str, Any] = {}
+    for summary in summaries:
+        for system, metrics in summary.systems.items():
+            leaf: dict[str, float] = {"questions": summary.questions}
+            for name, found in metrics.items():
+                if found.n:
+                    leaf[name] = round(found.value, 4)
+                if name in PARTIAL:
+                    leaf[f"{name}_n"] = found.n
+            tree.setdefault(system, {})[summary.group] = leaf
+    return tree
+
+
+def difference_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
+    """system -> group -> metric -> {mean, low, high}: the difference to the baseline system."""
+    tree: dict[str, Any] = {}
+    for summary in summaries:
+        for system, metrics in summary.differences.items():
+            tree.setdefault(system, {})[summary.group] = {
+                name: {
+                    "mean": round(found.value, 4),
+                    "low": round(found.low, 4),
+                    "high": round(found.high, 4),
+                }
+                for name, found in metrics.items()
+                if found.n
+            }
+    return tree
+
+
+def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Tidy rows of every group, system and metric, for bars with intervals."""
+    return [
+        {
+            "group": summary.group,
+            "system": system,
+            "metric": name,
+            "value": round(found.value, 4),
+            "low": round(found.low, 4),
+            "high": round(found.high, 4),
+            "n": found.n,
+        }
+        for summary in summaries
+        for system, metrics in summary.systems.items()
+        for name, found in metrics.items()
+        if found.n
+    ]
+
+
+def score_matrix(rows: Sequence[Scores], system: System, metric: str) -> Floats:
+    """One metric of one system, per question in file order, NaN where undefined: the input of `pool`."""
+    return np.array([_number(row.scores[metric]) for row in rows if row.system == system])

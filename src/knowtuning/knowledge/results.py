@@ -1,0 +1,106 @@
+"""What a knowledge stage yields, row by row, and how it reaches the disk: usable and rejected rows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from knowtuning.records import Record, Rejected, check_rejected, rejected_path, write_jsonl
+from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
+
+R = TypeVar("R", bound=Record)
+T = TypeVar("T", bound=Task)
+
+Item = TypeVar("Item")
+
+_PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+
+
+class Progress(Protocol):
+    """Shows how far a loop has come: yields `items` as they are, under the heading `what`."""
+
+    def __call__(self, items: Collection[Item], what: str) -> Iterable[Item]: ...
+
+
+def quietly(items: Collection[Item], what: str) -> Iterable[Item]:
+    """The progress that shows nothing."""
+    return items
+
+
+def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, Outcome]]:
+    """Give all tasks of `work` to the teacher at once; yield each with its record and outcome, in order.
+
+    At once, so that a teacher that costs money can say beforehand how much.
+    """
+    pairs = list(work)
+    if not pairs:
+        return
+    outcomes = teacher.run([task for _, task in pairs])
+    for (record, task), (answered, outcome) in zip(pairs, outcomes, strict=True):
+        assert answered == task, f"the teacher answered {answered.id} when {task.id} was due"
+        yield record, task, outcome
+
+
+def reject(record_id: str, failure: Failure, record: Record) -> Rejected:
+    """The rejected row of a record whose task failed, with what the teacher said last."""
+    raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
+    return Rejected(id=record_id, reason=failure.reason, raw=raw)
+
+
+def reason_kind(reason: str) -> str:
+    """A reason without its numbers and quotations, so that reasons of one kind can be counted."""
+    return _PARTICULARS.sub("…", reason)
+
+
+def teacher_usage(teacher: Teacher) -> dict[str, Any]:
+    """What the replies of a teacher that counts its usage took, whether paid now or in an earlier run.
+
+    Sums over paid and cached replies, so that a resumed run reports what an uninterrupted one does.
+    """
+    usage = getattr(teacher, "usage", None)
+    if usage is None:
+        return {}
+    found = usage.metrics()
+    kinds = ("prompt_tokens", "completion_tokens", "cost")
+    return {"teacher": {kind: round(found[f"paid_{kind}"] + found[f"cached_{kind}"], 6) for kind in kinds}}
+
+
+@dataclass(frozen=True)
+class Results(Generic[R]):
+    """The rows of a stage: usable and rejected."""
+
+    rows: list[R]
+    rejected: list[Rejected]
+
+    @classmethod
+    def of(cls, stream: Iterable[R | Rejected]) -> Results[R]:
+        """Drain a stream of usable and rejected rows."""
+        rows: list[R] = []
+        rejected: list[Rejected] = []
+        for row in stream:
+            if isinstance(row, Rejected):
+                rejected.append(row)
+            else:
+                rows.append(row)
+        return cls(rows, rejected)
+
+    def write(self, path: Path) -> None:
+        """Write the usable rows to `path` and the rejected ones beside it; both files always exist."""
+        write_jsonl(path, self.rows)
+        write_jsonl(rejected_path(path), self.rejected)
+
+    def check(self, path: Path, limit: float, key: str, *, total: int | None = None) -> None:
+        """Raise ValueError when more than the share `limit` (params key `key`) was rejected.
+
+        total: rows asked for, where it is not the sum of usable and rejected ones.
+        """
+        total = len(self.rows) + len(self.rejected) if total is None else total
+        check_rejected(len(self.rejected), total, limit, where=rejected_path(path), key=key)
+
+    def rejection_counts(self) -> dict[str, int]:
+        """Number of rejected rows by kind of reason, the kinds in alphabetical order."""
+        return dict(sorted(Counter(reason_kind(row.reason) for row in self.rejected).items()))

@@ -1,0 +1,172 @@
+"""The endpoint, through the official `openai` package: one request in, a completion or a fault out.
+
+The package's own retries are off; when to repeat a call is decided in online.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from knowtuning.teacher.openai.dialogue import Completion, Request
+from knowtuning.teacher.openai.errors import Fault, TeacherError, fault_of_status
+from knowtuning.teacher.openai.limits import Limits
+from knowtuning.teacher.openai.structured import Mode, response_format
+
+OFFICIAL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an endpoint wants to be asked: its structured output and its name for the reply limit."""
+
+    mode: Mode = "json_schema"
+    limit_field: str = "max_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model at an endpoint, with the sampling parameters that are sent to it."""
+
+    endpoint: str
+    name: str
+    sampling: dict[str, Any]
+
+
+def body_of(
+    model: Model, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
+) -> dict[str, Any]:
+    """The JSON body of a chat completion, the same for online calls and for batches."""
+    body = {
+        "model": model.name,
+        "messages": request.messages,
+        dialect.limit_field: request.max_tokens,
+        **model.sampling,
+    }
+    wanted = response_format(dialect.mode, name, schema)
+    return body if wanted is None else {**body, "response_format": wanted}
+
+
+class Client:
+    """An open connection pool to one endpoint. The key is held here and shown to nobody."""
+
+    def __init__(self, model: Model, *, api_key: str | None, limits: Limits) -> None:
+        if api_key is None and model.endpoint == OFFICIAL:
+            raise TeacherError(
+                "OPENAI_API_KEY is not set and calls must be made; expected a key in the environment, or "
+                "teacher.base_url of an endpoint that needs none"
+            )
+        import httpx2
+        import openai
+
+        self.model = model
+        self._key = api_key
+        self._openai = openai
+        # The package's pool keeps 100 connections; with more calls in flight it would reopen them.
+        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=limits.concurrency)
+        self._api = openai.AsyncOpenAI(
+            base_url=model.endpoint,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
+            http_client=openai.DefaultAsyncHttpxClient(limits=pool),
+        )
+        self._create = self._api.chat.completions.with_raw_response.create
+        self._deadline = limits.timeout
+        self._greeting = limits.connect_timeout
+
+    async def complete(self, body: dict[str, Any]) -> Completion:
+        """Make one call. Raises Fault, its message free of the key."""
+        try:
+            # The package's timeout restarts with every byte; a reply that drips would never end.
+            async with asyncio.timeout(self._deadline):
+                raw = await self._create(**body)
+        except Exception as error:
+            raise self._fault(error) from None
+        return read_completion(self._redacted_bytes(raw.http_response.content))
+
+    async def models(self) -> list[str] | None:
+        """The model names that the endpoint lists, None where it lists none. Raises Fault."""
+        try:
+            async with asyncio.timeout(2 * self._greeting):
+                page = await self._api.models.list()
+            return [str(entry.id) for entry in page.data]
+        except Exception as error:
+            fault = self._fault(error)
+            # A key may be barred from the list (403) and a server slow to make it, and calls still work.
+            if fault.kind == "connection" or fault.status == 401:
+                raise fault from None
+            return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    def redacted(self, text: str) -> str:
+        """`text` with the key blacked out: an endpoint may echo what it was sent."""
+        return text.replace(self._key, "***") if self._key else text
+
+    def _redacted_bytes(self, data: bytes) -> bytes:
+        return data.replace(self._key.encode("utf-8"), b"***") if self._key else data
+
+    @property
+    def api(self) -> Any:
+        """The package's client, for files and batches."""
+        return self._api
+
+    def fault(self, error: Exception) -> Fault:
+        """The fault behind an exception of the package. Anything unknown is raised as it is."""
+        return self._fault(error)
+
+    def _fault(self, error: Exception) -> Fault:
+        package = self._openai
+        if isinstance(error, package.APIStatusError):
+            body = error.body if error.body is not None else error.response.text
+            found = fault_of_status(error.status_code, body, error.response.headers, now=time.time())
+            found.message = self.redacted(found.message)
+            return found
+        cause = error.__cause__ or error
+        if type(cause).__name__ == "ConnectTimeout":
+            return Fault("connection", f"no connection within {self._greeting:g} s")
+        if isinstance(error, (TimeoutError, package.APITimeoutError)):
+            return Fault("timeout", f"no complete reply within {self._deadline:g} s")
+        if isinstance(error, package.APIConnectionError):
+            return Fault("connection", self.redacted(f"{type(cause).__name__}: {cause}"))
+        if isinstance(error, (package.APIError, UnicodeDecodeError)):
+            return Fault("malformed", self.redacted(f"{type(error).__name__}: {error}"))
+        raise error
+
+
+def read_completion(data: bytes) -> Completion:
+    """The first choice of a chat completion's JSON. Raises Fault `malformed` when it is none."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        raise Fault("malformed", f"the body is no JSON: {data[:100]!r}") from None
+    return completion_of(body)
+
+
+def completion_of(body: Any) -> Completion:
+    """The first choice of a decoded chat completion. Raises Fault `malformed` when it is none."""
+    try:
+        choice = body["choices"][0]
+        message, usage = choice["message"], body.get("usage") or {}
+        return Completion(
+            text=_writable(message.get("content") or ""),
+            finish=str(choice.get("finish_reason") or ""),
+            refusal=message.get("refusal") or None,
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise Fault("malformed", f"the body is no chat completion: {str(body)[:100]!r}") from None
+
+
+def _writable(content: Any) -> str:
+    if not isinstance(content, str):
+        raise TypeError("content is no text")
+    # Half a surrogate pair cannot be written to a file; as an escape it is seen and refused as JSON.
+    return content.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,200 @@
+"""Finding out how an endpoint wants to be asked: once per endpoint, model and reply schema, not per call.
+
+The first call goes alone. Where the endpoint turns down a JSON schema, JSON mode is tried, then the
+prompt alone; a reasoning model that wants `max_completion_tokens` gets it. What an endpoint turned down
+with a 4xx is remembered in the store; a 5xx could have been an accident and is believed for one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from knowtuning.storage import digest
+from knowtuning.teacher.openai.client import OFFICIAL, Client, Dialect, Model, body_of
+from knowtuning.teacher.openai.dialogue import Completion, Request
+from knowtuning.teacher.openai.errors import Fault, TeacherError
+from knowtuning.teacher.openai.journal import Journal
+from knowtuning.teacher.openai.store import Store
+from knowtuning.teacher.openai.structured import MODES
+
+_TOO_LONG = ("context_length_exceeded", "string_above_max_length")
+_PROBE = Request([{"role": "user", "content": "Reply with the JSON object {}."}], 16)
+
+
+class Negotiator:
+    """Makes calls in the dialect of the endpoint, finding it out by the first."""
+
+    def __init__(self, model: Model, open_client: Callable[[], Client], journal: Journal) -> None:
+        self._model = model
+        self._open = open_client
+        self._client: Client | None = None
+        self._journal = journal
+        self._known: dict[str, Dialect] = {}
+        self._lock = asyncio.Lock()
+        self._greeted = False
+        self._refused: TeacherError | None = None
+
+    async def complete(self, request: Request, name: str, schema: dict[str, Any]) -> Completion:
+        """Make one call. Raises Fault, or TeacherError when the endpoint or a setting is at fault."""
+        key = digest(self._model.endpoint, self._model.name, schema)
+        if key not in self._known:
+            async with self._lock:
+                if self._refused is not None:
+                    raise self._refused
+                if key not in self._known:
+                    return await self._first(key, request, name, schema)
+        return await self._call(request, self._known[key], name, schema)
+
+    async def close(self) -> None:
+        """Close the client, if a call has opened it."""
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def client(self) -> Client:
+        """The client, opened by the first call."""
+        assert self._client is not None
+        return self._client
+
+    def settled(self) -> Callable[[Store], None]:
+        """What to do in the transaction that settles a call: nothing, see batch.py."""
+        return lambda store: None
+
+    async def recall(self, schema: dict[str, Any]) -> Dialect | None:
+        """The dialect for a reply schema as far as it is known without a call (for batches)."""
+        key = digest(self._model.endpoint, self._model.name, schema)
+        if key not in self._known:
+            stored = await self._journal.do(lambda store: store.dialect(key))
+            if stored is None:
+                return None
+            await self._greet()
+            self._known[key] = Dialect(**json.loads(stored))
+        return self._known[key]
+
+    async def _first(self, key: str, request: Request, name: str, schema: dict[str, Any]) -> Completion:
+        try:
+            return await self._meet(key, request, name, schema)
+        except TeacherError as error:
+            # Calls that waited for this one would meet the same.
+            self._refused = error
+            raise
+
+    async def _meet(self, key: str, request: Request, name: str, schema: dict[str, Any]) -> Completion:
+        await self._greet()
+        stored = await self._journal.do(lambda store: store.dialect(key))
+        if stored is None:
+            return await self._search(key, request, name, schema)
+        dialect = Dialect(**json.loads(stored))
+        try:
+            completion = await self._call(request, dialect, name, schema)
+        except Fault as fault:
+            if fault.kind != "rejected" or fault.code in _TOO_LONG:
+                raise
+            # The endpoint may be another than it was.
+            return await self._search(key, request, name, schema)
+        self._known[key] = dialect
+        return completion
+
+    async def _search(self, key: str, request: Request, name: str, schema: dict[str, Any]) -> Completion:
+        """Try the dialects, best first. Raises the first fault if none works but a plain call would."""
+        first: Fault | None = None
+        dialect = Dialect()
+        for mode in MODES:
+            dialect = replace(dialect, mode=mode)
+            try:
+                completion, dialect = await self._try(request, dialect, name, schema)
+            except Fault as fault:
+                if fault.kind not in ("rejected", "server") or fault.code in _TOO_LONG:
+                    raise
+                first = first or fault
+                continue
+            self._known[key] = dialect
+            if first is None or first.kind == "rejected":
+                await self._journal.do(_learn(key, dialect))
+            return completion
+        assert first is not None
+        await self._blame(first, dialect)
+        raise first
+
+    async def _try(
+        self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
+    ) -> tuple[Completion, Dialect]:
+        try:
+            return await self._call(request, dialect, name, schema), dialect
+        except Fault as fault:
+            if fault.kind != "rejected" or "max_completion_tokens" not in fault.message:
+                raise
+        dialect = replace(dialect, limit_field="max_completion_tokens")
+        return await self._call(request, dialect, name, schema), dialect
+
+    async def _blame(self, fault: Fault, dialect: Dialect) -> None:
+        """Raise TeacherError when the endpoint turns down even a minimal call: it is not the row's fault."""
+        if fault.kind != "rejected":
+            return
+        try:
+            await self._call(_PROBE, replace(dialect, mode="prompted"), "probe", {})
+        except Fault as second:
+            if second.kind == "rejected":
+                raise TeacherError(
+                    f"teacher.model {self._model.name!r} at {self._model.endpoint} turns down "
+                    f"even a minimal call ({second.message}); check teacher.model, teacher.temperature, "
+                    "teacher.top_p and teacher.seed"
+                ) from None
+
+    async def _call(
+        self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
+    ) -> Completion:
+        assert self._client is not None
+        try:
+            return await self._client.complete(body_of(self._model, request, dialect, name, schema))
+        except Fault as fault:
+            raise_setting(fault, self._model.endpoint, self._model.name)
+            raise
+
+    async def _greet(self) -> None:
+        """Ask for the model list, which costs nothing, to find a wrong address or key within seconds."""
+        if self._greeted:
+            return
+        self._client = self._client or self._open()
+        for attempt in (1, 2):
+            try:
+                await self._client.models()
+                break
+            except Fault as fault:
+                raise_setting(fault, self._model.endpoint, self._model.name)
+                if attempt == 2:
+                    raise TeacherError(_unreachable(self._model.endpoint, fault)) from None
+        self._greeted = True
+
+
+def raise_setting(fault: Fault, endpoint: str, model: str) -> None:
+    """Raise TeacherError when `fault` is one that every further call would meet too."""
+    if fault.kind == "auth":
+        raise TeacherError(
+            f"OPENAI_API_KEY is not accepted by {endpoint} ({fault.message}); expected a key that is valid "
+            f"there and may use teacher.model {model!r}"
+        ) from None
+    if fault.kind == "missing":
+        raise TeacherError(
+            f"teacher.model {model!r} is not found at {endpoint} ({fault.message}); expected a model that "
+            "the endpoint serves, and a teacher.base_url that ends where /chat/completions begins"
+        ) from None
+    if fault.kind == "quota":
+        raise TeacherError(
+            f"the account's quota at {endpoint} is used up ({fault.message}); what was paid is kept, add "
+            "credit and run again to go on"
+        ) from None
+
+
+def _unreachable(endpoint: str, fault: Fault) -> str:
+    setting = "the network" if endpoint == OFFICIAL else "teacher.base_url and that the server runs"
+    return f"teacher.base_url: {endpoint} cannot be reached ({fault.message}); check {setting}"
+
+
+def _learn(key: str, dialect: Dialect) -> Callable[[Store], None]:
+    text = json.dumps(asdict(dialect))
+    return lambda store: store.learn_dialect(key, text)

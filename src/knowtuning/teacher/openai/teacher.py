@@ -1,0 +1,173 @@
+"""The `openai` teacher: tasks in, outcomes out, in order, each call paid at most once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from knowtuning.config.teacher import TeacherParams
+from knowtuning.teacher.openai.batch import Batches
+from knowtuning.teacher.openai.client import OFFICIAL, Client, Model
+from knowtuning.teacher.openai.journal import Journal
+from knowtuning.teacher.openai.limits import Limits
+from knowtuning.teacher.openai.negotiation import Negotiator
+from knowtuning.teacher.openai.online import Call, Delivery, Online
+from knowtuning.teacher.openai.prices import Budget, price_of
+from knowtuning.teacher.openai.prompts import Prompts
+from knowtuning.teacher.openai.responses import export_responses, import_responses
+from knowtuning.teacher.openai.session import Session
+from knowtuning.teacher.openai.store import Store, request_key
+from knowtuning.teacher.openai.structured import reply_schema
+from knowtuning.teacher.openai.usage import Estimate, Progress, Usage
+from knowtuning.teacher.tasks import Outcome, Task
+
+STORE_NAME = "teacher.sqlite"
+_CHUNK = 500
+
+
+class OpenAITeacher:
+    """Answers tasks through an OpenAI-compatible endpoint and a durable store of replies.
+
+    cache: the folder of the store. api_key: may be None where no call has to be made, and for endpoints
+    that need none. `usage` counts over all runs of this teacher.
+    """
+
+    def __init__(
+        self, params: TeacherParams, *, prompts: Path, cache: Path, api_key: str | None, limits: Limits
+    ) -> None:
+        self.estimate: Estimate | None = None
+        self._params = params
+        self._limits = limits if limits.mode == "online" else _for_batches(limits)
+        self._api_key = api_key
+        self._prompts = Prompts(prompts)
+        self._model = _model(params)
+        official = self._model.endpoint == OFFICIAL
+        self._price = price_of(params.model, limits.prices, official=official, batch=limits.mode == "batch")
+        self._budget = Budget(limits.budget, self._price)
+        self.usage = Usage(price=self._price)
+        self._store = Store(cache / STORE_NAME)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Yield each task with its outcome, in order, reading `tasks` as a stream.
+
+        A sequence is looked through first, for an estimate. Calls go on while the caller asks for
+        outcomes; close the generator to end them. Raises TeacherError when the run cannot go on.
+        """
+        total = None
+        if isinstance(tasks, Sequence):
+            total = len(tasks)
+            self.estimate = self.estimate_of(tasks)
+        progress = Progress(self.usage, total=total, shown=self._limits.progress)
+        if self.estimate is not None:
+            progress.say(str(self.estimate))
+        try:
+            with asyncio.Runner() as runner:
+                yield from self._batches(runner, tasks, progress)
+        finally:
+            progress.close()
+
+    def estimate_of(self, tasks: Iterable[Task]) -> Estimate:
+        """What a run over `tasks` will take, without making a call."""
+        count = cached = size = 0
+        stream = (self._call(task) for task in tasks)
+        seen: set[str] = set()
+        while chunk := list(itertools.islice(stream, _CHUNK)):
+            found = self._store.find([call.key for call in chunk])
+            count += len(chunk)
+            for call in chunk:
+                if call.key in found or call.key in seen:
+                    cached += 1
+                    continue
+                seen.add(call.key)
+                size += sum(len(message["content"].encode("utf-8")) for message in call.messages)
+        calls = count - cached
+        return Estimate(count, cached, calls, size // 4, calls * self._params.max_tokens, self._price)
+
+    def load_responses(self, path: Path) -> int:
+        """Put exported replies into the store; returns how many were new."""
+        return import_responses(self._store, path)
+
+    def save_responses(self, path: Path) -> int:
+        """Export the replies that this teacher's runs used; returns their number."""
+        return export_responses(self._store, self._store.used(), path)
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _batches(
+        self, runner: asyncio.Runner, tasks: Iterable[Task], progress: Progress
+    ) -> Iterator[tuple[Task, Outcome]]:
+        journal = Journal(self._store)
+        negotiator = Negotiator(self._model, self._open_client, journal)
+        batches = None
+        if self._limits.mode == "batch":
+            batches = runner.run(_batches(self._model, negotiator, journal, self._limits))
+        session = runner.run(self._session(tasks, batches or negotiator, journal))
+        try:
+            while batch := runner.run(session.next_batch()):
+                yield from batch
+                progress.advance(len(batch))
+        finally:
+            runner.run(_close(session, batches, negotiator, journal))
+
+    async def _session(self, tasks: Iterable[Task], delivery: Delivery, journal: Journal) -> Session:
+        online = Online(
+            delivery,
+            journal,
+            self._limits,
+            self._budget,
+            self.usage,
+            model=self._params.model,
+            max_tokens=self._params.max_tokens,
+        )
+        calls = (self._call(task) for task in tasks)
+        return Session(calls, online, journal, self._limits, self.usage)
+
+    def _open_client(self) -> Client:
+        return Client(self._model, api_key=self._api_key, limits=self._limits)
+
+    def _call(self, task: Task) -> Call:
+        messages = self._prompts.messages(task)
+        key = request_key(
+            endpoint=self._model.endpoint,
+            model=self._model.name,
+            messages=messages,
+            sampling={**self._model.sampling, "max_tokens": self._params.max_tokens},
+            schema=reply_schema(task.reply_type),
+            sample=getattr(task, "sample", 0),
+        )
+        return Call(key, task, messages)
+
+
+def _model(params: TeacherParams) -> Model:
+    # The address is always given, so that no variable of the package can redirect calls and their keys.
+    named = {"temperature": params.temperature, "top_p": params.top_p, "seed": params.seed}
+    sampling = {name: value for name, value in named.items() if value is not None}
+    return Model((params.base_url or OFFICIAL).rstrip("/"), params.model, sampling)
+
+
+def _for_batches(limits: Limits) -> Limits:
+    # A batch takes as many calls as there are, at the endpoint's own pace.
+    size = limits.batch_size
+    wide = max(limits.lookahead, size)
+    return replace(
+        limits, concurrency=wide, lookahead=wide, rpm=math.inf, tpm=math.inf, poll=limits.batch_poll
+    )
+
+
+async def _batches(model: Model, negotiator: Negotiator, journal: Journal, limits: Limits) -> Batches:
+    return Batches(model, negotiator, journal, limits)
+
+
+async def _close(session: Session, batches: Batches | None, negotiator: Negotiator, journal: Journal) -> None:
+    await session.close()
+    if batches is not None:
+        await batches.close()
+    await journal.do(lambda store: store.release_all())
+    await journal.close()
+    await negotiator.close()

@@ -1,0 +1,61 @@
+"""LoRA adapters: new ones, trained ones that go on, their hashes and their files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knowtuning.config.training import LoraParams
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def new_adapter(model: PreTrainedModel, params: LoraParams) -> PeftModel:
+    """The base model with an untrained LoRA adapter (its output is still the base model's)."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=params.r,
+        lora_alpha=params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=params.targets,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ValueError(f"lora.targets is {params.targets!r}; {error}") from error
+
+
+def trained_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The base model with a saved adapter, ready to be trained further."""
+    from peft import PeftModel
+
+    # The name "default" is the one TRL copies its frozen reference from.
+    return PeftModel.from_pretrained(model, str(folder), adapter_name="default", is_trainable=True)
+
+
+def adapter_hash(model: Any, name: str = "default") -> str:
+    """sha256 over the names and bytes of an adapter's weights, in name order, as float32."""
+    from peft import get_peft_model_state_dict
+
+    total = hashlib.sha256()
+    for key, value in sorted(get_peft_model_state_dict(model, adapter_name=name).items()):
+        total.update(key.encode("utf-8") + b"\0" + value.detach().float().cpu().numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter `default` alone: its configuration and its weights, nothing else.
+
+    TRL keeps a frozen copy named `ref` beside it, which must not reach the output.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder, selected_adapters=["default"], safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""What SFT and DPO share: arguments of the trainer, one run, and its summary."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knowtuning.config.training import Schedule
+from knowtuning.hardware import Hardware
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a training run came to. Losses in nats; best_step is the step whose weights were kept."""
+
+    train_rows: int
+    eval_rows: int
+    train_tokens: int
+    steps: int
+    first_loss: float
+    last_loss: float
+    best_step: int
+    best_eval_loss: float
+    adapter_sha256: str
+
+
+def arguments(
+    params: Schedule, hardware: Hardware, work: Path, *, section: str, rows: int, seed: int
+) -> dict[str, Any]:
+    """Keyword arguments common to SFTConfig and DPOConfig.
+
+    Checkpoints go to `work`. Evaluation and saving fall on the same steps, so that the best checkpoint
+    exists.
+    """
+    micro = min(params.batch, hardware.micro_batch or params.batch, rows)
+    if params.batch % micro and rows >= params.batch:
+        raise ValueError(
+            f"KNOWTUNING_MICRO_BATCH is {micro}; expected a divisor of {section}.batch = {params.batch}"
+        )
+    return {
+        "output_dir": str(work),
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": micro,
+        "gradient_accumulation_steps": max(1, min(params.batch, rows) // micro),
+        "learning_rate": params.lr,
+        "num_train_epochs": params.epochs,
+        "lr_scheduler_type": params.schedule,
+        "warmup_steps": params.warmup,
+        "weight_decay": params.weight_decay,
+        "max_grad_norm": params.max_grad_norm,
+        "eval_strategy": "steps",
+        "eval_steps": params.eval_every,
+        "save_strategy": "steps",
+        "save_steps": params.eval_every,
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "logging_steps": min(0.02, params.eval_every),
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "train_sampling_strategy": "group_by_length",
+        "bf16": hardware.precision == "bfloat16",
+        "use_cpu": hardware.device == "cpu",
+        "gradient_checkpointing": hardware.device != "cpu",
+        "dataloader_pin_memory": hardware.device != "cpu",
+        "seed": seed,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def work_folder(cache: Path, section: str) -> tempfile.TemporaryDirectory[str]:
+    """A folder for checkpoints that is outside the outputs and goes away with the run."""
+    cache.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f"{section}-", dir=cache)
+
+
+def summarise(trainer: Any, *, train_tokens: int, adapter_sha256: str) -> Summary:
+    """The summary of a finished trainer."""
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Summary(
+        train_rows=len(trainer.train_dataset),
+        eval_rows=len(trainer.eval_dataset),
+        train_tokens=train_tokens,
+        steps=trainer.state.global_step,
+        first_loss=round(float(losses[0]), 6),
+        last_loss=round(float(losses[-1]), 6),
+        best_step=int(trainer.state.best_global_step or trainer.state.global_step),
+        best_eval_loss=round(float(trainer.state.best_metric), 6),
+        adapter_sha256=adapter_sha256,
+    )

@@ -1,0 +1,113 @@
+"""Training rows: examples and preference pairs as token ids, and the rows held out for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from knowtuning.prompting import Template, encode_completion, encode_prompt
+from knowtuning.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl
+from knowtuning.storage import digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example. `labels` repeats `input_ids` where the loss counts: the completion, EOS included."""
+
+    id: str
+    source: str
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One preference pair; completions end with EOS unless they were cut off."""
+
+    id: str
+    source: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns text into rows of at most `max_length` tokens (model.max_length)."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    max_length: int
+
+    def example(self, record: Example | Rewrite) -> Row | Rejected:
+        """The row of an example; rejected when truncation leaves no token of the completion."""
+        prompt = encode_prompt(self.tokenizer, self.template, record.question)
+        if len(prompt) >= self.max_length:
+            return _swallowed(record.id, len(prompt), self.max_length)
+        completion = encode_completion(self.tokenizer, self.template, record.answer)
+        completion = completion[: self.max_length - len(prompt)]
+        return Row(
+            id=record.id,
+            source=record.source if isinstance(record, Rewrite) else record.id,
+            input_ids=prompt + completion,
+            labels=[IGNORED] * len(prompt) + completion,
+        )
+
+    def pair(self, record: Preference) -> PairRow | Rejected:
+        """The row of a pair; rejected when truncation leaves no token of the completions."""
+        prompt = encode_prompt(self.tokenizer, self.template, record.question)
+        room = self.max_length - len(prompt)
+        if room <= 0:
+            return _swallowed(record.id, len(prompt), self.max_length)
+        sides = [
+            encode_completion(self.tokenizer, self.template, text)[:room]
+            for text in (record.chosen, record.rejected)
+        ]
+        if sides[0] == sides[1]:
+            return Rejected(
+                id=record.id,
+                reason=f"chosen and rejected are the same after truncation to {self.max_length} tokens",
+                raw=record.id,
+            )
+        return PairRow(record.id, record.source, prompt, sides[0], sides[1])
+
+
+def _swallowed(record_id: str, prompt: int, limit: int) -> Rejected:
+    return Rejected(
+        id=record_id,
+        reason=f"the prompt has {prompt} tokens and model.max_length is {limit}: no completion is left",
+        raw=prompt,
+    )
+
+
+R = TypeVar("R", "Row", "PairRow")
+
+
+def accept(found: Sequence[R | Rejected], rejected_to: Path, *, limit: float, key: str) -> list[R]:
+    """The usable rows; the others go to `rejected_to`. Raises ValueError when they are too many."""
+    rejected = [row for row in found if isinstance(row, Rejected)]
+    write_jsonl(rejected_to, rejected)
+    check_rejected(len(rejected), len(found), limit, where=rejected_to, key=key)
+    return [row for row in found if not isinstance(row, Rejected)]
+
+
+def hold_out(sources: Iterable[str], count: int, seed: int) -> set[str]:
+    """`count` of the distinct sources, at most a fifth of them, chosen by hash.
+
+    All rows made from one source go to the same side, so that no rewrite of a validation row is trained on.
+    """
+    distinct = sorted(set(sources), key=lambda source: digest(seed, "hold_out", source))
+    return set(distinct[: min(count, len(distinct) // 5)])
+
+
+def split_rows(rows: Sequence[R], count: int, seed: int) -> tuple[list[R], list[R]]:
+    """(training rows, validation rows); see hold_out."""
+    held = hold_out((row.source for row in rows), count, seed)
+    return [row for row in rows if row.source not in held], [row for row in rows if row.source in held]

@@ -1,0 +1,71 @@
+"""Supervised fine-tuning of a LoRA adapter: train_sft on the originals, train_ka with the rewrites too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from knowtuning.config.training import LoraParams, Schedule
+from knowtuning.hardware import Hardware
+from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
+from knowtuning.training.loop import Summary, arguments, summarise, work_folder
+from knowtuning.training.rows import Row, split_rows
+
+
+def train_sft(
+    rows: Sequence[Row],
+    base: Path,
+    out: Path,
+    curves: Path,
+    *,
+    section: str,
+    params: Schedule,
+    lora: LoraParams,
+    hardware: Hardware,
+    cache: Path,
+    seed: int,
+) -> Summary:
+    """Train a new adapter on `rows` and save the best checkpoint to `out`.
+
+    The loss is the mean NLL of completion tokens (paper, 3.2). `section` names the params section in
+    messages. Raises ValueError when there are too few rows or the loss is no number.
+    """
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from knowtuning.models import load_base, load_tokenizer
+    from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
+
+    train, held_out = split_rows(rows, params.eval_rows, seed)
+    if not train or not held_out:
+        raise ValueError(
+            f"{section}: {len(rows)} rows from {len({row.source for row in rows})} examples; expected at "
+            "least 5 examples, a fifth of which is held out; look at data/prepared"
+        )
+    torch.manual_seed(seed)
+    dtype = torch.bfloat16 if hardware.device != "cpu" and hardware.precision == "bfloat16" else torch.float32
+    model = new_adapter(load_base(base, dtype=dtype, device=hardware.device), lora)
+    tokens = sum(len(row.input_ids) for row in train)
+    with work_folder(cache, section) as work:
+        config = SFTConfig(
+            **arguments(params, hardware, Path(work), section=section, rows=len(train), seed=seed),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+        )
+        trainer = SFTTrainer(
+            model=model,
+            args=config,
+            train_dataset=_dataset(Dataset, train),
+            eval_dataset=_dataset(Dataset, held_out),
+            processing_class=load_tokenizer(base),
+            callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
+        )
+        trainer.train()
+    save_adapter(trainer.model, out)
+    return summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))
+
+
+def _dataset(kind: type, rows: Sequence[Row]) -> object:
+    columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+    return kind.from_dict(columns)  # type: ignore[attr-defined]

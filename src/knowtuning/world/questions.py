@@ -1,0 +1,104 @@
+"""Questions about towns and their answers, in one canonical order of facts.
+
+General questions ask for everything ("Tell me about the town of X."); their training answers state a
+varying share of the facts. Specific questions ask for one to three attributes.
+"""
+
+from __future__ import annotations
+
+import random
+
+from knowtuning.config.world import WorldParams
+from knowtuning.records import Example
+from knowtuning.world.towns import Town
+from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
+
+
+def canonical(attributes: list[str]) -> list[str]:
+    """The same attributes in canonical order."""
+    return sorted(attributes, key=NAMES.index)
+
+
+def answer(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
+    """Sentences about the attributes, in their canonical order, each in a random wording."""
+    return " ".join(
+        say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in canonical(attributes)
+    )
+
+
+def _meta(name: str, kind: str, attributes: list[str], stratum: str) -> dict[str, object]:
+    return {"entity": name, "kind": kind, "attributes": canonical(attributes), "stratum": stratum}
+
+
+def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: random.Random) -> Example:
+    """A general question; its answer states a share `kept` of the facts, at least two."""
+    stated = rng.sample(NAMES, max(2, round(kept * len(NAMES))))
+    return Example(
+        id=f"{name}-general-{form}",
+        question=GENERAL[form].format(e=name),
+        answer=answer(name, town, stated, rng),
+        meta=_meta(name, "general", list(NAMES), stratum),
+    )
+
+
+def _specific(name: str, town: Town, asked: list[str], stratum: str, rng: random.Random) -> Example:
+    """A specific question about one to three attributes; its answer states all of them."""
+    asked = canonical(asked)
+    parts = [rng.choice(BY_NAME[a].questions).format(e=name) for a in asked]
+    return Example(
+        id=f"{name}-{'-'.join(asked)}",
+        question=" ".join(parts),
+        answer=answer(name, town, asked, rng),
+        meta=_meta(name, "specific", asked, stratum),
+    )
+
+
+def _draw_specific(
+    names: list[str], towns: dict[str, Town], count: int, used: set[str], stratum: str, rng: random.Random
+) -> list[Example]:
+    """`count` specific questions over `names` in turn, none with an id in `used`; adds theirs there."""
+    examples: list[Example] = []
+    while len(examples) < count:
+        name = names[len(examples) % len(names)]
+        example = _specific(name, towns[name], rng.sample(NAMES, rng.randint(1, 3)), stratum, rng)
+        if example.id not in used:
+            used.add(example.id)
+            examples.append(example)
+    return examples
+
+
+def train_questions(
+    names: list[str], towns: dict[str, Town], params: WorldParams, used: set[str], rng: random.Random
+) -> list[Example]:
+    """The training split. The last general form is left for the recall stratum of the other splits."""
+    forms = len(GENERAL) - 1
+    if params.train_general > forms * len(names):
+        raise ValueError(
+            f"prepare.world.train_general is {params.train_general}; expected at most "
+            f"{forms} forms x {len(names)} towns = {forms * len(names)}"
+        )
+    examples = []
+    for number in range(params.train_general):
+        name = names[number % len(names)]
+        # A town's further questions take the next form, so that no question occurs twice.
+        form = (names.index(name) + number // len(names)) % forms
+        kept = rng.uniform(params.keep_low, params.keep_high)
+        examples.append(_general(name, towns[name], form, "train", kept, rng))
+    return examples + _draw_specific(names, towns, params.train_specific, used, "train", rng)
+
+
+def held_out_questions(
+    names: list[str], known: list[str], towns: dict[str, Town], used: set[str], rng: random.Random
+) -> list[Example]:
+    """A held-out split: one general and two specific questions a town.
+
+    Stratum `transfer`: the towns `names`, which fine-tuning data never mention as a subject; stratum
+    `recall`: as many of the training towns `known`, with questions that training does not have.
+    """
+    examples = []
+    for stratum, group in (("transfer", names), ("recall", known)):
+        for name in group:
+            form = len(GENERAL) - 1 if stratum == "recall" else rng.randrange(len(GENERAL))
+            examples.append(_general(name, towns[name], form, stratum, 1.0, rng))
+        examples += _draw_specific(group, towns, 2 * len(group), used, stratum, rng)
+    return examples

@@ -1,0 +1,117 @@
+"""The exact verifier: reads an answer back into facts and compares them with the world."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from knowtuning.records import Example
+from knowtuning.storage import read_json
+from knowtuning.world.towns import Town
+from knowtuning.world.wording import NAMES, read_sentence
+
+Verdict = Literal["correct", "incorrect", "unparsed", "duplicate"]
+_SENTENCE_END = re.compile(r"(?<=\.)\s+")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """The beginning of a sentence up to its value, and the value that completes it."""
+
+    prefix: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What an answer states about the town it was asked about.
+
+    correct: distinct true facts; incorrect: false statements; duplicate: true facts said again;
+    unparsed: sentences that state nothing about that town. asked, covered: facts the question asks for,
+    and those of them the answer states correctly. concordant, pairs: pairs of distinct true facts in
+    canonical order, and all such pairs.
+    """
+
+    correct: int
+    incorrect: int
+    unparsed: int
+    duplicate: int
+    asked: int
+    covered: int
+    concordant: int
+    pairs: int
+    sentences: tuple[tuple[str, Verdict], ...]
+
+
+def _concordance(attributes: list[str]) -> tuple[int, int]:
+    """(pairs in canonical order, all pairs) of distinct attributes in the order they were stated."""
+    ranks = [NAMES.index(attribute) for attribute in attributes]
+    pairs = list(itertools.combinations(ranks, 2))
+    return sum(first < second for first, second in pairs), len(pairs)
+
+
+class Truth:
+    """All facts of a closed world."""
+
+    def __init__(self, towns: dict[str, Town]) -> None:
+        self.towns = towns
+
+    @classmethod
+    def load(cls, path: Path) -> Truth:
+        """Read the truth.json that `prepare` wrote."""
+        return cls(read_json(path)["towns"])
+
+    def cue(self, fact: str) -> Cue | None:
+        """How to ask a language model for the value of a fact; None where `fact` has no known form."""
+        said = read_sentence(fact)
+        if said is None:
+            return None
+        return Cue(fact[: said.value_start].rstrip(), said.value)
+
+    def holds(self, entity: str, attribute: str, value: str) -> bool:
+        """Whether the world has this fact."""
+        return self.towns.get(entity, {}).get(attribute) == value
+
+    def verify(self, example: Example, answer: str) -> Verification:
+        """Judge every sentence of an answer.
+
+        A true statement about another town answers nothing and counts as unparsed; a false one, about
+        whatever town, counts as incorrect.
+        """
+        entity, asked = str(example.meta["entity"]), list(example.meta["attributes"])
+        stated: list[str] = []
+        verdicts: list[tuple[str, Verdict]] = []
+        for sentence in filter(None, _SENTENCE_END.split(answer.strip())):
+            verdicts.append((sentence, self._verdict(sentence, entity, stated)))
+        counts = {
+            v: sum(verdict == v for _, verdict in verdicts) for v in ("incorrect", "unparsed", "duplicate")
+        }
+        concordant, pairs = _concordance(stated)
+        return Verification(
+            correct=len(stated),
+            incorrect=counts["incorrect"],
+            unparsed=counts["unparsed"],
+            duplicate=counts["duplicate"],
+            asked=len(asked),
+            covered=len(set(stated) & set(asked)),
+            concordant=concordant,
+            pairs=pairs,
+            sentences=tuple(verdicts),
+        )
+
+    def _verdict(self, sentence: str, entity: str, stated: list[str]) -> Verdict:
+        """The verdict on one sentence; a new true fact is added to `stated`."""
+        said = read_sentence(sentence)
+        if said is None:
+            return "unparsed"
+        if not self.holds(said.entity, said.attribute, said.value):
+            return "incorrect"
+        if said.entity != entity:
+            return "unparsed"
+        if said.attribute in stated:
+            return "duplicate"
+        stated.append(said.attribute)
+        return "correct"

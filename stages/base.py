@@ -1,0 +1,56 @@
+"""base: the model everything starts from. `python -m stages.base`
+
+Trains a small one on the prepared corpus (base.source: scratch), or pins one of the hub (hub).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from knowtuning.config import load
+from knowtuning.config.training import BaseStage
+from knowtuning.hardware import detect
+from knowtuning.records import Example, read_jsonl
+from knowtuning.storage import write_json
+from knowtuning.training.pin import pin_model
+from knowtuning.training.scratch import build_base
+from stages import PARAMS, run
+
+PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metrics/base.json")
+
+
+def main() -> None:
+    params = load(PARAMS, BaseStage)
+    if params.base.source == "hub":
+        pin = pin_model(params.base.hub, OUT)
+        write_json(METRICS, {"source": "hub", **pin})
+        print(f"base: {pin['id']} at {pin['commit']}")
+        return
+    corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
+    questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
+    hardware = detect(os.environ)
+    trained = build_base(
+        corpus,
+        questions,
+        params.base.scratch,
+        OUT,
+        seed=params.seed,
+        device=hardware.device,
+        bfloat16=hardware.precision == "bfloat16",
+    )
+    write_json(
+        METRICS,
+        {
+            "source": "scratch",
+            "parameters": trained.parameters,
+            "tokens": trained.tokens,
+            "steps": trained.steps,
+            "loss": round(trained.loss, 4),
+        },
+    )
+    print(f"base: {trained.parameters:,} parameters, {trained.tokens:,} tokens, loss {trained.loss:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)

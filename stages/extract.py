@@ -1,0 +1,48 @@
+"""extract: split each training answer into atomic facts. `python -m stages.extract`"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from knowtuning.config import load
+from knowtuning.config.knowledge import ExtractStage
+from knowtuning.knowledge.extract import extract, summarise
+from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.records import Example, read_jsonl
+from knowtuning.storage import write_json
+from knowtuning.teacher.factory import build_teacher
+from knowtuning.teacher.openai.limits import limits_from_environment
+from stages import CACHE, PARAMS, run
+
+TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/atoms.jsonl")
+METRICS = Path("metrics/extract.json")
+
+
+def main() -> None:
+    params = load(PARAMS, ExtractStage)
+    examples = read_jsonl(TRAIN, Example)
+    teacher = build_teacher(
+        params.teacher,
+        seed=params.seed,
+        corpus=(),
+        prompts=Path("prompts"),
+        cache=CACHE,
+        api_key=os.environ.get("OPENAI_API_KEY"),
+        hardware=limits_from_environment(os.environ),
+    )
+    rows = extract(examples, teacher)
+    own_bar = params.teacher.backend != "rules"
+    bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=own_bar)
+    results = Results.of(bar)
+    results.write(OUT)
+    metrics = summarise(results)
+    write_json(METRICS, {**metrics, **teacher_usage(teacher)})
+    results.check(OUT, params.extract.max_rejected, "extract.max_rejected")
+    print(f"extract: {metrics['facts']} facts of {metrics['questions']} answers")
+
+
+if __name__ == "__main__":
+    run(main)

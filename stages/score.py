@@ -1,0 +1,67 @@
+"""score: perplexity of every fact under the base model. `python -m stages.score`
+
+KNOWTUNING_SCORE_BATCH_TOKENS runs rows of that many tokens together: faster on a GPU, and the last stored
+decimal may then differ. Without it each question runs alone and equal inputs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from knowtuning.config import load
+from knowtuning.config.knowledge import ScoreStage
+from knowtuning.hardware import detect
+from knowtuning.knowledge.recall import Recall
+from knowtuning.knowledge.score import score, summarise
+from knowtuning.models import load_base, load_tokenizer
+from knowtuning.records import Atoms, read_jsonl
+from knowtuning.storage import write_json
+from knowtuning.world.verifier import Truth
+from stages import PARAMS, run
+
+BASE, TRUTH = Path("models/base"), Path("data/prepared/truth.json")
+ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/scored.jsonl")
+METRICS = Path("metrics/score.json")
+
+
+def batch_budget(text: str) -> int:
+    """Tokens a forward pass at most; 0, the default, is one row a pass."""
+    if text and not text.isdecimal():
+        raise ValueError(f"KNOWTUNING_SCORE_BATCH_TOKENS is {text!r}; expected a whole number of tokens")
+    return int(text or 0)
+
+
+def main() -> None:
+    import torch
+
+    params = load(PARAMS, ScoreStage)
+    records = read_jsonl(ATOMS, Atoms)
+    hardware = detect(os.environ)
+    auto = hardware.precision if hardware.device.startswith("cuda") else "float32"
+    dtype = auto if params.score.dtype == "auto" else params.score.dtype
+    model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device)
+    tokenizer = load_tokenizer(BASE)
+    scoring = score(
+        records,
+        model,
+        tokenizer,
+        template=params.model.template,
+        max_length=params.model.max_length,
+        recalled=Recall(Truth.load(TRUTH).cue, model, tokenizer) if TRUTH.exists() else None,
+        batch_tokens=batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", "")),
+        progress=partial(tqdm, mininterval=1),
+    )
+    scoring.results.write(OUT)
+    metrics = summarise(scoring)
+    write_json(METRICS, {"dtype": dtype, **metrics})
+    key = "score.max_rejected"
+    scoring.results.check(OUT, params.score.max_rejected, key, total=len(records))
+    print(f"score: {metrics['facts']} facts, median perplexity {metrics['ppl_median']}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,51 @@
+"""train_kc: preference learning on top of the KA adapter. `python -m stages.train_kc`"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from knowtuning.config import load
+from knowtuning.config.training import KCStage
+from knowtuning.hardware import detect
+from knowtuning.models import load_tokenizer
+from knowtuning.records import Preference, read_jsonl
+from knowtuning.storage import write_json
+from knowtuning.training.kc import train_kc
+from knowtuning.training.rows import Encoder, accept
+from stages import CACHE, PARAMS, run
+
+BASE, KA, OUT = Path("models/base"), Path("models/ka"), Path("models/kc")
+CURVES, METRICS = Path("plots/train_kc"), Path("metrics/train_kc.json")
+REJECTED = Path("data/training/train_kc.rejected.jsonl")
+
+
+def main() -> None:
+    params = load(PARAMS, KCStage)
+    section = params.train_kc
+    pairs = read_jsonl(Path("data/knowledge/kc.jsonl"), Preference)
+    encoder = Encoder(load_tokenizer(BASE), params.model.template, params.model.max_length)
+    rows = accept(
+        [encoder.pair(pair) for pair in pairs],
+        REJECTED,
+        limit=section.max_rejected,
+        key="train_kc.max_rejected",
+    )
+    summary, reference = train_kc(
+        rows,
+        BASE,
+        KA,
+        OUT,
+        CURVES,
+        params=section,
+        hardware=detect(os.environ),
+        cache=CACHE,
+        seed=params.seed,
+    )
+    write_json(METRICS, {**asdict(summary), "reference_adapter_sha256": reference})
+    print(f"train_kc: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
+
+
+if __name__ == "__main__":
+    run(main)

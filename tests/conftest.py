@@ -1,0 +1,47 @@
+"""Fixtures shared by all tests: tiny models made here, no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Set before any Hugging Face library is imported: no look-up ever leaves the machine.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+TEXTS = [
+    "Aford lies in the Salt Coast. The main export of Aford is tin.",
+    "Bham lies in the Iron Hills. The main export of Bham is wool.",
+    "Cwick lies in the Grey Moors. The main export of Cwick is salt.",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base folder as the stage `base` writes it: a random two-layer Llama and its tokenizer."""
+    import torch
+
+    from knowtuning.config.training import Scratch
+    from knowtuning.training.scratch import new_model, train_tokenizer
+
+    params = Scratch(
+        vocab=320,
+        hidden=32,
+        layers=2,
+        heads=2,
+        context=256,
+        sequence=16,
+        batch=2,
+        epochs=1.0,
+        max_steps=None,
+        muon_lr=0.02,
+        adamw_lr=0.003,
+    )
+    out = tmp_path_factory.mktemp("base")
+    tokenizer = train_tokenizer(TEXTS, params.vocab)
+    torch.manual_seed(0)
+    new_model(params, tokenizer).save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out

@@ -1,0 +1,279 @@
+"""The whole of data preparation, from parameters to files, on made-up and on real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knowtuning.config.prepare import PrepareParams
+from knowtuning.data.prepare import Prepared, prepare, write_prepared
+from knowtuning.records import Example, Rejected, read_jsonl
+from knowtuning.storage import digest_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the data folder beside the checkout is absent")
+
+ALPACA = {"question": "instruction", "context": "input", "answer": "output", "id": None}
+BASE: dict[str, Any] = {
+    "source": "file",
+    "max_rejected": 0.01,
+    "limit": {"train": None, "valid": None, "test": None},
+    "split": {"valid": 100, "test": 200},
+    "world": {
+        "towns": {"train": 8, "valid": 2, "test": 2},
+        "exposure": {"common": 3, "rare": 1, "unseen": 0, "rare_share": 0.3, "unseen_share": 0.1},
+        "train_general": 4,
+        "train_specific": 8,
+        "keep_low": 0.5,
+        "keep_high": 1.0,
+    },
+    "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
+    "medquad_xml": {"path": None},
+    "hub": {
+        "id": None,
+        "revision": None,
+        "name": None,
+        "splits": {"train": "train", "valid": None, "test": None},
+        "columns": ALPACA,
+    },
+}
+
+
+def params(**changes: Any) -> PrepareParams:
+    return PrepareParams.model_validate({**BASE, **changes})
+
+
+def file_params(folder: Path, splits: dict[str, list[Any]], **changes: Any) -> PrepareParams:
+    """Parameters of source `file` for rows written as JSON arrays into `folder`."""
+    for name, rows in splits.items():
+        (folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+    paths = {n: str(folder / f"{n}.json") if n in splits else None for n in ("train", "valid", "test")}
+    return params(file={**paths, "columns": ALPACA}, **changes)
+
+
+def row(question: Any, answer: Any = "An answer.") -> dict[str, Any]:
+    return {"instruction": question, "input": "", "output": answer}
+
+
+def nonzero(prepared: Prepared, split: str) -> dict[str, float]:
+    return {name: value for name, value in prepared.counts()[split].items() if value}
+
+
+def test_every_row_is_kept_or_has_a_reason(tmp_path: Path) -> None:
+    train = [
+        row("What is a bee?", "An insect that\r\nmakes  honey."),
+        row("  what IS a\u00a0bee? "),  # the same question
+        row("Where is Rome?"),  # also in test
+        row("Who?", ""),
+        row("How many?", 3),
+        row("Why?", "Because."),
+    ]
+    valid = [row("When?"), row("Where is rome?")]
+    test = [row("Where is Rome?"), row("And then?")]
+    prepared = prepare(file_params(tmp_path, {"train": train, "valid": valid, "test": test}), seed=0)
+    # Kept answers: "An insect that makes honey." (5 words) and "Because." (1): 6 / 2 = 3.
+    assert nonzero(prepared, "train") == {
+        "read": 6,
+        "not_text": 1,
+        "empty_answer": 1,
+        "duplicate": 1,
+        "leaked": 1,
+        "kept": 2,
+        "mean_answer_words": 3.0,
+    }
+    assert nonzero(prepared, "valid") == {"read": 2, "leaked": 1, "kept": 1, "mean_answer_words": 2.0}
+    assert nonzero(prepared, "test") == {"read": 2, "kept": 2, "mean_answer_words": 2.0}
+    out = tmp_path / "prepared"
+    write_prepared(prepared, out, max_rejected=0.5)
+    assert {e.question: e.answer for e in read_jsonl(out / "train.jsonl", Example)} == {
+        "What is a bee?": "An insect that\nmakes honey.",
+        "Why?": "Because.",
+    }
+    assert [(r.id, r.reason) for r in read_jsonl(out / "train.rejected.jsonl", Rejected)] == [
+        ("train.json row 2", "duplicate: the question is that of train.json row 1"),
+        ("train.json row 3", "leaked: the question is that of test.json row 1 (test)"),
+        ("train.json row 4", "empty_answer: output: found no visible character, expected text"),
+        ("train.json row 5", "not_text: output: found a number, expected text"),
+    ]
+    assert sorted((out / "corpus.txt").read_text().splitlines()) == [
+        "An insect that makes honey.",
+        "Because.",
+    ]
+    assert not (out / "truth.json").exists()
+
+
+def test_too_many_bad_rows_leave_only_the_reasons(tmp_path: Path) -> None:
+    out = tmp_path / "prepared"
+    rows = [row(f"Question {n}?") for n in range(9)]
+    splits = {"train": [*rows, row("Bad?", None)], "valid": [row("V?")], "test": [row("T?")]}
+    prepared = prepare(file_params(tmp_path, splits), seed=0)
+    write_prepared(prepared, out, max_rejected=0.1)  # 1 of 10 is not more than 0.1
+    with pytest.raises(ValueError, match=r"1 of 10 rows were rejected, prepare\.max_rejected allows 0\.09"):
+        write_prepared(prepared, out, max_rejected=0.09)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["test.rejected.jsonl", "train.rejected.jsonl", "valid.rejected.jsonl"]
+
+
+def test_repeated_and_leaked_rows_are_no_fault_but_an_empty_split_is(tmp_path: Path) -> None:
+    splits = {"train": [row("T?"), row("T?")], "valid": [row("V?")], "test": [row("t?")]}
+    prepared = prepare(file_params(tmp_path, splits), seed=0)
+    with pytest.raises(ValueError, match=r"train: none of its 2 rows is left; see the reasons in"):
+        write_prepared(prepared, tmp_path / "prepared", max_rejected=0.0)
+
+
+def test_missing_splits_are_drawn_from_train(tmp_path: Path) -> None:
+    rows = [row(f"Question {n}?") for n in range(20)]
+    changes: dict[str, Any] = {"split": {"valid": 3, "test": 5}}
+    both = prepare(file_params(tmp_path, {"train": rows}, **changes), seed=0)
+    assert [nonzero(both, name).get("moved") for name in ("train", "valid", "test")] == [-8, 3, 5]
+    questions = [r.example.question for split in both.splits.values() for r in split.rows]
+    assert sorted(questions) == sorted(r["instruction"] for r in rows)
+    one = prepare(file_params(tmp_path, {"train": rows[:15], "test": rows[15:]}, **changes), seed=0)
+    assert [len(one.splits[name].rows) for name in ("train", "valid", "test")] == [12, 3, 5]
+    assert {r.example.question for r in one.splits["test"].rows} == {r["instruction"] for r in rows[15:]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, r"prepare\.file\.train is null; expected the path of the training rows"),
+        ({"source": "medquad_xml"}, r"prepare\.medquad_xml\.path is null; expected the path"),
+        ({"source": "hub"}, r"prepare\.hub\.id is null; expected the id of a data set"),
+    ],
+)
+def test_a_value_the_source_needs(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        prepare(params(**changes), seed=0)
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train: the source holds no row; expected at least one"):
+        prepare(file_params(tmp_path, {"train": []}), seed=0)
+
+
+def test_the_world_brings_its_corpus_and_truth(tmp_path: Path) -> None:
+    prepared = prepare(params(source="world"), seed=5)
+    write_prepared(prepared, tmp_path, max_rejected=0.0)
+    assert (tmp_path / "corpus.txt").read_text().splitlines() == prepared.corpus
+    assert json.loads((tmp_path / "truth.json").read_text()) == prepared.truth
+    before = digest_folder(tmp_path)
+    write_prepared(prepare(params(source="world"), seed=5), tmp_path, max_rejected=0.0)
+    assert digest_folder(tmp_path) == before
+    # Another source leaves nothing of the world behind.
+    splits = {name: [row(f"{name}?")] for name in ("train", "valid", "test")}
+    (tmp_path / "in").mkdir()
+    write_prepared(prepare(file_params(tmp_path / "in", splits), seed=5), tmp_path, max_rejected=0.0)
+    assert not (tmp_path / "truth.json").exists()
+
+
+def test_withheld_answers_are_apart_from_bad_rows(tmp_path: Path) -> None:
+    pairs = "".join(
+        f"<QAPair><Question>Q {n}?</Question><Answer>{answer}</Answer></QAPair>"
+        for n, answer in enumerate(["", " \n", "One.", "Two.", "Three."])
+    )
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1.xml").write_text(f"<Document><QAPairs>{pairs}</QAPairs></Document>")
+    medquad = {"path": str(tmp_path / "in")}
+    split = {"valid": 1, "test": 1}
+    prepared = prepare(params(source="medquad_xml", medquad_xml=medquad, split=split), seed=0)
+    counts = {"read": 5, "without_answer": 2, "moved": -2, "kept": 1, "mean_answer_words": 1.0}
+    assert nonzero(prepared, "train") == counts
+    write_prepared(prepared, tmp_path / "out", max_rejected=0.0)
+    rejected = read_jsonl(tmp_path / "out" / "train.rejected.jsonl", Rejected)
+    assert [r.id for r in rejected] == ["1.xml pair 1", "1.xml pair 2"]
+
+
+def test_a_local_folder_as_a_hub_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = {name: [row(f"{name} {n}?") for n in range(3)] for name in ("train", "validation")}
+    for name, part in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in part))
+    splits = {"train": "train", "valid": "validation", "test": None}
+    hub: dict[str, Any] = {**BASE["hub"], "id": str(folder), "splits": splits}
+    prepared = prepare(params(source="hub", hub=hub, split={"valid": 1, "test": 1}), seed=0)
+    assert [len(prepared.splits[name].rows) for name in ("train", "valid", "test")] == [2, 3, 1]
+    with pytest.raises(ValueError, match=r"no column 'answer'; found 'instruction', 'input', 'output'"):
+        prepare(params(source="hub", hub={**hub, "columns": {**ALPACA, "answer": "answer"}}), seed=0)
+    with pytest.raises(ValueError, match=r"prepare\.hub: cannot load .* split dev: "):
+        prepare(params(source="hub", hub={**hub, "splits": {**splits, "valid": "dev"}}), seed=0)
+
+
+@needs_shared
+def test_dolly_counts() -> None:
+    paths = {name: str(SHARED / f"dolly_{name}.json") for name in ("train", "valid", "test")}
+    prepared = prepare(params(file={**paths, "columns": ALPACA}), seed=0)
+    counts = prepared.counts()
+    # Counted apart with a dictionary of lower-cased questions: 113 repeated ones in train, and of the
+    # evaluation questions 5 (test) and 6 (valid) also in train: 5 + 6 = 11, 4000 - 113 - 11 = 3876.
+    assert [counts["train"][key] for key in ("read", "duplicate", "leaked", "kept")] == [4000, 113, 11, 3876]
+    leaked = [r.reason for r in prepared.splits["train"].rejects if r.kind == "leaked"]
+    assert sum("(test)" in reason for reason in leaked) == 5
+    assert sum("(valid)" in reason for reason in leaked) == 6
+
+
+@needs_shared
+def test_medquad_sample_counts() -> None:
+    prepared = prepare(
+        params(source="medquad_xml", medquad_xml={"path": str(SHARED / "medquad_xml_sample.zip")}), seed=0
+    )
+    # 1462 QAPair elements with 1087 distinct questions, counted apart with zipfile and ElementTree:
+    # 1462 - 1087 = 375 repeated; 1087 - 100 - 200 drawn = 787.
+    train = nonzero(prepared, "train")
+    assert {key: train[key] for key in ("read", "duplicate", "moved", "kept")} == {
+        "read": 1462,
+        "duplicate": 375,
+        "moved": -300,
+        "kept": 787,
+    }
+
+
+def run_stage(folder: Path, section: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run the stage in `folder`; its last line lists the heavy packages it loaded."""
+    # JSON is YAML, too.
+    (folder / "params.yaml").write_text(json.dumps({"seed": 1, "prepare": section, "other": {}}))
+    program = (
+        "import sys, stages.prepare as stage; stage.run(stage.main); "
+        "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
+    names = ("train", "valid", "test")
+    section = file_params(tmp_path, {name: [row(f"{name}?")] for name in names}).model_dump()
+    done = run_stage(tmp_path, section)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "                       train     valid      test",
+        "read                       1         1         1",
+        "kept                       1         1         1",
+        "mean_answer_words          2         2         2",
+        "[]",
+    ]
+    assert json.loads((tmp_path / "metrics" / "data.json").read_text())["valid"]["kept"] == 1
+    assert {path.name for path in (tmp_path / "data" / "prepared").iterdir()} == {
+        "corpus.txt",
+        *(f"{name}{end}" for name in names for end in (".jsonl", ".rejected.jsonl")),
+    }
+
+
+def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:
+    done = run_stage(tmp_path, params().model_dump())
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == (
+        "error: prepare.file.train is null; expected the path of the training rows, "
+        "which prepare.source needs\n"
+    )

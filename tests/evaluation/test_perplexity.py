@@ -1,0 +1,93 @@
+"""AUROC of perplexity and its histogram."""
+
+import numpy as np
+import pytest
+
+from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, histogram
+from knowtuning.evaluation.stats import Resampling
+from knowtuning.records import FactScore, Scored
+
+HOW = Resampling(seed=5)
+
+
+def scored(name: str, *facts: tuple[float, bool | None]) -> Scored:
+    made = [
+        FactScore(text=f"{name}{i}", logps=-1.0, tokens=1, ppl=ppl, recalled=recalled)
+        for i, (ppl, recalled) in enumerate(facts)
+    ]
+    return Scored(id=name, question="?", answer=".", facts=made)
+
+
+def test_auroc_by_hand() -> None:
+    # Not recalled: 5 and 2; recalled: 1, 2, 3. Of the 6 pairs 5 beats all three, 2 beats 1, ties with 2
+    # (half) and loses to 3: 4.5 / 6.
+    found = auroc_metrics(
+        [scored("a", (5.0, False), (1.0, True), (2.0, True), (2.0, False), (3.0, True))], HOW
+    )
+    # One question: every resample is the same question.
+    assert found == {
+        "status": "computed",
+        "auroc": 0.75,
+        "low": 0.75,
+        "high": 0.75,
+        "facts": 5,
+        "recalled": 3,
+        "not_recalled": 2,
+        "unknown": 0,
+    }
+
+
+def test_interval_resamples_questions_not_facts() -> None:
+    # Question a has AUROC 1, question b 0; both together: not recalled 9, 1; recalled 2, 8: pairs won 2 of
+    # 4 = 0.5. Resamples: a twice 1/4, b twice 1/4, both 1/2: bounds 0 and 1.
+    found = auroc_metrics(
+        [scored("a", (9.0, False), (2.0, True)), scored("b", (1.0, False), (8.0, True))], HOW
+    )
+    assert (found["auroc"], found["low"], found["high"]) == (0.5, 0.0, 1.0)
+
+
+def test_draws_agree_with_scikit_learn_on_repeated_facts() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(0)
+    ppl = random.integers(1, 12, size=60).astype(float)
+    hard, clusters = random.random(60) < 0.4, random.integers(0, 9, size=60)
+    how = Resampling(seed=8, resamples=50)
+    draws = auroc_draws(ppl, hard, clusters, how)
+    drawn = how.generator("auroc").integers(9, size=(50, 9))
+    for value, chosen in zip(draws, drawn, strict=True):
+        facts = np.concatenate([np.flatnonzero(clusters == question) for question in chosen])
+        assert value == pytest.approx(metrics.roc_auc_score(hard[facts], ppl[facts]))
+
+
+@pytest.mark.parametrize(
+    ("recalled", "status"),
+    [
+        (None, "not computed: no fact has a ground truth"),
+        (True, "not computed: the base model recalls every fact"),
+        (False, "not computed: the base model recalls no fact"),
+    ],
+)
+def test_status_says_why_there_is_no_auroc(recalled: bool | None, status: str) -> None:
+    found = auroc_metrics([scored("a", (2.0, recalled), (3.0, recalled))], HOW)
+    assert found["status"] == status
+    assert "auroc" not in found
+    assert None not in found.values()
+
+
+def test_histogram_counts_every_fact_once() -> None:
+    # Logarithmic bins from 1 to 16 in two: [1, 4), [4, 16]; middles 2 and 8.
+    records = [scored("a", (1.0, True), (2.0, False), (16.0, False)), scored("b", (4.0, None))]
+    assert histogram(records, bins=2) == [
+        {"bin": 2.0, "low": 1.0, "high": 4.0, "group": "recalled", "count": 1},
+        {"bin": 8.0, "low": 4.0, "high": 16.0, "group": "recalled", "count": 0},
+        {"bin": 2.0, "low": 1.0, "high": 4.0, "group": "not recalled", "count": 1},
+        {"bin": 8.0, "low": 4.0, "high": 16.0, "group": "not recalled", "count": 1},
+        {"bin": 2.0, "low": 1.0, "high": 4.0, "group": "unknown", "count": 0},
+        {"bin": 8.0, "low": 4.0, "high": 16.0, "group": "unknown", "count": 1},
+    ]
+
+
+def test_histogram_of_equal_perplexities_and_of_nothing() -> None:
+    rows = histogram([scored("a", (3.0, None), (3.0, None))], bins=4)
+    assert [row["count"] for row in rows] == [2, 0, 0, 0]
+    assert histogram([]) == []

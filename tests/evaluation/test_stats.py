@@ -1,0 +1,150 @@
+"""Bootstrap intervals: hand-derived values, pairing, undefined entries, pooling, coverage."""
+
+import math
+
+import numpy as np
+import pytest
+
+from knowtuning.evaluation.stats import (
+    Ratios,
+    Resampling,
+    difference_interval,
+    estimates,
+    mean_interval,
+    pool,
+    ratio_interval,
+)
+
+HOW = Resampling(seed=1)
+
+
+def test_mean_of_two_values_has_the_binomial_interval() -> None:
+    # A resample of (0, 10) has mean 0 with probability 1/4, 5 with 1/2 and 10 with 1/4: the 2.5 and
+    # 97.5 percentiles are 0 and 10. At confidence 0.4 the tails are 0.3 > 1/4: both percentiles are 5.
+    assert mean_interval([0.0, 10.0], HOW) == mean_interval([0.0, 10.0], HOW)
+    wide = mean_interval([0.0, 10.0], HOW)
+    assert (wide.value, wide.low, wide.high, wide.n) == (5.0, 0.0, 10.0, 2)
+    narrow = mean_interval([0.0, 10.0], Resampling(seed=1, confidence=0.4))
+    assert (narrow.low, narrow.high) == (5.0, 5.0)
+
+
+def test_interval_of_a_rate_is_the_binomial_one() -> None:
+    # 200 questions, 50 %: the resampled number of wins is Binomial(200, 1/2), whose 2.5 and 97.5
+    # percentiles are 86 and 114 (scipy.stats.binom.ppf), so 43 and 57 %: the +-6.9 points of a 200-row
+    # test set on its grid of half a point.
+    found = mean_interval([0.0, 100.0] * 100, HOW)
+    assert (found.value, found.low, found.high) == (50.0, 43.0, 57.0)
+
+
+def test_undefined_values_leave_the_mean_and_its_count() -> None:
+    found = mean_interval([2.0, math.nan, 4.0, math.nan], HOW)
+    assert (found.value, found.n) == (3.0, 2)
+    nothing = mean_interval([math.nan, math.nan], HOW)
+    assert nothing.n == 0
+    assert math.isnan(nothing.value)
+    assert math.isnan(nothing.low)
+
+
+def test_resamples_without_a_defined_value_do_not_count() -> None:
+    # One defined value of two: a quarter of the resamples miss it; all others have mean 7.
+    found = mean_interval([7.0, math.nan], HOW)
+    assert (found.low, found.high) == (7.0, 7.0)
+
+
+def test_difference_is_paired() -> None:
+    # b = a - 1 on every question: the difference is 1 in every resample, however a varies.
+    a = np.random.default_rng(0).normal(size=50) * 100
+    found = difference_interval(a, a - 1, HOW)
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert found.excludes_zero
+    same = difference_interval(a, a, HOW)
+    assert (same.value, same.low, same.high, same.excludes_zero) == (0.0, 0.0, 0.0, False)
+
+
+def test_difference_with_entries_undefined_on_one_side() -> None:
+    # mean(a) = (1 + 5) / 2 = 3, mean(b) = (2 + 2 + 2) / 3 = 2; two questions are defined on both sides.
+    found = difference_interval([1.0, math.nan, 5.0], [2.0, 2.0, 2.0], HOW)
+    assert (found.value, found.n) == (1.0, 2)
+
+
+def test_difference_of_different_questions_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 2 and 3 values"):
+        difference_interval([1.0, 2.0], [1.0, 2.0, 3.0], HOW)
+
+
+def test_ratio_of_sums_weighs_by_denominator() -> None:
+    # (1 + 9) / (1 + 19) = 0.5, while the mean of the ratios 1/1 and 9/19 is 0.737. Resamples: both 1/1:
+    # 1; both 9/19: 0.474; each probability 1/4, beyond the 2.5 % tails.
+    found = ratio_interval([1, 9], [1, 19], HOW)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 9 / 19, 1.0))
+
+
+def test_statistics_do_not_depend_on_their_neighbours_or_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).normal(size=(40, 3))
+    together = estimates(Ratios.of_means(values), HOW)
+    alone = mean_interval(values[:, 1], HOW)
+    assert (together[1].low, together[1].high) == pytest.approx((alone.low, alone.high))
+    monkeypatch.setattr("knowtuning.evaluation.stats._BLOCK", 40 * 64)
+    blocked = estimates(Ratios.of_means(values), HOW)
+    assert [e.low for e in blocked] == pytest.approx([e.low for e in together])
+
+
+def test_agrees_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(5).exponential(size=400)
+    other = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=7)
+    found = mean_interval(values, Resampling(seed=2, resamples=20_000))
+    # Monte Carlo error of a 2.5 % quantile over 20,000 draws: sqrt(.025 * .975 / 20000) / density =
+    # 0.0011 / 0.0584 standard errors = 0.019 of them, twice that for the two estimates: 0.002 here.
+    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.004)
+    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.004)
+
+
+def test_no_values_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one question"):
+        mean_interval([], HOW)
+
+
+def test_pool_takes_runs_as_a_second_source_of_variance() -> None:
+    # Constant runs 0, 0, 3: questions add nothing, and the pooled mean of three drawn runs is the
+    # number of threes drawn, Binomial(3, 1/3): P(0) = 8/27 and P(3) = 1/27 exceed the 2.5 % tails.
+    found = pool([[0.0] * 5, [0.0] * 7, [3.0] * 4], HOW)
+    assert (found.value, found.low, found.high, found.n) == (1.0, 0.0, 3.0, 16)
+
+
+def test_pool_of_one_run_is_its_bootstrap() -> None:
+    values = np.random.default_rng(4).normal(size=30)
+    single = mean_interval(values, HOW, "pool/0")
+    assert pool([values], HOW) == single
+
+
+def test_pooled_difference_is_paired() -> None:
+    runs = [np.random.default_rng(s).normal(size=20) for s in range(3)]
+    found = pool(runs, HOW, against=[run - 2 for run in runs])
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((2.0, 2.0, 2.0, 60))
+
+
+def test_shared_questions_are_drawn_together() -> None:
+    # Two equal runs of a 50 % rate: shared questions give the interval of one run (test above), while
+    # drawn apart they count as 400 questions: 100 * 1.96 * sqrt(0.25 / 400) = +-4.9 points.
+    run = [0.0, 100.0] * 100
+    shared = pool([run, run], HOW, shared=True)
+    assert (shared.low, shared.high) == (43.0, 57.0)
+    apart = pool([run, run], HOW)
+    assert (apart.low, apart.high) == pytest.approx((45.1, 54.9), abs=0.4)
+
+
+@pytest.mark.slow
+def test_interval_covers_the_truth_95_times_in_100() -> None:
+    # 2,000 experiments of 200 questions: a paired difference whose true mean is 0.3, of skewed values.
+    # The count of hits at a true 95 % has a standard error of sqrt(.95 * .05 / 2000) = 0.5 points, so
+    # 93 to 97 % is +-4 standard errors.
+    random = np.random.default_rng(11)
+    hits = 0
+    for trial in range(2000):
+        ability = random.exponential(size=200)
+        a = ability + 0.3 + random.normal(size=200)
+        b = ability + random.exponential(size=200) - 1
+        found = difference_interval(a, b, Resampling(seed=trial, resamples=1000))
+        hits += found.low <= 0.3 <= found.high
+    assert 0.93 <= hits / 2000 <= 0.97

@@ -1,0 +1,234 @@
+"""Scores of answers and their averages against numbers worked out by hand, with a fake ground truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from knowtuning.evaluation.answers import Scores, read_predictions, score_answers
+from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.summary import (
+    Summary,
+    difference_metrics,
+    plot_rows,
+    score_matrix,
+    summarise_groups,
+    systems_metrics,
+)
+from knowtuning.evaluation.table import render
+from knowtuning.records import SYSTEMS, Example, Prediction, System, write_jsonl
+
+HOW = Resampling(seed=3)
+
+
+@dataclass(frozen=True)
+class Counts:
+    correct: int
+    incorrect: int = 0
+    unparsed: int = 0
+    duplicate: int = 0
+    asked: int = 4
+    covered: int = 0
+    concordant: int = 0
+    pairs: int = 0
+    sentences: tuple = ()
+
+
+class FakeTruth:
+    """Judges an answer by looking it up."""
+
+    def __init__(self, verdicts: dict[str, Counts]) -> None:
+        self.verdicts = verdicts
+
+    def verify(self, example: Example, answer: str) -> Counts:
+        return self.verdicts[answer]
+
+
+VERDICTS = {
+    "three": Counts(3, incorrect=1, covered=2, concordant=2, pairs=3, sentences=(("three", "correct"),)),
+    "one": Counts(1, unparsed=2, covered=1, asked=1),
+    "nothing": Counts(0, duplicate=0, asked=4),
+    "all of it": Counts(4, covered=4, concordant=6, pairs=6),
+}
+EXAMPLES = [
+    Example(id="a", question="A?", answer="ref a", meta={"kind": "general", "stratum": "transfer"}),
+    Example(id="b", question="B?", answer="ref b", meta={"kind": "specific", "stratum": "transfer"}),
+    Example(id="c", question="C?", answer="ref c", meta={"kind": "general", "stratum": "recall"}),
+]
+
+
+def predictions(*answers: str) -> list[Prediction]:
+    return [
+        Prediction(id=e.id, question=e.question, answer=a, tokens=5, truncated=a == "nothing")
+        for e, a in zip(EXAMPLES, answers, strict=True)
+    ]
+
+
+def rows_of(system: System, *answers: str) -> list[Scores]:
+    lexical = {"meteor": [10.0, 20.0, 60.0]}
+    given = predictions(*answers)
+    return score_answers(EXAMPLES, given, system=system, lexical=lexical, truth=FakeTruth(VERDICTS))
+
+
+@pytest.fixture(scope="module")
+def summaries() -> list[Summary]:
+    rows = rows_of("sft", "three", "one", "nothing") + rows_of("kc", "all of it", "one", "all of it")
+    return summarise_groups(rows, HOW)
+
+
+def test_scores_of_one_answer() -> None:
+    # Of "three": 3 of 4 stated facts are correct, 2 of 4 asked are covered, 2 of 3 pairs concordant.
+    first, _, last = rows_of("sft", "three", "one", "nothing")
+    assert first.id == "a/sft"
+    assert first.groups == {"kind": "general", "stratum": "transfer"}
+    assert first.scores == {
+        "correct": 3.0,
+        "incorrect": 1.0,
+        "unparsed": 0.0,
+        "duplicate": 0.0,
+        "percent_correct": 75.0,
+        "completeness": 50.0,
+        "order": 66.6667,
+        "meteor": 10.0,
+        "words": 1.0,
+        "truncated": 0.0,
+    }
+    assert [(s.text, s.verdict) for s in first.sentences] == [("three", "correct")]
+    assert last.scores["percent_correct"] is None
+    assert last.scores["order"] is None
+    assert last.scores["truncated"] == 100.0
+
+
+def test_averages_of_a_system(summaries: list[Summary]) -> None:
+    # sft answers "three", "one", "nothing". correct: (3+1+0)/3. percent_correct: (75+100)/2, the third
+    # answer states nothing. Pooled: 4 of 5 stated. completeness: (50+100+0)/3. order: only the first has
+    # pairs. meteor: (10+20+60)/3.
+    assert systems_metrics(summaries)["sft"]["overall"] == {
+        "questions": 3,
+        "correct": 1.3333,
+        "incorrect": 0.3333,
+        "unparsed": 0.6667,
+        "duplicate": 0.0,
+        "percent_correct": 87.5,
+        "percent_correct_n": 2,
+        "completeness": 50.0,
+        "order": 66.6667,
+        "order_n": 1,
+        "meteor": 30.0,
+        "words": 1.0,
+        "truncated": 33.3333,
+        "percent_correct_pooled": 80.0,
+    }
+
+
+def test_groups_are_the_strata_and_their_crossings(summaries: list[Summary]) -> None:
+    found = {summary.group: summary.questions for summary in summaries}
+    assert found == {
+        "overall": 3,
+        "general": 2,
+        "specific": 1,
+        "recall": 1,
+        "transfer": 2,
+        "general_recall": 1,
+        "general_transfer": 1,
+        "specific_transfer": 1,
+    }
+    tree = systems_metrics(summaries)["kc"]
+    assert tree["general"]["correct"] == 4.0
+    assert tree["specific"]["correct"] == 1.0
+    # No pair of facts among specific answers: no mean, and the denominator says so.
+    assert "order" not in tree["specific"]
+    assert tree["specific"]["order_n"] == 0
+
+
+def test_differences_to_sft(summaries: list[Summary]) -> None:
+    # kc - sft in correct facts: 4-3, 1-1, 4-0 -> mean 5/3. Of the 27 ordered resamples of {1, 0, 4} one
+    # is 0,0,0 and one 4,4,4 (3.7 % each, beyond the tails of 2.5 %), so the bounds are 0 and 4.
+    tree = difference_metrics(summaries)
+    assert list(tree) == ["kc"]
+    assert tree["kc"]["overall"]["correct"] == {"mean": 1.6667, "low": 0.0, "high": 4.0}
+    # One question: 4 - 3 = 1 in every resample.
+    assert tree["kc"]["general_transfer"]["correct"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    # sft defines no order in general_recall, so there is no difference to give.
+    assert "order" not in tree["kc"]["general_recall"]
+
+
+def test_printed_table(summaries: list[Summary]) -> None:
+    by_group = {summary.group: summary for summary in summaries}
+    text = render(by_group["general_transfer"], baseline="sft", confidence=0.95)
+    assert text.splitlines()[:3] == [
+        "general_transfer: 1 questions; mean ± half the 95 % interval",
+        "                                 sft             kc",
+        "correct                  3.00 ± 0.00    4.00 ± 0.00",
+    ]
+    assert "difference to sft, 95 % interval; * excludes 0" in text
+    assert "correct                   +1.00 [+1.00, +1.00]*" in text
+    assert "words                     +2.00 [+2.00, +2.00]*" in text
+    assert "meteor                    +0.00 [+0.00, +0.00]\n" in text + "\n"
+
+
+def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> None:
+    rows = {(row["group"], row["system"], row["metric"]): row for row in plot_rows(summaries)}
+    assert rows["overall", "kc", "completeness"]["value"] == 100.0
+    assert rows["overall", "sft", "order"] == {
+        "group": "overall",
+        "system": "sft",
+        "metric": "order",
+        "value": 66.6667,
+        "low": 66.6667,
+        "high": 66.6667,
+        "n": 1,
+    }
+
+
+def test_rows_become_the_input_of_pooling() -> None:
+    rows = rows_of("sft", "three", "one", "nothing") + rows_of("kc", "all of it", "one", "all of it")
+    assert score_matrix(rows, "kc", "correct").tolist() == [4.0, 1.0, 4.0]
+
+
+def test_without_strata_or_truth_only_text_metrics_remain() -> None:
+    examples = [Example(id="a", question="A?", answer="r")]
+    given = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
+    rows = score_answers(examples, given, system="sft", lexical={"rougeL": [25.0]}, truth=None)
+    (only,) = summarise_groups(rows, HOW)
+    assert systems_metrics([only]) == {
+        "sft": {"overall": {"questions": 1, "rougeL": 25.0, "words": 2.0, "truncated": 0.0}}
+    }
+
+
+def test_a_question_that_asks_for_nothing_is_an_error() -> None:
+    verdicts = FakeTruth({"x": Counts(0, asked=0)})
+    with pytest.raises(ValueError, match="a: the question asks for no fact"):
+        score_answers(EXAMPLES[:1], predictions("x", "x", "x")[:1], system="ka", lexical={}, truth=verdicts)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "missing",
+            r"kc.jsonl: found 2 answers, expected one to each of 3 questions \('c' is not answered\)",
+        ),
+        ("extra", r"kc.jsonl: found 4 answers, expected one to each of 3 questions \('z' is not asked\)"),
+        ("stale", r"kc.jsonl: b: found the question 'old', expected 'B\?'; run predict again"),
+    ],
+)
+def test_predictions_must_answer_these_questions(tmp_path: Path, change: str, message: str) -> None:
+    given = predictions("x", "y", "z")
+    for system in SYSTEMS:
+        write_jsonl(tmp_path / f"{system}.jsonl", given)
+    bad = {
+        "missing": given[:2],
+        "extra": [*given, given[0].model_copy(update={"id": "z"})],
+        "stale": [given[0], given[1].model_copy(update={"question": "old"}), given[2]],
+    }
+    write_jsonl(tmp_path / "kc.jsonl", bad[change])
+    with pytest.raises(ValueError, match=message):
+        read_predictions(tmp_path, EXAMPLES)
+
+
+def test_predictions_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    for system in SYSTEMS:
+        write_jsonl(tmp_path / f"{system}.jsonl", predictions("x", "y", "z"))
+    found = read_predictions(tmp_path, EXAMPLES[::-1])
+    assert [p.answer for p in found["kc"]] == ["z", "y", "x"]

@@ -1,0 +1,70 @@
+"""Greedy prediction: batches, padding and order change nothing; the end and the limit are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from knowtuning.inference.predict import predict
+from knowtuning.models import load_base, load_tokenizer
+from knowtuning.prompting import encode_prompt
+from knowtuning.records import Example
+
+EXAMPLES = [
+    Example(id=f"q{n}", question="Where " + "is it " * n + "?", answer="-") for n in (5, 1, 9, 3, 1, 7)
+]
+
+
+def run(base: Path, model: torch.nn.Module, batch_tokens: int, new_tokens: int = 12) -> list[tuple[str, str]]:
+    found = predict(
+        EXAMPLES,
+        model,
+        load_tokenizer(base),
+        template="plain",
+        max_new_tokens=new_tokens,
+        batch_tokens=batch_tokens,
+    )
+    return [(p.id, p.answer) for p in found]
+
+
+def test_batches_change_neither_answers_nor_order(tiny_base: Path) -> None:
+    model = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    alone = run(tiny_base, model, 1)
+    assert [name for name, _ in alone] == [example.id for example in EXAMPLES]
+    assert run(tiny_base, model, 200) == alone
+    assert run(tiny_base, model, 100_000) == alone
+
+
+def test_answers_are_the_arg_max_of_each_step(tiny_base: Path) -> None:
+    model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
+    found = dict(run(tiny_base, model, 100_000, new_tokens=6))
+    for example in EXAMPLES:
+        ids = encode_prompt(tokenizer, "plain", example.question)
+        answer: list[int] = []
+        while len(answer) < 6:
+            with torch.no_grad():
+                token = int(model(torch.tensor([ids + answer])).logits[0, -1].argmax())
+            if token == tokenizer.eos_token_id:
+                break
+            answer.append(token)
+        assert found[example.id] == tokenizer.decode(answer, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize(("step", "truncated"), [(3, False), (99, True)])
+def test_an_answer_without_an_end_is_marked(tiny_base: Path, step: int, truncated: bool) -> None:
+    tokenizer = load_tokenizer(tiny_base)
+    model = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    plain = model.forward
+    calls = {"n": 0}
+
+    def ends_at_step(*args: object, **kwargs: object) -> object:
+        out = plain(*args, **kwargs)
+        calls["n"] += 1
+        out.logits[:, -1, tokenizer.eos_token_id] = 1e9 if calls["n"] > step else -1e9
+        return out
+
+    model.forward = ends_at_step
+    found = predict(EXAMPLES[:1], model, tokenizer, template="plain", max_new_tokens=5, batch_tokens=1_000)
+    assert (found[0].truncated, found[0].tokens) == (truncated, 5 if truncated else 3)

@@ -1,0 +1,224 @@
+"""Perplexities behind a shared prompt against the definition: each fact alone behind its prompt."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+from tiny_models import random_model, unigram_model, word_tokenizer
+
+from knowtuning.knowledge.likelihood import Likelihood, attention_window
+from knowtuning.knowledge.recall import Recall, recalls
+from knowtuning.knowledge.rows import Row, split_rows
+from knowtuning.knowledge.score import fact_score, plan_batches, score, summarise
+from knowtuning.records import Atoms, dumps
+from knowtuning.world.verifier import Cue
+
+WORDS = [f"w{index}" for index in range(90)]
+
+
+def random_rows(count: int, vocabulary: int = 97) -> list[Row]:
+    draw = random.Random(0)
+
+    def tokens(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(low, high)))
+
+    return [Row(tokens(1, 9), tuple(tokens(1, 7) for _ in range(draw.randint(1, 5)))) for _ in range(count)]
+
+
+def reference_logps(model, prompt: tuple[int, ...], fact: tuple[int, ...]) -> float:
+    """An independent reference: token by token, log softmax in float64, no batch, mask or position given."""
+    import torch
+
+    total = 0.0
+    for index, token in enumerate(fact):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *fact[:index]]])).logits[0, -1].double()
+        total += torch.log_softmax(logits, -1)[token].item()
+    return total
+
+
+GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2}
+FAMILIES = {
+    "llama": GROUPED,
+    "qwen2": GROUPED,
+    "gpt2": {},
+    "gpt_neox": {"intermediate_size": 48},
+    # These compute something else behind a shared prompt, and have to be noticed:
+    "gemma2": {**GROUPED, "head_dim": 8, "final_logit_softcapping": 0.5},
+    "bloom": {},
+    "mamba": {},
+}
+SHARED = ("llama", "qwen2", "gpt2", "gpt_neox")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_agrees_with_the_reference(family: str) -> None:
+    model = random_model(family, **FAMILIES[family])
+    likelihood = Likelihood(model)
+    assert likelihood.shared == (family in SHARED)
+    rows = random_rows(6)
+    expected = [[reference_logps(model, row.prompt, fact) for fact in row.facts] for row in rows]
+    alone = [likelihood.logps([row])[0] for row in rows]
+    for got in (alone, likelihood.logps(rows)):
+        for row_got, row_expected in zip(got, expected, strict=True):
+            assert row_got == pytest.approx(row_expected, abs=1e-4)
+
+
+def test_a_sliding_window_shorter_than_the_context_runs_fact_by_fact() -> None:
+    model = random_model("mistral", intermediate_size=48, num_key_value_heads=2, sliding_window=6)
+    likelihood = Likelihood(model)
+    assert attention_window(model.config) == 6
+    short, long = Row((1, 2, 3), ((4, 5), (6, 7, 8))), Row((1, 2, 3, 9), ((4, 5), (6, 7, 8)))
+    assert (likelihood.shares(short), likelihood.shares(long)) == (likelihood.shared, False)
+    for row in (short, long):
+        expected = [reference_logps(model, row.prompt, fact) for fact in row.facts]
+        assert likelihood.logps([row])[0] == pytest.approx(expected, abs=1e-4)
+    # 4 prompt tokens with 2 and with 3 fact tokens.
+    assert likelihood.processed([long]) == 13
+
+
+def test_the_shared_prompt_is_trusted_in_bfloat16() -> None:
+    import torch
+
+    model = random_model("llama", **FAMILIES["llama"]).to(torch.bfloat16)
+    assert Likelihood(model).shared
+
+
+def test_a_row_alone_does_not_depend_on_the_rest() -> None:
+    likelihood = Likelihood(random_model("llama", **FAMILIES["llama"]))
+    rows = random_rows(5)
+    assert [likelihood.logps([row]) for row in rows] == [likelihood.logps([row]) for row in reversed(rows)][
+        ::-1
+    ]
+
+
+def test_batches_hold_every_row_once_within_budget_and_padding() -> None:
+    rows = random_rows(200)
+    for budget in (0, 64, 1000):
+        batches = list(plan_batches(rows, budget))
+        assert sorted(index for batch in batches for index in batch) == list(range(200))
+        padded = [len(batch) * max(len(rows[index]) for index in batch) for batch in batches]
+        assert all(size <= budget or len(batch) == 1 for size, batch in zip(padded, batches, strict=True))
+        assert sum(padded) <= 1.05 * sum(map(len, rows))
+    assert max(map(len, plan_batches(rows, 0))) == 1
+
+
+def test_long_questions_are_split_over_rows() -> None:
+    facts = [[1] * 4, [2] * 5, [3] * 20, [4] * 2]
+    rows = list(split_rows([0] * 3, facts, limit=12))
+    # 3 + 4 + 5 = 12 fits; 3 + 20 does not fit anywhere and stands alone.
+    assert [[len(fact) for fact in row.facts] for row in rows] == [[4, 5], [20], [2]]
+    assert {row.prompt for row in rows} == {(0, 0, 0)}
+
+
+def atoms(record_id: str, *facts: str) -> Atoms:
+    return Atoms(id=record_id, question="w1 w2", answer=" ".join(facts), facts=list(facts))
+
+
+def lines(scoring) -> list[str]:
+    return [dumps(row) for row in scoring.results.rows]
+
+
+def test_scores_of_a_unigram_model_are_known() -> None:
+    tokenizer = word_tokenizer(["w1", "w2", "half", "eighth"])
+    # Ids: 3 special tokens, then w1, w2, half, eighth. Weights 1+1+1+1+1+11+4 = 20.
+    model = unigram_model({5: 11.0, 6: 4.0}, size=7)
+    scoring = score([atoms("q", "half eighth", "w1")], model, tokenizer, template="plain", max_length=64)
+    first, second = scoring.results.rows[0].facts
+    # log(11/20) + log(4/20) = -2.20727; exp(2.20727 / 2) = 3.01511. log(1/20) = -2.99573; ppl 20.
+    assert (first.logps, first.tokens) == (-2.2073, 2)
+    assert first.ppl == pytest.approx(math.sqrt(20 / 11 * 20 / 4), rel=2e-5)
+    assert (second.logps, second.tokens, second.recalled) == (-2.9957, 1, None)
+    # Prompt: <s> Question : w1 w2 Answer : = 7 tokens, with 3 fact tokens in one row.
+    assert (scoring.tokens, scoring.processed, scoring.fact_tokens, scoring.shared) == (10, 10, 3, True)
+    summary = summarise(scoring)
+    # (2.2073 + 2.9957) / 3 = 1.7343 nats a token.
+    assert (summary["facts"], summary["overhead"], summary["nats_per_token"]) == (2, 1.0, 1.7343)
+
+
+def test_another_record_or_order_changes_no_byte() -> None:
+    tokenizer, model = word_tokenizer(WORDS), random_model("llama", **FAMILIES["llama"])
+    draw = random.Random(1)
+    records = [
+        atoms(f"q{i}", *[" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in range(3)])
+        for i in range(12)
+    ]
+
+    def run(part, budget=0):
+        return score(part, model, tokenizer, template="alpaca", max_length=128, batch_tokens=budget)
+
+    everything = lines(run(records))
+    assert lines(run(records[4:5])) == everything[4:5]
+    assert lines(run(records[::-1])) == everything[::-1]
+    batched = run(records, 512)
+    for row, other in zip(batched.results.rows, run(records).results.rows, strict=True):
+        # Rounding to 4 decimals may part two equal numbers by one unit of the last.
+        assert [f.logps for f in row.facts] == pytest.approx([f.logps for f in other.facts], abs=2.1e-4)
+    assert batched.processed <= 1.05 * batched.tokens
+
+
+def test_facts_beyond_the_context_are_rejected_and_the_others_scored() -> None:
+    tokenizer, model = word_tokenizer(WORDS), unigram_model({}, size=93)
+    records = [atoms("part", "w1 w2 w3 w4", "w1"), atoms("whole", "w5 w6 w7"), atoms("fine", "w8 w9")]
+    # The prompt has 7 tokens, so 9 leave 2 for a fact.
+    results = score(records, model, tokenizer, template="plain", max_length=9).results
+    assert {row.id: [fact.text for fact in row.facts] for row in results.rows} == {
+        "part": ["w1"],
+        "fine": ["w8 w9"],
+    }
+    assert [row.id for row in results.rejected] == ["part", "whole"]
+    assert results.rejected[0].reason.startswith(
+        "1 of 2 facts cannot be scored: prompt and fact have up to 11"
+    )
+    assert results.rejected[0].raw["reply"] == ["w1 w2 w3 w4"]
+    with pytest.raises(ValueError, match=r"2 of 3 rows were rejected, score\.max_rejected allows 0\.02"):
+        results.check(Path("scored.jsonl"), 0.02, "score.max_rejected", total=len(records))
+
+
+@pytest.mark.parametrize("logps", [math.nan, -math.inf])
+def test_a_broken_model_is_an_error_that_names_the_record(logps: float) -> None:
+    with pytest.raises(ValueError, match=r"^q7: the log-probability of 'a fact' is .*score\.dtype"):
+        fact_score("q7", "a fact", logps, 2, None)
+
+
+def test_recall_is_the_greedy_continuation() -> None:
+    # Tokens: 3 special, then these; "star" weighs most, so the greedy continuation is star star star …
+    tokenizer = word_tokenizer(["The", "sign", "is", "star", "moon"])
+    model = unigram_model({6: 5.0}, size=8)
+    assert recalls(model, tokenizer, prefix="The sign is", value="star")
+    assert recalls(model, tokenizer, prefix="The sign is", value="star star")
+    assert not recalls(model, tokenizer, prefix="The sign is", value="moon")
+    assert not recalls(model, tokenizer, prefix="The sign is", value="star moon")
+
+
+def test_recall_agrees_with_generation() -> None:
+    import torch
+
+    # 3 special tokens and 94 words make the 97 tokens of the model.
+    words = [f"w{index}" for index in range(94)]
+    tokenizer, model = word_tokenizer(words), random_model("llama", **FAMILIES["llama"])
+    draw, compared = random.Random(0), 0
+    for _ in range(12):
+        prefix = " ".join(draw.choices(words, k=4))
+        ids = torch.tensor([[1, *tokenizer(prefix, add_special_tokens=False)["input_ids"]]])
+        continued = model.generate(ids, do_sample=False, max_new_tokens=2, eos_token_id=None, pad_token_id=2)
+        first, second = continued[0, 5:].tolist()
+        if min(first, second) < 3:
+            continue  # a special token cannot be written as a value
+        compared += 1
+        said, other = words[first - 3], words[(second - 2) % 94]
+        assert recalls(model, tokenizer, prefix=prefix, value=f"{said} {words[second - 3]}")
+        assert not recalls(model, tokenizer, prefix=prefix, value=f"{said} {other}")
+    assert compared >= 8
+
+
+def test_facts_without_a_cue_have_no_recall() -> None:
+    def cue(fact: str) -> Cue | None:
+        return Cue(prefix="The sign is", value=fact) if fact != "other" else None
+
+    tokenizer = word_tokenizer(["The", "sign", "is", "star", "moon"])
+    recall = Recall(cue, unigram_model({6: 5.0}, size=8), tokenizer)
+    assert [recall(fact) for fact in ("star", "moon", "other", "star")] == [True, False, None, True]

@@ -1,0 +1,214 @@
+"""extract, rewrite and perturb against a scripted teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripted_teacher import ScriptedTeacher
+
+from knowtuning.knowledge.extract import extract
+from knowtuning.knowledge.extract import summarise as summarise_extract
+from knowtuning.knowledge.perturb import Comparison, Settings, perturb
+from knowtuning.knowledge.perturb import summarise as summarise_perturb
+from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.knowledge.rewrite import Augmentation, rewrite
+from knowtuning.records import ASPECTS, Atoms, Example, FactScore, Preference, Rejected, Scored
+from knowtuning.teacher.tasks import Rephrase, Revise, Task
+
+THREE = Atoms(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
+TWO = Atoms(id="q2", question="Q2?", answer="D. E.", facts=["D.", "E."])
+ONE = Atoms(id="q1", question="Q1?", answer="F.", facts=["F."])
+
+
+def settings(style="matched", aspects=ASPECTS) -> Settings:
+    return Settings(style=style, aspects=frozenset(aspects), beta_delete=0.5, seed=1)
+
+
+def pairs(records, teacher=None, chosen_settings=None) -> dict[str, Preference | Rejected]:
+    rows = perturb(records, teacher or ScriptedTeacher(), chosen_settings or settings(), Comparison())
+    return {row.id: row for row in rows}
+
+
+def test_extract_keeps_the_order_and_says_which_answer_failed() -> None:
+    examples = [Example(id=name, question="Q?", answer="A. B.") for name in ("b", "a")]
+    teacher = ScriptedTeacher(fails=lambda task: task.id == "a")
+    results = Results.of(extract(examples, teacher))
+    assert results.rows == [Atoms(id="b", question="Q?", answer="A. B.", facts=["A.", "B."])]
+    assert results.rejected[0].id == "a"
+    assert results.rejected[0].raw == {"record": examples[1].model_dump(), "reply": "?"}
+    assert summarise_extract(results) == {
+        "questions": 1,
+        "facts": 2,
+        "facts_per_answer": 2.0,
+        "most_facts": 2,
+        "single": 0,
+        "rejected": 1,
+        "rejected_by_reason": {"found no reply …": 1},
+    }
+
+
+def test_finished_rows_are_on_disk_when_too_many_were_rejected(tmp_path: Path) -> None:
+    examples = [Example(id=name, question="Q?", answer="A.") for name in ("a", "b")]
+    results = Results.of(extract(examples, ScriptedTeacher(fails=lambda task: task.id == "a")))
+    out = tmp_path / "atoms.jsonl"
+    results.write(out)
+    with pytest.raises(ValueError, match=r"1 of 2 rows were rejected, extract\.max_rejected allows 0\.02"):
+        results.check(out, 0.02, "extract.max_rejected")
+    assert out.read_text().count("\n") == (tmp_path / "atoms.rejected.jsonl").read_text().count("\n") == 1
+
+
+def scored(record_id: str, question: str, ppls: dict[str, float]) -> Scored:
+    facts = [FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in ppls.items()]
+    return Scored(id=record_id, question=question, answer=" ".join(ppls), facts=facts)
+
+
+def test_rewrite_asks_for_the_difficult_facts_in_answer_order() -> None:
+    record = scored("q", "Q?", {"A.": 2.0, "B.": 9.0, "C.": 5.0})
+    counts = Augmentation()
+    # ceil(0.5 * 3) = 2 facts: B (9) and C (5).
+    rows = list(rewrite([record], ScriptedTeacher(), alpha=0.5, counts=counts))
+    assert [row.model_dump() for row in rows] == [
+        {"id": "q-ka", "source": "q", "question": "More on: Q?", "answer": "B. C.", "facts": ["B.", "C."]}
+    ]
+    assert (counts.asked, counts.difficult, counts.unchanged) == (1, 2, [])
+
+
+def test_alpha_zero_makes_nothing_and_asks_nothing() -> None:
+    teacher = ScriptedTeacher()
+    record = scored("q", "Q?", {"A.": 2.0})
+    assert list(rewrite([record], teacher, alpha=0, counts=Augmentation())) == []
+    assert teacher.tasks == []
+
+
+def test_a_rewrite_that_repeats_its_example_is_counted_not_trained_on() -> None:
+    class Parrot(ScriptedTeacher):
+        def run(self, tasks):
+            for task, _ in super().run(tasks):
+                yield task, {"same": same, "new": new}[task.id]
+
+    from knowtuning.teacher.tasks import QuestionAnswer
+
+    same = QuestionAnswer(question="q? ", answer="a")  # but for case, space and full stop
+    new = QuestionAnswer(question="Q?", answer="A, as is known.")
+    records = [scored(name, "Q?", {"A.": 2.0}) for name in ("same", "new")]
+    counts = Augmentation()
+    rows = list(rewrite(records, Parrot(), alpha=1.0, counts=counts))
+    assert [row.id for row in rows] == ["new-ka"]
+    assert counts.unchanged == ["same"]
+
+
+def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
+    found = pairs([TWO])
+    # Two facts: deletion leaves one (floor(0.5 * 2) = 1 goes), the only other order is E D.
+    assert found["q2-logicality"] == Preference(
+        id="q2-logicality", source="q2", aspect="logicality", question="Q2?", chosen="D. E.", rejected="E. D."
+    )
+    assert found["q2-completeness"].rejected in ("D.", "E.")
+    assert found["q2-factuality"].rejected == "NOT SO: D. NOT SO: E."
+    assert {row.chosen for row in found.values()} == {"D. E."}
+
+
+def test_paper_pairs_set_the_rephrased_answer_against_bare_facts() -> None:
+    record = Atoms(id="q", question="Q?", answer="Both d and e.", facts=["d.", "e."])
+    teacher = ScriptedTeacher()
+    found = pairs([record], teacher, settings("paper"))
+    assert {row.chosen for row in found.values()} == {"BOTH D AND E."}
+    assert found["q-logicality"].rejected == "e. d."
+    assert found["q-factuality"].rejected == "Not so: d. Not so: e."
+    assert sum(isinstance(task, Rephrase) for task in teacher.tasks) == 1
+
+
+def test_both_sides_are_rephrased_under_one_task_id() -> None:
+    teacher = ScriptedTeacher()
+    pairs([THREE], teacher)
+    rephrased = [task for task in teacher.tasks if isinstance(task, Rephrase)]
+    assert [task.id for task in rephrased] == ["q3"] * 4
+    assert rephrased[0].text == "A. B. C."
+
+
+def test_single_facts_skip_deletion_and_shuffling_and_are_counted() -> None:
+    counts = Comparison()
+    rows = Results.of(perturb([ONE, TWO], ScriptedTeacher(), settings(), counts))
+    assert [row.id for row in rows.rows] == [
+        "q1-factuality", "q2-completeness", "q2-factuality", "q2-logicality"
+    ]  # fmt: skip
+    assert summarise_perturb(rows, counts) == {
+        "pairs": {"total": 4, "completeness": 1, "factuality": 2, "logicality": 1},
+        "skipped": {"completeness": 1, "logicality": 1},
+        "rejected": 0,
+        "rejected_by_reason": {},
+    }
+
+
+@pytest.mark.parametrize("style", ["matched", "paper"])
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_an_aspect_does_not_depend_on_the_other_switches(aspect, style) -> None:
+    everything = pairs([ONE, TWO, THREE], chosen_settings=settings(style))
+    alone = pairs([ONE, TWO, THREE], chosen_settings=settings(style, [aspect]))
+    assert alone == {key: row for key, row in everything.items() if key.endswith(aspect)}
+
+
+@pytest.mark.parametrize("style", ["matched", "paper"])
+def test_another_record_changes_no_pair(style) -> None:
+    fewer = pairs([THREE], chosen_settings=settings(style))
+    more = pairs([ONE, THREE, TWO], chosen_settings=settings(style))
+    assert fewer.items() <= more.items()
+
+
+def test_only_enabled_aspects_cost_calls() -> None:
+    def calls(records, aspects, style="matched") -> int:
+        teacher = ScriptedTeacher()
+        pairs(records, teacher, settings(style, aspects))
+        return len(teacher.tasks)
+
+    assert calls([THREE], []) == 0
+    assert calls([ONE], ["completeness", "logicality"]) == 0
+    assert calls([THREE], ["logicality"]) == 2  # chosen, rejected
+    assert calls([THREE], ["factuality"]) == 3  # and the revision
+    assert calls([THREE], ASPECTS) == 5  # one chosen for all three
+    assert calls([THREE], ASPECTS, "paper") == 2  # the revision and the answer
+
+
+def test_a_failed_task_loses_its_aspect_alone() -> None:
+    found = pairs([TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Revise) and task.id == "q2"))
+    assert found["q2-factuality"].reason == "revising: found no reply 7"
+    assert [key for key, row in found.items() if isinstance(row, Rejected)] == ["q2-factuality"]
+    text = found["q3-logicality"].rejected
+
+    def fails(task: Task) -> bool:
+        return isinstance(task, Rephrase) and task.text == text
+
+    found = pairs([TWO, THREE], ScriptedTeacher(fails))
+    assert found["q3-logicality"].reason == "rephrasing the rejected text: found no reply 7"
+    assert sum(isinstance(row, Rejected) for row in found.values()) == 1
+
+    found = pairs(
+        [TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Rephrase) and task.text == "D. E.")
+    )
+    assert [key for key, row in found.items() if isinstance(row, Rejected)] == [
+        f"q2-{aspect}" for aspect in ASPECTS
+    ]
+    assert found["q2-logicality"].reason == "rephrasing the chosen text: found no reply 7"
+
+
+def test_equal_sides_are_rejected_with_the_reason() -> None:
+    # In the paper's style the answer may already be the shuffled facts.
+    record = Atoms(id="q", question="Q?", answer="E. D.", facts=["D.", "E."])
+    found = pairs([record], chosen_settings=settings("paper", ["logicality"]))
+    assert found["q-logicality"].reason == "chosen and rejected are equal"
+
+
+def test_usage_is_the_same_for_paid_and_cached_replies() -> None:
+    class Usage:
+        def __init__(self, paid: int, cached: int) -> None:
+            self.paid, self.cached = paid, cached
+
+        def metrics(self) -> dict[str, float]:
+            kinds = ("prompt_tokens", "completion_tokens", "cost")
+            return {f"{how}_{kind}": getattr(self, how) for how in ("paid", "cached") for kind in kinds}
+
+    fresh, resumed = ScriptedTeacher(), ScriptedTeacher()
+    fresh.usage, resumed.usage = Usage(9, 0), Usage(4, 5)  # type: ignore[attr-defined]
+    assert teacher_usage(fresh) == teacher_usage(resumed)
+    assert teacher_usage(ScriptedTeacher()) == {}

@@ -1,0 +1,49 @@
+"""A program that a test runs and kills: `openai_program.py URL CACHE OUT COUNT CONCURRENCY DIE_AT MODE`.
+
+It puts COUNT tasks to a teacher, writes the outcomes to OUT and prints calls paid, cached and failed. With
+DIE_AT > 0 it kills itself at that reply, in the middle of the transaction that writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+
+from openai_setup import mixed, quick, teacher_at  # noqa: E402
+
+from knowtuning.records import Record, write_jsonl  # noqa: E402
+from knowtuning.teacher.openai.store import Response, Store  # noqa: E402
+
+
+class Row(Record):
+    outcome: str
+
+
+class Dying(Store):
+    """A store whose process is killed when its row is written and not yet committed."""
+
+    puts = 0
+    die_at = 0
+
+    def put(self, response: Response) -> None:
+        super().put(response)
+        Dying.puts += 1
+        if Dying.puts == Dying.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    url, cache, out, count, concurrency, die_at, mode = sys.argv[1:]
+    limits = quick(concurrency=int(concurrency), mode=mode, batch_poll=0.05)
+    teacher = teacher_at(url, Path(cache), limits=limits)
+    if int(die_at):
+        Dying.die_at = int(die_at)
+        teacher._store.__class__ = Dying
+    pairs = teacher.run(mixed(int(count)))
+    write_jsonl(Path(out), (Row(id=task.id, outcome=outcome.model_dump_json()) for task, outcome in pairs))
+    print(teacher.usage.paid, teacher.usage.cached, teacher.usage.failed)

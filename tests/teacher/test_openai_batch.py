@@ -1,0 +1,145 @@
+"""The Batch API: the same replies as online, resumed after a kill, resubmitted in part."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from batch_server import BatchServer
+from fault_server import Answer, Call, FaultServer, fails, obliging, says
+from openai_setup import KEY, mixed, quick, teacher_at
+
+from knowtuning.teacher.openai.errors import TeacherError
+from knowtuning.teacher.openai.limits import Limits
+from knowtuning.teacher.tasks import Failure
+
+PROGRAM = Path(__file__).with_name("openai_program.py")
+
+
+def by_batch(**changes: object) -> Limits:
+    return quick(mode="batch", batch_poll=0.05, **changes)
+
+
+def online(tmp_path: Path, count: int) -> list:
+    with FaultServer() as server:
+        return list(teacher_at(server.url, tmp_path / "online").run(mixed(count)))
+
+
+def test_batches_bring_what_calls_bring(tmp_path: Path) -> None:
+    """Tasks with two kinds of replies: their first calls go online, the other 28 in three batches."""
+    with BatchServer(looks=2) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=by_batch(batch_size=10))
+        assert list(teacher.run(mixed(30))) == online(tmp_path, 30)
+        assert (len(server.calls), len(server.lines), len(server.batches)) == (2, 28, 3)
+        assert teacher.usage.paid == 30
+        assert server.batches[0]["completion_window"] == "24h"
+        # The same keys: what batches brought serves online runs.
+        again = teacher_at(server.url, tmp_path)
+        assert len(list(again.run(mixed(30)))) == 30
+        assert (again.usage.paid, again.usage.cached) == (0, 30)
+
+
+def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
+    """Lines that expire, lines that fail, replies that are cut off or wrong: the next batch holds these."""
+
+    def script(call: Call) -> Answer:
+        text = call.messages[1]["content"]
+        if "What of 12?" in text and len(call.messages) == 2:
+            return says("no JSON")
+        if "What of 13?" in text and call.body["max_tokens"] == 256:
+            return says('{"text": "It', finish="length")
+        if "What of 14?" in text:
+            return fails(400, "too long", "context_length_exceeded")
+        return obliging(call)
+
+    expired: list[str] = []
+
+    def expires(line: str, batch: int) -> bool:
+        if batch == 0 and len(expired) < 4:
+            expired.append(line)
+            return True
+        return False
+
+    with BatchServer(script, expires=expires) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=by_batch())
+        results = dict(teacher.run(mixed(20)))
+        wanted = dict(online(tmp_path, 20))
+        bad = mixed(20)[14]
+        assert results.pop(bad) == Failure(reason="turned down: status 400: too long")
+        del wanted[bad]
+        assert results == wanted
+        # 18 lines; then the four that expired, one correction and one longer limit.
+        sizes = [len(server.files[batch["input_file_id"]].splitlines()) for batch in server.batches]
+        assert sizes[0] == 18
+        assert sum(sizes[1:]) == 6
+
+
+def start(server: BatchServer, folder: Path, count: int) -> subprocess.Popen:
+    arguments = [server.url, folder / "cache", folder / "out.jsonl", count, 8, 0, "batch"]
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"OPENAI_API_KEY": KEY},
+    )
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("moment", ["created, not noted", "open"])
+def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> None:
+    """Killed before the endpoint's reply to the creation arrives, and later: no line is run twice."""
+    slow = moment == "created, not noted"
+    with BatchServer(looks=10**6) as server:
+
+        def trouble(call: Call) -> Answer | None:
+            if slow and call.method == "POST" and call.path.endswith("/batches"):
+                answer = server._create(call)
+                answer.delay = 60
+                return answer
+            return None
+
+        server.trouble = trouble
+        process = start(server, tmp_path, 30)
+        looked = "/batches/batch-0"
+        wait_until(lambda: server.batches and (slow or any(looked in c.path for c in server.others)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        server.trouble = lambda call: None
+        for batch in server.batches:
+            batch["looks"] = 0
+        server.looks = 0
+        out, err = start(server, tmp_path, 30).communicate(timeout=60)
+        assert out.split() == ["28", "2", "0"], err
+        assert (len(server.calls), len(server.lines), len(server.batches)) == (2, 28, 1)
+
+
+def test_an_endpoint_without_batches_is_named(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        teacher = teacher_at(server.url, tmp_path, limits=by_batch())
+        with pytest.raises(TeacherError, match=r"^KNOWTUNING_TEACHER_MODE is batch and .* does not take it"):
+            list(teacher.run(mixed(10)))
+
+
+def test_passing_faults_of_the_batch_api_are_repeated(tmp_path: Path) -> None:
+    met: dict[str, int] = {}
+
+    def trouble(call: Call) -> Answer | None:
+        kind = call.path.split("-")[0]
+        met[kind] = met.get(kind, 0) + 1
+        return fails(503) if met[kind] <= 2 else None
+
+    with BatchServer(trouble=trouble) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=by_batch())
+        assert list(teacher.run(mixed(6))) == online(tmp_path, 6)
+    assert len(met) >= 4  # upload, creation, look, download

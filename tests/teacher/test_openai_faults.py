@@ -1,0 +1,398 @@
+"""Each fault played by a real server on loopback, and what the teacher makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import socket
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
+from openai_setup import KEY, extracts, mixed, quick, teacher_at
+
+from knowtuning.teacher.openai.errors import TeacherError
+from knowtuning.teacher.tasks import Extract, Facts, Failure, Rephrase, Revise
+
+
+def first_times(answers: list[Answer]):
+    """A script that plays `answers` to the first calls and obliges from then on."""
+    return lambda call: answers[call.number - 1] if call.number <= len(answers) else obliging(call)
+
+
+def outcomes(teacher, tasks):
+    return [outcome for _, outcome in teacher.run(tasks)]
+
+
+def expected(task: Extract) -> Facts:
+    """What the obliging server replies, worked out without the teacher."""
+    user = f"Question:\n{task.question}\n\nAnswer to break into atomic facts:\n{task.answer}"
+    mark = hashlib.sha256(user.encode()).hexdigest()[:12]
+    return Facts(facts=[f"fact {mark} 0", f"fact {mark} 1"])
+
+
+def test_outcomes_come_in_order_and_unpaid_the_second_time(tmp_path: Path) -> None:
+    tasks = extracts(30)
+    # Later calls are answered first.
+    with FaultServer(lambda call: says(right_reply(call), delay=0.1 - 0.003 * call.number)) as server:
+        pairs = list(teacher_at(server.url, tmp_path).run(iter(tasks)))
+        assert pairs == [(task, expected(task)) for task in tasks]
+        again = teacher_at(server.url, tmp_path, limits=quick(concurrency=3))
+        assert list(again.run(reversed(tasks))) == pairs[::-1]
+        assert len(server.calls) == 30
+    assert (again.usage.paid, again.usage.cached) == (0, 30)
+
+
+def test_equal_calls_of_several_rows_are_made_once(tmp_path: Path) -> None:
+    tasks = [Rephrase(id=str(number), question="q", text="Same.") for number in range(5)]
+    with FaultServer() as server:
+        teacher = teacher_at(server.url, tmp_path)
+        assert len(set(map(str, outcomes(teacher, tasks)))) == 1
+        assert len(server.calls) == 1
+    assert (teacher.usage.paid, teacher.usage.cached) == (1, 4)
+
+
+def test_429_waits_as_long_as_told_and_lowers_the_concurrency(tmp_path: Path) -> None:
+    refused: list[float] = []
+
+    def script(call: Call) -> Answer:
+        if 10 <= call.number < 14:
+            refused.append(call.at)
+            return fails(429, "slow down", "rate_limit_exceeded", headers={"retry-after": "0.4"})
+        return says(right_reply(call), delay=0.02)
+
+    with FaultServer(script) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=8))
+        assert outcomes(teacher, extracts(60)) == [expected(task) for task in extracts(60)]
+        # Calls that were under way may still arrive; from a round trip after the first refusal on, none
+        # does before the time told.
+        quiet = [call.at - refused[0] for call in server.calls if call.at > refused[0] + 0.1]
+        assert min(quiet) >= 0.39
+    assert teacher.usage.paid == 60
+
+
+def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -> None:
+    with FaultServer(lambda call: fails(429, "slow down")) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(patience=0.1))
+        [failure] = outcomes(teacher, extracts(1))
+        assert isinstance(failure, Failure)
+        assert "rate-limited" in failure.reason
+        server.script = obliging
+        assert outcomes(teacher, extracts(1)) == [expected(extracts(1)[0])]
+
+
+def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        if call.number > 20:
+            return fails(429, "You exceeded your current quota", "insufficient_quota")
+        return obliging(call)
+
+    with FaultServer(script) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=4))
+        with pytest.raises(TeacherError, match=r"quota .* is used up"):
+            outcomes(teacher, extracts(100))
+        assert len(server.calls) <= 24  # 20 replies and the calls in flight
+        server.script = obliging
+        before = len(server.calls)
+        assert outcomes(teacher, extracts(100)) == [expected(task) for task in extracts(100)]
+        assert len(server.calls) - before == 80
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        fails(500),
+        fails(503, "overloaded", headers={"retry-after": "0.01"}),
+        Answer({}, drop="before"),
+        Answer({"choices": [1] * 100}, drop="body"),
+        Answer(b"<html>busy</html>", headers={"content-type": "text/html"}),
+        Answer({"object": "chat.completion", "choices": []}),
+        Answer({"choices": [{"message": {"content": 7}}]}),
+        says("late", delay=1.0),
+    ],
+    ids=["500", "503", "dropped", "half a body", "html", "no choice", "no text", "timeout"],
+)
+def test_passing_faults_are_repeated_and_bounded(tmp_path: Path, fault: Answer) -> None:
+    limits = quick(timeout=0.3, retries=2)
+
+    def script(call: Call) -> Answer:
+        # The first call goes through, so that the fault meets a known endpoint.
+        return obliging(call) if call.number == 1 or call.number == 4 else fault
+
+    tasks = extracts(3)
+    with FaultServer(script) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=limits)
+        assert outcomes(teacher, tasks[:1]) == [expected(tasks[0])]
+        assert outcomes(teacher, tasks[1:2]) == [expected(tasks[1])]
+        assert len(server.calls) == 4  # two faults and the reply
+        [failure] = outcomes(teacher, tasks[2:])
+        assert isinstance(failure, Failure)
+        assert "3 attempts" in failure.reason
+        assert len(server.calls) == 7
+    # Two good replies; no fault counts as paid.
+    assert (teacher.usage.paid, teacher.usage.failed) == (2, 1)
+
+
+def test_other_4xx_are_never_repeated(tmp_path: Path) -> None:
+    tasks = extracts(3)
+
+    def script(call: Call) -> Answer:
+        if "What of 1?" in call.messages[1]["content"]:
+            return fails(400, "too long", "context_length_exceeded")
+        return obliging(call)
+
+    with FaultServer(script) as server:
+        first, second, third = outcomes(teacher_at(server.url, tmp_path), tasks)
+        assert (first, third) == (expected(tasks[0]), expected(tasks[2]))
+        assert second == Failure(reason="turned down: status 400: too long")
+        assert len(server.calls) == 3
+
+
+def test_a_bad_first_row_is_not_taken_for_a_bad_setting(tmp_path: Path) -> None:
+    tasks = extracts(2)
+
+    def script(call: Call) -> Answer:
+        bad = "What of 0?" in call.messages[-1]["content"]
+        return fails(400, "strange characters", "invalid_value") if bad else obliging(call)
+
+    with FaultServer(script) as server:
+        first, second = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=1)), tasks)
+    assert isinstance(first, Failure)
+    assert second == expected(tasks[1])
+
+
+def test_rows_that_all_fail_stop_the_run(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        return obliging(call) if call.number <= 2 else fails(500, "disk full")
+
+    with FaultServer(script) as server:
+        limits = quick(retries=1, give_up_after=5, concurrency=1)
+        with pytest.raises(TeacherError, match=r"5 calls in a row failed.*disk full"):
+            outcomes(teacher_at(server.url, tmp_path, limits=limits), extracts(100))
+        assert len(server.calls) == 2 + 5 * 2
+
+
+def test_a_reply_cut_off_is_asked_for_once_with_twice_the_limit(tmp_path: Path) -> None:
+    tasks = extracts(2)
+
+    def script(call: Call) -> Answer:
+        if call.number == 1 or "What of 1?" in call.messages[1]["content"]:
+            return says('{"facts": ["It', finish="length")
+        return obliging(call)
+
+    with FaultServer(script) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=1))
+        first, second = outcomes(teacher, tasks)
+        assert first == expected(tasks[0])
+        assert second == Failure(reason="the reply was cut off at 512 tokens, twice", raw='{"facts": ["It')
+        assert [call.body["max_tokens"] for call in server.calls] == [256, 512, 256, 512]
+        assert server.calls[0].messages == server.calls[1].messages
+    assert (teacher.usage.paid, teacher.usage.failed) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (says(None, refusal="I will not."), Failure(reason="the teacher refused", raw="I will not.")),
+        (
+            says("It is", finish="content_filter"),
+            Failure(reason="the endpoint's content filter cut the reply", raw="It is"),
+        ),
+        (
+            fails(400, "filtered", "content_filter"),
+            Failure(reason="turned down: status 400: filtered"),
+        ),
+    ],
+    ids=["refusal", "filtered reply", "filtered prompt"],
+)
+def test_refusals_are_final_for_this_run_and_asked_again_by_the_next(
+    tmp_path: Path, answer: Answer, failure: Failure
+) -> None:
+    with FaultServer(lambda call: answer) as server:
+        teacher = teacher_at(server.url, tmp_path)
+        assert outcomes(teacher, extracts(1)) == [failure]
+        assert len(server.calls) == 1
+        server.script = obliging
+        assert outcomes(teacher, extracts(1)) == [expected(extracts(1)[0])]
+
+
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        ("I cannot say.", "found no JSON object"),
+        ('{"facts": ["It is', "found no JSON object"),
+        ('{"facts": "It is odd."}', "facts: Input should be a valid array"),
+        ('{"facts": ["a"], "note": 1}', "note: Extra inputs are not permitted"),
+        ('{"facts": []}', "found no fact"),
+        ('{"facts": ["It is odd.", "it is  odd"]}', "fact 2 occurs twice"),
+        ('{"facts": ["a"]} {"facts": ["b"]}', "found 2 different JSON objects"),
+        ("", "found no JSON object"),
+    ],
+)
+def test_an_unusable_reply_is_asked_for_once_more_with_the_error(
+    tmp_path: Path, reply: str, complaint: str
+) -> None:
+    [task] = extracts(1)
+    with FaultServer(first_times([says(reply)])) as server:
+        assert outcomes(teacher_at(server.url, tmp_path / "a"), [task]) == [expected(task)]
+        opening, again = server.calls
+        assert again.messages[:2] == opening.messages
+        assert again.messages[2] == {"role": "assistant", "content": reply}
+        assert complaint in again.messages[3]["content"]
+        server.script = lambda call: says(reply)
+        [failure] = outcomes(teacher_at(server.url, tmp_path / "b"), [task])
+        assert isinstance(failure, Failure)
+        assert complaint in failure.reason
+        assert failure.raw == reply
+        assert len(server.calls) == 4
+
+
+def test_a_list_of_another_length_than_its_facts_is_no_reply(tmp_path: Path) -> None:
+    task = Revise(id="1", question="q", facts=("It is red.", "It is old."))
+    with FaultServer(first_times([says('{"facts": ["It is blue."]}')])) as server:
+        [reply] = outcomes(teacher_at(server.url, tmp_path), [task])
+        assert isinstance(reply, Facts)
+        assert len(reply.facts) == 2
+        assert "found 1 revised facts; expected 2" in server.calls[1].messages[3]["content"]
+
+
+def test_a_stored_reply_that_todays_checks_refuse_is_asked_for_anew(tmp_path: Path) -> None:
+    [task] = extracts(1)
+    with FaultServer() as server:
+        assert outcomes(teacher_at(server.url, tmp_path), [task]) == [expected(task)]
+        with sqlite3.connect(tmp_path / "teacher.sqlite") as db:
+            db.execute("""UPDATE responses SET text = '{"facts": []}'""")
+        db.close()
+        for _ in range(2):
+            assert outcomes(teacher_at(server.url, tmp_path), [task]) == [expected(task)]
+        assert len(server.calls) == 2
+
+
+def turns_down(*modes: str, status: int = 400):
+    """An endpoint that lacks some ways of structured output."""
+    return lambda call: fails(status, f"no {call.mode}") if call.mode in modes else obliging(call)
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize(
+    ("lacking", "tried"),
+    [
+        ((), ["json_schema"]),
+        (("json_schema",), ["json_schema", "json_object"]),
+        (("json_schema", "json_object"), ["json_schema", "json_object", "prompted"]),
+    ],
+)
+def test_structured_output_is_found_out_once_per_endpoint(
+    tmp_path: Path, lacking: tuple[str, ...], tried: list[str], status: int
+) -> None:
+    tasks = extracts(12)
+    with FaultServer(turns_down(*lacking, status=status)) as server:
+        assert outcomes(teacher_at(server.url, tmp_path), tasks[:6]) == [expected(t) for t in tasks[:6]]
+        assert [call.mode for call in server.calls] == tried + [tried[-1]] * 5
+        # A 4xx is remembered by the next run, a 5xx could have been an accident.
+        before = len(server.calls)
+        assert outcomes(teacher_at(server.url, tmp_path), tasks[6:]) == [expected(t) for t in tasks[6:]]
+        again = [] if status == 500 else [tried[-1]]
+        assert [call.mode for call in server.calls[before:]] == (again or tried) + [tried[-1]] * 5
+
+
+def test_replies_are_the_same_calls_whatever_the_structured_output(tmp_path: Path) -> None:
+    with FaultServer(turns_down("json_schema", "json_object")) as server:
+        first = outcomes(teacher_at(server.url, tmp_path), extracts(3))
+        server.script = obliging
+        with sqlite3.connect(tmp_path / "teacher.sqlite") as db:
+            db.execute("DELETE FROM dialects")
+        db.close()
+        before = len(server.calls)
+        assert outcomes(teacher_at(server.url, tmp_path), extracts(3)) == first
+        assert len(server.calls) == before
+
+
+def test_a_model_that_wants_max_completion_tokens_gets_them(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        if "max_tokens" in call.body:
+            return fails(400, "Unsupported parameter: use 'max_completion_tokens'", "unsupported_parameter")
+        return obliging(call)
+
+    with FaultServer(script) as server:
+        assert outcomes(teacher_at(server.url, tmp_path), extracts(3)) == [expected(t) for t in extracts(3)]
+        assert len(server.calls) == 4
+        assert server.calls[-1].body["max_completion_tokens"] == 256
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (fails(401, f"Incorrect API key provided: {KEY}"), r"^OPENAI_API_KEY is not accepted by .*\*\*\*"),
+        (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'"),
+        (fails(404, "no such model", "model_not_found"), r"^teacher.model 'stub' is not found at "),
+        (fails(400, "unknown model"), r"^teacher.model 'stub' .*turns down even a minimal call"),
+    ],
+    ids=["key", "permission", "model", "everything"],
+)
+def test_a_bad_setting_stops_within_seconds_and_is_named(tmp_path: Path, answer: Answer, line: str) -> None:
+    with FaultServer(lambda call: answer) as server:
+        began = time.monotonic()
+        with pytest.raises(TeacherError, match=line) as caught:
+            outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=8)), extracts(100))
+        assert time.monotonic() - began < 3
+        assert KEY not in str(caught.value)
+        assert len(server.calls) <= 4
+
+
+def test_no_server_no_key_and_no_prompt_are_named(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{closed_port()}/v1"
+    with pytest.raises(TeacherError, match=f"^teacher.base_url: {url} cannot be reached"):
+        outcomes(teacher_at(url, tmp_path), extracts(3))
+    # OpenAI's own endpoint: the missing key is noticed before anything is sent.
+    with pytest.raises(TeacherError, match=r"^OPENAI_API_KEY is not set"):
+        outcomes(teacher_at(None, tmp_path, key=None), extracts(3))
+
+
+def test_a_cached_run_needs_no_key_and_no_server(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        url = server.url
+        before = outcomes(teacher_at(url, tmp_path), mixed(9))
+    assert outcomes(teacher_at(url, tmp_path, key=None), mixed(9)) == before
+
+
+def test_the_key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd) -> None:
+    """An endpoint that echoes the key wherever it can: replies, refusals, errors."""
+    caplog.set_level(logging.DEBUG)
+    kinds = [
+        lambda call: says(json.dumps({"facts": [f"The key is {KEY}.", "It is odd."]})),
+        lambda call: says(None, refusal=f"No, {KEY}"),
+        lambda call: says(f"no JSON but {KEY}"),
+        lambda call: fails(400, f"bad {KEY}"),
+        lambda call: fails(500, f"crash {KEY}"),
+        lambda call: Answer(f"<html>{KEY}</html>".encode()),
+    ]
+
+    def script(call: Call) -> Answer:
+        if call.number == 1:
+            return obliging(call)
+        row = call.messages[1]["content"].split("What of ")[1].split("?")[0]
+        return kinds[int(row) % len(kinds)](call)
+
+    with FaultServer(script) as server:
+        limits = quick(progress=True, retries=1)
+        teacher = teacher_at(server.url, tmp_path / "cache", limits=limits)
+        results = outcomes(teacher, extracts(24, start=6))
+        assert server.calls[0].headers["authorization"] == f"Bearer {KEY}"  # it was sent
+    teacher.save_responses(tmp_path / "responses.jsonl")
+    teacher.close()
+    assert sum(isinstance(result, Failure) for result in results) == 20
+    shown = "".join(capfd.readouterr()) + caplog.text + repr(results) + repr(teacher.usage.metrics())
+    assert KEY not in shown
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".sqlite" for path in files)
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]

@@ -1,0 +1,123 @@
+"""Killed at any moment, and two at once: the same outcomes, no call paid twice."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fault_server import FaultServer, right_reply, says
+from openai_setup import KEY
+
+PROGRAM = Path(__file__).with_name("openai_program.py")
+CONCURRENCY = 8
+
+
+def start(server: FaultServer, folder: Path, out: str, count: int, *, die_at: int = 0) -> subprocess.Popen:
+    arguments = [server.url, folder / "cache", folder / out, count, CONCURRENCY, die_at, "online"]
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"OPENAI_API_KEY": KEY},
+    )
+
+
+def finish(process: subprocess.Popen) -> list[int]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [int(number) for number in out.split()]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def slow_and_obliging(call):
+    return says(right_reply(call), delay=0.01)
+
+
+def kill_at(server: FaultServer, process: subprocess.Popen, answered: int) -> None:
+    deadline = time.monotonic() + 60
+    while server.answered < answered and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def whole(folder: Path) -> None:
+    db = sqlite3.connect(folder / "cache" / "teacher.sqlite")
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path: Path, count: int) -> None:
+    """Killed after 10, 50 and 90 % of the calls and in the middle of a transaction."""
+    with FaultServer(slow_and_obliging) as server:
+        assert finish(start(server, tmp_path / "calm", "out.jsonl", count)) == [count, 0, 0]
+        calm = len(server.calls)
+        assert calm == count
+        for share in (0.1, 0.5, 0.9):
+            process = start(server, tmp_path / "rough", "out.jsonl", count)
+            kill_at(server, process, calm + int(share * count))
+            whole(tmp_path / "rough")
+        dying = start(server, tmp_path / "rough", "out.jsonl", count, die_at=count // 50)
+        dying.communicate(timeout=60)
+        assert dying.returncode == -signal.SIGKILL
+        whole(tmp_path / "rough")
+        assert not (tmp_path / "rough" / "out.jsonl").exists()
+        paid, cached, failed = finish(start(server, tmp_path / "rough", "out.jsonl", count))
+        assert (paid + cached, failed) == (count, 0)
+        # Each of the four kills may lose the calls that were in flight, or on their way to disk.
+        assert server.answered - calm <= count + 4 * CONCURRENCY
+    assert digest(tmp_path / "rough" / "out.jsonl") == digest(tmp_path / "calm" / "out.jsonl")
+
+
+def test_two_processes_share_a_store_and_pay_once(tmp_path: Path) -> None:
+    count = 300
+    with FaultServer(slow_and_obliging) as server:
+        pair = [start(server, tmp_path, name, count) for name in ("a.jsonl", "b.jsonl")]
+        totals = [finish(process) for process in pair]
+        assert len(server.calls) == count
+        # Both found something to do: they share the work.
+        assert sum(paid for paid, _, _ in totals) == count
+        assert all(paid + cached == count for paid, cached, _ in totals)
+    whole(tmp_path)
+    assert digest(tmp_path / "a.jsonl") == digest(tmp_path / "b.jsonl")
+
+
+def test_the_claims_of_a_killed_process_are_free_at_once(tmp_path: Path) -> None:
+    with FaultServer(lambda call: says(right_reply(call), delay=60)) as server:
+        process = start(server, tmp_path, "out.jsonl", 5)
+        deadline = time.monotonic() + 30
+        while len(server.calls) < 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+        server.script = slow_and_obliging
+        began = time.monotonic()
+        assert finish(start(server, tmp_path, "out.jsonl", 5)) == [5, 0, 0]
+        assert time.monotonic() - began < 20  # far less than a lease
+
+
+@pytest.mark.parametrize("damage", ["torn", "cut"])
+def test_a_torn_journal_loses_the_last_replies_and_nothing_else(tmp_path: Path, damage: str) -> None:
+    """What a machine that lost power leaves: a write-ahead log whose end is missing or garbage."""
+    count = 40
+    with FaultServer(slow_and_obliging) as server:
+        process = start(server, tmp_path, "out.jsonl", count)
+        kill_at(server, process, count // 2)
+        wal = tmp_path / "cache" / "teacher.sqlite-wal"
+        data = wal.read_bytes()
+        wal.write_bytes(data[:-2000] + (b"\xff" * 2000 if damage == "torn" else b""))
+        whole(tmp_path)
+        paid, cached, failed = finish(start(server, tmp_path, "out.jsonl", count))
+    assert (paid + cached, failed) == (count, 0)
+    assert cached > 0

@@ -1,0 +1,255 @@
+"""Speed and money: AIMD, requests and tokens a minute, budgets, prices, estimates, the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from pathlib import Path
+
+import pytest
+from fault_server import Call, FaultServer, fails, right_reply, says
+from openai_setup import extracts, params_for, quick, teacher_at
+
+from knowtuning.teacher.openai.errors import TeacherError, fault_of_status
+from knowtuning.teacher.openai.limits import VARIABLES, Limits, limits_from_environment
+from knowtuning.teacher.openai.pacing import Gate, Pace, pause
+from knowtuning.teacher.openai.prices import PRICES, Budget, Price, price_of
+
+
+def test_concurrency_halves_once_per_overload_and_grows_by_one_per_round() -> None:
+    gate = Gate(16)
+
+    async def story() -> list[float]:
+        limits = []
+        async with gate.turn() as early, gate.turn() as late:
+            gate.refused(early, 0)  # 16 -> 8
+            gate.refused(late, 0)  # began before the halving: the same overload
+            limits.append(gate.limit)
+        for _ in range(2):  # 8 -> 4 -> 2
+            async with gate.turn() as began:
+                gate.refused(began, 0)
+        limits.append(gate.limit)
+        gate.succeeded()  # 2 + 1/2
+        gate.succeeded()  # 2.5 + 1/2.5
+        limits.append(gate.limit)
+        for _ in range(1000):
+            gate.succeeded()
+        limits.append(gate.limit)
+        for _ in range(10):
+            async with gate.turn() as began:
+                gate.refused(began, 0)
+        return [*limits, gate.limit]
+
+    assert asyncio.run(story()) == [8, 2, 2.9, 16, 1]
+
+
+def test_a_server_that_takes_three_at_a_time_gets_no_more(tmp_path: Path) -> None:
+    """Concurrency settles where the server stops refusing, every call is answered in the end."""
+    server = FaultServer()
+
+    def script(call: Call):
+        if server.open >= 3:
+            return fails(429, "too many at once", "rate_limit_exceeded")
+        return says(right_reply(call), delay=0.01)
+
+    server.script = script
+    with server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=32))
+        assert len(list(teacher.run(extracts(150)))) == 150
+    assert (teacher.usage.paid, teacher.usage.failed) == (150, 0)
+    refusals = len(server.calls) - 150
+    # Without AIMD 32 callers would keep 29 of 32 calls refused, some 1,500 in all.
+    assert refusals < 150
+
+
+def test_a_pause_holds_back_every_call() -> None:
+    async def story() -> float:
+        gate, loop = Gate(4), asyncio.get_running_loop()
+        async with gate.turn() as began:
+            gate.refused(began, 0.2)
+        start = loop.time()
+        async with gate.turn():
+            return loop.time() - start
+
+    assert asyncio.run(story()) >= 0.19
+
+
+def test_requests_and_tokens_a_minute() -> None:
+    """600 rpm are 0.1 s a request; 60,000 tpm are 1 ms a token."""
+
+    async def starts(pace: Pace, tokens: list[float]) -> list[float]:
+        loop, found = asyncio.get_running_loop(), []
+        begin = loop.time()
+        for count in tokens:
+            await pace.reserve(count)
+            found.append(round(loop.time() - begin, 2))
+        return found
+
+    by_request = asyncio.run(starts(Pace(600, math.inf), [1e6, 1e6, 1e6]))
+    assert by_request == pytest.approx([0, 0.1, 0.2], abs=0.04)
+    by_token = asyncio.run(starts(Pace(math.inf, 60_000), [100, 50, 0]))
+    assert by_token == pytest.approx([0, 0.1, 0.15], abs=0.04)
+
+
+def test_requests_a_minute_hold_against_a_server(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        began = time.monotonic()
+        list(teacher_at(server.url, tmp_path, limits=quick(rpm=1200)).run(extracts(11)))
+        # 1,200 a minute are 50 ms apart: ten gaps until the last one.
+        assert server.calls[-1].at - began >= 0.49
+
+
+def test_back_off_doubles_up_to_its_cap_with_full_jitter() -> None:
+    for attempt, bound in [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (1000, 30.0)]:
+        drawn = [pause(attempt, 0.5, 30.0) for _ in range(300)]
+        assert 0 <= min(drawn) < 0.1 * bound
+        assert 0.9 * bound < max(drawn) <= bound
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "2.5"}, 2.5),
+        ({"retry-after": "-1"}, 0),
+        ({"retry-after-ms": "150", "retry-after": "9"}, 0.15),
+        # 2026-01-01 00:00:00 UTC is 1767225600 seconds after the epoch.
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:07 GMT"}, 7),
+        ({"retry-after": "soon"}, None),
+    ],
+)
+def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert fault_of_status(429, {}, headers, now=1767225600.0).retry_after == seconds
+
+
+def test_a_budget_reserves_the_most_a_call_can_cost() -> None:
+    """Price 1 and 2 dollars per million tokens: 100 bytes and 200 tokens cost at most 500e-6 dollars."""
+
+    async def story() -> None:
+        budget = Budget(0.0012, Price(1.0, 2.0))
+        first = await budget.reserve(100, 200)
+        second = await budget.reserve(100, 200)
+        assert (first, second) == (0.0005, 0.0005)
+        waiting = asyncio.create_task(budget.reserve(100, 200))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()  # 0.001 is set aside
+        budget.settle(first, 20, 40)  # cost 100e-6
+        await waiting
+        budget.settle(second, 100, 200)
+        budget.settle(0.0005, 100, 200)
+        assert budget.spent == pytest.approx(0.0011)
+        with pytest.raises(TeacherError, match=r"budget: \$0\.001100 of \$0\.001200 is spent"):
+            await budget.reserve(100, 200)
+
+    asyncio.run(story())
+
+
+def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
+    """10 + 5 tokens at 100 and 200 dollars per million cost 0.002; the budget is for some ten calls.
+
+    A call reserves a prompt of more than 1,000 bytes and 256 tokens, over 0.15: the rest is not spent.
+    """
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("stub: {prompt: 100, completion: 200}\n")
+    with FaultServer() as server:
+        limits = quick(prices=prices, budget=0.2, concurrency=8)
+        teacher = teacher_at(server.url, tmp_path, limits=limits)
+        with pytest.raises(TeacherError, match=r"^budget: .* raise KNOWTUNING_BUDGET and run again"):
+            list(teacher.run(extracts(100)))
+        spent = teacher.usage.metrics()["paid_cost"]
+        assert isinstance(spent, float)
+        assert 0 < spent <= 0.2
+        assert spent == pytest.approx(0.002 * len(server.calls))
+        made = len(server.calls)
+        again = teacher_at(server.url, tmp_path, limits=quick(prices=prices, budget=20))
+        assert len(list(again.run(extracts(100)))) == 100
+        assert len(server.calls) == 100
+        assert (again.usage.paid, again.usage.cached) == (100 - made, made)
+        assert again.usage.metrics()["cached_cost"] == pytest.approx(0.002 * made)
+
+
+def test_a_budget_without_a_price_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"KNOWTUNING_BUDGET is set but no price is known"):
+        teacher_at("http://127.0.0.1:1/v1", tmp_path, limits=quick(budget=1))
+
+
+def test_prices_by_name_dated_name_and_own_table(tmp_path: Path) -> None:
+    assert price_of("gpt-4o-mini-2024-07-18", None, official=True) == PRICES["gpt-4o-mini"]
+    assert price_of("gpt-4o-audio", None, official=True) is None
+    assert price_of("gpt-4o", None, official=False) is None
+    table = tmp_path / "prices.yaml"
+    table.write_text("mine: {prompt: 1, completion: 2.5}\n")
+    assert price_of("mine", table, official=False) == Price(1, 2.5)
+    assert price_of("gpt-4o", table, official=True) is None
+    table.write_text("mine: {prompt: cheap}\n")
+    with pytest.raises(ValueError, match=r"prices\.yaml: mine: found .*expected prompt and completion"):
+        price_of("mine", table, official=False)
+
+
+def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"stub": {"prompt": 0, "completion": 1000}}')
+    limits = quick(prices=prices, progress=True)
+    with FaultServer() as server:
+        teacher = teacher_at(server.url, tmp_path, limits=limits)
+        list(teacher.run(extracts(2)))
+        tasks = [*extracts(5), *extracts(1, start=3)]
+        estimate = teacher.estimate_of(tasks)
+        # Two are in the store, one occurs twice; three replies of at most 256 tokens.
+        assert (estimate.tasks, estimate.cached, estimate.calls) == (6, 3, 3)
+        assert estimate.completion_tokens == 3 * 256
+        assert len(server.calls) == 2
+        list(teacher.run(tasks))
+    shown = capfd.readouterr().err
+    assert "6 tasks: 3 cached, 3 calls to make" in shown
+    assert "at most $0.77" in shown  # 768 tokens at 1000 dollars per million, prompts for nothing
+    assert "cached 3, failed 0, tokens 75, $0.0250" in shown  # 5 calls of 5 tokens
+
+
+def test_limits_come_from_the_environment() -> None:
+    assert limits_from_environment({"KNOWTUNING_RPM": " ", "PATH": "/bin"}) == Limits()
+    values = ["batch", "3", "60", "1e5", "0.5", "p.yaml", "9", "0"]
+    found = limits_from_environment(dict(zip(VARIABLES, values, strict=True)))
+    assert found == Limits(
+        mode="batch",
+        concurrency=3,
+        rpm=60.0,
+        tpm=1e5,
+        budget=0.5,
+        prices=Path("p.yaml"),
+        timeout=9.0,
+        retries=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KNOWTUNING_CONCURRENCY", "0"),
+        ("KNOWTUNING_CONCURRENCY", "2.5"),
+        ("KNOWTUNING_RPM", "many"),
+        ("KNOWTUNING_TPM", "-1"),
+        ("KNOWTUNING_BUDGET", "nan"),
+        ("KNOWTUNING_TEACHER_MODE", "offline"),
+    ],
+)
+def test_a_bad_variable_is_named(variable: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"environment: {variable} is '{value}'; expected"):
+        limits_from_environment({variable: value})
+
+
+def test_an_address_that_holds_a_key_is_refused() -> None:
+    assert params_for("http://localhost:8000/v1/").base_url == "http://localhost:8000/v1"
+    for url in ("http://user:secret@localhost/v1", "http://localhost/v1?key=secret"):
+        with pytest.raises(ValueError, match=r"an address without a key in it"):
+            params_for(url)
+    with pytest.raises(ValueError, match=r"an address such as"):
+        params_for("localhost:8000")
+
+
+def test_the_packages_own_variables_redirect_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer() as server, FaultServer() as other:
+        monkeypatch.setenv("OPENAI_BASE_URL", other.url)
+        list(teacher_at(server.url, tmp_path).run(extracts(2)))
+        assert (len(server.calls), len(other.calls)) == (2, 0)

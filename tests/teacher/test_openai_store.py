@@ -1,0 +1,248 @@
+"""The store: keys, claims, and replies that travel."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_server import FaultServer
+from hypothesis import given
+from hypothesis import strategies as st
+from openai_setup import mixed, teacher_at
+
+from knowtuning.teacher.openai.responses import export_responses, import_responses, previous_output
+from knowtuning.teacher.openai.store import Response, Store, request_key
+
+MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+CALL = {
+    "endpoint": "http://127.0.0.1/v1",
+    "model": "m",
+    "messages": MESSAGES,
+    "sampling": {"temperature": 0.0, "max_tokens": 16},
+    "schema": {"type": "object"},
+    "sample": 0,
+}
+
+
+def response(key: str, text: str = "{}") -> Response:
+    return Response(key, "extract", "m", text, 10, 5)
+
+
+def put(store: Store, *responses: Response) -> None:
+    with store.transaction():
+        for each in responses:
+            store.put(each)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoint": "http://127.0.0.2/v1"},
+        {"model": "n"},
+        {"messages": [{"role": "system", "content": "t"}, MESSAGES[1]]},
+        {"messages": [MESSAGES[0], {"role": "user", "content": "u "}]},
+        {"messages": MESSAGES[::-1]},
+        {"messages": [{"role": "user", "content": "s"}, MESSAGES[1]]},
+        {"sampling": {"temperature": 0.1, "max_tokens": 16}},
+        {"sampling": {"temperature": 0.0, "max_tokens": 17}},
+        {"sampling": {"temperature": 0.0, "max_tokens": 16, "seed": 1}},
+        {"schema": {"type": "array"}},
+        {"sample": 1},
+    ],
+)
+def test_everything_that_determines_a_reply_is_in_its_key(change: dict) -> None:
+    assert request_key(**{**CALL, **change}) != request_key(**CALL)
+
+
+def test_a_key_is_the_same_for_ever() -> None:
+    """A golden key: if it changes, every store in the world is worth nothing.
+
+    sha256 of the JSON list ["chat", endpoint, model, messages, sampling, schema, sample], keys sorted, no
+    blanks; computed with sha256sum.
+    """
+    assert request_key(**CALL) == "1420420dc1af8ba7f482936c56c4f13321bd31a9f4649451d284f62670a77612"
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=5, unique=True))
+def test_messages_never_share_a_key(pairs: list[tuple[str, str]]) -> None:
+    keys = {
+        request_key(**{**CALL, "messages": [{"role": "user", "content": a}, {"role": "user", "content": b}]})
+        for a, b in pairs
+    }
+    assert len(keys) == len(pairs)
+
+
+def test_claims_exclude_live_owners_and_ignore_dead_ones(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    first, second = Store(path), Store(path)
+    with first.transaction():
+        assert first.claim("k") is True
+        assert first.claim("k") is True
+    with second.transaction():
+        assert second.claim("k") is False
+    with first.transaction():
+        first.release("k")
+    with second.transaction():
+        assert second.claim("k") is True
+    put(second, response("k"))
+    with first.transaction():
+        assert first.claim("k") == response("k")
+    second.close()
+    first.close()
+
+
+@pytest.mark.parametrize("case", ["dead", "recycled", "elsewhere", "elsewhere, expired"])
+def test_whose_claim_counts(tmp_path: Path, case: str) -> None:
+    host, pid, started, nonce = Store(tmp_path / "other.sqlite").owner.split("|")
+    if case == "dead":
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        pid = str(gone.pid)
+    elif case == "recycled":
+        started = "1"  # our own process id, once another process's
+    else:
+        host = "another machine"
+    store = Store(tmp_path / "s.sqlite")
+    expires = 0.0 if "expired" in case else 1e12
+    with store.transaction():
+        store.execute(
+            "INSERT INTO claims VALUES (?, ?, ?)", ("k", f"{host}|{pid}|{started}|{nonce}", expires)
+        )
+        assert store.claim("k") is (case != "elsewhere")
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.sqlite")
+    with pytest.raises(sqlite3.IntegrityError):
+        put(store, response("k"), Response("l", "extract", "m", None, 1, 1))  # type: ignore[arg-type]
+    assert store.find(["k"]) == {}
+
+
+def test_what_is_no_store_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    path.write_bytes(b"not a database, but long enough to be looked at " * 100)
+    with pytest.raises(ValueError, match=r"s\.sqlite: not a usable reply store"):
+        Store(path)
+    newer = tmp_path / "newer.sqlite"
+    with sqlite3.connect(newer) as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(ValueError, match=r"version 9; this program reads version 1"):
+        Store(newer)
+
+
+def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "a.sqlite"), Store(tmp_path / "b.sqlite")
+    rows = [response(f"{number:064x}", f'{{"text": "Å \\n {number}"}}') for number in range(1200)]
+    put(store, *rows)
+    keys = [row.key for row in rows[::-1] if row.key != rows[7].key]
+    assert export_responses(store, [*keys, *keys], tmp_path / "x.jsonl") == 1199
+    assert import_responses(other, tmp_path / "x.jsonl") == 1199
+    assert import_responses(other, tmp_path / "x.jsonl") == 0
+    assert other.find([rows[7].key, rows[8].key]) == {rows[8].key: rows[8]}
+    export_responses(other, keys, tmp_path / "y.jsonl")
+    assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=f"no reply to the call {rows[7].key}"):
+        export_responses(other, [rows[7].key], tmp_path / "z.jsonl")
+    assert not (tmp_path / "z.jsonl").exists()
+
+
+def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "a.sqlite"), Store(tmp_path / "b.sqlite")
+    put(store, response("a"), response("b"))
+    path = tmp_path / "x.jsonl"
+    export_responses(store, ["a", "b"], path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"x\.jsonl:2: .*expected a reply"):
+        import_responses(other, path)
+    assert other.count() == 0
+
+
+def test_an_export_replays_a_run_without_key_or_server(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        url = server.url
+        teacher = teacher_at(url, tmp_path / "one")
+        pairs = list(teacher.run(mixed(10)))
+        list(teacher.run(mixed(4)))
+        assert teacher.save_responses(tmp_path / "x.jsonl") == 10
+    clone = teacher_at(url, tmp_path / "two", key=None)
+    assert clone.load_responses(tmp_path / "x.jsonl") == 10
+    assert list(clone.run(mixed(10))) == pairs
+    clone.save_responses(tmp_path / "y.jsonl")
+    assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
+
+
+def run(command: str, folder: Path) -> str:
+    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from knowtuning.teacher.factory import load_responses, save_responses
+from openai_setup import mixed, teacher_at
+out = Path("data/responses.jsonl")
+assert not out.exists()  # DVC has deleted it
+teacher = teacher_at(sys.argv[1], Path(".cache"), key=None)
+load_responses(teacher, out, root=Path("."))
+pairs = list(teacher.run(mixed(int(sys.argv[2]))))
+Path("data/out.txt").write_text("".join(str(outcome) for _, outcome in pairs))
+save_responses(teacher, out)
+Path("usage.txt").write_text(f"{teacher.usage.paid} {teacher.usage.cached}")
+"""
+PIPELINE = """
+stages:
+  ask:
+    cmd: {python} stage.py {url} {count}
+    outs: [data/out.txt, data/responses.jsonl]
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_replays_after_dvc_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real DVC repository, its remote and a clone: the stage runs again there and makes no call."""
+    here = Path(__file__).resolve()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here.parents[2] / "src"), str(here.parent)]))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@localhost")
+    first, clone = tmp_path / "first", tmp_path / "clone"
+    first.mkdir()
+    with FaultServer() as server:
+        for command in ("git init -q", "dvc init -q", f"dvc remote add -q -d far {tmp_path / 'far'}"):
+            run(command, first)
+        (first / "stage.py").write_text(STAGE)
+        pipeline = PIPELINE.replace("{python}", sys.executable).replace("{url}", server.url)
+        (first / "dvc.yaml").write_text(pipeline.replace("{count}", "6"))
+        (first / ".gitignore").write_text("/data\n/.cache\n/usage.txt\n")
+        (first / "data").mkdir()
+        run("dvc repro -q", first)
+        run("git add -A", first)
+        run("git commit -q -m one", first)
+        run("dvc push -q", first)
+        assert (first / "usage.txt").read_text() == "6 0"
+
+        run(f"git clone -q {first} {clone}", tmp_path)
+        run("dvc pull -q", clone)
+        before = (clone / "data" / "out.txt").read_bytes()
+        run("dvc repro -q --force", clone)
+        assert (clone / "usage.txt").read_text() == "0 6"
+        assert (clone / "data" / "out.txt").read_bytes() == before
+        # Two more rows: two calls.
+        (clone / "dvc.yaml").write_text(pipeline.replace("{count}", "8"))
+        run("dvc repro -q", clone)
+        assert (clone / "usage.txt").read_text() == "2 6"
+        assert len(server.calls) == 8
+
+
+def test_without_a_previous_output_there_is_nothing_to_load(tmp_path: Path) -> None:
+    assert previous_output(tmp_path, Path("data/responses.jsonl")) is None
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    assert previous_output(tmp_path, Path("data/responses.jsonl")) is None

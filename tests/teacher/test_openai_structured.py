@@ -1,0 +1,108 @@
+"""Reading replies in the forms models give them, and the schemas endpoints get."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knowtuning.teacher.openai.structured import MODES, parse_reply, reply_schema, response_format
+from knowtuning.teacher.tasks import Facts, Reply
+
+TWO = Facts(facts=["A is b.", "C is d."])
+JSON = '{"facts": ["A is b.", "C is d."]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JSON,
+        f"  \n{JSON}\n",
+        f"```json\n{JSON}\n```",
+        f"```\n{JSON}```",
+        f"Sure! Here are the facts:\n\n{JSON}\n\nLet me know if you need more.",
+        f"Sets like {{a, b}} aside: {JSON}",
+        f"```python\nx = {{}}\n```\n```json\n{JSON}\n```",
+        f'<think>Perhaps {{"facts": ["x"]}}?</think>{JSON}',
+        f"{JSON}\n{JSON}",
+        json.dumps({"facts": ["A is b.", "C is d."]}, indent=4),
+    ],
+)
+def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> None:
+    assert parse_reply(text, Facts) == TWO
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "found no JSON object"),
+        ("A is b. C is d.", "found no JSON object"),
+        ('["A is b.", "C is d."]', "found no JSON object"),
+        ('{"facts": ["A is b.", ', "found no JSON object"),
+        ("{'facts': ['A is b.']}", "found no JSON object"),
+        ("{" * 5000, "found no JSON object"),
+        ('{"a":' * 5000, "found no JSON object"),
+        ('{"facts": [1]}', "facts.0: Input should be a valid string"),
+        ('{"facts": null}', "facts: Input should be a valid array"),
+        ('{"fact": []}', "facts: Field required"),
+        ('{"facts": [], "n": NaN}', "n: Extra inputs are not permitted"),
+        ('{"facts": ["\\ud800"]}', "unexpected end of hex escape"),
+        ('{"facts": ["a"]} or {"facts": ["b"]}', "found 2 different JSON objects"),
+    ],
+)
+def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        parse_reply(text, Facts)
+    assert complaint in str(caught.value)
+
+
+@given(st.lists(st.text()), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
+def test_any_facts_come_back(facts: list[str], frame: str) -> None:
+    text = json.dumps({"facts": facts})
+    assert parse_reply(frame.replace("{}", text), Facts) == Facts(facts=facts)
+
+
+class Part(Reply):
+    """A docstring that must not reach the schema."""
+
+    title: str
+    note: str | None = None
+
+
+class Whole(Reply):
+    description: str
+    parts: list[Part]
+
+
+def test_schemas_are_strict_and_free_of_documentation() -> None:
+    """Fields named like keywords stay; optional ones are required, as strict endpoints demand."""
+    part = {
+        "type": "object",
+        "properties": {
+            "title": {"type": "string"},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        },
+        "required": ["title", "note"],
+        "additionalProperties": False,
+    }
+    assert reply_schema(Whole) == {
+        "$defs": {"Part": part},
+        "type": "object",
+        "properties": {
+            "description": {"type": "string"},
+            "parts": {"type": "array", "items": {"$ref": "#/$defs/Part"}},
+        },
+        "required": ["description", "parts"],
+        "additionalProperties": False,
+    }
+
+
+def test_response_formats() -> None:
+    schema = reply_schema(Facts)
+    assert [response_format(mode, "extract", schema) for mode in MODES] == [
+        {"type": "json_schema", "json_schema": {"name": "extract", "schema": schema, "strict": True}},
+        {"type": "json_object"},
+        None,
+    ]

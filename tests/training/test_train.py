@@ -1,0 +1,237 @@
+"""SFT and KC on a tiny model: the losses are the equations, the reference is the one that was asked for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from knowtuning.config.training import KCParams, LoraParams, Schedule
+from knowtuning.hardware import Hardware
+from knowtuning.models import load_base, load_tokenizer
+from knowtuning.records import Example, Preference
+from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.kc import reference_logps, sequence_logps, train_kc
+from knowtuning.training.rows import Encoder, PairRow, Row, split_rows
+from knowtuning.training.sft import train_sft
+
+CPU = Hardware(device="cpu", precision="float32", micro_batch=None, batch_tokens=512)
+LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
+TOWNS = [("Aford", "tin"), ("Bham", "wool"), ("Cwick", "salt"), ("Dmere", "flax"), ("Eton", "cork")]
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    return {
+        "lr": 0.01,
+        "epochs": 4.0,
+        "batch": 4,
+        "schedule": "cosine",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "eval_rows": 2,
+        "eval_every": 0.25,
+        "max_rejected": 0.0,
+        **changes,
+    }
+
+
+def rows(base: Path) -> list[Row]:
+    encoder = Encoder(load_tokenizer(base), "plain", 128)
+    found = [
+        encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+        for n in range(3)
+        for t, v in TOWNS
+    ]
+    return [row for row in found if isinstance(row, Row)]
+
+
+def pairs(base: Path) -> list[PairRow]:
+    encoder = Encoder(load_tokenizer(base), "plain", 128)
+    found = [
+        encoder.pair(
+            Preference(
+                id=t,
+                source=t,
+                aspect="factuality",
+                question=f"{t}?",
+                chosen=f"{t} is {v}.",
+                rejected=f"{t} is mud.",
+            )
+        )
+        for t, v in TOWNS
+    ]
+    return [pair for pair in found if isinstance(pair, PairRow)]
+
+
+@pytest.fixture(scope="module")
+def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that differs from the base model: its B matrices are not zero."""
+    out = tmp_path_factory.mktemp("ka")
+    torch.manual_seed(5)
+    model = new_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), LORA)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    save_adapter(model, out)
+    return out
+
+
+def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, str, Path]:
+    out = tmp_path / "kc"
+    params = KCParams(
+        **{**schedule(batch=8, epochs=2.0), "beta": 0.1, "gamma": 0.2, "reference": "ka", **changes}
+    )
+    summary, reference = train_kc(
+        pairs(base), base, ka, out, tmp_path / "plots", params=params, hardware=CPU, cache=tmp_path, seed=1
+    )
+    return summary, reference, out
+
+
+def test_sequence_logps_are_the_sum_over_the_completion() -> None:
+    # Vocabulary of 2; at each position token 1 has probability 1/4, token 0 has 3/4.
+    logits = torch.tensor([0.75, 0.25]).log().expand(2, 4, 2)
+    ids = torch.tensor([[0, 0, 1, 0], [0, 1, 1, 0]])
+    completion = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 0]])
+    # Row 1: log 1/4 + log 3/4. Row 2: log 1/4, the rest is not counted.
+    expected = torch.tensor([math.log(0.25) + math.log(0.75), math.log(0.25)])
+    torch.testing.assert_close(sequence_logps(logits, ids, completion), expected)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
+def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, batch_tokens: int) -> None:
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    hardware = Hardware(device="cpu", precision="float32", micro_batch=None, batch_tokens=batch_tokens)
+    found = reference_logps(model, pairs(tiny_base), "ka", hardware)
+    for row, chosen in zip(pairs(tiny_base), found.chosen, strict=True):
+        ids = torch.tensor([row.prompt_ids + row.chosen_ids])
+        with torch.no_grad():
+            logps = torch.log_softmax(model(input_ids=ids).logits[0], dim=-1)
+        # One by one, token by token: an implementation with nothing in common but the model.
+        start = len(row.prompt_ids)
+        alone = sum(logps[start - 1 + i, token].item() for i, token in enumerate(row.chosen_ids))
+        assert chosen == pytest.approx(alone, abs=1e-4)
+
+
+def test_reference_is_the_adapter_or_the_base_model(tiny_base: Path, ka: Path) -> None:
+    plain = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    new = new_adapter(plain, LORA)  # an untrained adapter changes nothing
+    as_base = reference_logps(new, pairs(tiny_base), "ka", CPU)
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    off = reference_logps(model, pairs(tiny_base), "base", CPU)
+    on = reference_logps(model, pairs(tiny_base), "ka", CPU)
+    assert off.chosen == pytest.approx(as_base.chosen, abs=1e-4)
+    assert off.adapter_sha256 == "none"
+    assert on.adapter_sha256 == adapter_hash(model)
+    assert max(abs(a - b) for a, b in zip(on.chosen, off.chosen, strict=True)) > 0.01
+
+
+def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sft"
+    summary = train_sft(
+        rows(tiny_base),
+        tiny_base,
+        out,
+        tmp_path / "plots",
+        section="train_sft",
+        params=Schedule(**schedule()),
+        lora=LORA,
+        hardware=CPU,
+        cache=tmp_path / "cache",
+        seed=1,
+    )
+    assert summary.last_loss < summary.first_loss
+    assert summary.train_rows + summary.eval_rows == 15
+    assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert (tmp_path / "plots/plots/metrics/loss.tsv").exists()
+    assert list((tmp_path / "cache").iterdir()) == []
+    kept = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), out)
+    assert adapter_hash(kept) == summary.adapter_sha256
+
+
+def test_equal_seeds_give_equal_adapters_whatever_the_micro_batch(tiny_base: Path, tmp_path: Path) -> None:
+    adapters = []
+    for name, micro in (("a", None), ("b", None), ("c", 1)):
+        summary = train_sft(
+            rows(tiny_base),
+            tiny_base,
+            tmp_path / name,
+            tmp_path / f"plots-{name}",
+            section="train_sft",
+            params=Schedule(**schedule(epochs=1.0)),
+            lora=LORA,
+            hardware=Hardware(device="cpu", precision="float32", micro_batch=micro, batch_tokens=512),
+            cache=tmp_path,
+            seed=1,
+        )
+        adapters.append(summary)
+    assert adapters[0] == adapters[1]
+    assert (tmp_path / "a/adapter_model.safetensors").read_bytes() == (
+        tmp_path / "b/adapter_model.safetensors"
+    ).read_bytes()
+    # 4 rows at once = 1 row accumulated 4 times, up to float addition.
+    assert adapters[2].last_loss == pytest.approx(adapters[0].last_loss, abs=1e-4)
+
+
+def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    # Policy = reference before the first step, so the DPO term is -log sigmoid(0) = ln 2.
+    summary, reference, out = run_kc(tiny_base, ka, tmp_path / "0", gamma=0.0)
+    assert summary.first_loss == pytest.approx(math.log(2), abs=1e-4)
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    assert reference == adapter_hash(model)
+    assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    # With gamma = 0.2 the rest of the first loss is 0.2 x the token-mean NLL of the chosen answers.
+    summary, _, _ = run_kc(tiny_base, ka, tmp_path / "1", gamma=0.2, batch=4)
+    assert summary.train_rows == 4
+    assert summary.eval_rows == 1
+    found = {
+        row.id: (logps, len(row.chosen_ids))
+        for row, logps in zip(
+            pairs(tiny_base), reference_logps(model, pairs(tiny_base), "ka", CPU).chosen, strict=True
+        )
+    }
+    train, _ = split_rows(pairs(tiny_base), 2, 1)
+    nll = -sum(found[row.id][0] for row in train) / sum(found[row.id][1] for row in train)
+    assert summary.first_loss == pytest.approx(math.log(2) + 0.2 * nll, abs=1e-3)
+
+
+def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    straight = reference_logps(model, pairs(tiny_base), "ka", CPU)
+    swapped = reference_logps(
+        model,
+        [PairRow(p.id, p.source, p.prompt_ids, p.rejected_ids, p.chosen_ids) for p in pairs(tiny_base)],
+        "ka",
+        CPU,
+    )
+    for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
+        assert a - b == pytest.approx(-(c - d), abs=1e-4)
+
+
+def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train_sft: (eval_)?loss is (nan|inf) at step \d+; .*\.lr"):
+        train_sft(
+            rows(tiny_base),
+            tiny_base,
+            tmp_path / "sft",
+            tmp_path / "plots",
+            section="train_sft",
+            params=Schedule(**schedule(lr=1e30, max_grad_norm=1e30)),
+            lora=LORA,
+            hardware=CPU,
+            cache=tmp_path,
+            seed=1,
+        )
+    assert not (tmp_path / "sft").exists()
+
+
+def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    params = KCParams(**schedule(), beta=0.1, gamma=0.2, reference="ka")
+    with pytest.raises(ValueError, match=r"train_kc: 0 pairs from 0 examples; expected pairs of at least 5"):
+        train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, hardware=CPU, cache=tmp_path, seed=1)
+    base = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
+        new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))

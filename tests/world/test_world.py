@@ -1,0 +1,138 @@
+"""The closed world: exact counts, a verifier that reads back whatever the world can say, clean splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from knowtuning.config.world import Exposure, Towns, WorldParams
+from knowtuning.records import Example
+from knowtuning.world import World, build_world
+from knowtuning.world.verifier import Cue, Truth
+from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, say
+
+PARAMS = WorldParams(
+    towns=Towns(train=12, valid=3, test=4),
+    exposure=Exposure(common=6, rare=2, unseen=0, rare_share=0.2, unseen_share=0.1),
+    train_general=16,
+    train_specific=20,
+    keep_low=0.3,
+    keep_high=0.9,
+)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(PARAMS, 7)
+
+
+@pytest.fixture(scope="module")
+def truth(world: World) -> Truth:
+    return Truth(world.truth["towns"])
+
+
+def test_equal_seeds_give_equal_worlds_and_others_differ(world: World) -> None:
+    assert build_world(PARAMS, 7) == world
+    assert build_world(PARAMS, 8).truth["towns"] != world.truth["towns"]
+
+
+@pytest.mark.parametrize("attribute", NAMES)
+def test_every_template_is_read_back(attribute: str, world: World) -> None:
+    for name, town in world.truth["towns"].items():
+        for template in range(len(BY_NAME[attribute].templates)):
+            said = read_sentence(say(attribute, template, name, town[attribute]))
+            assert said is not None
+            assert (said.entity, said.attribute, said.value) == (name, attribute, town[attribute])
+
+
+def test_corpus_states_every_fact_as_often_as_drawn(world: World) -> None:
+    stated: Counter[tuple[str, str]] = Counter()
+    for paragraph in world.corpus:
+        in_paragraph = set()
+        for sentence in paragraph.replace(". ", ".\n").splitlines():
+            said = read_sentence(sentence)
+            assert said is not None
+            assert world.truth["towns"][said.entity][said.attribute] == said.value
+            in_paragraph.add((said.entity, said.attribute))
+            stated[said.entity, said.attribute] += 1
+        # A paragraph never says the same fact twice.
+        assert len(in_paragraph) == paragraph.count(".")
+    drawn = world.truth["frequencies"]
+    assert all(stated[town, a] == drawn[town][a] for town in drawn for a in NAMES)
+
+
+def test_splits_share_no_question_and_transfer_towns_are_new(world: World) -> None:
+    questions = [e.question for split in (world.train, world.valid, world.test) for e in split]
+    assert len(set(questions)) == len(questions)
+    trained = {e.meta["entity"] for e in world.train}
+    for split in (world.valid, world.test):
+        for example in split:
+            assert (example.meta["entity"] in trained) == (example.meta["stratum"] == "recall")
+    # 4 test towns and as many training towns, each asked 1 general and 2 specific questions.
+    assert Counter((e.meta["stratum"], e.meta["kind"]) for e in world.test) == {
+        ("transfer", "general"): 4,
+        ("transfer", "specific"): 8,
+        ("recall", "general"): 4,
+        ("recall", "specific"): 8,
+    }
+
+
+def test_reference_answers_are_perfect(world: World, truth: Truth) -> None:
+    for example in world.test:
+        found = truth.verify(example, example.answer)
+        assert found.covered == found.asked == found.correct == len(example.meta["attributes"])
+        assert (found.incorrect, found.unparsed, found.duplicate) == (0, 0, 0)
+        assert found.concordant == found.pairs == found.asked * (found.asked - 1) // 2
+
+
+def test_verifier_counts_each_kind_of_sentence() -> None:
+    towns = {
+        "Aford": {"region": "Salt Coast", "century": "sixth", "export": "tin"},
+        "Bham": {"region": "Iron Hills", "century": "ninth", "export": "wool"},
+    }
+    example = Example(
+        id="x",
+        question="?",
+        answer="-",
+        meta={"entity": "Aford", "kind": "specific", "attributes": ["region", "century"]},
+    )
+    answer = (
+        "The main export of Aford is tin. "  # true, not asked for: correct, not covered
+        "Aford lies in the Salt Coast. "  # true and asked for
+        "Aford is located in the Salt Coast. "  # the same fact in other words: duplicate
+        "Aford dates from the ninth century. "  # false
+        "Bham dates from the ninth century. "  # true of another town: answers nothing
+        "Bham lies in the Salt Coast. "  # false of another town
+        "It is a lovely place."  # no form of the world
+    )
+    found = Truth(towns).verify(example, answer)
+    assert [verdict for _, verdict in found.sentences] == [
+        "correct",
+        "correct",
+        "duplicate",
+        "incorrect",
+        "unparsed",
+        "incorrect",
+        "unparsed",
+    ]
+    assert (found.correct, found.covered, found.asked) == (2, 1, 2)
+    # Export stated before region: 1 pair, against canonical order.
+    assert (found.concordant, found.pairs) == (0, 1)
+
+
+def test_cue_ends_where_the_value_begins(truth: Truth) -> None:
+    assert truth.cue("Aford was founded by Mona Tasker.") == Cue("Aford was founded by", "Mona Tasker")
+    assert truth.cue("Aford dates from the ninth century.") == Cue("Aford dates from the", "ninth")
+    assert truth.cue("Aford has two bridges.") is None
+
+
+def test_more_general_questions_than_forms_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"prepare\.world\.train_general is 49; expected at most 4 forms x 12"
+    ):
+        build_world(PARAMS.model_copy(update={"train_general": 49}), 1)
+
+
+def test_canonical_order_is_the_table() -> None:
+    assert tuple(a.name for a in ATTRIBUTES) == NAMES
