@@ -143,3 +143,19 @@ def test_passing_faults_of_the_batch_api_are_repeated(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path, limits=by_batch())
         assert list(teacher.run(mixed(6))) == online(tmp_path, 6)
     assert len(met) >= 4  # upload, creation, look, download
+
+
+def test_a_creation_whose_reply_is_lost_is_not_repeated(tmp_path: Path) -> None:
+    lost: list[Call] = []
+
+    def trouble(call: Call) -> Answer | None:
+        if call.method == "POST" and call.path.endswith("/batches") and not lost:
+            lost.append(call)
+            server._create(call)
+            return Answer({}, drop="before")
+        return None
+
+    with BatchServer(trouble=trouble) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=by_batch())
+        assert list(teacher.run(mixed(6))) == online(tmp_path, 6)
+        assert len(server.batches) == 1

@@ -336,8 +336,9 @@ def closed_port() -> int:
         (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'"),
         (fails(404, "no such model", "model_not_found"), r"^teacher.model 'stub' is not found at "),
         (fails(400, "unknown model"), r"^teacher.model 'stub' .*turns down even a minimal call"),
+        (fails(500, "no such file"), r"^teacher.model 'stub' .*turns down even a minimal call"),
     ],
-    ids=["key", "permission", "model", "everything"],
+    ids=["key", "permission", "model", "everything", "crash"],
 )
 def test_a_bad_setting_stops_within_seconds_and_is_named(tmp_path: Path, answer: Answer, line: str) -> None:
     with FaultServer(lambda call: answer) as server:

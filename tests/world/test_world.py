@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -13,7 +14,7 @@ from knowtuning.world.verifier import Cue, Truth
 from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, say
 
 PARAMS = WorldParams(
-    towns=Towns(train=12, valid=3, test=4),
+    towns=Towns(train=12, valid=3, test=4, guide=2),
     exposure=Exposure(common=6, rare=2, unseen=0, rare_share=0.2, unseen_share=0.1),
     train_general=16,
     train_specific=20,
@@ -46,20 +47,31 @@ def test_every_template_is_read_back(attribute: str, world: World) -> None:
             assert (said.entity, said.attribute, said.value) == (name, attribute, town[attribute])
 
 
+def sentences(line: str) -> list[str]:
+    return re.split(r"(?<=[.?]) ", line)
+
+
 def test_corpus_states_every_fact_as_often_as_drawn(world: World) -> None:
     stated: Counter[tuple[str, str]] = Counter()
-    for paragraph in world.corpus:
-        in_paragraph = set()
-        for sentence in paragraph.replace(". ", ".\n").splitlines():
-            said = read_sentence(sentence)
-            assert said is not None
-            assert world.truth["towns"][said.entity][said.attribute] == said.value
-            in_paragraph.add((said.entity, said.attribute))
-            stated[said.entity, said.attribute] += 1
-        # A paragraph never says the same fact twice.
-        assert len(in_paragraph) == paragraph.count(".")
+    plain = [line for line in world.corpus if read_sentence(sentences(line)[0])]
+    for paragraph in plain:
+        facts = [read_sentence(sentence) for sentence in sentences(paragraph)]
+        said = [(fact.entity, fact.attribute) for fact in facts if fact]
+        assert len(set(said)) == len(said) == len(facts), "a paragraph states distinct facts and nothing else"
+        assert all(world.truth["towns"][f.entity][f.attribute] == f.value for f in facts if f)
+        stated.update(said)
     drawn = world.truth["frequencies"]
     assert all(stated[town, a] == drawn[town][a] for town in drawn for a in NAMES)
+
+
+def test_the_guide_asks_about_towns_of_no_split_in_every_form(world: World) -> None:
+    guided = [line for line in world.corpus if not read_sentence(sentences(line)[0])]
+    # 2 towns: 5 general forms, and for each of 8 attributes 2 specific ones.
+    assert len(guided) == 2 * (5 + 8 * 2)
+    asked = {e.meta["entity"] for split in (world.train, world.valid, world.test) for e in split}
+    about = {f.entity for line in guided for s in sentences(line) if (f := read_sentence(s))}
+    assert len(about) == 2
+    assert not about & asked
 
 
 def test_splits_share_no_question_and_transfer_towns_are_new(world: World) -> None:

@@ -8,7 +8,11 @@ from knowtuning.config import Section
 
 
 class Towns(Section):
-    """How many towns each split asks about; no town is in two of them."""
+    """How many towns each part is about; no town is in two of them."""
+
+    guide: int = Field(
+        ge=0, description="towns the corpus also asks about, so that the base model has read questions (count)"
+    )
 
     train: int = Field(ge=8, description="towns asked about in fine-tuning data (count)")
     valid: int = Field(ge=2, description="towns asked about only in the validation split (count)")

@@ -120,6 +120,7 @@ def train_kc(
     the hash of the reference adapter ("none" for the base model).
     """
     import torch
+    from transformers import PrinterCallback
     from trl import DPOConfig
 
     from knowtuning.models import load_base, load_tokenizer
@@ -156,6 +157,7 @@ def train_kc(
             processing_class=load_tokenizer(base),
             callbacks=[StopOnNaN("train_kc"), Progress("train_kc", tokens), Curves(curves)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     # The policy moved, its frozen copy did not: the reference was the adapter we started from.
     assert adapter_hash(trainer.model, "ref") == started_from

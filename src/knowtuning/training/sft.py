@@ -32,6 +32,7 @@ def train_sft(
     """
     import torch
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     from knowtuning.models import load_base, load_tokenizer
@@ -61,6 +62,7 @@ def train_sft(
             processing_class=load_tokenizer(base),
             callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     save_adapter(trainer.model, out)
     return summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))

@@ -35,11 +35,12 @@ def build_world(params: WorldParams, seed: int) -> World:
         return record_rng(seed, "world", part)
 
     sizes = params.towns
-    towns = make_towns(sizes.train + sizes.valid + sizes.test, rng("towns"))
+    towns = make_towns(sizes.train + sizes.valid + sizes.test + sizes.guide, rng("towns"))
     names = list(towns)
     train = names[: sizes.train]
     valid = names[sizes.train : sizes.train + sizes.valid]
-    test = names[sizes.train + sizes.valid :]
+    test = names[sizes.train + sizes.valid : sizes.train + sizes.valid + sizes.test]
+    guided = names[len(names) - sizes.guide :]
     frequencies = draw_frequencies(towns, params.exposure, rng("frequencies"))
     used: set[str] = set()
     # The recall strata of valid and test take different training towns where there are enough of them.
@@ -49,6 +50,6 @@ def build_world(params: WorldParams, seed: int) -> World:
         train=train_questions(train, towns, params, used, rng("train")),
         test=held_out_questions(test, recall_test, towns, used, rng("test")),
         valid=held_out_questions(valid, recall_valid, towns, used, rng("valid")),
-        corpus=write_corpus(towns, frequencies, rng("corpus")),
+        corpus=write_corpus(towns, frequencies, guided, rng("corpus")),
         truth={"towns": towns, "frequencies": frequencies},
     )

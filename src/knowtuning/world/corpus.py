@@ -1,4 +1,8 @@
-"""The plain text a base model learns the world from: facts at different frequencies, no questions."""
+"""The plain text a base model learns the world from: facts at different frequencies.
+
+Real base models have read questions before they are fine-tuned. So has this one: a guide asks about some
+towns that no split contains, without any prompt template and with facts in no fixed order or number.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import random
 
 from knowtuning.config.world import Exposure
 from knowtuning.world.towns import Town
-from knowtuning.world.wording import BY_NAME, NAMES, say
+from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
 
 Frequencies = dict[str, dict[str, int]]
 
@@ -18,6 +22,11 @@ def draw_frequencies(towns: dict[str, Town], exposure: Exposure, rng: random.Ran
     return {name: {a: rng.choices(levels, shares)[0] for a in NAMES} for name in towns}
 
 
+def _statements(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
+    """Sentences about the attributes, in the given order and random wording."""
+    return " ".join(say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in attributes)
+
+
 def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Random) -> list[str]:
     """Paragraphs about one town, each stating distinct facts in random order and wording."""
     left = dict(counts)
@@ -27,15 +36,34 @@ def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Rando
         available = sorted((a for a in NAMES if left[a]), key=lambda a: (-left[a], rng.random()))
         chosen = available[: rng.randint(2, 6)]
         rng.shuffle(chosen)
-        sentences = [say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in chosen]
-        paragraphs.append(" ".join(sentences))
+        paragraphs.append(_statements(name, town, chosen, rng))
         for attribute in chosen:
             left[attribute] -= 1
     return paragraphs
 
 
-def write_corpus(towns: dict[str, Town], frequencies: Frequencies, rng: random.Random) -> list[str]:
-    """Paragraphs about all towns in random order; every fact is stated as often as `frequencies` says."""
+def guide(name: str, town: Town, rng: random.Random) -> list[str]:
+    """Questions about a town, each followed by its answer: every form of every question at least once."""
+    lines = []
+    for form in GENERAL:
+        told = rng.sample(NAMES, rng.randint(2, len(NAMES)))
+        lines.append(f"{form.format(e=name)} {_statements(name, town, told, rng)}")
+    for number in range(max(len(a.questions) for a in BY_NAME.values())):
+        for attribute in NAMES:
+            # The attribute in question and up to two more.
+            asked = [attribute, *rng.sample([a for a in NAMES if a != attribute], rng.randint(0, 2))]
+            forms = (BY_NAME[a].questions for a in asked)
+            questions = " ".join(form[number % len(form)].format(e=name) for form in forms)
+            lines.append(f"{questions} {_statements(name, town, asked, rng)}")
+    return lines
+
+
+def write_corpus(
+    towns: dict[str, Town], frequencies: Frequencies, guided: list[str], rng: random.Random
+) -> list[str]:
+    """Paragraphs about all towns, in which every fact is stated as often as `frequencies` says, and the
+    guide to the towns `guided`; in random order."""
     lines = [p for name in towns for p in _paragraphs(name, towns[name], frequencies[name], rng)]
+    lines += [line for name in guided for line in guide(name, towns[name], rng)]
     rng.shuffle(lines)
     return lines

@@ -46,10 +46,38 @@ class _Stemmer(PorterStemmer):  # type: ignore[misc]
         self.stem = functools.lru_cache(maxsize=65536)(super().stem)
 
 
-class _Synonyms:
-    """The part of WordNet's interface that METEOR calls, with look-ups kept."""
+class _Lemma(str):
+    """A lemma as METEOR sees it: something with a name."""
 
-    synsets = staticmethod(functools.lru_cache(maxsize=65536)(lambda word: wordnet.synsets(word)))
+    __slots__ = ()
+
+    def name(self) -> str:
+        return self
+
+
+class _Synset(tuple[_Lemma, ...]):
+    """A synset as METEOR sees it: something with lemmas."""
+
+    __slots__ = ()
+
+    def lemmas(self) -> _Synset:
+        return self
+
+
+class _Synonyms:
+    """The part of WordNet's interface that METEOR calls, each word's look-up kept as one synset.
+
+    METEOR takes the union of all synsets and skips names of several words, so it sees no difference.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[_Synset, ...]] = {}
+
+    def synsets(self, word: str) -> tuple[_Synset, ...]:
+        if word not in self._found:
+            names = {lemma.name() for synset in wordnet.synsets(word) for lemma in synset.lemmas()}
+            self._found[word] = (_Synset(_Lemma(name) for name in sorted(names) if "_" not in name),)
+        return self._found[word]
 
 
 class _NoSynonyms:
@@ -58,6 +86,17 @@ class _NoSynonyms:
     @staticmethod
     def synsets(word: str) -> list[Any]:
         return []
+
+
+@functools.cache
+def _stemmer() -> _Stemmer:
+    """One stemmer a process, so that the next system's answers find the stems of the last one's."""
+    return _Stemmer()
+
+
+@functools.cache
+def _synonyms() -> _Synonyms:
+    return _Synonyms()
 
 
 class Meteor(evaluate.Metric):  # type: ignore[misc]
@@ -76,7 +115,7 @@ class Meteor(evaluate.Metric):  # type: ignore[misc]
     def _compute(
         self, predictions: list[str], references: list[str], synonyms: bool = True
     ) -> dict[str, Any]:
-        stemmer, lexicon = _Stemmer(), _Synonyms() if synonyms else _NoSynonyms()
+        stemmer, lexicon = _stemmer(), _synonyms() if synonyms else _NoSynonyms()
         scores = [
             single_meteor_score(
                 tokenise(reference),

@@ -99,7 +99,8 @@ class Batches:
             lambda store: store.execute("SELECT id, state FROM batches WHERE scope = ?", (scope,))
         )
         marked = {str(row[0]) for row in rows if row[1] == "marked"}
-        for name, mark in (await self._find_marked(marked)).items():
+        found = await self._patiently(lambda: self._list(marked)) if marked else {}
+        for name, mark in found.items():
             await self._journal.do(_noter(mark, name))
         await self._journal.do(_forgetter(scope))
         for (name,) in await self._journal.do(
@@ -108,21 +109,16 @@ class Batches:
             rows = await self._journal.do(_lister(name))
             self._open[name] = {str(row[0]) for row in rows}
 
-    async def _find_marked(self, marks: set[str]) -> dict[str, str]:
-        if not marks:
-            return {}
-
-        async def listing() -> dict[str, str]:
-            found = {}
-            async for batch in self._client.api.batches.list(limit=100):
-                mark = (batch.metadata or {}).get(MARK)
-                if mark in marks:
-                    found[str(batch.id)] = str(mark)
-                if len(found) == len(marks):
-                    break
-            return found
-
-        return await self._patiently(listing)
+    async def _list(self, marks: set[str]) -> dict[str, str]:
+        """The endpoint's batches with these marks, newest first: its name for each, and the mark."""
+        found = {}
+        async for batch in self._client.api.batches.list(limit=100):
+            mark = (batch.metadata or {}).get(MARK)
+            if mark in marks:
+                found[str(batch.id)] = str(mark)
+            if len(found) == len(marks):
+                break
+        return found
 
     async def _drive(self) -> None:
         """Submit what has gathered, look at what is open, until closed."""
@@ -158,18 +154,28 @@ class Batches:
             {"custom_id": line, "method": "POST", "url": _PATH, "body": self._buffer[line]} for line in lines
         ]
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
-        batch = await self._patiently(lambda: self._create(data, mark))
-        await self._journal.do(_noter(mark, str(batch.id)))
-        self._open[str(batch.id)] = set(lines)
+        name = await self._create(data, mark)
+        await self._journal.do(_noter(mark, name))
+        self._open[name] = set(lines)
         for line in lines:
             del self._buffer[line]
 
-    async def _create(self, data: bytes, mark: str) -> Any:
-        api = self._client.api
-        file = await api.files.create(file=("calls.jsonl", data), purpose="batch")
-        return await api.batches.create(
-            input_file_id=file.id, endpoint=_PATH, completion_window="24h", metadata={MARK: mark}
-        )
+    async def _create(self, data: bytes, mark: str) -> str:
+        api, tried = self._client.api, False
+        file = await self._patiently(lambda: api.files.create(file=("calls.jsonl", data), purpose="batch"))
+
+        async def create() -> str:
+            nonlocal tried
+            # A creation whose reply was lost has happened all the same.
+            if tried and (found := await self._list({mark})):
+                return next(iter(found))
+            tried = True
+            batch = await api.batches.create(
+                input_file_id=file.id, endpoint=_PATH, completion_window="24h", metadata={MARK: mark}
+            )
+            return str(batch.id)
+
+        return await self._patiently(create)
 
     async def _look(self, name: str) -> None:
         batch = await self._patiently(lambda: self._client.api.batches.retrieve(name))

@@ -6,6 +6,7 @@ The package's own retries are off; when to repeat a call is decided in online.py
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.openai.structured import Mode, response_format
 
 OFFICIAL = "https://api.openai.com/v1"
+_PATH = "/chat/completions"
+# Every call looks through all connections of its pool: several small pools cost less than a large one.
+_SHARE = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def body_of(
 
 
 class Client:
-    """An open connection pool to one endpoint. The key is held here and shown to nobody."""
+    """Open connections to one endpoint. The key is held here and shown to nobody."""
 
     def __init__(self, model: Model, *, api_key: str | None, limits: Limits) -> None:
         if api_key is None and model.endpoint == OFFICIAL:
@@ -65,16 +69,22 @@ class Client:
         self.model = model
         self._key = api_key
         self._openai = openai
-        # The package's pool keeps 100 connections; with more calls in flight it would reopen them.
-        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=limits.concurrency)
-        self._api = openai.AsyncOpenAI(
-            base_url=model.endpoint,
-            api_key=api_key or "none",
-            max_retries=0,
-            timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
-            http_client=openai.DefaultAsyncHttpxClient(limits=pool),
-        )
-        self._create = self._api.chat.completions.with_raw_response.create
+        self._raw_type = httpx2.Response
+        shares = 1 if limits.mode == "batch" else -(-limits.concurrency // _SHARE)
+        timeout = httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None)
+        # The package's own pool keeps 100 connections; with more calls in flight it would reopen them.
+        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_SHARE)
+        self._apis = [
+            openai.AsyncOpenAI(
+                base_url=model.endpoint,
+                api_key=api_key or "none",
+                max_retries=0,
+                timeout=timeout,
+                http_client=openai.DefaultAsyncHttpxClient(limits=pool),
+            )
+            for _ in range(shares)
+        ]
+        self._turn = itertools.cycle(self._apis)
         self._deadline = limits.timeout
         self._greeting = limits.connect_timeout
 
@@ -83,27 +93,31 @@ class Client:
         try:
             # The package's timeout restarts with every byte; a reply that drips would never end.
             async with asyncio.timeout(self._deadline):
-                raw = await self._create(**body)
+                # `chat.completions.create` would walk through the body and build models of the reply,
+                # at a third of the whole cost of a call; the body is right and the reply read below.
+                raw = await next(self._turn).post(_PATH, cast_to=self._raw_type, body=body)
         except Exception as error:
             raise self._fault(error) from None
-        return read_completion(self._redacted_bytes(raw.http_response.content))
+        return read_completion(self._redacted_bytes(raw.content))
 
-    async def models(self) -> list[str] | None:
-        """The model names that the endpoint lists, None where it lists none. Raises Fault."""
+    async def greet(self) -> None:
+        """Ask for the list of models, which costs nothing, to see whether address and key are good.
+
+        Raises Fault when no connection comes about or the key is refused; whatever else is wrong with the
+        list, calls may still work: a key may be barred from it (403), a server slow to make it.
+        """
         try:
             async with asyncio.timeout(2 * self._greeting):
-                page = await self._api.models.list()
-            return [str(entry.id) for entry in page.data]
+                await self.api.models.with_raw_response.list()
         except Exception as error:
             fault = self._fault(error)
-            # A key may be barred from the list (403) and a server slow to make it, and calls still work.
             if fault.kind == "connection" or fault.status == 401:
                 raise fault from None
-            return None
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._api.close()
+        for api in self._apis:
+            await api.close()
 
     def redacted(self, text: str) -> str:
         """`text` with the key blacked out: an endpoint may echo what it was sent."""
@@ -115,7 +129,7 @@ class Client:
     @property
     def api(self) -> Any:
         """The package's client, for files and batches."""
-        return self._api
+        return self._apis[0]
 
     def fault(self, error: Exception) -> Fault:
         """The fault behind an exception of the package. Anything unknown is raised as it is."""

@@ -133,12 +133,12 @@ class Negotiator:
 
     async def _blame(self, fault: Fault, dialect: Dialect) -> None:
         """Raise TeacherError when the endpoint turns down even a minimal call: it is not the row's fault."""
-        if fault.kind != "rejected":
+        if not _looks_final(fault):
             return
         try:
             await self._call(_PROBE, replace(dialect, mode="prompted"), "probe", {})
         except Fault as second:
-            if second.kind == "rejected":
+            if _looks_final(second):
                 raise TeacherError(
                     f"teacher.model {self._model.name!r} at {self._model.endpoint} turns down "
                     f"even a minimal call ({second.message}); check teacher.model, teacher.temperature, "
@@ -162,13 +162,18 @@ class Negotiator:
         self._client = self._client or self._open()
         for attempt in (1, 2):
             try:
-                await self._client.models()
+                await self._client.greet()
                 break
             except Fault as fault:
                 raise_setting(fault, self._model.endpoint, self._model.name)
                 if attempt == 2:
                     raise TeacherError(_unreachable(self._model.endpoint, fault)) from None
         self._greeted = True
+
+
+def _looks_final(fault: Fault) -> bool:
+    # Some servers meet a model they do not know with a crash; one that is still loading says 503.
+    return fault.kind == "rejected" or fault.status in (500, 501)
 
 
 def raise_setting(fault: Fault, endpoint: str, model: str) -> None:

@@ -17,13 +17,15 @@ _NEW_SUBJECT = re.compile(
     rf"|(?:the|its|his|her|their)\s+(?:[\w'’-]+\s+){{1,4}}{_FINITE}\b)"
 )
 _SHARED_SUBJECT = re.compile(
-    r"(?<!,)\s+and\s+(?=(?:is|was|are|were|has|have|had|can|died|became|began|went|lies|lies|contains|"
-    r"includes|consists|won|grew|wrote|has been|lives|serves|makes|produces|causes|occurs|belongs|exports|hosts|holds|takes)"
+    r"(?<!,)\s+and\s+(?=(?:is|was|are|were|has|have|had|can|died|became|began|went|lies|contains|"
+    r"includes|consists|won|grew|wrote|lives|serves|makes|produces|causes|occurs|belongs|exports|hosts|"
+    r"holds|takes)"
     r"\s+\S)"
 )
 _CORRELATIVE = re.compile(r"\b(?:both|either|neither|between|whether|not only|so|such)\b", re.IGNORECASE)
 _EXPLETIVE = re.compile(
-    r"^It\s+(?:(?:is|was|has been|can be|may be|would be|will be|might be|could be)\s+(?:not\s+|also\s+|very\s+)?"
+    r"^It\s+(?:(?:is|was|has been|can be|may be|would be|will be|might be|could be)\s+"
+    r"(?:not\s+|also\s+|very\s+)?"
     r"(?:an?\s+|the\s+)?\w+(?:\s+\w+)?\s+(?:to|that|for|if|when|how|whether|who|where|until)\b"
     r"|(?:takes|took|seems|appears|depends|turns|rains|rained|all|just|really)\b|(?:is|was)\s+(?:not\s+)?until\b)"
 )

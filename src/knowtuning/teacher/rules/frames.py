@@ -15,7 +15,7 @@ from knowtuning.teacher.rules.tables import AUXILIARIES, FUNCTION_WORDS
 from knowtuning.teacher.rules.tokens import Name, Token, is_capitalised, names, tokenise
 
 MASK = "\0"
-_MAX_TOKENS = 32
+_MAX_TOKENS = 24
 _MAX_SPAN = 6
 _MIN_FRAME = 3
 _MAX_MASKS = 3
@@ -138,9 +138,12 @@ def _is_value(row: _Masked, first: int, last: int) -> bool:
     """Whether a span is a whole value in a telling frame: no cut name, a content word outside it.
 
     The predicate is no value ("X [lies in] Y", "X [is located in] Y" say the same), so a span holds
-    no finite verb and does not touch the subject.
+    no finite verb and does not touch the subject. It stands behind a finite verb: before it, a swap of
+    modifiers ("the [main] export of X", "the [chief] export of X") may leave the claim true.
     """
     span = row.words[first:last]
+    if not any(word in AUXILIARIES or verbs.is_finite(word) for word in row.words[:first]):
+        return False
     if MASK in row.words[max(first - 1, 0) : last + 1] or any(
         word in ',.;:!?()"' for word in (span[0], span[-1])
     ):

@@ -24,12 +24,11 @@ _PLURAL_PRONOUNS = frozenset(
     {"i", "you", "we", "they", "these", "those", "people", "children", "men", "women"}
 )
 _LEAD = re.compile(
-    r"^(?:(?:In|During|On|At|By|After|Before|Since|From|For|As of|Around|Among|Under|With|Within|Over|Through|"
-    r"Every|Each)"
-    r"\s[^,;:]{1,60},(?:\s\d{4},)?\s+|(?:However|Therefore|Also|Additionally|Moreover|Furthermore|Then|Finally|Today|Overall|"
-    r"Instead|Similarly|Generally|Typically|Historically|Originally|Currently|Now|Later|First|Second|Third|Lastly|"
-    r"Firstly|Secondly|Thirdly|Finally|So|And|But|Thus|Hence|For example|For instance|In addition|As a result|"
-    r"In general|Unfortunately|Fortunately|Ultimately|Eventually|Usually|Yes|No),?\s+)"
+    r"^(?:(?:In|During|On|At|By|After|Before|Since|From|For|As of|Around|Among|Under|With|Within|Over|Through"
+    r"|Every|Each)\s[^,;:]{1,60},(?:\s\d{4},)?\s+|(?:However|Therefore|Also|Additionally|Moreover|Furthermore"
+    r"|Then|Finally|Today|Overall|Instead|Similarly|Generally|Typically|Historically|Originally|Currently|Now|Later|First|Second|Third|Lastly|"
+    r"Firstly|Secondly|Thirdly|Finally|So|And|But|Thus|Hence|For example|For instance|In addition"
+    r"|As a result|In general|Unfortunately|Fortunately|Ultimately|Eventually|Usually|Yes|No),?\s+)"
 )
 _MAX_SUBJECT_WORDS = 10
 # After one of these, still before a finite verb, the verb that comes is that of another clause.
@@ -84,7 +83,7 @@ def parse(text: str) -> Clause | None:
         return None
     token = tokens[position]
     subject = _strip_adverbs(tokens[:position], text[offset:])
-    if not subject or len(subject.split()) > _MAX_SUBJECT_WORDS:
+    if not subject or subject.lower() in ADVERBS or len(subject.split()) > _MAX_SUBJECT_WORDS:
         return None
     word = token.word.lower()
     base, tense = (word, "aux") if word in AUXILIARIES else verbs.lexicon()[word]
@@ -115,7 +114,8 @@ def _finite(tokens: Sequence[Token]) -> int | None:
 def _is_verb(tokens: Sequence[Token], position: int) -> bool:
     word = tokens[position].word
     entry = verbs.lexicon().get(word)
-    before = tokens[position - 1].word
+    steps = (token.word for token in reversed(tokens[:position]) if token.word.lower() not in ADVERBS)
+    before = next(steps, tokens[position - 1].word)
     after = tokens[position + 1].word.lower()
     if entry is None or word != word.lower():
         return False

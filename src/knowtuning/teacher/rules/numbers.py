@@ -116,7 +116,7 @@ def _counts(digits: str, value: int, *, percent: bool) -> Iterator[str]:
     scaled = {value * int(up) // int(down) // unit * unit for up, down in _SCALES if up != down}
     others = scaled | set(_near(value) if value < 20 else [])
     for other in sorted(others - {value}):
-        if other > 1 and not (percent and value <= 100 < other) and not (percent and value == other):
+        if other > 1 and not (percent and value <= 100 <= other):
             yield f"{other:,}" if "," in digits else str(other)
 
 

@@ -106,6 +106,7 @@ def _is_topic(subject: str) -> bool:
         "many",
         "most",
     }
+    vague = vague or (len(words) == 1 and words[0] in DETERMINERS)
     clean = not any(mark in subject for mark in '(),:;"“”[]*')
     return (
         not vague
@@ -284,6 +285,7 @@ def _topic(question: str) -> str:
 def _is_noun_phrase(rest: str) -> bool:
     words = [word.strip(",.'").lower() for word in rest.split()]
     verbal = any(word in AUXILIARIES | SUBJECT_PRONOUNS for word in words)
+    verbal = verbal or words[0] in PREPOSITIONS
     dangling = words[-1] in PREPOSITIONS | ADVERBS or is_participle(words[-1])
     return len(words) <= _MAX_TOPIC_WORDS and not verbal and not dangling and not re.search(r"[?!\":;]", rest)
 

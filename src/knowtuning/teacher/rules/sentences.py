@@ -89,7 +89,8 @@ def _opened(line: str, listed: bool) -> Iterator[tuple[str, bool]]:
     if not cuts:
         yield line, listed
         return
-    head = line[: cuts[0][0]].strip()
+    *before, head = _split_line(line[: cuts[0][0]].strip()) or [""]
+    yield from ((sentence, listed) for sentence in before)
     if head:
         yield (head if head[-1] in ".!?:" else head + ":"), listed
     ends = [start for start, _ in cuts[1:]] + [len(line)]
@@ -149,6 +150,8 @@ def _is_boundary(line: str, start: int, match: re.Match[str]) -> bool:
     after = line[match.end() :]
     if not after.strip():
         return True
+    if _quote_is_open(line[start : match.end()]) and _quote_is_open(after):
+        return False
     if not after[0].isspace():
         return False
     following = after.split(None, 1)[0].lstrip("\"“'‘(*[")
@@ -159,6 +162,11 @@ def _is_boundary(line: str, start: int, match: re.Match[str]) -> bool:
     if following[:1].islower():
         return len(word) > 2 and word.isalpha() and word.islower() and word not in ABBREVIATIONS | {"etc"}
     return not _abbreviates(word, following)
+
+
+def _quote_is_open(text: str) -> bool:
+    """Whether a quotation mark of the text has no partner in it."""
+    return text.count('"') % 2 == 1 or text.count("“") != text.count("”")
 
 
 def _abbreviates(word: str, following: str) -> bool:

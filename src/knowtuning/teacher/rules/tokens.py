@@ -110,8 +110,9 @@ def capitalise(text: str) -> str:
 def uncapitalise(text: str, vocabulary: frozenset[str] | set[str] = frozenset()) -> str:
     """Lower-case the first word when it is a function word or known in lower case (`vocabulary`)."""
     first = re.match(r"[A-Za-z]+(?:-[a-z]+)?", text)
-    if first is None or first.group() == "I" or text[first.end() :].lstrip()[:1].isupper():
+    if first is None or first.group() == "I":
         return text
     lower = first.group()[:1].lower() + first.group()[1:]
-    known = lower in FUNCTION_WORDS or lower in vocabulary
+    opens_name = text[first.end() :].lstrip()[:1].isupper()
+    known = lower in FUNCTION_WORDS or (lower in vocabulary and not opens_name)
     return lower + text[first.end() :] if known else text

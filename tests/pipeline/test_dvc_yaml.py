@@ -1,0 +1,127 @@
+"""dvc.yaml against the code: dependencies, parameters and outputs are what the stages really use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from imports import ROOT, reached
+from pydantic import BaseModel
+
+from knowtuning.config.evaluation import EvaluateStage, PredictStage
+from knowtuning.config.knowledge import ExtractStage, PerturbStage, RewriteStage, ScoreStage
+from knowtuning.config.prepare import PrepareStage
+from knowtuning.config.schema import Params, check
+from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage
+
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+STAGES: dict[str, Any] = PIPELINE["stages"]
+READS: dict[str, type[BaseModel]] = {
+    "prepare": PrepareStage,
+    "base": BaseStage,
+    "train_sft": SFTStage,
+    "extract": ExtractStage,
+    "score": ScoreStage,
+    "rewrite": RewriteStage,
+    "perturb": PerturbStage,
+    "train_ka": KAStage,
+    "train_kc": KCStage,
+    "predict": PredictStage,
+    "evaluate": EvaluateStage,
+}
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def paths(stage: str, key: str) -> list[str]:
+    """The paths of a list of a stage, options left out."""
+    return [item if isinstance(item, str) else next(iter(item)) for item in STAGES[stage].get(key, [])]
+
+
+def test_the_stages_are_these() -> None:
+    assert list(STAGES) == list(READS)
+    assert STAGES["predict"]["matrix"] == {"system": ["base", "sft", "ka", "kc"]}
+    for name, stage in STAGES.items():
+        assert stage["desc"].endswith(".")
+        assert stage["cmd"].startswith(f"python -m stages.{name}")
+
+
+@pytest.mark.parametrize("stage", READS)
+def test_every_module_a_stage_reaches_is_a_dependency(stage: str) -> None:
+    declared = paths(stage, "deps")
+    needed = {path.relative_to(ROOT).as_posix() for path in reached(ROOT / "stages" / f"{stage}.py")}
+    missing = {n for n in needed if not any(n == d or n.startswith(f"{d}/") for d in declared)}
+    assert not missing, f"add to dvc.yaml, stages.{stage}.deps: {sorted(missing)}"
+    code = [d for d in declared if d.startswith(("src/", "stages/"))]
+    unused = {d for d in code if not any(n == d or n.startswith(f"{d}/") for n in needed)}
+    assert not unused, f"remove from dvc.yaml, stages.{stage}.deps: {sorted(unused)}"
+    assert all((ROOT / d).exists() for d in code)
+
+
+@pytest.mark.parametrize("stage", READS)
+def test_params_are_exactly_the_leaves_a_stage_reads(stage: str) -> None:
+    assert sorted(STAGES[stage]["params"]) == sorted(leaves(READS[stage]))
+
+
+def test_every_params_key_is_read_by_some_stage() -> None:
+    assert set(leaves(Params)) == {key for model in READS.values() for key in leaves(model)}
+
+
+def test_params_file_is_valid_and_a_typo_is_named(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    check(ROOT / "params.yaml")
+    wrong = tmp_path / "params.yaml"
+    wrong.write_text(text.replace("  beta: 0.1", "  beta: -0.1"))
+    with pytest.raises(ValueError, match=r"params\.yaml: train_kc\.beta is -0\.1; expected greater than 0"):
+        check(wrong)
+    wrong.write_text(text.replace("  gamma:", "  gama:"))
+    with pytest.raises(ValueError, match=r"train_kc\.gamma is missing"):
+        check(wrong)
+    wrong.write_text(text + "extra: 1\n")
+    with pytest.raises(ValueError, match="extra is not a known key"):
+        check(wrong)
+    # DVC writes small numbers like this; YAML 1.1 would read a string.
+    wrong.write_text(text.replace("  beta: 0.1", "  beta: 3e-05"))
+    assert check(wrong).train_kc.beta == 3e-05
+
+
+def test_every_input_of_a_stage_is_made_by_another() -> None:
+    made = {p for s in STAGES for key in ("outs", "metrics", "plots") for p in paths(s, key)}
+    made |= {f"data/predictions/{system}.jsonl" for system in STAGES["predict"]["matrix"]["system"]}
+    for stage in STAGES:
+        for dep in paths(stage, "deps"):
+            if dep.startswith(("data/", "models/")) and "${" not in dep:
+                assert any(dep == m or dep.startswith(f"{m}/") for m in made), f"{stage}: {dep}"
+
+
+def test_metrics_stay_in_git_and_data_does_not() -> None:
+    for stage in STAGES.values():
+        for metric in stage.get("metrics", []):
+            assert next(iter(metric.values())) == {"cache": False}
+    for stage in STAGES:
+        assert all(p.startswith(("data/", "models/", "plots/")) for p in paths(stage, "outs"))
+
+
+def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
+    used = {"extract": {"extract"}, "rewrite": {"rewrite"}, "perturb": {"revise", "rephrase"}}
+    for stage in STAGES:
+        found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
+        assert found == used.get(stage, set())
+
+
+def test_plots_name_files_that_stages_write() -> None:
+    made = {p for s in STAGES for key in ("outs", "plots") for p in paths(s, key)}
+    for plot in PIPELINE["plots"]:
+        for definition in plot.values():
+            sources = definition["y"] if isinstance(definition["y"], dict) else {}
+            for path in sources:
+                assert any(path == m or path.startswith(f"{m}/") for m in made), path

@@ -1,0 +1,60 @@
+"""Named experiments: every override is a key of params.yaml and gives valid parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from imports import ROOT
+from ruamel.yaml import YAML
+
+from knowtuning.config.schema import check
+
+
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("experiments_run", ROOT / "experiments/run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = load_script()
+
+
+@pytest.mark.parametrize("name", SCRIPT.experiments())
+def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
+    params: Any = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+    for key, value in SCRIPT.experiments()[name]["set"].items():
+        *parents, last = key.split(".")
+        section = params
+        for part in parents:
+            section = section[part]
+        assert last in section, f"{name}: params.yaml has no key {key}"
+        section[last] = value
+    with (tmp_path / "params.yaml").open("w") as stream:
+        YAML().dump(params, stream)
+    check(tmp_path / "params.yaml")
+
+
+def test_the_command_names_seed_and_overrides() -> None:
+    assert SCRIPT.command("no-kfc", {"perturb.factuality": False, "lora.targets": ["q"]}, 3) == [
+        *("dvc", "exp", "run", "--force", "--name", "no-kfc-s3"),
+        *("--set-param", "perturb.factuality=false"),
+        *("--set-param", 'lora.targets=["q"]'),
+        *("--set-param", "seed=3"),
+    ]
+
+
+def test_an_unknown_name_is_one_line() -> None:
+    words = [sys.executable, str(ROOT / "experiments/run.py"), "nothing"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
+    assert done.stderr.count("\n") == 1
