@@ -21,7 +21,6 @@ $(STAMP): requirements.txt constraints.txt
 repro: setup
 	@PYTHONPATH=src python -m knowtuning.config.schema params.yaml
 	@dvc repro
-	@cat metrics/table.txt
 
 test: setup
 	python -m pytest -m "not slow and not gpu"

@@ -2,14 +2,16 @@
 
 The stub answers every call after a fixed latency, in a process of its own. Each client runs in a fresh
 process and puts the same prompts. Columns: calls a second, share of the ideal rate
-(concurrency / latency), CPU of the client per call, its largest resident set. The last rows are the same
-run once more from the store, and distilabel where it is installed.
+(concurrency / latency), CPU of the client per call, its largest resident set. `cached` is the same run
+once more from the store. distilabel runs where it is installed. `--cached 100000` times a run over a
+store that holds so many replies, and makes no call.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import resource
 import subprocess
@@ -26,6 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from knowtuning.config.teacher import TeacherParams  # noqa: E402
 from knowtuning.teacher.openai.limits import Limits  # noqa: E402
 from knowtuning.teacher.openai.prompts import Prompts  # noqa: E402
+from knowtuning.teacher.openai.store import Response  # noqa: E402
 from knowtuning.teacher.openai.teacher import OpenAITeacher  # noqa: E402
 from knowtuning.teacher.tasks import Failure, Rephrase  # noqa: E402
 
@@ -73,8 +76,7 @@ def tasks(count: int) -> Iterator[Rephrase]:
         yield Rephrase(id=f"{number:07d}", question=f"Tell me about the town number {number}.", text=text)
 
 
-def run_ours(url: str, count: int, concurrency: int, cache: Path) -> int:
-    """The teacher client; returns how many replies were acceptable."""
+def _teacher(url: str, cache: Path, concurrency: int) -> OpenAITeacher:
     params = TeacherParams(
         backend="openai",
         model="stub",
@@ -85,7 +87,12 @@ def run_ours(url: str, count: int, concurrency: int, cache: Path) -> int:
         seed=None,
     )
     limits = Limits(concurrency=concurrency, progress=False)
-    teacher = OpenAITeacher(params, prompts=PROMPTS, cache=cache, api_key=KEY, limits=limits)
+    return OpenAITeacher(params, prompts=PROMPTS, cache=cache, api_key=KEY, limits=limits)
+
+
+def run_ours(url: str, count: int, concurrency: int, cache: Path) -> int:
+    """The teacher client; returns how many replies were acceptable."""
+    teacher = _teacher(url, cache, concurrency)
     return sum(not isinstance(outcome, Failure) for _, outcome in teacher.run(tasks(count)))
 
 
@@ -121,7 +128,7 @@ def run_distilabel(url: str, count: int, concurrency: int, cache: Path) -> int:
     llm = OpenAILLM(model="stub", base_url=url, api_key=KEY, generation_kwargs={"max_new_tokens": 256})
     llm.load()
     prompts, done, stream = Prompts(PROMPTS), 0, tasks(count)
-    while batch := [prompts.messages(task) for task, _ in zip(stream, range(concurrency), strict=False)]:
+    while batch := [prompts.messages(task) for task in itertools.islice(stream, concurrency)]:
         done += sum(bool(found["generations"][0]) for found in llm.generate_outputs(inputs=batch))
     return done
 
@@ -132,6 +139,20 @@ CLIENTS: dict[str, Callable[[str, int, int, Path], int]] = {
     "this teacher, cached": run_ours,
     "distilabel": run_distilabel,
 }
+
+
+def run_cached(count: int) -> None:
+    """Print how long a run takes whose replies are all in the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        teacher = _teacher("http://127.0.0.1:9/v1", Path(folder), concurrency=16)
+        with teacher._store.transaction():
+            for task in tasks(count):
+                reply = json.dumps({"text": task.text})
+                teacher._store.put(Response(teacher._call(task).key, task.name, "stub", reply, 250, 12))
+        began = time.perf_counter()
+        done = sum(not isinstance(outcome, Failure) for _, outcome in teacher.run(tasks(count)))
+        assert done == count
+        print(f"{count} cached calls in {time.perf_counter() - began:.1f} s")
 
 
 def measure(name: str, url: str, count: int, concurrency: int, cache: Path) -> None:
@@ -181,12 +202,15 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--concurrency", type=int, default=200)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds")
+    parser.add_argument("--cached", type=int, help="replies in the store")
     parser.add_argument("--stub", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.stub:
+    if given.cached:
+        run_cached(given.cached)
+    elif given.stub:
         asyncio.run(serve(given.latency))
     elif given.client:
         measure(given.client, given.url, given.calls, given.concurrency, given.cache)

@@ -14,7 +14,7 @@ from knowtuning.config.evaluation import EvaluateStage
 from knowtuning.evaluation import answers, audit, lexical, perplexity, results, summary, table
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.records import Example, Preference, Scored, read_jsonl, write_jsonl
-from knowtuning.storage import write_json
+from knowtuning.storage import atomic_write, write_json
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
@@ -50,7 +50,9 @@ def main() -> None:
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
-    sys.stdout.write(table.render(summaries[0], baseline="sft", confidence=settings.confidence) + "\n")
+    with atomic_write(METRICS / "table.txt") as stream:
+        stream.write(table.render(summaries[0], baseline="sft", confidence=settings.confidence) + "\n")
+    print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
 
 
 if __name__ == "__main__":

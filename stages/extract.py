@@ -13,12 +13,14 @@ from knowtuning.knowledge.extract import extract, summarise
 from knowtuning.knowledge.results import Results, teacher_usage
 from knowtuning.records import Example, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
 TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/atoms.jsonl")
 METRICS = Path("metrics/extract.json")
+# The replies behind the output travel with it, so that a clone can repeat the stage without a key.
+RESPONSES = Path("data/knowledge/responses/extract.jsonl")
 
 
 def main() -> None:
@@ -33,11 +35,13 @@ def main() -> None:
         api_key=os.environ.get("OPENAI_API_KEY"),
         hardware=limits_from_environment(os.environ),
     )
+    load_responses(teacher, RESPONSES, root=Path.cwd())
     rows = extract(examples, teacher)
     own_bar = params.teacher.backend != "rules"
     bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=own_bar)
     results = Results.of(bar)
     results.write(OUT)
+    save_responses(teacher, RESPONSES)
     metrics = summarise(results)
     write_json(METRICS, {**metrics, **teacher_usage(teacher)})
     results.check(OUT, params.extract.max_rejected, "extract.max_rejected")

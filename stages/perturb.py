@@ -14,12 +14,14 @@ from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summaris
 from knowtuning.knowledge.results import Results, teacher_usage
 from knowtuning.records import Atoms, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
 ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/kc.jsonl")
 METRICS = Path("metrics/perturb.json")
+# The replies behind the output travel with it, so that a clone can repeat the stage without a key.
+RESPONSES = Path("data/knowledge/responses/perturb.jsonl")
 
 
 def main() -> None:
@@ -35,12 +37,14 @@ def main() -> None:
         api_key=os.environ.get("OPENAI_API_KEY"),
         hardware=limits_from_environment(os.environ),
     )
+    load_responses(teacher, RESPONSES, root=Path.cwd())
     settings = Settings(section.style, section.aspects, section.beta_delete, params.seed)
     counts = Comparison()
     own_bar = params.teacher.backend != "rules"
     bar = partial(tqdm, unit="answer", mininterval=1, disable=own_bar)
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
     results.write(OUT)
+    save_responses(teacher, RESPONSES)
     write_json(METRICS, {**summarise(results, counts), **teacher_usage(teacher)})
     results.check(OUT, section.max_rejected, "perturb.max_rejected")
     print(f"perturb: {len(results.rows)} pairs, {counts.skipped.total()} impossible with a single fact")

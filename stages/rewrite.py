@@ -13,12 +13,14 @@ from knowtuning.knowledge.results import Results, teacher_usage
 from knowtuning.knowledge.rewrite import Augmentation, rewrite, summarise
 from knowtuning.records import Scored, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
 SCORED, OUT = Path("data/knowledge/scored.jsonl"), Path("data/knowledge/ka.jsonl")
 METRICS = Path("metrics/rewrite.json")
+# The replies behind the output travel with it, so that a clone can repeat the stage without a key.
+RESPONSES = Path("data/knowledge/responses/rewrite.jsonl")
 
 
 def main() -> None:
@@ -33,12 +35,14 @@ def main() -> None:
         api_key=os.environ.get("OPENAI_API_KEY"),
         hardware=limits_from_environment(os.environ),
     )
+    load_responses(teacher, RESPONSES, root=Path.cwd())
     counts = Augmentation()
     rows = rewrite(records, teacher, alpha=params.rewrite.alpha, counts=counts)
     own_bar = params.teacher.backend != "rules"
     bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=own_bar)
     results = Results.of(bar)
     results.write(OUT)
+    save_responses(teacher, RESPONSES)
     write_json(METRICS, {**summarise(results, counts), **teacher_usage(teacher)})
     results.check(OUT, params.rewrite.max_rejected, "rewrite.max_rejected")
     print(f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example")

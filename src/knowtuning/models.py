@@ -43,15 +43,14 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
 
 def load_base(base: Path, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """The base model of a base folder on `device`, in evaluation mode."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     name, arguments = source_of(base)
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, trust_remote_code=False, use_safetensors=True, **arguments
     )
-    model.to(torch.device(device))
-    return model.eval()
+    loaded: PreTrainedModel = model.to(device).eval()
+    return loaded
 
 
 def load_system(base: Path, adapter: Path | None, *, dtype: torch.dtype, device: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Template = Literal["plain", "alpaca", "chat"]
+Template = Literal["bare", "plain", "alpaca", "chat"]
 
 _PLAIN = "Question: {question}\nAnswer:"
 # The alpaca template of the released scripts (their framework's `alpaca`), without an input field:
@@ -25,11 +25,13 @@ _ALPACA = (
 
 def render(template: Template, question: str) -> str:
     """The prompt text for `question`; `chat` needs the tokenizer's own template, see encode_prompt."""
+    if template == "bare":
+        return question
     if template == "plain":
         return _PLAIN.format(question=question)
     if template == "alpaca":
         return _ALPACA.format(question=question)
-    raise ValueError(f"template {template!r} has no text of its own; expected plain or alpaca")
+    raise ValueError(f"template {template!r} has no text of its own; expected bare, plain or alpaca")
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, template: Template, question: str) -> list[int]:
@@ -38,7 +40,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, template: Template, questi
         if not tokenizer.chat_template:
             raise ValueError(
                 f"model.template is 'chat' but the tokenizer of {tokenizer.name_or_path} has no chat "
-                "template; expected plain or alpaca for a base model"
+                "template; expected bare, plain or alpaca for a base model"
             )
         message = [{"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
@@ -52,7 +54,7 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, template: Template, questi
 def encode_completion(
     tokenizer: PreTrainedTokenizerBase, template: Template, text: str, *, eos: bool = True
 ) -> list[int]:
-    """Token ids of a completion; after the plain template it opens with a space, as text would."""
-    space = " " if template == "plain" else ""
+    """Token ids of a completion; after bare and plain it opens with a space, as text would."""
+    space = " " if template in ("bare", "plain") else ""
     ids = list(tokenizer(space + text.strip(), add_special_tokens=False)["input_ids"])
     return [*ids, tokenizer.eos_token_id] if eos else ids

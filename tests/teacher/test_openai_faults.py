@@ -74,6 +74,20 @@ def test_429_waits_as_long_as_told_and_lowers_the_concurrency(tmp_path: Path) ->
     assert teacher.usage.paid == 60
 
 
+def test_429_with_a_wait_of_hours_stops_the_run(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        return (
+            obliging(call) if call.number <= 5 else fails(429, "daily limit", headers={"retry-after": "7200"})
+        )
+
+    with FaultServer(script) as server:
+        began = time.monotonic()
+        with pytest.raises(TeacherError, match=r"^the endpoint asks to wait 7200 s .*run again then$"):
+            outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=2)), extracts(50))
+        assert time.monotonic() - began < 5
+        assert len(server.calls) <= 7
+
+
 def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -> None:
     with FaultServer(lambda call: fails(429, "slow down")) as server:
         teacher = teacher_at(server.url, tmp_path, limits=quick(patience=0.1))
@@ -84,11 +98,14 @@ def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -
         assert outcomes(teacher, extracts(1)) == [expected(extracts(1)[0])]
 
 
-def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [fails(429, "You exceeded your current quota", "insufficient_quota"), fails(402, "Insufficient balance")],
+    ids=["429", "402"],
+)
+def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path, fault: Answer) -> None:
     def script(call: Call) -> Answer:
-        if call.number > 20:
-            return fails(429, "You exceeded your current quota", "insufficient_quota")
-        return obliging(call)
+        return fault if call.number > 20 else obliging(call)
 
     with FaultServer(script) as server:
         teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=4))

@@ -64,10 +64,10 @@ def test_corpus_states_every_fact_as_often_as_drawn(world: World) -> None:
     assert all(stated[town, a] == drawn[town][a] for town in drawn for a in NAMES)
 
 
-def test_the_guide_asks_about_towns_of_no_split_in_every_form(world: World) -> None:
+def test_the_guide_asks_about_towns_of_no_split(world: World) -> None:
     guided = [line for line in world.corpus if not read_sentence(sentences(line)[0])]
-    # 2 towns: 5 general forms, and for each of 8 attributes 2 specific ones.
-    assert len(guided) == 2 * (5 + 8 * 2)
+    # 2 towns: 2 general questions and one for each of 8 attributes.
+    assert len(guided) == 2 * (2 + 8)
     asked = {e.meta["entity"] for split in (world.train, world.valid, world.test) for e in split}
     about = {f.entity for line in guided for s in sentences(line) if (f := read_sentence(s))}
     assert len(about) == 2

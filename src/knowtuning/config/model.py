@@ -12,9 +12,9 @@ from knowtuning.config import Section
 class ModelParams(Section):
     """How a question becomes model input."""
 
-    template: Literal["plain", "alpaca", "chat"] = Field(
-        description="prompt template: plain (a base model), alpaca (the released scripts) or chat "
-        "(the tokenizer's own)"
+    template: Literal["bare", "plain", "alpaca", "chat"] = Field(
+        description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
+        "alpaca (the released scripts) or chat (the tokenizer's own)"
     )
     max_length: int = Field(
         ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"

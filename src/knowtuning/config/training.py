@@ -13,7 +13,7 @@ from knowtuning.config.model import ModelParams
 class Scratch(Section):
     """A small Llama and its tokenizer, trained on the prepared corpus."""
 
-    vocab: int = Field(ge=300, description="tokenizer entries at most (count; 256 bytes and 3 marks included)")
+    vocab: int = Field(ge=300, description="tokenizer entries at most (count); bytes and marks take 259")
     hidden: int = Field(ge=16, description="width of the model (count)")
     layers: int = Field(ge=1, description="transformer blocks (count)")
     heads: int = Field(ge=1, description="attention heads (count); divides hidden")

@@ -11,7 +11,7 @@ class Towns(Section):
     """How many towns each part is about; no town is in two of them."""
 
     guide: int = Field(
-        ge=0, description="towns the corpus also asks about, so that the base model has read questions (count)"
+        ge=0, description="towns the corpus asks about, so that the base model has read questions (count)"
     )
 
     train: int = Field(ge=8, description="towns asked about in fine-tuning data (count)")

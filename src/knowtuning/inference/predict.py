@@ -76,7 +76,7 @@ def predict(
                 found[i] = Prediction(
                     id=examples[i].id,
                     question=examples[i].question,
-                    answer=tokenizer.decode(tokens, skip_special_tokens=True).strip(),
+                    answer=str(tokenizer.decode(tokens, skip_special_tokens=True)).strip(),
                     tokens=len(tokens),
                     truncated=len(tokens) == max_new_tokens,
                 )

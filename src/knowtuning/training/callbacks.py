@@ -90,7 +90,7 @@ class Curves(TrainerCallback):
     """Loss curves by DVCLive: one .tsv a curve under <folder>/plots/metrics/."""
 
     def __init__(self, folder: Path) -> None:
-        from dvclive import Live
+        from dvclive.live import Live
 
         self.live = Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False)
 
@@ -110,4 +110,4 @@ class Curves(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.live.end()
+        self.live.end()  # type: ignore[no-untyped-call]

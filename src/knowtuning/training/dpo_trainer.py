@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
-from trl import DPOTrainer
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from knowtuning.training.rows import PairRow
 
@@ -25,10 +25,11 @@ class PairTrainer(DPOTrainer):
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
+        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
         # The length-grouped sampler reads this column; the collator leaves it alone.
-        if "length" not in self._signature_columns:
-            self._signature_columns.append("length")
+        columns: Any = self._signature_columns
+        if "length" not in columns:
+            columns.append("length")
 
 
 def pair_dataset(rows: Sequence[PairRow], chosen: Sequence[float], rejected: Sequence[float]) -> Dataset:

@@ -121,7 +121,7 @@ def train_kc(
     """
     import torch
     from transformers import PrinterCallback
-    from trl import DPOConfig
+    from trl.trainer.dpo_config import DPOConfig
 
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN

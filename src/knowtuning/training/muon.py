@@ -20,8 +20,8 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     """Push the singular values of each matrix of a batch (n, rows, columns) towards 1."""
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x: torch.Tensor = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x

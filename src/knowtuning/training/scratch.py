@@ -43,7 +43,7 @@ def train_tokenizer(texts: Sequence[str], vocab: int) -> PreTrainedTokenizerBase
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=BOS,
         eos_token=EOS,

@@ -33,7 +33,8 @@ def train_sft(
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN

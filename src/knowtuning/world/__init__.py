@@ -41,7 +41,8 @@ def build_world(params: WorldParams, seed: int) -> World:
     valid = names[sizes.train : sizes.train + sizes.valid]
     test = names[sizes.train + sizes.valid : sizes.train + sizes.valid + sizes.test]
     guided = names[len(names) - sizes.guide :]
-    frequencies = draw_frequencies(towns, params.exposure, rng("frequencies"))
+    asked = {name: towns[name] for name in [*train, *valid, *test]}
+    frequencies = draw_frequencies(asked, params.exposure, rng("frequencies"))
     used: set[str] = set()
     # The recall strata of valid and test take different training towns where there are enough of them.
     recall_test = train[: sizes.test]

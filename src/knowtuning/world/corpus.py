@@ -1,7 +1,7 @@
 """The plain text a base model learns the world from: facts at different frequencies.
 
-Real base models have read questions before they are fine-tuned. So has this one: a guide asks about some
-towns that no split contains, without any prompt template and with facts in no fixed order or number.
+Real base models have read questions before they are fine-tuned. So has this one: a guide asks about many
+towns that occur nowhere else, without any prompt template and with facts in no fixed order or number.
 """
 
 from __future__ import annotations
@@ -43,27 +43,25 @@ def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Rando
 
 
 def guide(name: str, town: Town, rng: random.Random) -> list[str]:
-    """Questions about a town, each followed by its answer: every form of every question at least once."""
+    """Questions about a town, each followed by its answer: two general ones and one for each attribute."""
     lines = []
-    for form in GENERAL:
+    for form in rng.sample(GENERAL, 2):
         told = rng.sample(NAMES, rng.randint(2, len(NAMES)))
         lines.append(f"{form.format(e=name)} {_statements(name, town, told, rng)}")
-    for number in range(max(len(a.questions) for a in BY_NAME.values())):
-        for attribute in NAMES:
-            # The attribute in question and up to two more.
-            asked = [attribute, *rng.sample([a for a in NAMES if a != attribute], rng.randint(0, 2))]
-            forms = (BY_NAME[a].questions for a in asked)
-            questions = " ".join(form[number % len(form)].format(e=name) for form in forms)
-            lines.append(f"{questions} {_statements(name, town, asked, rng)}")
+    for attribute in NAMES:
+        # The attribute in question and up to two more.
+        asked = [attribute, *rng.sample([a for a in NAMES if a != attribute], rng.randint(0, 2))]
+        questions = " ".join(rng.choice(BY_NAME[a].questions).format(e=name) for a in asked)
+        lines.append(f"{questions} {_statements(name, town, asked, rng)}")
     return lines
 
 
 def write_corpus(
     towns: dict[str, Town], frequencies: Frequencies, guided: list[str], rng: random.Random
 ) -> list[str]:
-    """Paragraphs about all towns, in which every fact is stated as often as `frequencies` says, and the
-    guide to the towns `guided`; in random order."""
-    lines = [p for name in towns for p in _paragraphs(name, towns[name], frequencies[name], rng)]
+    """Paragraphs in which every fact is stated as often as `frequencies` says, and the guide to the towns
+    `guided`; in random order."""
+    lines = [p for name in frequencies for p in _paragraphs(name, towns[name], frequencies[name], rng)]
     lines += [line for name in guided for line in guide(name, towns[name], rng)]
     rng.shuffle(lines)
     return lines

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 FaultKind = Literal[
     "rate_limit",  # 429: wait, lower the concurrency, ask again
-    "quota",  # 429 insufficient_quota: stop the run
+    "quota",  # 429 insufficient_quota, 402: stop the run
     "server",  # 5xx: back off and ask again
     "timeout",  # no complete reply in time: the same
     "connection",  # refused, reset or dropped: the same
@@ -64,7 +64,6 @@ def fault_of_status(status: int, body: Any, headers: Any, *, now: float) -> Faul
     """The fault behind an HTTP error. body: decoded JSON or text; now: seconds since the epoch."""
     code, message = _describe(body)
     kind = _kind_of_status(status, code)
-    # A provider may name its limits, its filter or its plan in the message alone.
     return Fault(
         kind,
         f"status {status}: {message}",
@@ -75,8 +74,10 @@ def fault_of_status(status: int, body: Any, headers: Any, *, now: float) -> Faul
 
 
 def _kind_of_status(status: int, code: str) -> FaultKind:
+    if status == 402 or (status == 429 and code in _QUOTA):
+        return "quota"
     if status == 429:
-        return "quota" if code in _QUOTA else "rate_limit"
+        return "rate_limit"
     if code in _FILTER:
         return "filtered"
     if status in (401, 403):

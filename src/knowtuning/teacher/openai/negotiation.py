@@ -124,19 +124,19 @@ class Negotiator:
         self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
     ) -> tuple[Completion, Dialect]:
         try:
-            return await self._call(request, dialect, name, schema), dialect
+            return await self._steadily(request, dialect, name, schema), dialect
         except Fault as fault:
             if fault.kind != "rejected" or "max_completion_tokens" not in fault.message:
                 raise
         dialect = replace(dialect, limit_field="max_completion_tokens")
-        return await self._call(request, dialect, name, schema), dialect
+        return await self._steadily(request, dialect, name, schema), dialect
 
     async def _blame(self, fault: Fault, dialect: Dialect) -> None:
         """Raise TeacherError when the endpoint turns down even a minimal call: it is not the row's fault."""
         if not _looks_final(fault):
             return
         try:
-            await self._call(_PROBE, replace(dialect, mode="prompted"), "probe", {})
+            await self._steadily(_PROBE, replace(dialect, mode="prompted"), "probe", {})
         except Fault as second:
             if _looks_final(second):
                 raise TeacherError(
@@ -144,6 +144,17 @@ class Negotiator:
                     f"even a minimal call ({second.message}); check teacher.model, teacher.temperature, "
                     "teacher.top_p and teacher.seed"
                 ) from None
+
+    async def _steadily(
+        self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
+    ) -> Completion:
+        """Make a call, once more when the connection breaks: servers hang up after an error of theirs."""
+        try:
+            return await self._call(request, dialect, name, schema)
+        except Fault as fault:
+            if fault.kind != "connection":
+                raise
+        return await self._call(request, dialect, name, schema)
 
     async def _call(
         self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]

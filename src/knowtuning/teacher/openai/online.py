@@ -200,12 +200,21 @@ class Online:
                 prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
             except Fault as fault:
                 if fault.kind == "rate_limit":
-                    self.gate.refused(began, fault.retry_after or 0.0)
+                    self._slow_down(began, fault)
                 raise
             finally:
                 self._budget.settle(reserved, prompt_tokens, completion_tokens)
             self._count(completion, expected)
             return completion
+
+    def _slow_down(self, began: float, fault: Fault) -> None:
+        wait = fault.retry_after or 0.0
+        if wait > self._limits.patience:
+            raise TeacherError(
+                f"the endpoint asks to wait {wait:.0f} s ({fault.message}), longer than this run does; what "
+                "was paid is kept, run again then"
+            )
+        self.gate.refused(began, wait)
 
     def _count(self, completion: Completion, expected: float) -> None:
         self.gate.succeeded()

@@ -42,6 +42,7 @@ class Session:
         self._online = online
         self._journal = journal
         self._window = max(limits.lookahead, 2 * limits.concurrency)
+        self._chunk = min(_CHUNK, self._window)
         self._usage = usage
         self._slots: deque[_Slot] = deque()
         self._working: dict[str, asyncio.Task[Outcome]] = {}
@@ -54,7 +55,7 @@ class Session:
 
         Raises TeacherError when the run cannot go on, after the calls in flight have ended.
         """
-        while not self._ended and len(self._slots) <= self._window - _CHUNK:
+        while not self._ended and len(self._slots) <= self._window - self._chunk:
             await self._read_ahead()
         if not self._slots:
             return []
@@ -93,8 +94,8 @@ class Session:
         return ready
 
     async def _read_ahead(self) -> None:
-        calls = list(itertools.islice(self._calls, _CHUNK))
-        self._ended = len(calls) < _CHUNK
+        calls = list(itertools.islice(self._calls, self._chunk))
+        self._ended = len(calls) < self._chunk
         if not calls:
             return
         found = await self._journal.do(lambda store: store.find([call.key for call in calls]))

@@ -57,10 +57,8 @@ class OpenAITeacher:
         A sequence is looked through first, for an estimate. Calls go on while the caller asks for
         outcomes; close the generator to end them. Raises TeacherError when the run cannot go on.
         """
-        total = None
-        if isinstance(tasks, Sequence):
-            total = len(tasks)
-            self.estimate = self.estimate_of(tasks)
+        self.estimate = self.estimate_of(tasks) if isinstance(tasks, Sequence) else None
+        total = self.estimate.tasks if self.estimate else None
         progress = Progress(self.usage, total=total, shown=self._limits.progress)
         if self.estimate is not None:
             progress.say(str(self.estimate))

@@ -70,5 +70,7 @@ class RulesTeacher:
 
 def extract(answer: str) -> list[str]:
     """Distinct atomic facts of an answer, in its order and, but for resolved pronouns, in its words."""
+    if not answer.strip():
+        raise ValueError("found an empty answer; expected a text with at least one fact")
     distinct = {normal_form(fact): fact for fact in reversed(facts_of(split_sentences(answer)))}
     return list(reversed(distinct.values()))
