@@ -1,8 +1,9 @@
 """Run named experiments with DVC: `python experiments/run.py no-ka no-kcc --seeds 1 2 3`.
 
 A name comes from the .yaml files beside this script; `default` is params.yaml as it stands. Each run is
-`dvc exp run -n NAME -S key=value ...`; what has run before is restored from the cache. With --show the
-commands are printed and nothing runs; without names the experiments are listed.
+`dvc exp run -n NAME -S key=value ...`. An experiment that exists is skipped (`dvc exp remove` it to run it
+again), a stage that has run before is restored from the cache. With --show the commands are printed and
+nothing runs; without names the experiments are listed.
 """
 
 from __future__ import annotations
@@ -35,10 +36,17 @@ def command(name: str, overrides: dict[str, Any], seed: int | None) -> list[str]
     """The `dvc exp run` command of an experiment; with a seed, its name ends in -s<seed>."""
     if seed is not None:
         overrides, name = {**overrides, "seed": seed}, f"{name}-s{seed}"
-    words = ["dvc", "exp", "run", "--force", "--name", name]
+    words = ["dvc", "exp", "run", "--name", name]
     for key, value in overrides.items():
         words += ["--set-param", f"{key}={json.dumps(value) if not isinstance(value, str) else value}"]
     return words
+
+
+def existing() -> set[str]:
+    """The names of the experiments this repository has, whatever commit they started from."""
+    words = ["dvc", "exp", "list", "--all-commits", "--name-only"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def main() -> int:
@@ -55,9 +63,13 @@ def main() -> int:
     if not arguments.names:
         for name, entry in known.items():
             print(f"{name:<18}{entry['about']}")
+    there = set() if arguments.show else existing()
     for seed in arguments.seeds or [None]:
         for name in arguments.names:
             words = command(name, known[name]["set"], seed)
+            if words[4] in there:
+                print(f"{words[4]}: there already")
+                continue
             print(shlex.join(words), flush=True)
             if not arguments.show and subprocess.run(words, check=False).returncode:
                 return 1

@@ -45,7 +45,7 @@ def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
 
 def test_the_command_names_seed_and_overrides() -> None:
     assert SCRIPT.command("no-kfc", {"perturb.factuality": False, "lora.targets": ["q"]}, 3) == [
-        *("dvc", "exp", "run", "--force", "--name", "no-kfc-s3"),
+        *("dvc", "exp", "run", "--name", "no-kfc-s3"),
         *("--set-param", "perturb.factuality=false"),
         *("--set-param", 'lora.targets=["q"]'),
         *("--set-param", "seed=3"),
