@@ -80,7 +80,7 @@ def test_params_file_is_valid_and_a_typo_is_named(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
     check(ROOT / "params.yaml")
     wrong = tmp_path / "params.yaml"
-    wrong.write_text(text.replace("  beta: 0.1", "  beta: -0.1"))
+    wrong.write_text(text.replace("  beta: 0.3", "  beta: -0.1"))
     with pytest.raises(ValueError, match=r"params\.yaml: train_kc\.beta is -0\.1; expected greater than 0"):
         check(wrong)
     wrong.write_text(text.replace("  gamma:", "  gama:"))
@@ -90,7 +90,7 @@ def test_params_file_is_valid_and_a_typo_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="extra is not a known key"):
         check(wrong)
     # DVC writes small numbers like this; YAML 1.1 would read a string.
-    wrong.write_text(text.replace("  beta: 0.1", "  beta: 3e-05"))
+    wrong.write_text(text.replace("  beta: 0.3", "  beta: 3e-05"))
     assert check(wrong).train_kc.beta == 3e-05
 
 
