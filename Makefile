@@ -16,6 +16,8 @@ $(STAMP): requirements.txt constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt
+	@# Synonyms for METEOR where Debian's WordNet is installed; without it the score goes by another name.
+	@if [ -d /usr/share/wordnet ]; then PYTHONPATH=src python -m knowtuning.evaluation.wordnet --nltk-data .cache/nltk_data || true; fi
 	touch $@
 
 repro: setup
