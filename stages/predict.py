@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
 from knowtuning.config import load
 from knowtuning.config.evaluation import PredictStage
 from knowtuning.hardware import detect
@@ -20,6 +18,8 @@ BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/pre
 
 
 def main() -> None:
+    import torch
+
     params = load(PARAMS, PredictStage)
     system = sys.argv[1] if len(sys.argv) == 2 else ""
     if system not in SYSTEMS:

@@ -12,7 +12,7 @@ from knowtuning.hardware import detect
 from knowtuning.models import load_tokenizer
 from knowtuning.records import Example, Rewrite, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.training.rows import Encoder, accept
+from knowtuning.training.rows import Encoder, accept, cut_off
 from knowtuning.training.sft import train_sft
 from stages import CACHE, PARAMS, run
 
@@ -46,7 +46,8 @@ def main() -> None:
         cache=CACHE,
         seed=params.seed,
     )
-    write_json(METRICS, asdict(summary))
+    cut = cut_off(rows, encoder.tokenizer.eos_token_id)
+    write_json(METRICS, {**asdict(summary), "cut_off_rows": cut})
     print(f"train_ka: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
 
 

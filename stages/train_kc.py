@@ -13,7 +13,7 @@ from knowtuning.models import load_tokenizer
 from knowtuning.records import Preference, read_jsonl
 from knowtuning.storage import write_json
 from knowtuning.training.kc import train_kc
-from knowtuning.training.rows import Encoder, accept
+from knowtuning.training.rows import Encoder, accept, cut_off
 from stages import CACHE, PARAMS, run
 
 BASE, KA, OUT = Path("models/base"), Path("models/ka"), Path("models/kc")
@@ -43,7 +43,8 @@ def main() -> None:
         cache=CACHE,
         seed=params.seed,
     )
-    write_json(METRICS, {**asdict(summary), "reference_adapter_sha256": reference})
+    cut = cut_off(rows, encoder.tokenizer.eos_token_id)
+    write_json(METRICS, {**asdict(summary), "cut_off_rows": cut, "reference_adapter_sha256": reference})
     print(f"train_kc: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
 
 

@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16"]
 class Hardware:
     """Where and how a stage computes.
 
-    device: a torch device. precision: of matrix products in training. micro_batch: rows a forward pass
+    device: cpu, cuda or mps. precision: of matrix products in training. micro_batch: rows a forward pass
     in training at most, None for the whole batch. batch_tokens: tokens a forward pass in scoring and
     prediction at most.
     """
@@ -47,10 +47,20 @@ def _native_precision(device: str) -> Precision:
 
 
 def detect(environ: Mapping[str, str]) -> Hardware:
-    """The hardware, with overrides from KNOWTUNING_DEVICE, _PRECISION, _MICRO_BATCH and _BATCH_TOKENS."""
+    """The hardware, with overrides from KNOWTUNING_DEVICE, _PRECISION, _MICRO_BATCH and _BATCH_TOKENS.
+
+    Raises ValueError in one line for a value that this machine cannot honour.
+    """
     import torch
 
     device = environ.get("KNOWTUNING_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device):
+        usable = " or ".join(name for name, found in there.items() if found)
+        raise ValueError(
+            f"KNOWTUNING_DEVICE is {device!r}; this machine has {usable}; choose among several cards with "
+            "CUDA_VISIBLE_DEVICES"
+        )
     precision = environ.get("KNOWTUNING_PRECISION") or _native_precision(device)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"KNOWTUNING_PRECISION is {precision!r}; expected float32 or bfloat16")

@@ -6,12 +6,13 @@ They are tokenised apart, so the boundary is the same in training, scoring and p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from knowtuning.config.model import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Template = Literal["bare", "plain", "alpaca", "chat"]
 
 _PLAIN = "Question: {question}\nAnswer:"
 # The alpaca template of the released scripts (their framework's `alpaca`), without an input field:

@@ -33,6 +33,9 @@ def message(path: Path, data: bytes) -> str:
     [
         ("a.json", b'[\n{"instruction": "Q"},\n{"instruction" "Q"}]', "a.json:3: not JSON: Expecting ':'"),
         ("a.json", b"", "a.json:1: not JSON"),
+        ("a.jsonl", b"", "a.jsonl: the file holds no row; expected at least one"),
+        ("a.csv", b"instruction,output\n", "a.csv: the file holds no row; expected at least one"),
+        ("a.jsonl", b'{"instruction": "Q', "a.jsonl:1: not JSON: Unterminated string starting at column 17"),
         ("a.json", b'[{"instruction": NaN}]', "a.json:1: not JSON: NaN is not a JSON value"),
         ("a.json", b"[" * 200_000, "a.json:1: not JSON: maximum recursion depth"),
         ("a.json", json.dumps(GOOD).encode(), "a.json: found an object, expected an array"),

@@ -27,7 +27,7 @@ BASE: dict[str, Any] = {
     "limit": {"train": None, "valid": None, "test": None},
     "split": {"valid": 100, "test": 200},
     "world": {
-        "towns": {"train": 8, "valid": 2, "test": 2},
+        "towns": {"guide": 0, "train": 8, "valid": 2, "test": 2},
         "exposure": {"common": 3, "rare": 1, "unseen": 0, "rare_share": 0.3, "unseen_share": 0.1},
         "train_general": 4,
         "train_specific": 8,
@@ -115,8 +115,12 @@ def test_too_many_bad_rows_leave_only_the_reasons(tmp_path: Path) -> None:
     splits = {"train": [*rows, row("Bad?", None)], "valid": [row("V?")], "test": [row("T?")]}
     prepared = prepare(file_params(tmp_path, splits), seed=0)
     write_prepared(prepared, out, max_rejected=0.1)  # 1 of 10 is not more than 0.1
-    with pytest.raises(ValueError, match=r"1 of 10 rows were rejected, prepare\.max_rejected allows 0\.09"):
+    with pytest.raises(
+        ValueError, match=r"1 of 10 rows were rejected, prepare\.max_rejected allows 0\.09"
+    ) as caught:
         write_prepared(prepared, out, max_rejected=0.09)
+    # The bad row is the tenth.
+    assert "; the first unusable row is train.json row 10: output: found null" in str(caught.value)
     names = sorted(path.name for path in out.iterdir())
     assert names == ["test.rejected.jsonl", "train.rejected.jsonl", "valid.rejected.jsonl"]
 
@@ -154,7 +158,7 @@ def test_a_value_the_source_needs(changes: dict[str, Any], expected: str) -> Non
 
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"train: the source holds no row; expected at least one"):
+    with pytest.raises(ValueError, match=r"the file holds no row; expected at least one"):
         prepare(file_params(tmp_path, {"train": []}), seed=0)
 
 
@@ -277,3 +281,10 @@ def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:
         "error: prepare.file.train is null; expected the path of the training rows, "
         "which prepare.source needs\n"
     )
+
+
+def test_rows_that_are_all_unusable_are_named_before_there_are_too_few_to_draw(tmp_path: Path) -> None:
+    # Without the fault, "0 usable rows" would send the reader to prepare.split.
+    splits = {"train": [row("Q?", None), row("R?", None)]}
+    with pytest.raises(ValueError, match=r"the first unusable row is train\.json row 1: output: found null"):
+        prepare(file_params(tmp_path, splits), seed=0)

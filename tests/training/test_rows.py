@@ -8,7 +8,7 @@ import pytest
 
 from knowtuning.models import load_tokenizer
 from knowtuning.records import Example, Preference, Rejected, Rewrite
-from knowtuning.training.rows import IGNORED, Encoder, PairRow, Row, accept, hold_out, split_rows
+from knowtuning.training.rows import IGNORED, Encoder, PairRow, Row, accept, cut_off, hold_out, split_rows
 
 
 def encoder(base: Path, max_length: int = 128) -> Encoder:
@@ -40,6 +40,8 @@ def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> Non
     kept = encoder(tiny_base, prompt + 1).example(Example(id="a", question="Where?", answer="x y z"))
     assert isinstance(kept, Row)
     assert sum(label != IGNORED for label in kept.labels) == 1
+    eos = enc.tokenizer.eos_token_id
+    assert (cut_off([kept, whole], eos), cut_off([whole], eos)) == (1, 0)
 
 
 def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,29 @@ def test_a_local_model_is_pinned_by_its_path_and_loads(tiny_base: Path, tmp_path
     other = load_base(tiny_base, dtype=torch.float32, device="cpu")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert [p.name for p in out.iterdir()] == ["pin.json"]
+
+
+def test_a_model_without_safetensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_base.glob("*.json"):
+        shutil.copy2(path, folder)
+    (folder / "pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(
+        ValueError, match=r"base\.hub\.id '.*' has no \.safetensors file; expected safetensors"
+    ):
+        pin_model(Hub(id=str(folder), revision=None), tmp_path / "base")
+    # Weights in several files are as good as one.
+    load_base(tiny_base, dtype=torch.float32, device="cpu").save_pretrained(folder, max_shard_size="30KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    pin_model(Hub(id=str(folder), revision=None), tmp_path / "base")
+    load_base(tmp_path / "base", dtype=torch.float32, device="cpu")
+
+
+def test_a_model_from_scratch_replaces_the_pin_of_another(tiny_base: Path, tmp_path: Path) -> None:
+    pin_model(Hub(id=str(tiny_base), revision=None), tmp_path)
+    build(tmp_path)
+    assert source_of(tmp_path) == (str(tmp_path), {})
 
 
 def test_a_hub_model_without_id_or_network_is_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from knowtuning.config.training import KCParams, LoraParams, Schedule
 from knowtuning.hardware import Hardware
 from knowtuning.models import load_base, load_tokenizer
 from knowtuning.records import Example, Preference
+from knowtuning.storage import read_json
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
 from knowtuning.training.kc import reference_logps, sequence_logps, train_kc
 from knowtuning.training.rows import Encoder, PairRow, Row, split_rows
@@ -198,6 +199,108 @@ def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tm
     assert summary.first_loss == pytest.approx(math.log(2) + 0.2 * nll, abs=1e-3)
 
 
+def eval_losses(curves: Path) -> dict[int, float]:
+    """The validation loss at each step that has one, from the curve's file."""
+    lines = (curves / "plots/metrics/eval_loss.tsv").read_text().splitlines()[1:]
+    return {int(step): float(loss) for step, loss in (line.split("\t")[-2:] for line in lines)}
+
+
+def test_the_kept_kc_adapter_is_that_of_the_best_step(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    # A rate at which the held-out pair gets worse again: the last adapter is not the best one.
+    steep = {"beta": 1.0, "lr": 0.1, "epochs": 5.0, "schedule": "constant", "eval_every": 0.1}
+    summary, _, out = run_kc(tiny_base, ka, tmp_path, gamma=0.0, **steep)
+    losses = eval_losses(tmp_path / "plots")
+    assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
+    assert losses[summary.steps] > summary.best_eval_loss + 0.01
+    before, after = (
+        reference_logps(
+            trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), folder),
+            split_rows(pairs(tiny_base), 2, 1)[1],
+            "ka",
+            CPU,
+        )
+        for folder in (ka, out)
+    )
+    margin = (after.chosen[0] - before.chosen[0]) - (after.rejected[0] - before.rejected[0])
+    # The DPO loss of the single held-out pair at beta = 1, from the files alone: -log sigmoid(margin).
+    assert math.log1p(math.exp(-margin)) == pytest.approx(summary.best_eval_loss, abs=1e-4)
+    assert after.adapter_sha256 == summary.adapter_sha256 != before.adapter_sha256
+
+
+def completion_nll(model: Any, held: list[Row]) -> float:
+    """Mean NLL over all completion tokens of the rows, one row at a time."""
+    total, count = 0.0, 0
+    for row in held:
+        with torch.no_grad():
+            logps = torch.log_softmax(model(input_ids=torch.tensor([row.input_ids])).logits[0], dim=-1)
+        for position, label in enumerate(row.labels):
+            if label >= 0:
+                total -= logps[position - 1, label].item()
+                count += 1
+    return total / count
+
+
+def test_sft_counts_completions_alone_and_keeps_the_best_step(tiny_base: Path, tmp_path: Path) -> None:
+    summary = train_sft(
+        rows(tiny_base),
+        tiny_base,
+        tmp_path / "sft",
+        tmp_path / "plots",
+        section="train_sft",
+        params=Schedule(**schedule(batch=64, eval_every=0.1, schedule="constant", lr=1.0, max_grad_norm=1e3)),
+        lora=LORA,
+        hardware=CPU,
+        cache=tmp_path,
+        seed=1,
+    )
+    train, held = split_rows(rows(tiny_base), 2, 1)
+    base = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    # All rows fit in the batch, and an untrained adapter changes nothing: the first loss is the base's.
+    assert summary.first_loss == pytest.approx(completion_nll(base, train), abs=1e-4)
+    losses = eval_losses(tmp_path / "plots")
+    assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
+    assert losses[summary.steps] > summary.best_eval_loss + 0.005
+    kept = trained_adapter(base, tmp_path / "sft").eval()
+    assert completion_nll(kept, held) == pytest.approx(summary.best_eval_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("micro", "share", "steps"),
+    [
+        (None, 1.0, [6]),  # once, at the end; the Trainer would read 1 as every step
+        (3, 0.5, [3, 6]),  # 8 rows below the batch of 64 stay one step an epoch, whatever the micro batch
+    ],
+)
+def test_shares_of_steps_and_small_sets(
+    tiny_base: Path, tmp_path: Path, micro: int | None, share: float, steps: list[int]
+) -> None:
+    chosen = [row for row in rows(tiny_base) if row.id[-1] in "01"]
+    summary = train_sft(
+        chosen,
+        tiny_base,
+        tmp_path / "sft",
+        tmp_path / "plots",
+        section="train_sft",
+        params=Schedule(**schedule(epochs=6.0, batch=64, eval_every=share)),
+        lora=LORA,
+        hardware=Hardware(device="cpu", precision="float32", micro_batch=micro, batch_tokens=512),
+        cache=tmp_path,
+        seed=1,
+    )
+    assert summary.train_rows == 8
+    assert list(eval_losses(tmp_path / "plots")) == steps
+    assert summary.steps == 6
+
+
+def test_equal_adapters_have_equal_files_in_every_process(tiny_base: Path, tmp_path: Path) -> None:
+    model = new_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), LORA)
+    save_adapter(model, tmp_path)
+    # PEFT keeps the targets in a set, whose order changes with PYTHONHASHSEED.
+    targets = read_json(tmp_path / "adapter_config.json")["target_modules"]
+    assert targets == sorted(targets)
+    assert len(targets) > 2
+
+
 def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     straight = reference_logps(model, pairs(tiny_base), "ka", CPU)
@@ -235,3 +338,35 @@ def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
         new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
+    gpu = Hardware(device="cuda", precision="bfloat16", micro_batch=2, batch_tokens=512)
+    train_sft(
+        rows(tiny_base),
+        tiny_base,
+        tmp_path / "ka",
+        tmp_path / "plots",
+        section="train_ka",
+        params=Schedule(**schedule()),
+        lora=LORA,
+        hardware=gpu,
+        cache=tmp_path,
+        seed=1,
+    )
+    summary, reference = train_kc(
+        pairs(tiny_base),
+        tiny_base,
+        tmp_path / "ka",
+        tmp_path / "kc",
+        tmp_path / "plots-kc",
+        params=KCParams(**schedule(lr=1e-4), beta=0.1, gamma=0.0, reference="ka"),
+        hardware=gpu,
+        cache=tmp_path,
+        seed=1,
+    )
+    # bfloat16 carries 8 bits: policy and reference differ by rounding alone.
+    assert summary.first_loss == pytest.approx(math.log(2), abs=0.02)
+    assert reference != "none"

@@ -146,5 +146,16 @@ def test_more_general_questions_than_forms_is_an_error() -> None:
         build_world(PARAMS.model_copy(update={"train_general": 49}), 1)
 
 
+def test_sizes_that_cannot_be_drawn_are_errors_and_not_endless() -> None:
+    # 12 towns x 88 sets of attributes; the recall strata take 2 sets a town each of the 92 there are.
+    with pytest.raises(ValueError, match=r"train_specific is 1057; expected at most 88 x 12 towns = 1056"):
+        build_world(PARAMS.model_copy(update={"train_specific": 1057}), 1)
+    full = build_world(PARAMS.model_copy(update={"train_specific": 1056}), 1)
+    assert len({example.id for example in full.train}) == 16 + 1056
+    exposure = PARAMS.exposure.model_copy(update={"rare_share": 0.7, "unseen_share": 0.4})
+    with pytest.raises(ValueError, match=r"rare_share and unseen_share add up to 1\.1; expected at most 1"):
+        build_world(PARAMS.model_copy(update={"exposure": exposure}), 1)
+
+
 def test_canonical_order_is_the_table() -> None:
     assert tuple(a.name for a in ATTRIBUTES) == NAMES

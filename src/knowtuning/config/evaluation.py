@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from knowtuning.config import Section, Selection
-from knowtuning.config.model import ModelParams
+from knowtuning.config.model import Template
 
 Split = Literal["train", "valid", "test"]
 
@@ -53,8 +53,14 @@ class EvaluateStage(Selection):
     evaluate: EvaluateParams
 
 
+class PromptTemplate(Selection):
+    """What a prompt needs of the section `model`."""
+
+    template: Template
+
+
 class PredictStage(Selection):
     """The keys of params.yaml that the predict stage reads."""
 
-    model: ModelParams
+    model: PromptTemplate
     predict: PredictParams

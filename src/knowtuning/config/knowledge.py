@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from knowtuning.config import Section, Selection
 from knowtuning.config.model import ModelParams
@@ -51,6 +51,14 @@ class PerturbParams(Section):
         ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
     )
     max_rejected: float = Field(ge=0, le=1, description=_REJECTED)
+
+    @field_validator("logicality")
+    @classmethod
+    def _some_aspect(cls, value: bool, info: ValidationInfo) -> bool:
+        others = (info.data.get("completeness", True), info.data.get("factuality", True))
+        if not value and not any(others):
+            raise ValueError("true here, or in perturb.completeness or perturb.factuality: no pair is left")
+        return value
 
     @property
     def aspects(self) -> frozenset[Aspect]:

@@ -8,11 +8,13 @@ from pydantic import Field
 
 from knowtuning.config import Section
 
+Template = Literal["bare", "plain", "alpaca", "chat"]
+
 
 class ModelParams(Section):
     """How a question becomes model input."""
 
-    template: Literal["bare", "plain", "alpaca", "chat"] = Field(
+    template: Template = Field(
         description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
         "alpaca (the released scripts) or chat (the tokenizer's own)"
     )

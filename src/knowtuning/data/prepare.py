@@ -64,17 +64,25 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
         path = folder / f"{name}.jsonl"
         write_jsonl(rejected_path(path), (reject.record() for reject in split.rejects))
     for name, split in prepared.splits.items():
-        rejected = rejected_path(folder / f"{name}.jsonl")
-        key = "prepare.max_rejected"
-        check_rejected(split.bad(), split.read, max_rejected, where=rejected, key=key)
-        if not split.rows:
-            raise ValueError(f"{name}: none of its {split.read} rows is left; see the reasons in {rejected}")
+        _check(split, rejected_path(folder / f"{name}.jsonl"), max_rejected)
     for name, split in prepared.splits.items():
         write_jsonl(folder / f"{name}.jsonl", (row.example for row in split.rows))
     with atomic_write(folder / "corpus.txt") as stream:
         stream.writelines(f"{document}\n" for document in prepared.corpus)
     if prepared.truth is not None:
         write_json(folder / "truth.json", prepared.truth)
+
+
+def _check(split: Split, rejected: Path, limit: float) -> None:
+    """Raise ValueError, naming the first unusable row, when too many are or when none is left."""
+    try:
+        check_rejected(split.bad(), split.read, limit, where=rejected, key="prepare.max_rejected")
+    except ValueError as error:
+        raise ValueError(f"{error}{split.fault()}") from error
+    if not split.rows:
+        raise ValueError(
+            f"{split.name}: none of its {split.read} rows is left; see the reasons in {rejected}"
+        )
 
 
 def _read(name: SplitName, rows: Iterable[Row | Reject]) -> Split:

@@ -25,7 +25,7 @@ def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
     """Rows of a file, by its extension; `wanted` are the columns that at least one row must have.
 
     Raises ValueError, naming file and place, when the file is missing, of an unknown kind, not what
-    its extension says, not UTF-8, or without a wanted column.
+    its extension says, not UTF-8, empty, or without a wanted column.
     """
     kind = path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:]
     reader = _TEXT_READERS.get("".join(kind))
@@ -38,10 +38,13 @@ def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; paths count from the repository root")
     found: dict[str, None] = {}
+    row = None
     for row in reader(path):
         if isinstance(row.values, dict):
             found.update(dict.fromkeys(row.values))
         yield row
+    if row is None:
+        raise ValueError(f"{path}: the file holds no row; expected at least one")
     if found:
         check_columns(str(path), found, wanted)
 
@@ -94,7 +97,9 @@ def _parse(text: str, path: Path, line: int) -> Any:
         return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         at = line + error.lineno - 1
-        raise ValueError(f"{path}:{at}: not JSON: {error.msg} at column {error.colno}") from error
+        raise ValueError(
+            f"{path}:{at}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}:{line}: not JSON: {error}") from error
 

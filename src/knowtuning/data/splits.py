@@ -39,6 +39,11 @@ class Split:
         """Rejected rows that count against prepare.max_rejected."""
         return sum(reject.kind in BAD for reject in self.rejects)
 
+    def fault(self) -> str:
+        """The end of an error message: the first row that `bad` counts, and why; empty without one."""
+        first = next((reject for reject in self.rejects if reject.kind in BAD), None)
+        return f"; the first unusable row is {first.where}: {first.reason}" if first else ""
+
     def counts(self) -> dict[str, int | float]:
         """The counts for metrics/data.json; mean_answer_words: words split at white space."""
         kinds = Counter(reject.kind for reject in self.rejects)
@@ -117,7 +122,7 @@ def draw(train: Split, name: SplitName, count: int, *, seed: int) -> tuple[Split
     if count >= len(train.rows):
         raise ValueError(
             f"prepare.split.{name} is {count}; expected less than the {len(train.rows)} usable rows "
-            "that are left to draw from"
+            f"that are left to draw from{train.fault()}"
         )
     drawn = _lowest(train.rows, count, seed, f"prepare.split.{name}")
     rest = [row for row in train.rows if row.example.id not in drawn]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.prompting import Template, encode_prompt
+from knowtuning.config.model import Template
+from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example, Prediction
 
 if TYPE_CHECKING:

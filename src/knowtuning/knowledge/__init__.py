@@ -1,0 +1,1 @@
+"""Facts: extraction, difficulty, augmentation, comparison."""

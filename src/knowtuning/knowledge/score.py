@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.config.model import Template
 from knowtuning.knowledge.likelihood import Likelihood
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.knowledge.rows import Row, split_rows
-from knowtuning.prompting import Template, encode_completion, encode_prompt
+from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Atoms, FactScore, Rejected, Scored
 from knowtuning.teacher.tasks import Failure
 

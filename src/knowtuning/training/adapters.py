@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import LoraParams
+from knowtuning.storage import read_json, write_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def new_adapter(model: PreTrainedModel, params: LoraParams) -> PeftModel:
@@ -59,3 +60,8 @@ def save_adapter(model: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, selected_adapters=["default"], safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)
+    # PEFT writes this set in hash order, which differs from process to process.
+    config = read_json(folder / CONFIG)
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_json(folder / CONFIG, config)

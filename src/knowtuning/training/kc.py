@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from knowtuning.config.training import KCParams
 from knowtuning.hardware import Hardware
 from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
-from knowtuning.training.loop import Summary, arguments, summarise, work_folder
+from knowtuning.training.loop import Summary, arguments, one_device, summarise, work_folder
 from knowtuning.training.rows import PairRow, split_rows
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def train_kc(
         )
         trainer = PairTrainer(
             model=model,
-            args=config,
+            args=one_device(config),
             train_dataset=pair_dataset(train, logps[0].chosen, logps[0].rejected),
             eval_dataset=pair_dataset(held_out, logps[1].chosen, logps[1].rejected),
             processing_class=load_tokenizer(base),

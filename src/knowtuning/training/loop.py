@@ -32,18 +32,20 @@ def arguments(
     """Keyword arguments common to SFTConfig and DPOConfig.
 
     Checkpoints go to `work`. Evaluation and saving fall on the same steps, so that the best checkpoint
-    exists.
+    exists. Fewer rows than params.batch make one step an epoch.
     """
     micro = min(params.batch, hardware.micro_batch or params.batch, rows)
     if params.batch % micro and rows >= params.batch:
         raise ValueError(
             f"KNOWTUNING_MICRO_BATCH is {micro}; expected a divisor of {section}.batch = {params.batch}"
         )
+    # The Trainer reads a share below 1 as a share of the steps, but 1 as every step.
+    every = min(params.eval_every, 1 - 1e-9)
     return {
         "output_dir": str(work),
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": max(1, min(params.batch, rows) // micro),
+        "gradient_accumulation_steps": -(-min(params.batch, rows) // micro),
         "learning_rate": params.lr,
         "num_train_epochs": params.epochs,
         "lr_scheduler_type": params.schedule,
@@ -51,13 +53,13 @@ def arguments(
         "weight_decay": params.weight_decay,
         "max_grad_norm": params.max_grad_norm,
         "eval_strategy": "steps",
-        "eval_steps": params.eval_every,
+        "eval_steps": every,
         "save_strategy": "steps",
-        "save_steps": params.eval_every,
+        "save_steps": every,
         "save_total_limit": 1,
         "load_best_model_at_end": True,
         "metric_for_best_model": "eval_loss",
-        "logging_steps": min(0.02, params.eval_every),
+        "logging_steps": min(0.02, every),
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
         "train_sampling_strategy": "group_by_length",
@@ -69,6 +71,16 @@ def arguments(
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def one_device(config: Any) -> Any:
+    """The trainer's arguments, held to one card.
+
+    On a machine with several the Trainer would copy the model to all of them and multiply the batch by
+    their number.
+    """
+    config._n_gpu = min(1, config.n_gpu)
+    return config
 
 
 def work_folder(cache: Path, section: str) -> tempfile.TemporaryDirectory[str]:

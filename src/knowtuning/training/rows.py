@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from knowtuning.prompting import Template, encode_completion, encode_prompt
+from knowtuning.config.model import Template
+from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl
 from knowtuning.storage import digest
 
@@ -88,6 +89,15 @@ def _swallowed(record_id: str, prompt: int, limit: int) -> Rejected:
 
 
 R = TypeVar("R", "Row", "PairRow")
+
+
+def cut_off(rows: Sequence[R], eos: int) -> int:
+    """How many rows lost the end of a completion to model.max_length."""
+    ends = (
+        (row.labels[-1],) if isinstance(row, Row) else (row.chosen_ids[-1], row.rejected_ids[-1])
+        for row in rows
+    )
+    return sum(any(token != eos for token in last) for last in ends)
 
 
 def accept(found: Sequence[R | Rejected], rejected_to: Path, *, limit: float, key: str) -> list[R]:

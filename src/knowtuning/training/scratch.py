@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
+from knowtuning.models import PIN
 
 if TYPE_CHECKING:
     import torch
@@ -205,6 +206,8 @@ def build_base(
 
         trained = train_model(model, rows, params, seed=seed, device=device, bfloat16=bfloat16, report=report)
     out.mkdir(parents=True, exist_ok=True)
+    # The pin of an earlier run by hand would be taken for the model.
+    (out / PIN).unlink(missing_ok=True)
     model.cpu().save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
     return trained

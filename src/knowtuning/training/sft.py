@@ -8,7 +8,7 @@ from pathlib import Path
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.hardware import Hardware
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
-from knowtuning.training.loop import Summary, arguments, summarise, work_folder
+from knowtuning.training.loop import Summary, arguments, one_device, summarise, work_folder
 from knowtuning.training.rows import Row, split_rows
 
 
@@ -57,7 +57,7 @@ def train_sft(
         )
         trainer = SFTTrainer(
             model=model,
-            args=config,
+            args=one_device(config),
             train_dataset=_dataset(Dataset, train),
             eval_dataset=_dataset(Dataset, held_out),
             processing_class=load_tokenizer(base),

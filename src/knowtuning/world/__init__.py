@@ -30,6 +30,11 @@ def build_world(params: WorldParams, seed: int) -> World:
         raise ValueError(
             f"prepare.world.keep_low is {params.keep_low}; expected at most keep_high = {params.keep_high}"
         )
+    shares = params.exposure.rare_share + params.exposure.unseen_share
+    if shares > 1 + 1e-9:
+        raise ValueError(
+            f"prepare.world.exposure: rare_share and unseen_share add up to {shares:g}; expected at most 1"
+        )
 
     def rng(part: str) -> Any:
         return record_rng(seed, "world", part)

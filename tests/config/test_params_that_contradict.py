@@ -1,0 +1,38 @@
+"""Settings that are fine one by one and contradict each other: refused, with the key and the cure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from knowtuning.config import load, read_yaml
+from knowtuning.config.schema import Params
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
+    """A copy of params.yaml with some values of a section replaced."""
+    params = read_yaml(PARAMS)
+    inner = params
+    for name in section:
+        inner = inner[name]
+    inner.update(values)
+    path = folder / "params.yaml"
+    YAML().dump(params, path)
+    return path
+
+
+def test_perturb_needs_an_aspect(tmp_path: Path) -> None:
+    off = {"completeness": False, "factuality": False, "logicality": False}
+    with pytest.raises(ValueError, match=r"perturb\.logicality is False; expected true here, or in perturb"):
+        load(changed(tmp_path, ["perturb"], off), Params)
+
+
+@pytest.mark.parametrize("kept", ["completeness", "factuality", "logicality"])
+def test_perturb_is_content_with_one_aspect(tmp_path: Path, kept: str) -> None:
+    on = {name: name == kept for name in ("completeness", "factuality", "logicality")}
+    assert load(changed(tmp_path, ["perturb"], on), Params).perturb.aspects == {kept}

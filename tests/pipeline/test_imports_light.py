@@ -1,0 +1,68 @@
+"""Stages that only read and write text start without the machine-learning libraries."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "evaluate", "openai")
+# Small inputs of every stage; the stages run in this order and read what the ones before wrote.
+SCORED = (
+    '{"id": "a", "question": "Where is Paris?", "answer": "Paris lies in France. It was founded in 1250.", '
+    '"facts": [{"text": "Paris lies in France.", "logps": -2.0, "tokens": 2, "ppl": 2.7}, '
+    '{"text": "Paris was founded in 1250.", "logps": -9.0, "tokens": 3, "ppl": 20.1}]}\n'
+)
+RUN = """
+import sys
+from stages.{stage} import main
+main()
+print("heavy:", *[name for name in {heavy} if name in sys.modules])
+"""
+
+
+def last_line(folder: Path, stage: str) -> str:
+    """What a stage's process prints last: the heavy libraries it has imported when its work is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN.format(stage=stage, heavy=HEAVY)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the shipped params (rules teacher), on a file of its own instead of the world."""
+    rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} is here."}}\n' for n in range(5))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("source: world", "source: file"),
+        ("split: {valid: 100, test: 200}", "split: {valid: 1, test: 1}"),
+        ("    train: null\n", "    train: rows.jsonl\n"),
+        (
+            "{question: instruction, context: input, answer: output, id: null}",
+            "{question: q, context: null, answer: a, id: null}",
+        ),
+    ):
+        assert old in params
+        params = params.replace(old, new)
+    (tmp_path / "params.yaml").write_text(params)
+    (tmp_path / "prompts").symlink_to(ROOT / "prompts")
+    knowledge = tmp_path / "data/knowledge"
+    knowledge.mkdir(parents=True)
+    (knowledge / "scored.jsonl").write_text(SCORED)
+    return tmp_path
+
+
+def test_text_stages_load_no_heavy_library(project: Path) -> None:
+    for stage in ("prepare", "extract", "rewrite", "perturb"):
+        assert (stage, last_line(project, stage)) == (stage, "heavy:")
