@@ -69,14 +69,16 @@ def table(title: str, head: str, lines: dict[str, list[str]]) -> str:
     return "\n".join([f"### {title}", "", *rows, ""])
 
 
-def group_tables(data: dict[str, Rows], seeds: list[int], group: str, how: Resampling) -> str:
+def group_tables(
+    data: dict[str, Rows], seeds: list[int], ablations: list[str], group: str, how: Resampling
+) -> str:
     """Means, differences to sft, and differences of the ablations to the full method."""
 
     def runs(experiment: str, system: str, metric: str) -> list[npt.NDArray[np.float64]]:
         return [values(data[f"{experiment}-s{seed}"], system, metric, group) for seed in seeds]
 
     systems = [(system, "default", system) for system in SYSTEMS]
-    systems += [(f"kc, {name}", name, "kc") for name in ABLATIONS]
+    systems += [(f"kc, {name}", name, "kc") for name in ablations]
     means = {label: [cell(pool(runs(e, s, m), how)) for m in METRICS] for label, e, s in systems}
     against = {
         label: [
@@ -90,7 +92,7 @@ def group_tables(data: dict[str, Rows], seeds: list[int], group: str, how: Resam
             cell(pool(runs("default", "kc", m), how, against=runs(name, "kc", m)), signed=True)
             for m in METRICS
         ]
-        for name in ABLATIONS
+        for name in ablations
     }
     return "\n".join(
         [
@@ -119,13 +121,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--groups", nargs="+", default=list(GROUPS), choices=GROUPS)
+    parser.add_argument("--ablations", nargs="*", default=list(ABLATIONS), help="experiments beside default")
     arguments = parser.parse_args()
-    names = [f"{name}-s{seed}" for name in ("default", *ABLATIONS) for seed in arguments.seeds]
+    names = [f"{name}-s{seed}" for name in ("default", *arguments.ablations) for seed in arguments.seeds]
     data = load(names)
     how = Resampling(1, 10_000, 0.95)
     for group in arguments.groups:
-        print(group_tables(data, arguments.seeds, group, how))
-    print(audit_table(arguments.seeds))
+        print(group_tables(data, arguments.seeds, arguments.ablations, group, how))
+    if "paper-style" in arguments.ablations:
+        print(audit_table(arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Every stage from prepare to evaluate on a very small world, twice: equal bytes, nothing lost."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from knowtuning.records import Example, Preference, Rejected, read_jsonl
+from knowtuning.storage import digest_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {
+    "prepare.world.towns.train": 12,
+    "prepare.world.towns.valid": 3,
+    "prepare.world.towns.test": 4,
+    "prepare.world.towns.guide": 6,
+    "prepare.world.train_general": 16,
+    "prepare.world.train_specific": 20,
+    "base.scratch.max_steps": 20,
+    "train_sft.epochs": 1,
+    "train_ka.epochs": 1,
+    "train_kc.epochs": 1,
+    "train_kc.eval_rows": 5,
+    "predict.max_new_tokens": 16,
+    "evaluate.resamples": 1000,
+}
+
+
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmarks_stages", ROOT / "benchmarks/stages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_all(folder: Path) -> None:
+    script = load_script()
+    script.copy_tracked(folder)
+    script.set_params(folder / "params.yaml", SMALL)
+    for _, words in script.commands(folder):
+        script.measure(words, folder)
+
+
+@pytest.mark.slow
+def test_two_runs_write_the_same_bytes_and_lose_no_row(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    run_all(one)
+    run_all(two)
+    for part in ("data", "models", "metrics", "plots"):
+        assert digest_folder(one / part) == digest_folder(two / part), part
+    prepared = one / "data/prepared"
+    counts = json.loads((one / "metrics/data.json").read_text())["train"]
+    rejected = read_jsonl(prepared / "train.rejected.jsonl", Rejected)
+    assert counts["read"] == 36 == len(read_jsonl(prepared / "train.jsonl", Example)) + len(rejected)
+    pairs = read_jsonl(one / "data/knowledge/kc.jsonl", Preference)
+    assert {pair.aspect for pair in pairs} == {"completeness", "factuality", "logicality"}
+    kc = json.loads((one / "metrics/train_kc.json").read_text())
+    ka = json.loads((one / "metrics/train_ka.json").read_text())
+    assert kc["reference_adapter_sha256"] == ka["adapter_sha256"] != kc["adapter_sha256"]
+    systems = json.loads((one / "metrics/systems.json").read_text())
+    assert set(systems) == {"base", "sft", "ka", "kc"}
