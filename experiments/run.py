@@ -2,7 +2,9 @@
 
 A name comes from the .yaml files beside this script; `default` is params.yaml as it stands. Each run is
 `dvc exp run -n NAME -S key=value ...`. An experiment that exists is skipped (`dvc exp remove` it to run it
-again), a stage that has run before is restored from the cache. With --show the commands are printed and
+again), a stage that has run before is restored from the cache. DVC leaves the overrides of a run in
+params.yaml, where the next one would inherit them: each run here starts from the file as it was, and it is
+put back at the end (`dvc repro` then restores the outputs too). With --show the commands are printed and
 nothing runs; without names the experiments are listed.
 """
 
@@ -49,6 +51,25 @@ def existing() -> set[str]:
     return set(done.stdout.split())
 
 
+def run_all(commands: list[list[str]], params: Path) -> int:
+    """Run the commands, each with `params` as it was at first; stops at the first that fails."""
+    original = params.read_bytes()
+    there = existing()
+    try:
+        for words in commands:
+            if words[4] in there:
+                print(f"{words[4]}: there already")
+                continue
+            print(shlex.join(words), flush=True)
+            params.write_bytes(original)
+            status = subprocess.run(words, check=False).returncode
+            if status:
+                return status
+    finally:
+        params.write_bytes(original)
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments to run, in this order")
@@ -63,17 +84,15 @@ def main() -> int:
     if not arguments.names:
         for name, entry in known.items():
             print(f"{name:<18}{entry['about']}")
-    there = set() if arguments.show else existing()
-    for seed in arguments.seeds or [None]:
-        for name in arguments.names:
-            words = command(name, known[name]["set"], seed)
-            if words[4] in there:
-                print(f"{words[4]}: there already")
-                continue
-            print(shlex.join(words), flush=True)
-            if not arguments.show and subprocess.run(words, check=False).returncode:
-                return 1
-    return 0
+    commands = [
+        command(name, known[name]["set"], seed)
+        for seed in arguments.seeds or [None]
+        for name in arguments.names
+    ]
+    if arguments.show:
+        print("".join(f"{shlex.join(words)}\n" for words in commands), end="")
+        return 0
+    return run_all(commands, Path("params.yaml"))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class Dying(Store):
 
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background has them, and so this program, ignore interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     url, cache, out, count, concurrency, die_at, mode = sys.argv[1:]
     limits = quick(concurrency=int(concurrency), mode=mode, batch_poll=0.05)
     teacher = teacher_at(url, Path(cache), limits=limits)
