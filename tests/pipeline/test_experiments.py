@@ -58,3 +58,25 @@ def test_an_unknown_name_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
     assert done.stderr.count("\n") == 1
+
+
+def test_every_run_starts_from_the_params_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stand-in for dvc that, like it, leaves the overrides of a run in params.yaml.
+    program = tmp_path / "bin/dvc"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$2" = list ] && { echo done-s1; exit; }\n'
+        'cat params.yaml >> seen; echo "changed: true" >> params.yaml; [ "$4" != fails ]\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_text("seed: 1\n")
+    names = ["one", "two", "done-s1", "fails", "never"]
+    commands = [["dvc", "exp", "run", "--name", name] for name in names]
+    assert SCRIPT.run_all(commands, params) == 1
+    assert (tmp_path / "seen").read_text() == "seed: 1\n" * 3
+    assert params.read_text() == "seed: 1\n"
