@@ -8,7 +8,6 @@ systems.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -22,6 +21,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from experiments.run import experiments  # noqa: E402
 
 
 def copy_tracked(target: Path) -> None:
@@ -36,15 +38,11 @@ def copy_tracked(target: Path) -> None:
 
 def overrides(name: str) -> dict[str, Any]:
     """What a named experiment sets."""
-    spec = importlib.util.spec_from_file_location("run", ROOT / "experiments/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: dict[str, dict[str, Any]] = module.experiments()
+    found = experiments()
     if name not in found:
         raise SystemExit(f"error: no experiment {name}; expected one of {', '.join(found)}")
-    return found[name]["set"]
+    changes: dict[str, Any] = found[name]["set"]
+    return changes
 
 
 def set_params(path: Path, changes: dict[str, Any]) -> None:

@@ -17,15 +17,17 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from knowtuning.evaluation.answers import Scores
 from knowtuning.evaluation.stats import Estimate, Resampling, pool
+from knowtuning.evaluation.summary import score_matrix
+from knowtuning.records import ASPECTS, SYSTEMS, System
 
 ANSWERS, AUDIT = "data/evaluation/answers.jsonl", "metrics/audit.json"
 METRICS = ("correct", "incorrect", "completeness", "order", "meteor", "rougeL", "words")
-SYSTEMS = ("base", "sft", "ka", "kc")
 ABLATIONS = ("no-ka", "no-kcc", "no-kfc", "no-klc", "paper-style", "base-reference")
 GROUPS = ("overall", "general_transfer", "general_recall", "specific_transfer", "specific_recall")
 
-Rows = list[dict[str, object]]
+Rows = list[Scores]
 
 
 def read(experiment: str, path: str) -> str:
@@ -37,22 +39,21 @@ def read(experiment: str, path: str) -> str:
 
 def load(names: list[str]) -> dict[str, Rows]:
     """The scores of every answer of each experiment."""
-    return {name: [json.loads(line) for line in read(name, ANSWERS).splitlines()] for name in names}
+    return {
+        name: [Scores.model_validate_json(line) for line in read(name, ANSWERS).splitlines()]
+        for name in names
+    }
 
 
-def values(rows: Rows, system: str, metric: str, group: str) -> npt.NDArray[np.float64]:
+def values(rows: Rows, system: System, metric: str, group: str) -> npt.NDArray[np.float64]:
     """One metric of one system over the questions of a group, in file order; NaN where undefined."""
     kind, _, stratum = group.partition("_")
-    found = []
-    for row in rows:
-        groups, scores = row["groups"], row["scores"]
-        assert isinstance(groups, dict)
-        assert isinstance(scores, dict)
-        asked = kind == "overall" or (groups["kind"] == kind and stratum in ("", groups["stratum"]))
-        if row["system"] == system and asked:
-            value = scores.get(metric)
-            found.append(np.nan if value is None else float(value))
-    return np.array(found)
+    asked = [
+        row
+        for row in rows
+        if kind == "overall" or (row.groups["kind"] == kind and row.groups["stratum"] == stratum)
+    ]
+    return score_matrix(asked, system, metric)
 
 
 def cell(found: Estimate, *, signed: bool = False) -> str:
@@ -74,10 +75,10 @@ def group_tables(
 ) -> str:
     """Means, differences to sft, and differences of the ablations to the full method."""
 
-    def runs(experiment: str, system: str, metric: str) -> list[npt.NDArray[np.float64]]:
+    def runs(experiment: str, system: System, metric: str) -> list[npt.NDArray[np.float64]]:
         return [values(data[f"{experiment}-s{seed}"], system, metric, group) for seed in seeds]
 
-    systems = [(system, "default", system) for system in SYSTEMS]
+    systems: list[tuple[str, str, System]] = [(system, "default", system) for system in SYSTEMS]
     systems += [(f"kc, {name}", name, "kc") for name in ablations]
     means = {label: [cell(pool(runs(e, s, m), how)) for m in METRICS] for label, e, s in systems}
     against = {
@@ -108,7 +109,7 @@ def audit_table(seeds: list[int]) -> str:
     lines = ["| style | aspect | form and length | form without length | length alone |", "|---" * 5 + "|"]
     for style, name in (("matched", "default"), ("paper", "paper-style")):
         found = [json.loads(read(f"{name}-s{seed}", AUDIT)) for seed in seeds]
-        for aspect in ("completeness", "factuality", "logicality"):
+        for aspect in ASPECTS:
             cells = [
                 f"{np.mean([run[aspect][key] for run in found]):.1f}"
                 for key in ("accuracy", "style_accuracy", "length_accuracy")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks.stages import commands, copy_tracked, measure, set_params
 from knowtuning.records import Example, Preference, Rejected, read_jsonl
 from knowtuning.storage import digest_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
     "prepare.world.towns.train": 12,
     "prepare.world.towns.valid": 3,
@@ -31,22 +28,11 @@ SMALL = {
 }
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_stages", ROOT / "benchmarks/stages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def run_all(folder: Path) -> None:
-    script = load_script()
-    script.copy_tracked(folder)
-    script.set_params(folder / "params.yaml", SMALL)
-    for _, words in script.commands(folder):
-        script.measure(words, folder)
+    copy_tracked(folder)
+    set_params(folder / "params.yaml", SMALL)
+    for _, words in commands(folder):
+        measure(words, folder)
 
 
 @pytest.mark.slow

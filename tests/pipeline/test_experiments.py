@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from imports import ROOT
 from ruamel.yaml import YAML
 
+from experiments import run
 from knowtuning.config.schema import check
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("experiments_run", ROOT / "experiments/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-SCRIPT = load_script()
-
-
-@pytest.mark.parametrize("name", SCRIPT.experiments())
+@pytest.mark.parametrize("name", run.experiments())
 def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
     params: Any = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
-    for key, value in SCRIPT.experiments()[name]["set"].items():
+    for key, value in run.experiments()[name]["set"].items():
         *parents, last = key.split(".")
         section = params
         for part in parents:
@@ -44,7 +31,7 @@ def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
 
 
 def test_the_command_names_seed_and_overrides() -> None:
-    assert SCRIPT.command("no-kfc", {"perturb.factuality": False, "lora.targets": ["q"]}, 3) == [
+    assert run.command("no-kfc", {"perturb.factuality": False, "lora.targets": ["q"]}, 3) == [
         *("dvc", "exp", "run", "--name", "no-kfc-s3"),
         *("--set-param", "perturb.factuality=false"),
         *("--set-param", 'lora.targets=["q"]'),
@@ -77,6 +64,6 @@ def test_every_run_starts_from_the_params_as_they_were(
     params.write_text("seed: 1\n")
     names = ["one", "two", "done-s1", "fails", "never"]
     commands = [["dvc", "exp", "run", "--name", name] for name in names]
-    assert SCRIPT.run_all(commands, params) == 1
+    assert run.run_all(commands, params) == 1
     assert (tmp_path / "seen").read_text() == "seed: 1\n" * 3
     assert params.read_text() == "seed: 1\n"

@@ -12,6 +12,8 @@ from dvc.dependency import ParamsDependency
 from imports import ROOT
 from ruamel.yaml import YAML
 
+from benchmarks.stages import copy_tracked, set_params
+
 KC_ONWARD = {"train_kc", "predict@kc", "evaluate"}
 KA_ONWARD = {"train_ka", "predict@ka"} | KC_ONWARD
 CASES = {
@@ -32,13 +34,7 @@ CASES = {
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's tracked files and nothing else: no data, no models, an empty cache."""
     out = tmp_path_factory.mktemp("clone")
-    names = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, out / name)
+    copy_tracked(out)
     subprocess.run(["git", "init", "-q"], cwd=out, check=True)
     return out
 
@@ -64,15 +60,8 @@ def _differs(dep: Any) -> bool:
 
 def override(clone: Path, text: str) -> None:
     key, value = text.split("=")
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text())
-    section = params
-    *parents, last = key.split(".")
-    for name in parents:
-        section = section[name]
-    section[last] = YAML(typ="safe").load(value)
-    with (clone / "params.yaml").open("w") as stream:
-        yaml.dump(params, stream)
+    shutil.copy2(ROOT / "params.yaml", clone / "params.yaml")
+    set_params(clone / "params.yaml", {key: YAML(typ="safe").load(value)})
 
 
 def test_the_lock_matches_code_and_params(clone: Path) -> None:
