@@ -10,10 +10,10 @@ from tqdm import tqdm
 from knowtuning.config import load
 from knowtuning.config.knowledge import ExtractStage
 from knowtuning.knowledge.extract import extract, summarise
-from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.knowledge.results import Results
 from knowtuning.records import Example, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
@@ -43,7 +43,7 @@ def main() -> None:
     results.write(OUT)
     save_responses(teacher, RESPONSES)
     metrics = summarise(results)
-    write_json(METRICS, {**metrics, **teacher_usage(teacher)})
+    write_json(METRICS, {**metrics, **usage_metrics(teacher)})
     results.check(OUT, params.extract.max_rejected, "extract.max_rejected")
     print(f"extract: {metrics['facts']} facts of {metrics['questions']} answers")
 

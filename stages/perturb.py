@@ -11,10 +11,10 @@ from tqdm import tqdm
 from knowtuning.config import load
 from knowtuning.config.knowledge import PerturbStage
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
-from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.knowledge.results import Results
 from knowtuning.records import Atoms, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
@@ -45,7 +45,7 @@ def main() -> None:
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
     results.write(OUT)
     save_responses(teacher, RESPONSES)
-    write_json(METRICS, {**summarise(results, counts), **teacher_usage(teacher)})
+    write_json(METRICS, {**summarise(results, counts), **usage_metrics(teacher)})
     results.check(OUT, section.max_rejected, "perturb.max_rejected")
     print(f"perturb: {len(results.rows)} pairs, {counts.skipped.total()} impossible with a single fact")
 

@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from knowtuning.config import load
 from knowtuning.config.knowledge import RewriteStage
-from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite, summarise
 from knowtuning.records import Scored, read_jsonl
 from knowtuning.storage import write_json
-from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run
 
@@ -43,7 +43,7 @@ def main() -> None:
     results = Results.of(bar)
     results.write(OUT)
     save_responses(teacher, RESPONSES)
-    write_json(METRICS, {**summarise(results, counts), **teacher_usage(teacher)})
+    write_json(METRICS, {**summarise(results, counts), **usage_metrics(teacher)})
     results.check(OUT, params.rewrite.max_rejected, "rewrite.max_rejected")
     print(f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example")
 

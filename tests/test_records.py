@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.records import Example, check_rejected, read_jsonl, rejected_path, write_jsonl
+from knowtuning.records import Example, Rejected, check_rejected, read_jsonl, rejected_path, write_jsonl
 from knowtuning.storage import atomic_write, digest, digest_folder, read_json, record_rng, write_json
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -70,9 +70,14 @@ def test_numbers_that_json_lacks_are_errors(tmp_path: Path) -> None:
 def test_rejected_rows_are_allowed_up_to_the_limit() -> None:
     path = rejected_path(Path("data/train.jsonl"))
     assert path == Path("data/train.rejected.jsonl")
-    check_rejected(1, 100, 0.01, where=path, key="prepare.max_rejected")
-    with pytest.raises(ValueError, match=r"2 of 100 rows were rejected, prepare\.max_rejected allows 0\.01"):
-        check_rejected(2, 100, 0.01, where=path, key="prepare.max_rejected")
+    rows = [Rejected(id="b", reason="the answer is empty", raw=None), Rejected(id="c", reason="x", raw=None)]
+    check_rejected(rows[:1], 100, 0.01, where=path, key="prepare.max_rejected")
+    with pytest.raises(
+        ValueError,
+        match=r"2 of 100 rows were rejected, prepare\.max_rejected allows 0\.01 .*; "
+        r"the first is b: the answer is empty",
+    ):
+        check_rejected(rows, 100, 0.01, where=path, key="prepare.max_rejected")
 
 
 def test_random_draws_depend_on_the_record_alone() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -146,13 +146,14 @@ def rejected_path(path: Path) -> Path:
     return path.with_suffix(".rejected.jsonl")
 
 
-def check_rejected(rejected: int, total: int, limit: float, *, where: Path, key: str) -> None:
-    """Raise ValueError when more than the fraction `limit` (0..1) of `total` rows were rejected.
+def check_rejected(rejected: Sequence[Rejected], total: int, limit: float, *, where: Path, key: str) -> None:
+    """Raise ValueError, naming the first row, when more than the fraction `limit` (0..1) of `total` were
+    rejected.
 
     `where` is the file that holds the rejected rows, `key` the params key of the limit.
     """
-    if rejected > limit * total:
+    if len(rejected) > limit * total:
         raise ValueError(
-            f"{rejected} of {total} rows were rejected, {key} allows {limit:g} of them; "
-            f"see the reasons in {where}, mend the rows or raise {key}"
+            f"{len(rejected)} of {total} rows were rejected, {key} allows {limit:g} of them; see the reasons "
+            f"in {where}, mend the rows or raise {key}; the first is {rejected[0].id}: {rejected[0].reason}"
         )

@@ -120,7 +120,7 @@ def test_too_many_bad_rows_leave_only_the_reasons(tmp_path: Path) -> None:
     ) as caught:
         write_prepared(prepared, out, max_rejected=0.09)
     # The bad row is the tenth.
-    assert "; the first unusable row is train.json row 10: output: found null" in str(caught.value)
+    assert "; the first is train.json row 10: missing_value: output: found null" in str(caught.value)
     names = sorted(path.name for path in out.iterdir())
     assert names == ["test.rejected.jsonl", "train.rejected.jsonl", "valid.rejected.jsonl"]
 

@@ -11,7 +11,7 @@ from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
-from knowtuning.knowledge.results import Results, teacher_usage
+from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.records import ASPECTS, Atoms, Example, FactScore, Preference, Rejected, Scored
 from knowtuning.teacher.tasks import Rephrase, Revise, Task
@@ -197,18 +197,3 @@ def test_equal_sides_are_rejected_with_the_reason() -> None:
     record = Atoms(id="q", question="Q?", answer="E. D.", facts=["D.", "E."])
     found = pairs([record], chosen_settings=settings("paper", ["logicality"]))
     assert found["q-logicality"].reason == "chosen and rejected are equal"
-
-
-def test_usage_is_the_same_for_paid_and_cached_replies() -> None:
-    class Usage:
-        def __init__(self, paid: int, cached: int) -> None:
-            self.paid, self.cached = paid, cached
-
-        def metrics(self) -> dict[str, float]:
-            kinds = ("prompt_tokens", "completion_tokens", "cost")
-            return {f"{how}_{kind}": getattr(self, how) for how in ("paid", "cached") for kind in kinds}
-
-    fresh, resumed = ScriptedTeacher(), ScriptedTeacher()
-    fresh.usage, resumed.usage = Usage(9, 0), Usage(4, 5)  # type: ignore[attr-defined]
-    assert teacher_usage(fresh) == teacher_usage(resumed)
-    assert teacher_usage(ScriptedTeacher()) == {}

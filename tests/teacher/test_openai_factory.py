@@ -45,21 +45,16 @@ def test_a_stage_runs_saves_and_replays(tmp_path: Path) -> None:
         pairs = list(first.run(extracts(4)))
         assert save_responses(first, tmp_path / out) == 4
         # 4 calls of 10 and 5 tokens; the stub has no price.
-        assert usage_metrics(first) == {
-            "paid": 4,
-            "cached": 0,
-            "failed": 0,
-            "paid_prompt_tokens": 40,
-            "paid_completion_tokens": 20,
-            "cached_prompt_tokens": 0,
-            "cached_completion_tokens": 0,
-            "paid_cost": 0.0,
-            "cached_cost": 0.0,
-        }
+        four = {"calls": 4, "prompt_tokens": 40, "completion_tokens": 20, "cost": 0.0}
+        none = dict.fromkeys(four, 0)
+        paid_now = {"total": four, "paid": four, "cached": none, "failed": 0}
+        assert usage_metrics(first) == {"teacher": paid_now}
         second = teacher("two", None)
         assert load_responses(second, out, root=tmp_path) == 4
         assert list(second.run(extracts(4))) == pairs
         assert len(server.calls) == 4
+        # The total of a run that paid nothing is what the first one paid.
+        assert usage_metrics(second) == {"teacher": {**paid_now, "paid": none, "cached": four}}
 
 
 def test_a_teacher_that_pays_nothing_has_nothing_to_save(tmp_path: Path) -> None:

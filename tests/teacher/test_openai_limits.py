@@ -157,7 +157,7 @@ def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path, limits=limits)
         with pytest.raises(TeacherError, match=r"^budget: .* raise KNOWTUNING_BUDGET and run again"):
             list(teacher.run(extracts(100)))
-        spent = teacher.usage.metrics()["paid_cost"]
+        spent = teacher.usage.paid_cost
         assert isinstance(spent, float)
         assert 0 < spent <= 0.2
         assert spent == pytest.approx(0.002 * len(server.calls))
@@ -166,7 +166,7 @@ def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
         assert len(list(again.run(extracts(100)))) == 100
         assert len(server.calls) == 100
         assert (again.usage.paid, again.usage.cached) == (100 - made, made)
-        assert again.usage.metrics()["cached_cost"] == pytest.approx(0.002 * made)
+        assert again.usage.cached_cost == pytest.approx(0.002 * made)
 
 
 def test_a_budget_without_a_price_is_refused(tmp_path: Path) -> None:

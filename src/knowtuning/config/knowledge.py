@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from knowtuning.config import Section, Selection
+from knowtuning.config import Section, Seed, Selection
 from knowtuning.config.model import ModelParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.records import ASPECTS, Aspect
@@ -69,7 +69,7 @@ class PerturbParams(Section):
 class ExtractStage(Selection):
     """What the extract stage reads."""
 
-    seed: int
+    seed: Seed
     teacher: TeacherParams
     extract: ExtractParams
 
@@ -84,7 +84,7 @@ class ScoreStage(Selection):
 class RewriteStage(Selection):
     """What the rewrite stage reads."""
 
-    seed: int
+    seed: Seed
     teacher: TeacherParams
     rewrite: RewriteParams
 
@@ -92,6 +92,6 @@ class RewriteStage(Selection):
 class PerturbStage(Selection):
     """What the perturb stage reads."""
 
-    seed: int
+    seed: Seed
     teacher: TeacherParams
     perturb: PerturbParams

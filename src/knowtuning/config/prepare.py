@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Selection
+from knowtuning.config import Section, Seed, Selection
 from knowtuning.config.world import WorldParams
 
 
@@ -94,5 +94,5 @@ class PrepareParams(Section):
 class PrepareStage(Selection):
     """What the stage `prepare` reads of params.yaml."""
 
-    seed: int = Field(ge=0, description="seed of every random choice")
+    seed: Seed
     prepare: PrepareParams

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pydantic import Field
-
-from knowtuning.config import Section, load
+from knowtuning.config import Section, Seed, load
 from knowtuning.config.evaluation import EvaluateParams, PredictParams
 from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
 from knowtuning.config.model import ModelParams
@@ -19,7 +17,7 @@ from knowtuning.config.training import BaseParams, KCParams, LoraParams, Schedul
 class Params(Section):
     """All sections; an unknown key anywhere is an error."""
 
-    seed: int = Field(ge=0, description="seed of every random choice")
+    seed: Seed
     model: ModelParams
     teacher: TeacherParams
     prepare: PrepareParams

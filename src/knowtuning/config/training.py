@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Selection
+from knowtuning.config import Section, Seed, Selection
 from knowtuning.config.model import ModelParams
 
 
@@ -82,14 +82,14 @@ class KCParams(Schedule):
 class BaseStage(Selection):
     """What the stage base reads."""
 
-    seed: int
+    seed: Seed
     base: BaseParams
 
 
 class SFTStage(Selection):
     """What the stage train_sft reads."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     lora: LoraParams
     train_sft: Schedule
@@ -98,7 +98,7 @@ class SFTStage(Selection):
 class KAStage(Selection):
     """What the stage train_ka reads."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     lora: LoraParams
     train_ka: Schedule
@@ -107,6 +107,6 @@ class KAStage(Selection):
 class KCStage(Selection):
     """What the stage train_kc reads; the adapter's shape comes with the KA adapter."""
 
-    seed: int
+    seed: Seed
     model: ModelParams
     train_kc: KCParams

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from knowtuning.config import Section
+
+# Of the 14,400 names that the syllables make, some go to people and rivers.
+MOST_TOWNS = 10_000
 
 
 class Towns(Section):
@@ -17,6 +20,13 @@ class Towns(Section):
     train: int = Field(ge=8, description="towns asked about in fine-tuning data (count)")
     valid: int = Field(ge=2, description="towns asked about only in the validation split (count)")
     test: int = Field(ge=2, description="towns asked about only in the test split (count)")
+
+    @model_validator(mode="after")
+    def _enough_names(self) -> Towns:
+        total = self.guide + self.train + self.valid + self.test
+        if total > MOST_TOWNS:
+            raise ValueError(f"at most {MOST_TOWNS} towns in all: there are no more names (found {total})")
+        return self
 
 
 class Exposure(Section):

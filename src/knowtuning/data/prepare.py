@@ -75,10 +75,8 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
 
 def _check(split: Split, rejected: Path, limit: float) -> None:
     """Raise ValueError, naming the first unusable row, when too many are or when none is left."""
-    try:
-        check_rejected(split.bad(), split.read, limit, where=rejected, key="prepare.max_rejected")
-    except ValueError as error:
-        raise ValueError(f"{error}{split.fault()}") from error
+    bad = [reject.record() for reject in split.bad()]
+    check_rejected(bad, split.read, limit, where=rejected, key="prepare.max_rejected")
     if not split.rows:
         raise ValueError(
             f"{split.name}: none of its {split.read} rows is left; see the reasons in {rejected}"

@@ -35,14 +35,14 @@ class Split:
         """Assert that every row read is kept, rejected, moved or limited."""
         assert self.read + self.moved == len(self.rows) + len(self.rejects) + self.limited, self.name
 
-    def bad(self) -> int:
+    def bad(self) -> list[Reject]:
         """Rejected rows that count against prepare.max_rejected."""
-        return sum(reject.kind in BAD for reject in self.rejects)
+        return [reject for reject in self.rejects if reject.kind in BAD]
 
     def fault(self) -> str:
         """The end of an error message: the first row that `bad` counts, and why; empty without one."""
-        first = next((reject for reject in self.rejects if reject.kind in BAD), None)
-        return f"; the first unusable row is {first.where}: {first.reason}" if first else ""
+        bad = self.bad()
+        return f"; the first unusable row is {bad[0].where}: {bad[0].reason}" if bad else ""
 
     def counts(self) -> dict[str, int | float]:
         """The counts for metrics/data.json; mean_answer_words: words split at white space."""

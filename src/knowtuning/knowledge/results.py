@@ -56,19 +56,6 @@ def reason_kind(reason: str) -> str:
     return _PARTICULARS.sub("…", reason)
 
 
-def teacher_usage(teacher: Teacher) -> dict[str, Any]:
-    """What the replies of a teacher that counts its usage took, whether paid now or in an earlier run.
-
-    Sums over paid and cached replies, so that a resumed run reports what an uninterrupted one does.
-    """
-    usage = getattr(teacher, "usage", None)
-    if usage is None:
-        return {}
-    found = usage.metrics()
-    kinds = ("prompt_tokens", "completion_tokens", "cost")
-    return {"teacher": {kind: round(found[f"paid_{kind}"] + found[f"cached_{kind}"], 6) for kind in kinds}}
-
-
 @dataclass(frozen=True)
 class Results(Generic[R]):
     """The rows of a stage: usable and rejected."""
@@ -99,7 +86,7 @@ class Results(Generic[R]):
         total: rows asked for, where it is not the sum of usable and rejected ones.
         """
         total = len(self.rows) + len(self.rejected) if total is None else total
-        check_rejected(len(self.rejected), total, limit, where=rejected_path(path), key=key)
+        check_rejected(self.rejected, total, limit, where=rejected_path(path), key=key)
 
     def rejection_counts(self) -> dict[str, int]:
         """Number of rejected rows by kind of reason, the kinds in alphabetical order."""

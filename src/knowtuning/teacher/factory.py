@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.storage import atomic_write
@@ -63,8 +63,12 @@ def save_responses(teacher: Teacher, out: Path) -> int:
         return 0
 
 
-def usage_metrics(teacher: Teacher) -> dict[str, int | float]:
-    """Totals of calls, tokens and money for a metrics file; empty for a teacher that pays nothing."""
+def usage_metrics(teacher: Teacher) -> dict[str, Any]:
+    """Totals of calls, tokens and money for a metrics file; empty for a teacher that pays nothing.
+
+    `paid` is this run's part and `cached` what earlier runs paid for; `total` is both, and the same
+    whether the stage was resumed or not.
+    """
     from knowtuning.teacher.openai.teacher import OpenAITeacher
 
-    return teacher.usage.metrics() if isinstance(teacher, OpenAITeacher) else {}
+    return {"teacher": teacher.usage.metrics()} if isinstance(teacher, OpenAITeacher) else {}

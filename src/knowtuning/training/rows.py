@@ -104,7 +104,7 @@ def accept(found: Sequence[R | Rejected], rejected_to: Path, *, limit: float, ke
     """The usable rows; the others go to `rejected_to`. Raises ValueError when they are too many."""
     rejected = [row for row in found if isinstance(row, Rejected)]
     write_jsonl(rejected_to, rejected)
-    check_rejected(len(rejected), len(found), limit, where=rejected_to, key=key)
+    check_rejected(rejected, len(found), limit, where=rejected_to, key=key)
     return [row for row in found if not isinstance(row, Rejected)]
 
 

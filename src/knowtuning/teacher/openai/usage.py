@@ -40,13 +40,20 @@ class Usage:
         """What the replies from the store once cost, US dollars; 0 where no price is known."""
         return self._cost(self.cached_prompt_tokens, self.cached_completion_tokens)
 
-    def metrics(self) -> dict[str, int | float]:
-        """The totals as flat numbers for a metrics file."""
-        counts = {name: value for name, value in vars(self).items() if isinstance(value, int)}
+    def metrics(self) -> dict[str, Any]:
+        """The totals for a metrics file: total, paid and cached, each with calls, tokens and cost."""
+        paid = self._part(self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)
+        cached = self._part(self.cached, self.cached_prompt_tokens, self.cached_completion_tokens)
+        total = {name: round(paid[name] + cached[name], 6) for name in paid}
+        return {"total": total, "paid": paid, "cached": cached, "failed": self.failed}
+
+    def _part(self, calls: int, prompt_tokens: int, completion_tokens: int) -> dict[str, int | float]:
+        cost = round(self._cost(prompt_tokens, completion_tokens), 6)
         return {
-            **counts,
-            "paid_cost": round(self.paid_cost, 6),
-            "cached_cost": round(self.cached_cost, 6),
+            "calls": calls,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "cost": cost,
         }
 
     def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
