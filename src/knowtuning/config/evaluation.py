@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Selection
+from knowtuning.config import Section, Seed, Selection
 from knowtuning.config.model import Template
 
 Split = Literal["train", "valid", "test"]
@@ -26,6 +26,20 @@ class PredictParams(Section):
     )
 
 
+class BertScoreParams(Section):
+    """BERTScore, for which an encoder must be at hand."""
+
+    encoder: str | None = Field(
+        min_length=1,
+        description="encoder of the hub (paper: roberta-large) or a folder; null: BERTScore is not computed",
+    )
+    revision: str | None = Field(description="commit of an encoder of the hub; null only for a folder")
+    layers: int | None = Field(
+        ge=1, description="layer whose embeddings count; null: the encoder's known one"
+    )
+    rescale: bool = Field(description="rescale by the encoder's baseline, so that unrelated texts score 0")
+
+
 class EvaluateParams(Section):
     """How sure the numbers are, and how the shortcut audit is cross-validated."""
 
@@ -36,6 +50,7 @@ class EvaluateParams(Section):
     audit_folds: int = Field(
         ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
     )
+    bertscore: BertScoreParams
 
 
 class PredictedSplit(Selection):
@@ -48,7 +63,7 @@ class PredictedSplit(Selection):
 class EvaluateStage(Selection):
     """The keys of params.yaml that the evaluate stage reads."""
 
-    seed: int
+    seed: Seed
     predict: PredictedSplit
     evaluate: EvaluateParams
 

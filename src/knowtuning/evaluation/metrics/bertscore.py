@@ -1,0 +1,126 @@
+"""BERTScore as a module of the `evaluate` library, for an encoder in a local folder (safetensors only).
+
+Load it by its absolute path. It needs no network. Greedy matching of contextual embeddings (Zhang et al.,
+2020, section 3) as the `bert_score` package computes it without idf weights: embeddings of one layer, scaled
+to length 1; every token but the first and last special ones is matched to its most similar token of the other
+text; precision averages over the prediction, recall over the reference.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import torch
+
+_DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
+_INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the layer
+whose embeddings count. baseline: its precision, recall and F of unrelated texts, or null. Returns precision,
+recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, without a lower bound
+when rescaled."""
+
+# Tokenizers that read a word at the start of a text unlike one behind a space.
+_PREFIXED = ("roberta", "gpt2", "bart", "longformer", "deberta")
+
+
+@functools.cache
+def load(encoder: str, layers: int, device: str) -> tuple[Any, Any, int]:
+    """(tokenizer, model cut after `layers`, longest input in tokens) of the folder `encoder`."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(encoder, trust_remote_code=False)
+    if not 0 < layers <= config.num_hidden_layers:
+        raise ValueError(
+            f"{encoder} has {config.num_hidden_layers} layers; expected {layers} to be one of them"
+        )
+    # Later layers are not computed at all.
+    config.num_hidden_layers = layers
+    prefix = {"add_prefix_space": True} if config.model_type in _PREFIXED else {}
+    tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False, **prefix)
+    model = AutoModel.from_pretrained(encoder, config=config, trust_remote_code=False, use_safetensors=True)
+    # RoBERTa counts positions from behind its padding index.
+    room = config.max_position_embeddings - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
+    return tokenizer, model.to(device).eval(), min(room, tokenizer.model_max_length)
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices of items, longest first, at most `budget` padded tokens together."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    while order:
+        size = max(1, budget // max(1, lengths[order[0]]))
+        yield order[:size]
+        order = order[size:]
+
+
+def embed(model: Any, rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit embeddings (batch, seq, width) of token rows, and which positions hold tokens (batch, seq)."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *([pad] * (width - len(row)))] for row in rows], device=model.device)
+    there = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    with torch.inference_mode():
+        hidden = model(input_ids=ids, attention_mask=there).last_hidden_state.float()
+    return torch.nn.functional.normalize(hidden, dim=-1), there.bool()
+
+
+def match(
+    first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor], counted: torch.Tensor
+) -> torch.Tensor:
+    """Mean, over the `counted` tokens (batch, seq) of the first texts, of the best similarity in the second."""
+    similarity = first[0] @ second[0].transpose(1, 2)
+    best = similarity.masked_fill(~second[1][:, None, :], -torch.inf).amax(dim=-1)
+    total = torch.where(counted, best, 0.0).sum(dim=1)
+    return total / counted.sum(dim=1).clamp(min=1)
+
+
+class BertScore(evaluate.Metric):  # type: ignore[misc]
+    """BERTScore of predictions against one reference each."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(
+        self,
+        predictions: list[str],
+        references: list[str],
+        encoder: str,
+        layers: int,
+        baseline: Sequence[float] | None = None,
+        device: str = "cpu",
+        budget: int = 8192,
+    ) -> dict[str, list[float]]:
+        tokenizer, model, longest = load(encoder, layers, device)
+        said, wanted = (
+            tokenizer([text.strip() for text in texts], truncation=True, max_length=longest)["input_ids"]
+            for texts in (predictions, references)
+        )
+        marks = torch.tensor([tokenizer.cls_token_id, tokenizer.sep_token_id], device=device)
+        found = torch.zeros(len(said), 3)
+        pair_lengths = [max(len(a), len(b)) for a, b in zip(said, wanted, strict=True)]
+        for indices in batches(pair_lengths, budget):
+            sides, counted = [], []
+            for texts in (said, wanted):
+                rows = [texts[i] for i in indices]
+                sides.append(embed(model, rows, tokenizer.pad_token_id))
+                width = sides[-1][1].shape[1]
+                ids = torch.tensor([[*row, *([marks[0].item()] * (width - len(row)))] for row in rows])
+                counted.append(~torch.isin(ids.to(device), marks))
+            precision = match(sides[0], sides[1], counted[0])
+            recall = match(sides[1], sides[0], counted[1])
+            empty = ~(counted[0].any(dim=1) & counted[1].any(dim=1))
+            f1 = 2 * precision * recall / (precision + recall)
+            values = torch.stack([precision, recall, f1], dim=1)
+            if baseline is not None:
+                floor = torch.tensor(baseline, device=device)
+                values = (values - floor) / (1 - floor)
+            found[indices] = values.masked_fill(empty[:, None], 0.0).cpu()
+        return {name: found[:, i].tolist() for i, name in enumerate(("precision", "recall", "f1"))}

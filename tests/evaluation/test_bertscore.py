@@ -1,0 +1,167 @@
+"""BERTScore against the `bert_score` package, with small random encoders made here."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from knowtuning.config.evaluation import BertScoreParams
+from knowtuning.evaluation import bertscore
+from knowtuning.evaluation.lexical import load_metric
+
+WORDS = [
+    *[
+        "the",
+        "cat",
+        "ran",
+        "over",
+        "a",
+        "big",
+        "hill",
+        "and",
+        "saw",
+        "two",
+        "birds",
+        "in",
+        "1984",
+        "near",
+        "its",
+        "home",
+        ",",
+        "then",
+        "left",
+        ".",
+    ],
+    "Öl",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of 3 layers with a word-piece tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    letters = [chr(c) for c in range(97, 123)] + list("0123456789.,")
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{c}" for c in letters),
+        *WORDS[:9],
+    ]
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n")
+    tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def pairs() -> tuple[list[str], list[str]]:
+    """Texts of different lengths, some longer than the encoder's 64 tokens."""
+    draw = random.Random(4)
+    said = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(12)]
+    wanted = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(12)]
+    return said, wanted
+
+
+def compute(cache: Path, encoder: Path, said: list[str], wanted: list[str], **how) -> dict[str, list[float]]:
+    metric = load_metric("bertscore", cache)
+    return metric.compute(predictions=said, references=wanted, encoder=str(encoder), layers=2, **how)
+
+
+def test_it_agrees_with_the_reference_package(cache: Path, encoder: Path) -> None:
+    package = pytest.importorskip("bert_score")
+    said, wanted = pairs()
+    # One pair a batch: the package lets padding win where all similarities are negative.
+    expected = package.score(said, wanted, model_type=str(encoder), num_layers=2, batch_size=1)
+    found = compute(cache, encoder, said, wanted)
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=True):
+        assert found[name] == pytest.approx(values.tolist(), abs=1e-5)
+
+
+def test_neither_batches_nor_other_pairs_matter(cache: Path, encoder: Path) -> None:
+    said, wanted = pairs()
+    together = compute(cache, encoder, said, wanted)["f1"]
+    alone = [compute(cache, encoder, [a], [b])["f1"][0] for a, b in zip(said, wanted, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert compute(cache, encoder, said, wanted, budget=1)["f1"] == pytest.approx(alone, abs=1e-6)
+
+
+def test_equal_texts_score_one_and_empty_ones_zero(cache: Path, encoder: Path) -> None:
+    found = compute(cache, encoder, ["a cat", "", "a cat"], ["a cat", "a cat", ""])
+    assert found["f1"] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_swapping_sides_swaps_precision_and_recall(cache: Path, encoder: Path) -> None:
+    said, wanted = pairs()
+    one, other = compute(cache, encoder, said, wanted), compute(cache, encoder, wanted, said)
+    assert one["precision"] == pytest.approx(other["recall"], abs=1e-6)
+    assert one["f1"] == pytest.approx(other["f1"], abs=1e-6)
+
+
+def test_a_baseline_becomes_zero(cache: Path, encoder: Path) -> None:
+    said, wanted = pairs()
+    plain = compute(cache, encoder, said[:1], wanted[:1])
+    floor = [plain[name][0] for name in ("precision", "recall", "f1")]
+    assert compute(cache, encoder, said[:1], wanted[:1], baseline=floor)["f1"] == pytest.approx([0], abs=1e-6)
+    halfway = [(value - 1) * 2 + 1 for value in floor]  # 1 - floor is doubled: the score becomes 1/2
+    found = compute(cache, encoder, said[:1], wanted[:1], baseline=halfway)
+    assert found["f1"] == pytest.approx([0.5], abs=1e-5)
+
+
+def params(**given) -> BertScoreParams:
+    return BertScoreParams(**{"encoder": None, "revision": None, "layers": None, "rescale": False, **given})
+
+
+def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Path) -> None:
+    assert bertscore.resolve(params()) is None
+    found = bertscore.resolve(params(encoder=str(encoder), layers=2))
+    assert found is not None
+    assert found.name == f"bertscore({encoder.name}@{bertscore.digest_folder(encoder)[:8]},L2)"
+    scores = bertscore.score(["a cat", "two birds"], ["a cat", "a hill"], found, device="cpu", cache=cache)
+    assert list(scores) == [found.name]
+    assert scores[found.name][0] == pytest.approx(100, abs=1e-4)
+
+
+def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"bertscore\.layers is null; expected the layer to use"):
+        bertscore.resolve(params(encoder=str(encoder)))
+    with pytest.raises(ValueError, match=r"rescale is true, but no baseline of .* at layer 2 is known"):
+        bertscore.resolve(params(encoder=str(encoder), layers=2, rescale=True))
+    with pytest.raises(ValueError, match=r"revision is null; expected a commit of roberta-large"):
+        bertscore.resolve(params(encoder="roberta-large", rescale=True))
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ValueError, match=r"it is no folder here and the hub did not give it .* set it to null"
+    ):
+        bertscore.resolve(params(encoder="roberta-large", revision="0" * 40))
+
+
+def test_layers_beyond_the_encoder_are_refused(cache: Path, encoder: Path) -> None:
+    with pytest.raises(ValueError, match="has 3 layers; expected 4 to be one of them"):
+        load_metric("bertscore", cache).compute(
+            predictions=["a"], references=["a"], encoder=str(encoder), layers=4
+        )
