@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from knowtuning.config import load, read_yaml
+from knowtuning.config import Selection, load, read_yaml
+from knowtuning.config.evaluation import EvaluateStage
+from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params
+from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -36,3 +39,16 @@ def test_perturb_needs_an_aspect(tmp_path: Path) -> None:
 def test_perturb_is_content_with_one_aspect(tmp_path: Path, kept: str) -> None:
     on = {name: name == kept for name in ("completeness", "factuality", "logicality")}
     assert load(changed(tmp_path, ["perturb"], on), Params).perturb.aspects == {kept}
+
+
+def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
+    towns = {"guide": 4000, "train": 4000, "valid": 1000, "test": 1000}
+    load(changed(tmp_path, ["prepare", "world", "towns"], towns), Params)
+    with pytest.raises(ValueError, match=r"prepare\.world\.towns is .*expected at most 10000 towns in all"):
+        load(changed(tmp_path, ["prepare", "world", "towns"], {**towns, "test": 1001}), Params)
+
+
+@pytest.mark.parametrize("stage", [PrepareStage, BaseStage, SFTStage, KAStage, KCStage, EvaluateStage])
+def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selection]) -> None:
+    with pytest.raises(ValueError, match="seed is -1; expected greater than or equal to 0"):
+        load(changed(tmp_path, [], {"seed": -1}), stage)

@@ -11,31 +11,7 @@ from knowtuning.config.evaluation import BertScoreParams
 from knowtuning.evaluation import bertscore
 from knowtuning.evaluation.lexical import load_metric
 
-WORDS = [
-    *[
-        "the",
-        "cat",
-        "ran",
-        "over",
-        "a",
-        "big",
-        "hill",
-        "and",
-        "saw",
-        "two",
-        "birds",
-        "in",
-        "1984",
-        "near",
-        "its",
-        "home",
-        ",",
-        "then",
-        "left",
-        ".",
-    ],
-    "Öl",
-]
+WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , then left . Öl".split()  # noqa: SIM905
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +27,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("bert")
     letters = [chr(c) for c in range(97, 123)] + list("0123456789.,")
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *letters,
-        *(f"##{c}" for c in letters),
-        *WORDS[:9],
-    ]
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*marks, *letters, *(f"##{letter}" for letter in letters), *WORDS[:9]]
     (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(pieces)) + "\n")
     tokenizer = BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=64)
     tokenizer.save_pretrained(folder)
@@ -154,9 +122,7 @@ def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatc
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ValueError, match=r"it is no folder here and the hub did not give it .* set it to null"
-    ):
+    with pytest.raises(ValueError, match=r"no folder here and the hub did not give it .* set it to null"):
         bertscore.resolve(params(encoder="roberta-large", revision="0" * 40))
 
 

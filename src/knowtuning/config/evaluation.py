@@ -34,9 +34,7 @@ class BertScoreParams(Section):
         description="encoder of the hub (paper: roberta-large) or a folder; null: BERTScore is not computed",
     )
     revision: str | None = Field(description="commit of an encoder of the hub; null only for a folder")
-    layers: int | None = Field(
-        ge=1, description="layer whose embeddings count; null: the encoder's known one"
-    )
+    layers: int | None = Field(ge=1, description="layer whose embeddings count; null: the encoder's own")
     rescale: bool = Field(description="rescale by the encoder's baseline, so that unrelated texts score 0")
 
 

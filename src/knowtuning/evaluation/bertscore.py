@@ -48,16 +48,16 @@ def resolve(params: BertScoreParams) -> Encoder | None:
     layers = params.layers or LAYERS.get(plain)
     if layers is None:
         raise ValueError(
-            f"evaluate.bertscore.layers is null; expected the layer to use, since {params.encoder} is none of "
-            f"{', '.join(LAYERS)}"
+            f"evaluate.bertscore.layers is null; expected the layer to use, since {params.encoder} is none "
+            f"of {', '.join(LAYERS)}"
         )
     baseline = None
     if params.rescale:
         baseline = BASELINES.get(plain) if layers == LAYERS.get(plain) else None
         if baseline is None:
             raise ValueError(
-                f"evaluate.bertscore.rescale is true, but no baseline of {params.encoder} at layer {layers} is "
-                "known; set it to false"
+                f"evaluate.bertscore.rescale is true, but no baseline of {params.encoder} at layer {layers} "
+                "is known; set it to false"
             )
     folder, version = _fetch(params.encoder, params.revision)
     scale = ",rescaled" if baseline else ""

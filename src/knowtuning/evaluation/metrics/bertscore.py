@@ -17,10 +17,10 @@ import evaluate
 import torch
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
-_INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the layer
-whose embeddings count. baseline: its precision, recall and F of unrelated texts, or null. Returns precision,
-recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, without a lower bound
-when rescaled."""
+_INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the
+layer whose embeddings count. baseline: its precision, recall and F of unrelated texts, or null.
+Returns precision, recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, and
+without a lower bound when rescaled."""
 
 # Tokenizers that read a word at the start of a text unlike one behind a space.
 _PREFIXED = ("roberta", "gpt2", "bart", "longformer", "deberta")
@@ -68,7 +68,7 @@ def embed(model: Any, rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Te
 def match(
     first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor], counted: torch.Tensor
 ) -> torch.Tensor:
-    """Mean, over the `counted` tokens (batch, seq) of the first texts, of the best similarity in the second."""
+    """Mean best similarity in the second texts over the `counted` tokens (batch, seq) of the first."""
     similarity = first[0] @ second[0].transpose(1, 2)
     best = similarity.masked_fill(~second[1][:, None, :], -torch.inf).amax(dim=-1)
     total = torch.where(counted, best, 0.0).sum(dim=1)
