@@ -1,0 +1,113 @@
+"""Greedy decoding of a batch of prompts: the arg max of each step, until every answer has ended.
+
+What `generate` of transformers does with do_sample=False, without its generality: a generation config cannot
+change the answers (some models ship a repetition penalty), a step costs less Python, and answers that have
+ended leave the batch instead of being padded until the longest one ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+# Ended answers leave the batch when they are this share of it: leaving copies the cache.
+_LEAVE = 0.25
+
+
+def greedy(
+    model: Any, prompts: Sequence[Sequence[int]], *, new_tokens: int, eos: int, pad: int
+) -> list[list[int]]:
+    """The continuation of each prompt (token ids), without EOS; one that does not end has `new_tokens`.
+
+    model: a decoder with a key-value cache. Prompts are padded on the left, padding is masked and positions
+    start at a prompt's first token, so that an answer depends on its prompt alone (but for ties of rounding).
+    """
+    import torch
+
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + [*prompt] for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    answers: list[list[int]] = [[] for _ in prompts]
+    ended = [False] * len(prompts)
+    with torch.inference_mode():
+        batch = _Batch(model, ids.to(model.device), mask.to(model.device))
+        for step in range(new_tokens):
+            tokens = batch.next_tokens()
+            for row, token in zip(batch.rows, tokens.tolist(), strict=True):
+                ended[row] = ended[row] or token == eos
+                if not ended[row]:
+                    answers[row].append(token)
+            going = [place for place, row in enumerate(batch.rows) if not ended[row]]
+            if not going or step == new_tokens - 1:
+                break
+            if len(batch.rows) - len(going) >= _LEAVE * len(batch.rows):
+                tokens = tokens[batch.keep(going)]
+            batch.feed(tokens)
+    return answers
+
+
+class _Batch:
+    """Rows that are decoded together: their cache, mask and positions, and the logits of the last step."""
+
+    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
+        from transformers import DynamicCache
+
+        self.rows = list(range(len(ids)))
+        self._model, self._mask = model, mask
+        self._cache = DynamicCache(config=model.config)
+        self._positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        self._forward(ids)
+
+    def next_tokens(self) -> torch.Tensor:
+        """The most probable next token of each row, (rows,); the first of equals."""
+        return self._logits.argmax(dim=-1)
+
+    def feed(self, tokens: torch.Tensor) -> None:
+        """Append a token to each row."""
+        import torch
+
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
+        self._positions = self._positions[:, -1:] + 1
+        self._forward(tokens[:, None])
+
+    def keep(self, places: list[int]) -> torch.Tensor:
+        """Drop all rows but those at `places`; returns these as an index."""
+        import torch
+
+        index = torch.tensor(places, device=self._mask.device)
+        self.rows = [self.rows[place] for place in places]
+        self._cache.batch_select_indices(index)
+        self._mask, self._positions = self._mask[index], self._positions[index]
+        return index
+
+    def _forward(self, ids: torch.Tensor) -> None:
+        self._logits = self._model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=self._positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+
+
+def decodes(model: Any) -> bool:
+    """Whether `greedy` serves a model: one with a key-value cache, told where its tokens stand."""
+    import inspect
+
+    wanted = {"past_key_values", "position_ids", "logits_to_keep"}
+    stateful = getattr(model, "_is_stateful", False)
+    return not stateful and wanted <= set(inspect.signature(model.forward).parameters)
+
+
+def cache_bytes(model: Any) -> int:
+    """Bytes that a token takes in the model's key-value cache."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    size: int = 2 * config.num_hidden_layers * shared * width * model.dtype.itemsize
+    return size
