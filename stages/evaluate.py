@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from knowtuning.config import load
-from knowtuning.config.evaluation import EvaluateStage
+from knowtuning.config.judge import EvaluateStage
 from knowtuning.evaluation import answers, audit, lexical, perplexity, results, summary, table
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.records import Example, Preference, Scored, read_jsonl, write_jsonl

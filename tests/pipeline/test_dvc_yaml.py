@@ -11,7 +11,8 @@ import yaml
 from imports import ROOT, reached
 from pydantic import BaseModel
 
-from knowtuning.config.evaluation import EvaluateStage, PredictStage
+from knowtuning.config.evaluation import PredictStage
+from knowtuning.config.judge import EvaluateStage
 from knowtuning.config.knowledge import ExtractStage, PerturbStage, RewriteStage, ScoreStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params, check

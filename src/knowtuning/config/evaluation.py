@@ -45,14 +45,6 @@ class PredictedSplit(Selection):
     limit: int | None = Field(ge=1)
 
 
-class EvaluateStage(Selection):
-    """The keys of params.yaml that the evaluate stage reads."""
-
-    seed: int
-    predict: PredictedSplit
-    evaluate: EvaluateParams
-
-
 class PromptTemplate(Selection):
     """What a prompt needs of the section `model`."""
 

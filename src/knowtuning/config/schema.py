@@ -9,6 +9,7 @@ from pydantic import Field
 
 from knowtuning.config import Section, load
 from knowtuning.config.evaluation import EvaluateParams, PredictParams
+from knowtuning.config.judge import JudgeParams
 from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
 from knowtuning.config.model import ModelParams
 from knowtuning.config.prepare import PrepareParams
@@ -34,6 +35,7 @@ class Params(Section):
     train_kc: KCParams
     predict: PredictParams
     evaluate: EvaluateParams
+    judge: JudgeParams
 
 
 def check(path: Path) -> Params:
