@@ -115,7 +115,12 @@ def test_metrics_stay_in_git_and_data_does_not() -> None:
 
 
 def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
-    used = {"extract": {"extract"}, "rewrite": {"rewrite"}, "perturb": {"revise", "rephrase"}}
+    used = {
+        "extract": {"extract"},
+        "rewrite": {"rewrite"},
+        "perturb": {"revise", "rephrase"},
+        "evaluate": {"extract", "verify", "recall", "judge"},
+    }
     for stage in STAGES:
         found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
         assert found == used.get(stage, set())
