@@ -17,10 +17,9 @@ from knowtuning.evaluation.verification import check_answers
 from knowtuning.records import SYSTEMS, System
 from tests.evaluation.oracle import Oracle, answers_of, sections, share, small_world
 from tests.teacher.fault_server import Answer, Call, FaultServer, says
-from tests.teacher.openai_setup import quick, teacher_at
+from tests.teacher.openai_setup import teacher_at
 
 HOW = Resampling(seed=1, resamples=1000)
-LIMITS = quick(concurrency=64)
 TRUTH, EXAMPLES = small_world(6)
 PREDICTIONS = answers_of(TRUTH, EXAMPLES)
 TEXTS = {system: [one.answer for one in given] for system, given in PREDICTIONS.items()}
@@ -31,7 +30,7 @@ EXACT = judge_pairs(EXAMPLES, TEXTS, PAIRS, ExactJudge(TRUTH))
 
 def judged(oracle: Oracle, cache: Path) -> list[Judgement]:
     with FaultServer(oracle) as server:
-        return judge_pairs(EXAMPLES, TEXTS, PAIRS, TeacherJudge(teacher_at(server.url, cache, limits=LIMITS)))
+        return judge_pairs(EXAMPLES, TEXTS, PAIRS, TeacherJudge(teacher_at(server.url, cache)))
 
 
 def table(judgements: list[Judgement]) -> dict[str, dict[str, dict[str, float]]]:
@@ -54,7 +53,7 @@ def rows_of(checked: dict[System, list[Checked]] | None) -> list[Scores]:
 
 def checked_by(oracle: Oracle, cache: Path) -> list[Scores]:
     with FaultServer(oracle) as server:
-        return rows_of(check_answers(EXAMPLES, PREDICTIONS, teacher_at(server.url, cache, limits=LIMITS)))
+        return rows_of(check_answers(EXAMPLES, PREDICTIONS, teacher_at(server.url, cache)))
 
 
 def test_the_fixture_has_wins_losses_ties_and_equal_answers() -> None:

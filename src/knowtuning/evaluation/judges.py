@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from knowtuning.evaluation.answers import Verification, Verifier
+from knowtuning.evaluation.asking import ask_once
 from knowtuning.evaluation.judgements import Comparison
 from knowtuning.records import Aspect, Example
 from knowtuning.teacher.judging import Judge, Preferral, Preferred
@@ -71,7 +72,7 @@ class TeacherJudge:
             )
             for one in comparisons
         ]
-        for _, outcome in self._teacher.run(tasks):
+        for outcome in ask_once(self._teacher, tasks):
             if isinstance(outcome, Failure):
                 yield outcome
             else:

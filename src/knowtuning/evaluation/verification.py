@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from knowtuning.evaluation.answers import Checked, Sentence, Verdict, percent
+from knowtuning.evaluation.asking import ask_once
 from knowtuning.records import Example, Prediction, System
 from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
-from knowtuning.teacher.tasks import Extract, Facts, Failure, Outcome, Task, Teacher, normal_form
+from knowtuning.teacher.tasks import Facts, Failure, Outcome, Task, Teacher, normal_form
 
 _VERDICTS: dict[FactVerdict, Verdict] = {
     "supported": "correct",
@@ -44,7 +45,7 @@ def check_answers(
         for system, given in predictions.items()
     }
     every = [one for given in asked.values() for one in given]
-    references = [Extract(id=_reference(e), question=e.question, answer=e.answer) for e in examples]
+    references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in examples]
     claims = [
         Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
     ]
@@ -62,8 +63,18 @@ def _reference(example: Example) -> str:
 
 
 def _ask(teacher: Teacher, tasks: Sequence[Task]) -> dict[str, Outcome]:
-    """The outcome of each task by its id; nothing is opened for no task."""
-    return {task.id: outcome for task, outcome in teacher.run(tasks)} if tasks else {}
+    """The outcome of each task by its id."""
+    ids = (task.id for task in tasks)
+    return dict(zip(ids, ask_once(teacher, tasks), strict=True))
+
+
+def _wanted(asked: _Asked, stated: Mapping[str, Outcome]) -> list[str] | Failure:
+    """The facts of the reference answer, or why there are none."""
+    found = stated[_reference(asked.example)]
+    if isinstance(found, Failure):
+        return found
+    assert isinstance(found, Facts)
+    return _distinct(found.facts) or Failure(reason="found no fact")
 
 
 def _distinct(facts: Sequence[str]) -> list[str]:
@@ -86,11 +97,11 @@ def _verify(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Verify]:
 
 def _recall(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Recall]:
     """The task of finding the reference's facts in an answer; none where one of the two is missing."""
-    wanted = stated[_reference(asked.example)]
-    if not isinstance(wanted, Facts) or not asked.answer.strip():
+    wanted = _wanted(asked, stated)
+    if isinstance(wanted, Failure) or not asked.answer.strip():
         return []
-    facts, question = tuple(wanted.facts), asked.example.question
-    return [Recall(id=asked.id, question=question, answer=asked.answer, facts=facts)]
+    question = asked.example.question
+    return [Recall(id=asked.id, question=question, answer=asked.answer, facts=tuple(wanted))]
 
 
 def _checked(
@@ -103,18 +114,19 @@ def _checked(
     said = stated.get(asked.id, Facts(facts=[]))
     verdicts = verified.get(asked.id, FactVerdicts(verdicts=[]))
     found = recalled.get(asked.id)
+    wanted = _wanted(asked, stated)
     recall: float | None = None
     if isinstance(found, Stated):
         recall = percent(sum(found.stated), len(found.stated))
-    elif found is None and isinstance(stated[_reference(asked.example)], Facts):
+    elif found is None and not isinstance(wanted, Failure):
         recall = 0.0
     steps = {
         "extract": said,
         "verify": verdicts,
-        "extract the reference": stated[_reference(asked.example)],
+        "extract the reference": wanted,
         "recall": found,
     }
-    reasons = [f"{step}: {found.reason}" for step, found in steps.items() if isinstance(found, Failure)]
+    reasons = [f"{step}: {reply.reason}" for step, reply in steps.items() if isinstance(reply, Failure)]
     if isinstance(said, Failure):
         return Checked(_scores(None) | {"recall": recall}, [], reasons)
     assert isinstance(said, Facts)
