@@ -1,24 +1,42 @@
 """Compare the systems' answers: `python -m stages.evaluate`.
 
 Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs;
-writes metrics, plot data and the scores of every answer; prints the table of systems.
+writes metrics, plot data, the scores of every answer and the judgements of pairs; prints the tables.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from knowtuning.config import load
-from knowtuning.config.evaluation import EvaluateStage
-from knowtuning.evaluation import answers, audit, lexical, perplexity, results, summary, table
+from knowtuning.config.judge import EvaluateStage, JudgeParams
+from knowtuning.evaluation import (
+    answers,
+    audit,
+    bertscore,
+    jury,
+    lexical,
+    pairwise,
+    perplexity,
+    results,
+    summary,
+    table,
+)
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.records import Example, Preference, Scored, read_jsonl, write_jsonl
+from knowtuning.hardware import detect
+from knowtuning.records import Example, Prediction, Preference, Scored, System, read_jsonl, write_jsonl
 from knowtuning.storage import atomic_write, write_json
+from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
+from knowtuning.teacher.openai.limits import limits_from_environment
+from knowtuning.teacher.tasks import Teacher
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
+# The replies behind the judgements travel with them, so that a clone can repeat the stage without a key.
+RESPONSES = DATA / "evaluation/responses.jsonl"
 
 
 def main() -> None:
@@ -31,28 +49,95 @@ def main() -> None:
     predictions = answers.read_predictions(DATA / "predictions", examples)
     known = DATA / "prepared/truth.json"
     truth = Truth.load(known) if known.exists() else None
-    meteor = lexical.meteor_name(CACHE / "nltk_data")
-    if meteor != "meteor":
-        sys.stderr.write(f"WordNet is not installed: METEOR is without synonyms, named {meteor}\n")
+    teacher = _teacher(params.judge) if params.judge.backend == "openai" else None
+    judges = jury.appoint(params.judge.backend, truth, teacher)
+    if judges.status != "computed":
+        sys.stderr.write(f"Facts and pairs are {judges.status}\n")
+    encoder = bertscore.resolve(settings.bertscore)
+    scores = _lexical(examples, predictions, encoder)
 
+    checked = judges.check(examples, predictions)
     rows = []
     for system, given in predictions.items():
-        texts = [prediction.answer for prediction in given]
-        references = [example.answer for example in examples]
-        scores = lexical.score(texts, references, meteor=meteor, cache=CACHE / "evaluate")
-        rows += answers.score_answers(examples, given, system=system, lexical=scores, truth=truth)
+        rows += answers.score_answers(
+            examples,
+            given,
+            system=system,
+            lexical=scores[system],
+            truth=judges.truth,
+            checked=checked.get(system),
+        )
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
+    judged = judges.compare(examples, predictions, params.judge.matchups)
+    write_jsonl(DATA / "evaluation/judgements.jsonl", judged)
+    _save_responses(teacher)
 
     summaries = summary.summarise_groups(rows, how)
     results.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
+    words = {system: [len(one.answer.split()) for one in given] for system, given in predictions.items()}
+    contests = pairwise.contests(judged, words, how)
+    usage = usage_metrics(teacher) if teacher else {}
+    results.write_judging(rows, contests, how, metrics=METRICS, status=judges.status, usage=usage)
     scored = read_jsonl(DATA / "knowledge/scored.jsonl", Scored)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
+    tables = [table.render(summaries[0], baseline="sft", confidence=settings.confidence)]
+    if encoder is None:
+        tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")
+    if contests:
+        tables.append(table.render_contests(contests, confidence=settings.confidence))
     with atomic_write(METRICS / "table.txt") as stream:
-        stream.write(table.render(summaries[0], baseline="sft", confidence=settings.confidence) + "\n")
+        stream.write("\n\n".join(tables) + "\n")
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
+    # Last: all that is finished is on disk.
+    jury.check_unjudged(rows, judged, params.judge.max_unjudged, folder=DATA / "evaluation")
+
+
+def _lexical(
+    examples: list[Example], predictions: dict[System, list[Prediction]], encoder: bertscore.Encoder | None
+) -> dict[System, dict[str, list[float]]]:
+    """Scores of each system's answers against the references: METEOR, ROUGE-L, BERTScore with an encoder."""
+    meteor = lexical.meteor_name(CACHE / "nltk_data")
+    if meteor != "meteor":
+        sys.stderr.write(f"WordNet is not installed: METEOR is without synonyms, named {meteor}\n")
+    references = [example.answer for example in examples]
+    found: dict[System, dict[str, list[float]]] = {}
+    for system, given in predictions.items():
+        texts = [prediction.answer for prediction in given]
+        found[system] = lexical.score(texts, references, meteor=meteor, cache=CACHE / "evaluate")
+        if encoder is not None:
+            device = detect(os.environ).device
+            found[system] |= bertscore.score(
+                texts, references, encoder, device=device, cache=CACHE / "evaluate"
+            )
+    return found
+
+
+def _teacher(params: JudgeParams) -> Teacher:
+    """The LLM that verifies and judges, with the replies that an earlier run has paid for."""
+    teacher = build_teacher(
+        params.teacher,
+        seed=0,
+        corpus=(),
+        prompts=Path("prompts"),
+        cache=CACHE,
+        api_key=os.environ.get("OPENAI_API_KEY"),
+        hardware=limits_from_environment(os.environ),
+        section="judge",
+    )
+    load_responses(teacher, RESPONSES, root=Path.cwd())
+    return teacher
+
+
+def _save_responses(teacher: Teacher | None) -> None:
+    """Write the replies that were used; an empty file where no one was asked."""
+    if teacher is not None:
+        save_responses(teacher, RESPONSES)
+    else:
+        with atomic_write(RESPONSES):
+            pass
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from knowtuning.config import Selection, load, read_yaml
-from knowtuning.config.evaluation import EvaluateStage
+from knowtuning.config.judge import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params
 from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage

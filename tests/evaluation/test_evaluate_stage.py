@@ -31,7 +31,14 @@ TOWNS = {
 PARAMS = """
 seed: 7
 predict: {split: test, max_new_tokens: 64, limit: null}
-evaluate: {resamples: 1000, confidence: 0.95, audit_folds: 2}
+evaluate:
+  resamples: 1000
+  confidence: 0.95
+  audit_folds: 2
+  bertscore: {encoder: null, revision: null, layers: null, rescale: true}
+judge:
+  {backend: exact, model: stub, base_url: null, temperature: 0.0, top_p: null, max_tokens: 1024,
+  seed: null, pairs: [[kc, sft], [sft, base]], max_unjudged: 0.05}
 """
 
 

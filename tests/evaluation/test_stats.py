@@ -8,8 +8,10 @@ import pytest
 from knowtuning.evaluation.stats import (
     Ratios,
     Resampling,
+    bootstrap_p,
     difference_interval,
     estimates,
+    holm,
     mean_interval,
     pool,
     ratio_interval,
@@ -148,3 +150,53 @@ def test_interval_covers_the_truth_95_times_in_100() -> None:
         found = difference_interval(a, b, Resampling(seed=trial, resamples=1000))
         hits += found.low <= 0.3 <= found.high
     assert 0.93 <= hits / 2000 <= 0.97
+
+
+def test_p_is_twice_the_smaller_side() -> None:
+    # One draw of four at or below 0: 2 * (1 + 1) / (4 + 1).
+    assert bootstrap_p([3.0, -1.0, 2.0, 1.0, math.nan]) == pytest.approx(0.8)
+    # A draw at 0 is on both sides: 2 * (2 + 1) / (4 + 1) > 1.
+    assert bootstrap_p([3.0, -1.0, 0.0, 1.0]) == 1.0
+    # Never 0: with 9,999 draws above it the smallest p there is, 2 / 10,000.
+    assert bootstrap_p(np.ones(9_999)) == pytest.approx(0.0002)
+    assert math.isnan(bootstrap_p([math.nan, math.nan]))
+
+
+def test_p_agrees_with_the_exact_sign_distribution() -> None:
+    # Eight questions, six of +1 and two of -1, so a resample's sum is 2 * Binomial(8, 3/4) - 8:
+    # P(sum <= 0) = P(Binomial <= 4) = 0.11382 (scipy.stats.binom.cdf(4, 8, 0.75)), twice that 0.2276; its
+    # standard error over 100,000 draws is 2 * sqrt(.1138 * .8862 / 1e5) = 0.002.
+    values = [1.0] * 6 + [-1.0] * 2
+    how = Resampling(seed=1, resamples=100_000)
+    draws = Ratios.of_means(values).draws(how, "p")
+    assert bootstrap_p(draws[:, 0]) == pytest.approx(0.22764, abs=0.006)
+
+
+def test_holm_by_hand() -> None:
+    # Ascending 0.01, 0.03, 0.04 count 3, 2 and 1 times: 0.03, 0.06, 0.04, the last raised to 0.06. The same
+    # as statsmodels' multipletests(..., method="holm").
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    # At most 1, and what was not tested does not count among the tests.
+    assert holm([0.5, math.nan, 0.6])[0] == 1.0
+    adjusted = holm([0.02, math.nan, 0.01])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+    assert adjusted[2] == pytest.approx(0.02)
+    assert holm([]) == []
+
+
+@pytest.mark.slow
+def test_net_rates_without_a_difference_are_rejected_5_times_in_100() -> None:
+    # 2,000 experiments of 200 questions that are won, tied and lost with 0.3, 0.4 and 0.3: the true net
+    # rate is 0. Standard error of 5 % over 2,000 trials: 0.5 points; 3 to 7 % is +-4 of them.
+    random = np.random.default_rng(12)
+    covered = rejected = 0
+    for trial in range(2000):
+        values = random.choice([100.0, 0.0, -100.0], size=200, p=[0.3, 0.4, 0.3])
+        how = Resampling(seed=trial, resamples=1000)
+        draws = Ratios.of_means(values).draws(how, "net")
+        low, high = how.bounds(draws)
+        covered += low[0] <= 0 <= high[0]
+        rejected += bootstrap_p(draws[:, 0]) < 0.05
+    assert 0.93 <= covered / 2000 <= 0.97
+    assert 0.03 <= rejected / 2000 <= 0.07

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from knowtuning.inference.greedy import cache_bytes, decodes, greedy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "knowledge"))
-from tiny_models import random_model  # noqa: E402
+from tiny_models import random_model
 
 FAMILIES = {
     "llama": {"num_key_value_heads": 2},
@@ -47,7 +48,7 @@ def test_answers_are_those_of_generate(family: str) -> None:
     free = greedy(model, PROMPTS, new_tokens=10, eos=NEVER, pad=PAD)
     assert free == [reference(model, prompt, NEVER, 10) for prompt in PROMPTS]
     # A token that most answers reach, at different steps, becomes the end: rows leave the batch.
-    counts = {token: sum(token in answer for answer in free) for token in set(sum(free, []))}
+    counts = {token: sum(token in answer for answer in free) for token in set(chain(*free))}
     eos = max(counts, key=lambda token: (counts[token], token))
     expected = [reference(model, prompt, eos, 10) for prompt in PROMPTS]
     assert len({len(answer) for answer in expected}) > 1

@@ -11,7 +11,8 @@ import yaml
 from imports import ROOT, reached
 from pydantic import BaseModel
 
-from knowtuning.config.evaluation import EvaluateStage, PredictStage
+from knowtuning.config.evaluation import PredictStage
+from knowtuning.config.judge import EvaluateStage
 from knowtuning.config.knowledge import ExtractStage, PerturbStage, RewriteStage, ScoreStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params, check
@@ -114,7 +115,12 @@ def test_metrics_stay_in_git_and_data_does_not() -> None:
 
 
 def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
-    used = {"extract": {"extract"}, "rewrite": {"rewrite"}, "perturb": {"revise", "rephrase"}}
+    used = {
+        "extract": {"extract"},
+        "rewrite": {"rewrite"},
+        "perturb": {"revise", "rephrase"},
+        "evaluate": {"extract", "verify", "recall", "judge"},
+    }
     for stage in STAGES:
         found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
         assert found == used.get(stage, set())

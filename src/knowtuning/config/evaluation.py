@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Seed, Selection
+from knowtuning.config import Section, Selection
 from knowtuning.config.model import Template
 
 Split = Literal["train", "valid", "test"]
@@ -56,14 +56,6 @@ class PredictedSplit(Selection):
 
     split: Split
     limit: int | None = Field(ge=1)
-
-
-class EvaluateStage(Selection):
-    """The keys of params.yaml that the evaluate stage reads."""
-
-    seed: Seed
-    predict: PredictedSplit
-    evaluate: EvaluateParams
 
 
 class PromptTemplate(Selection):

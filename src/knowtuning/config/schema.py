@@ -7,6 +7,7 @@ from pathlib import Path
 
 from knowtuning.config import Section, Seed, load
 from knowtuning.config.evaluation import EvaluateParams, PredictParams
+from knowtuning.config.judge import JudgeParams
 from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
 from knowtuning.config.model import ModelParams
 from knowtuning.config.prepare import PrepareParams
@@ -32,6 +33,7 @@ class Params(Section):
     train_kc: KCParams
     predict: PredictParams
     evaluate: EvaluateParams
+    judge: JudgeParams
 
 
 def check(path: Path) -> Params:

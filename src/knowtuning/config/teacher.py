@@ -10,12 +10,10 @@ from pydantic import Field, field_validator
 from knowtuning.config import Section
 
 
-class TeacherParams(Section):
-    """The teacher LLM. Speed, money and the way of delivery are not here: see teacher/openai/limits.py."""
+class Endpoint(Section):
+    """A model at an OpenAI-compatible endpoint. Speed, money and the way of delivery are not here: see
+    teacher/openai/limits.py."""
 
-    backend: Literal["rules", "openai"] = Field(
-        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint"
-    )
     model: str = Field(min_length=1, description="model name at the endpoint (openai backend)")
     base_url: str | None = Field(
         description="address of the endpoint, with its /v1; null: OpenAI's own (openai backend)"
@@ -41,3 +39,11 @@ class TeacherParams(Section):
         if parts.username or parts.password or parts.query:
             raise ValueError("an address without a key in it; keys come from OPENAI_API_KEY")
         return value.rstrip("/")
+
+
+class TeacherParams(Endpoint):
+    """The teacher LLM."""
+
+    backend: Literal["rules", "openai"] = Field(
+        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint"
+    )

@@ -7,6 +7,7 @@ where none is stated) is null in the record, leaves the mean, and is visible in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from knowtuning.records import SYSTEMS, Example, Prediction, Record, System, read_jsonl
 
-Verdict = Literal["correct", "incorrect", "unparsed", "duplicate"]
+# unparsed: the world's verifier cannot read it; unverifiable: the reference answer leaves it open;
+# duplicate: true and said before; unscored: no usable verdict came.
+Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]
 Groups = dict[str, str]
 
 
@@ -48,7 +51,7 @@ class Verifier(Protocol):
 
 
 class Sentence(BaseModel):
-    """A sentence of an answer with its verdict."""
+    """A sentence of an answer, or a fact extracted from it, with its verdict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -60,7 +63,8 @@ class Scores(Record):
     """All scores of one system's answer to one question; `id` is "<question>/<system>".
 
     groups: the question's strata, such as kind and stratum. scores: counts, or rates in 0..100; null
-    where the answer does not define one. sentences: verdicts, where a ground truth exists.
+    where the answer does not define one. sentences: verdicts, where facts are verified. unscored: why facts
+    or recall of this answer have no verdict, one reason a step that failed.
     """
 
     question: str
@@ -68,6 +72,16 @@ class Scores(Record):
     groups: Groups
     scores: dict[str, float | None]
     sentences: list[Sentence] = Field(default_factory=list)
+    unscored: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What verification says about one answer; the fields are those of Scores."""
+
+    scores: dict[str, float | None]
+    sentences: list[Sentence]
+    unscored: list[str]
 
 
 def read_predictions(folder: Path, examples: Sequence[Example]) -> dict[System, list[Prediction]]:
@@ -104,18 +118,22 @@ def score_answers(
     system: System,
     lexical: Mapping[str, Sequence[float]],
     truth: Verifier | None,
+    checked: Sequence[Checked] | None = None,
 ) -> list[Scores]:
-    """Scores of a system's answers; `lexical` holds one value per answer and metric, 0..100."""
+    """Scores of a system's answers; `lexical` holds one value per answer and metric, 0..100.
+
+    truth: verifies the facts of every answer. checked: what has verified them in its place.
+    """
+    if checked is None and truth is not None:
+        checked = [_check(e, p.answer, truth) for e, p in zip(examples, predictions, strict=True)]
     rows = []
     for index, (example, prediction) in enumerate(zip(examples, predictions, strict=True)):
-        checked = truth.verify(example, prediction.answer) if truth else None
-        scores = fact_scores(example, checked) if checked else {}
-        scores |= {name: values[index] for name, values in lexical.items()}
+        found = checked[index] if checked is not None else Checked({}, [], [])
+        scores = found.scores | {name: values[index] for name, values in lexical.items()}
         scores |= {
             "words": float(len(prediction.answer.split())),
             "truncated": 100.0 * prediction.truncated,
         }
-        said = [Sentence(text=text, verdict=v) for text, v in checked.sentences] if checked else []
         rows.append(
             Scores(
                 id=f"{example.id}/{system}",
@@ -123,10 +141,17 @@ def score_answers(
                 system=system,
                 groups=groups_of(example),
                 scores={name: None if v is None else round(v, 4) for name, v in scores.items()},
-                sentences=said,
+                sentences=found.sentences,
+                unscored=found.unscored,
             )
         )
     return rows
+
+
+def _check(example: Example, answer: str, truth: Verifier) -> Checked:
+    found = truth.verify(example, answer)
+    said = [Sentence(text=text, verdict=verdict) for text, verdict in found.sentences]
+    return Checked(fact_scores(example, found), said, [])
 
 
 def groups_of(example: Example) -> Groups:
@@ -148,12 +173,12 @@ def fact_scores(example: Example, found: Verification) -> dict[str, float | None
         "incorrect": float(found.incorrect),
         "unparsed": float(found.unparsed),
         "duplicate": float(found.duplicate),
-        "percent_correct": _percent(found.correct, found.correct + found.incorrect),
-        "completeness": _percent(found.covered, found.asked),
-        "order": _percent(found.concordant, found.pairs),
+        "percent_correct": percent(found.correct, found.correct + found.incorrect),
+        "completeness": percent(found.covered, found.asked),
+        "order": percent(found.concordant, found.pairs),
     }
 
 
-def _percent(part: int, whole: int) -> float | None:
+def percent(part: int, whole: int) -> float | None:
     """A share in 0..100, None where there is nothing to share."""
     return 100.0 * part / whole if whole else None

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from knowtuning.evaluation.answers import Scores
+from knowtuning.evaluation.facts import fact_metrics
+from knowtuning.evaluation.pairwise import Contest, judge_metrics
+from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
 from knowtuning.storage import atomic_write, write_json
 
@@ -19,6 +23,25 @@ def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path)
     rows = plot_rows(summaries)
     write_csv(plots / "systems.csv", [row for row in rows if row["group"] == "overall"])
     write_csv(plots / "groups.csv", rows)
+
+
+def write_judging(
+    rows: Sequence[Scores],
+    contests: Sequence[Contest],
+    how: Resampling,
+    *,
+    metrics: Path,
+    status: str,
+    usage: dict[str, Any],
+) -> None:
+    """Write facts.json and judge.json under `metrics`; only the status where nothing was verified.
+
+    usage: what a teacher's replies took, for facts.json.
+    """
+    computed = status == "computed"
+    facts = fact_metrics(rows, how) if computed else {}
+    write_json(metrics / "facts.json", {"status": status, **usage, **facts})
+    write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

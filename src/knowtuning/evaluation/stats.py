@@ -39,6 +39,13 @@ class Estimate:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def flat(self, name: str) -> dict[str, float]:
+        """The value and its bounds as metrics `name`, `name_low`, `name_high`; none where undefined."""
+        if not self.n:
+            return {}
+        found = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {key: round(number, 4) for key, number in found.items()}
+
 
 @dataclass(frozen=True)
 class Resampling:
@@ -172,6 +179,36 @@ def difference_interval(a: ArrayLike, b: ArrayLike, how: Resampling, purpose: st
     both = np.asarray((first.denominator * second.denominator).sum(axis=0), dtype=np.int64)
     draws = Ratios.joined([first, second]).draws(how, purpose)
     return summarise(first.values - second.values, draws[:, :1] - draws[:, 1:], both, how)[0]
+
+
+def bootstrap_p(draws: ArrayLike) -> float:
+    """Two-sided p value of "the statistic is 0" from its resamples (resamples,); NaN draws do not count.
+
+    Twice the smaller share of draws on either side of 0, draws at 0 on both, each share with one count
+    added (Davison & Hinkley 1997, 4.2.3): never 0, and below 1 - confidence where the percentile interval
+    excludes 0, up to that one count. NaN where no draw is defined.
+    """
+    found = np.asarray(draws, dtype=np.float64)
+    found = found[~np.isnan(found)]
+    if not len(found):
+        return float("nan")
+    fewer = min((found <= 0).sum(), (found >= 0).sum())
+    return min(1.0, 2 * float(fewer + 1) / (len(found) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values adjusted for testing all of them together (Holm 1979), in the order given.
+
+    The i-th smallest of m counts m - i + 1 times, and no less than the smaller ones. A NaN is no test: it
+    stays NaN and is not counted in m.
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p == p)
+    adjusted = [float("nan")] * len(p_values)
+    floor = 0.0
+    for rank, (p, place) in enumerate(tested):
+        floor = max(floor, min(1.0, (len(tested) - rank) * p))
+        adjusted[place] = floor
+    return adjusted
 
 
 def pool(

@@ -99,7 +99,8 @@ def _ratios(rows: Sequence[Scores]) -> tuple[list[str], Ratios]:
     if "percent_correct" not in names:
         return names, ratios
     correct, incorrect = table[:, names.index("correct")], table[:, names.index("incorrect")]
-    pooled = Ratios.of_sums(100 * correct, correct + incorrect)
+    # An answer without verdicts (NaN) adds nothing to either sum.
+    pooled = Ratios.of_sums(np.nan_to_num(100 * correct), np.nan_to_num(correct + incorrect))
     return [*names, POOLED], Ratios.joined([ratios, pooled])
 
 
@@ -116,7 +117,7 @@ def systems_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
             for name, found in metrics.items():
                 if found.n:
                     leaf[name] = round(found.value, 4)
-                if name in PARTIAL:
+                if name in PARTIAL or (name != POOLED and found.n < summary.questions):
                     leaf[f"{name}_n"] = found.n
             tree.setdefault(system, {})[summary.group] = leaf
     return tree

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from knowtuning.evaluation.pairwise import CONTROLLED, Contest
 from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import Summary
 from knowtuning.records import System
@@ -38,6 +39,31 @@ def _table(columns: Mapping[System, dict[str, Estimate]], cell: Callable[[Estima
     for metric in metrics:
         found = [column[metric] for column in columns.values()]
         rows.append([metric, *(cell(each) if each.n else "-" for each in found)])
+    return _aligned(rows)
+
+
+def render_contests(contests: Sequence[Contest], *, confidence: float) -> str:
+    """An aligned table of pairs by aspects: win, tie, lose, unjudged, and net rates with intervals.
+
+    A net rate whose p value, adjusted for the aspects of its pair, is below 1 - confidence carries a star.
+    """
+    level = f"{100 * confidence:g} % interval"
+    rows = [["pairwise", "win", "tie", "lose", "unjudged", f"net, {level}", "net at equal length"]]
+    for one in contests:
+        rates = [f"{one.estimates[name].value:.1f}" for name in ("win", "tie", "lose", "unjudged")]
+        star = "*" if one.p_holm < 1 - confidence else " "
+        nets = [_interval(one.estimates["net"], star), _interval(one.estimates[CONTROLLED], "")]
+        rows.append([f"{one.a}-{one.b} {one.aspect}", *rates, *nets])
+    note = "% of all questions; net: win - lose, % of the judged; * differs from 0, adjusted for the aspects"
+    return "\n".join([note, *_aligned(rows)])
+
+
+def _interval(found: Estimate, mark: str) -> str:
+    return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]{mark}" if found.n else "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column left and the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])

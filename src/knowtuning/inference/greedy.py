@@ -63,7 +63,8 @@ class _Batch:
 
     def next_tokens(self) -> torch.Tensor:
         """The most probable next token of each row, (rows,); the first of equals."""
-        return self._logits.argmax(dim=-1)
+        tokens: torch.Tensor = self._logits.argmax(dim=-1)
+        return tokens
 
     def feed(self, tokens: torch.Tensor) -> None:
         """Append a token to each row."""

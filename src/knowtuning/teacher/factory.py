@@ -23,12 +23,13 @@ def build_teacher(
     cache: Path,
     api_key: str | None,
     hardware: Limits,
+    section: str = "teacher",
 ) -> Teacher:
     """The teacher that `params` names.
 
     seed, corpus: for the rules backend, whose replacements come from the corpus.
     prompts: folder of prompt files; cache: folder of the reply store; api_key, hardware: key, speed and
-    money, for the openai backend.
+    money, for the openai backend. section: where params.yaml has `params`, for messages.
     """
     if params.backend == "rules":
         from knowtuning.teacher.rules import RulesTeacher
@@ -36,7 +37,9 @@ def build_teacher(
         return RulesTeacher(seed=seed, corpus=corpus)
     from knowtuning.teacher.openai.teacher import OpenAITeacher
 
-    return OpenAITeacher(params, prompts=prompts, cache=cache, api_key=api_key, limits=hardware)
+    return OpenAITeacher(
+        params, prompts=prompts, cache=cache, api_key=api_key, limits=hardware, section=section
+    )
 
 
 def load_responses(teacher: Teacher, out: Path, *, root: Path) -> int:

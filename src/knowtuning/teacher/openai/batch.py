@@ -205,7 +205,7 @@ class Batches:
             future.set_result(_completion(result))
         except Fault as fault:
             try:
-                raise_setting(fault, self._model.endpoint, self._model.name)
+                raise_setting(fault, self._model)
                 future.set_exception(fault)
             except TeacherError as error:
                 future.set_exception(error)
@@ -225,7 +225,7 @@ class Batches:
                     f"{fault.message}; what was paid is kept, run again, or without that variable"
                 ) from None
             if fault.kind not in RETRIED and fault.kind != "rate_limit":
-                raise_setting(fault, self._model.endpoint, self._model.name)
+                raise_setting(fault, self._model)
             wait = pause(attempt, self._limits.backoff, self._limits.backoff_cap)
             await asyncio.sleep(max(wait, fault.retry_after or 0.0))
 

@@ -33,11 +33,15 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model at an endpoint, with the sampling parameters that are sent to it."""
+    """A model at an endpoint, with the sampling parameters that are sent to it.
+
+    section: where params.yaml names it, for messages.
+    """
 
     endpoint: str
     name: str
     sampling: dict[str, Any]
+    section: str = "teacher"
 
 
 def body_of(
@@ -61,7 +65,7 @@ class Client:
         if api_key is None and model.endpoint == OFFICIAL:
             raise TeacherError(
                 "OPENAI_API_KEY is not set and calls must be made; expected a key in the environment, or "
-                "teacher.base_url of an endpoint that needs none"
+                f"{model.section}.base_url of an endpoint that needs none"
             )
         import httpx2
         import openai

@@ -139,10 +139,11 @@ class Negotiator:
             await self._steadily(_PROBE, replace(dialect, mode="prompted"), "probe", {})
         except Fault as second:
             if _looks_final(second):
+                at = self._model.section
                 raise TeacherError(
-                    f"teacher.model {self._model.name!r} at {self._model.endpoint} turns down "
-                    f"even a minimal call ({second.message}); check teacher.model, teacher.temperature, "
-                    "teacher.top_p and teacher.seed"
+                    f"{at}.model {self._model.name!r} at {self._model.endpoint} turns down "
+                    f"even a minimal call ({second.message}); check {at}.model, {at}.temperature, "
+                    f"{at}.top_p and {at}.seed"
                 ) from None
 
     async def _steadily(
@@ -163,7 +164,7 @@ class Negotiator:
         try:
             return await self._client.complete(body_of(self._model, request, dialect, name, schema))
         except Fault as fault:
-            raise_setting(fault, self._model.endpoint, self._model.name)
+            raise_setting(fault, self._model)
             raise
 
     async def _greet(self) -> None:
@@ -176,9 +177,9 @@ class Negotiator:
                 await self._client.greet()
                 break
             except Fault as fault:
-                raise_setting(fault, self._model.endpoint, self._model.name)
+                raise_setting(fault, self._model)
                 if attempt == 2:
-                    raise TeacherError(_unreachable(self._model.endpoint, fault)) from None
+                    raise TeacherError(_unreachable(self._model, fault)) from None
         self._greeted = True
 
 
@@ -187,28 +188,30 @@ def _looks_final(fault: Fault) -> bool:
     return fault.kind == "rejected" or fault.status in (500, 501)
 
 
-def raise_setting(fault: Fault, endpoint: str, model: str) -> None:
+def raise_setting(fault: Fault, model: Model) -> None:
     """Raise TeacherError when `fault` is one that every further call would meet too."""
+    at = model.section
     if fault.kind == "auth":
         raise TeacherError(
-            f"OPENAI_API_KEY is not accepted by {endpoint} ({fault.message}); expected a key that is valid "
-            f"there and may use teacher.model {model!r}"
+            f"OPENAI_API_KEY is not accepted by {model.endpoint} ({fault.message}); expected a key that is "
+            f"valid there and may use {at}.model {model.name!r}"
         ) from None
     if fault.kind == "missing":
         raise TeacherError(
-            f"teacher.model {model!r} is not found at {endpoint} ({fault.message}); expected a model that "
-            "the endpoint serves, and a teacher.base_url that ends where /chat/completions begins"
+            f"{at}.model {model.name!r} is not found at {model.endpoint} ({fault.message}); expected a model "
+            f"that the endpoint serves, and a {at}.base_url that ends where /chat/completions begins"
         ) from None
     if fault.kind == "quota":
         raise TeacherError(
-            f"the account's quota at {endpoint} is used up ({fault.message}); what was paid is kept, add "
-            "credit and run again to go on"
+            f"the account's quota at {model.endpoint} is used up ({fault.message}); what was paid is kept, "
+            "add credit and run again to go on"
         ) from None
 
 
-def _unreachable(endpoint: str, fault: Fault) -> str:
-    setting = "the network" if endpoint == OFFICIAL else "teacher.base_url and that the server runs"
-    return f"teacher.base_url: {endpoint} cannot be reached ({fault.message}); check {setting}"
+def _unreachable(model: Model, fault: Fault) -> str:
+    at = model.section
+    setting = "the network" if model.endpoint == OFFICIAL else f"{at}.base_url and that the server runs"
+    return f"{at}.base_url: {model.endpoint} cannot be reached ({fault.message}); check {setting}"
 
 
 def _learn(key: str, dialect: Dialect) -> Callable[[Store], None]:

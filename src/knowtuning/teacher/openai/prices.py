@@ -82,7 +82,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.price is None and self.limit < math.inf:
             raise ValueError(
-                "KNOWTUNING_BUDGET is set but no price is known for teacher.model at this endpoint; "
+                "KNOWTUNING_BUDGET is set but no price is known for the model at its endpoint; "
                 "give one in a price table (KNOWTUNING_PRICES)"
             )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from knowtuning.config.teacher import TeacherParams
+from knowtuning.config.teacher import Endpoint
 from knowtuning.teacher.openai.batch import Batches
 from knowtuning.teacher.openai.client import OFFICIAL, Client, Model
 from knowtuning.teacher.openai.journal import Journal
@@ -33,18 +33,26 @@ class OpenAITeacher:
     """Answers tasks through an OpenAI-compatible endpoint and a durable store of replies.
 
     cache: the folder of the store. api_key: may be None where no call has to be made, and for endpoints
-    that need none. `usage` counts over all runs of this teacher.
+    that need none. section: where params.yaml has `params`, for messages. `usage` counts over all runs of
+    this teacher.
     """
 
     def __init__(
-        self, params: TeacherParams, *, prompts: Path, cache: Path, api_key: str | None, limits: Limits
+        self,
+        params: Endpoint,
+        *,
+        prompts: Path,
+        cache: Path,
+        api_key: str | None,
+        limits: Limits,
+        section: str = "teacher",
     ) -> None:
         self.estimate: Estimate | None = None
         self._params = params
         self._limits = limits if limits.mode == "online" else _for_batches(limits)
         self._api_key = api_key
         self._prompts = Prompts(prompts)
-        self._model = _model(params)
+        self._model = _model(params, section)
         official = self._model.endpoint == OFFICIAL
         self._price = price_of(params.model, limits.prices, official=official, batch=limits.mode == "batch")
         self._budget = Budget(limits.budget, self._price)
@@ -142,11 +150,11 @@ class OpenAITeacher:
         return Call(key, task, messages)
 
 
-def _model(params: TeacherParams) -> Model:
+def _model(params: Endpoint, section: str) -> Model:
     # The address is always given, so that no variable of the package can redirect calls and their keys.
     named = {"temperature": params.temperature, "top_p": params.top_p, "seed": params.seed}
     sampling = {name: value for name, value in named.items() if value is not None}
-    return Model((params.base_url or OFFICIAL).rstrip("/"), params.model, sampling)
+    return Model((params.base_url or OFFICIAL).rstrip("/"), params.model, sampling, section)
 
 
 def _for_batches(limits: Limits) -> Limits:

@@ -1,0 +1,111 @@
+"""Fine-grained facts (paper, 4.2): how many the answers state, how many hold, what they leave out.
+
+The same counts whoever verified the answers: the world's exact verifier, or a teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from knowtuning.evaluation.answers import Scores, Sentence, Verdict
+from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, estimates
+from knowtuning.records import System
+from knowtuning.teacher.tasks import normal_form
+
+KINDS = ("correct", "incorrect", "unverifiable", "unscored")
+_COUNTED_AS: dict[Verdict, str] = {
+    "correct": "correct",
+    "duplicate": "correct",
+    "incorrect": "incorrect",
+    "unparsed": "unverifiable",
+    "unverifiable": "unverifiable",
+    "unscored": "unscored",
+}
+
+
+def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
+    """Number of facts of each of KINDS. distinct: a fact said again, by its normal form, counts once.
+
+    Duplicates, which the exact verifier finds in other words too, count as correct facts said again.
+    """
+    counts = dict.fromkeys(KINDS, 0)
+    seen: set[str] = set()
+    for sentence in sentences:
+        form = normal_form(sentence.text)
+        again = sentence.verdict == "duplicate" or form in seen
+        seen.add(form)
+        if not (distinct and again):
+            counts[_COUNTED_AS[sentence.verdict]] += 1
+    return counts
+
+
+def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[System, dict[str, Any]]:
+    """Facts of all answers together, by system: counts that add up to `total`, and rates in 0..100.
+
+    `raw` counts every statement, `distinct` each fact of an answer once. percent_correct: correct of
+    correct and incorrect; percent_supported: correct of all with a verdict (FActScore's precision). recall:
+    mean share of the reference's facts that an answer states (on the closed world: of the facts asked
+    for). Rates have intervals, by bootstrap over questions. answers_unscored, recall_unscored: answers
+    whose facts, or whose recall, have no verdict; facts that could not even be extracted are in no count.
+    """
+    by_system: dict[System, list[Scores]] = {}
+    for row in rows:
+        by_system.setdefault(row.system, []).append(row)
+    tables = {system: _Table.of(mine) for system, mine in by_system.items()}
+    found = estimates(Ratios.joined([table.ratios for table in tables.values()]), how, "facts")
+    width = len(found) // len(tables)
+    return {
+        system: table.metrics(found[i * width : (i + 1) * width])
+        for i, (system, table) in enumerate(tables.items())
+    }
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One system's counts, a row per answer; `counts` by "raw" and "distinct", columns as in KINDS."""
+
+    counts: dict[str, NDArray[np.float64]]
+    recall: NDArray[np.float64]
+    unscored: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Scores]) -> _Table:
+        counts = {
+            name: np.array(
+                [list(tally(row.sentences, distinct=name == "distinct").values()) for row in rows],
+                dtype=float,
+            )
+            for name in ("raw", "distinct")
+        }
+        recall = [row.scores.get("recall", row.scores.get("completeness")) for row in rows]
+        return cls(
+            counts,
+            np.array([np.nan if value is None else value for value in recall]),
+            sum(row.scores.get("unscored") == 100.0 for row in rows),
+        )
+
+    @property
+    def ratios(self) -> Ratios:
+        """percent_correct and percent_supported, raw and distinct, then recall."""
+        parts = []
+        for table in self.counts.values():
+            correct, judged, verdicts = table[:, 0], table[:, :2].sum(axis=1), table[:, :3].sum(axis=1)
+            numerators = np.column_stack([100 * correct, 100 * correct])
+            parts.append(Ratios.of_sums(numerators, np.column_stack([judged, verdicts])))
+        return Ratios.joined([*parts, Ratios.of_means(self.recall)])
+
+    def metrics(self, found: Sequence[Estimate]) -> dict[str, Any]:
+        leaf: dict[str, Any] = {"answers": len(self.recall), "answers_unscored": self.unscored}
+        for i, (name, table) in enumerate(self.counts.items()):
+            counts = {kind: int(n) for kind, n in zip(KINDS, table.sum(axis=0), strict=True)}
+            rates = zip(("percent_correct", "percent_supported"), found[2 * i : 2 * i + 2], strict=True)
+            leaf[name] = {**counts, "total": sum(counts.values())}
+            for rate, estimate in rates:
+                leaf[name] |= estimate.flat(rate)
+        undefined = int(np.isnan(self.recall).sum())
+        return {**leaf, **found[-1].flat("recall"), "recall_unscored": undefined}

@@ -1,0 +1,80 @@
+"""Two judges: the closed world's, which is exact, and a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from knowtuning.evaluation.answers import Verification, Verifier
+from knowtuning.evaluation.asking import ask_once
+from knowtuning.evaluation.judgements import Comparison
+from knowtuning.records import Aspect, Example
+from knowtuning.teacher.judging import Judge, Preferral, Preferred
+from knowtuning.teacher.tasks import Failure, Teacher
+
+
+def preferred(aspect: Aspect, first: Verification, second: Verification) -> Preferred:
+    """The better of two verified answers.
+
+    completeness: more distinct correct facts of those asked for. factuality: fewer incorrect statements,
+    so that an answer that states nothing has none. logicality: a higher share of pairs of facts in
+    canonical order; a tie where one of the answers has no two facts to order. Equal is a tie.
+    """
+    if aspect == "completeness":
+        return _higher(first.covered, second.covered)
+    if aspect == "factuality":
+        return _higher(second.incorrect, first.incorrect)
+    # The shares as whole numbers: both multiplied by both denominators, 0 where one is undefined.
+    return _higher(first.concordant * second.pairs, second.concordant * first.pairs)
+
+
+def _higher(first: int, second: int) -> Preferred:
+    if first == second:
+        return "tie"
+    return "first" if first > second else "second"
+
+
+class ExactJudge:
+    """Compares what an exact verifier counts in the two answers. Its verdicts know no order."""
+
+    def __init__(self, truth: Verifier) -> None:
+        self._truth = truth
+        self._known: dict[tuple[str, str], Verification] = {}
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
+        """Yield the verdict on each comparison; an answer is verified once."""
+        for one in comparisons:
+            first, second = self._verified(one.example, one.first), self._verified(one.example, one.second)
+            yield preferred(one.aspect, first, second)
+
+    def _verified(self, example: Example, answer: str) -> Verification:
+        key = (example.id, answer)
+        if key not in self._known:
+            self._known[key] = self._truth.verify(example, answer)
+        return self._known[key]
+
+
+class TeacherJudge:
+    """Puts every comparison to a teacher, which sees the reference answer too."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
+        """Yield the teacher's verdict on each comparison, or why there is none."""
+        tasks = [
+            Judge(
+                id=one.id,
+                question=one.example.question,
+                aspect=one.aspect,
+                reference=one.example.answer,
+                first=one.first,
+                second=one.second,
+            )
+            for one in comparisons
+        ]
+        for outcome in ask_once(self._teacher, tasks):
+            if isinstance(outcome, Failure):
+                yield outcome
+            else:
+                assert isinstance(outcome, Preferral)
+                yield outcome.verdict

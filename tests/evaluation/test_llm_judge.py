@@ -1,0 +1,246 @@
+"""The LLM path of facts and pairs through the real client, against the exact verifier and a faulty oracle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knowtuning.evaluation.answers import Checked, Scores, score_answers
+from knowtuning.evaluation.facts import fact_metrics
+from knowtuning.evaluation.judgements import Judgement, judge_pairs
+from knowtuning.evaluation.judges import ExactJudge, TeacherJudge
+from knowtuning.evaluation.pairwise import Pair, contests, judge_metrics
+from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.summary import summarise_groups, systems_metrics
+from knowtuning.evaluation.verification import check_answers
+from knowtuning.records import SYSTEMS, System
+from tests.evaluation.oracle import Oracle, answers_of, sections, share, small_world
+from tests.teacher.fault_server import Answer, Call, FaultServer, says
+from tests.teacher.openai_setup import teacher_at
+
+HOW = Resampling(seed=1, resamples=1000)
+TRUTH, EXAMPLES = small_world(6)
+PREDICTIONS = answers_of(TRUTH, EXAMPLES)
+TEXTS = {system: [one.answer for one in given] for system, given in PREDICTIONS.items()}
+WORDS = {system: [len(text.split()) for text in texts] for system, texts in TEXTS.items()}
+PAIRS: list[Pair] = [("kc", "sft"), ("kc", "base")]
+EXACT = judge_pairs(EXAMPLES, TEXTS, PAIRS, ExactJudge(TRUTH))
+
+
+def judged(oracle: Oracle, cache: Path) -> list[Judgement]:
+    with FaultServer(oracle) as server:
+        return judge_pairs(EXAMPLES, TEXTS, PAIRS, TeacherJudge(teacher_at(server.url, cache)))
+
+
+def table(judgements: list[Judgement]) -> dict[str, dict[str, dict[str, float]]]:
+    return judge_metrics(contests(judgements, WORDS, HOW))
+
+
+def rows_of(checked: dict[System, list[Checked]] | None) -> list[Scores]:
+    rows: list[Scores] = []
+    for system in SYSTEMS:
+        rows += score_answers(
+            EXAMPLES,
+            PREDICTIONS[system],
+            system=system,
+            lexical={},
+            truth=TRUTH,
+            checked=checked[system] if checked else None,
+        )
+    return rows
+
+
+def checked_by(oracle: Oracle, cache: Path) -> list[Scores]:
+    with FaultServer(oracle) as server:
+        return rows_of(check_answers(EXAMPLES, PREDICTIONS, teacher_at(server.url, cache)))
+
+
+def test_the_fixture_has_wins_losses_ties_and_equal_answers() -> None:
+    """Else the comparisons below would prove little."""
+    for pair in table(EXACT).values():
+        for found in pair.values():
+            assert found["win"] > 0
+            assert found["lose"] > 0
+            assert found["tie"] > 0
+    assert table(EXACT)["kc-sft"]["completeness"]["equal"] > 0
+
+
+def test_a_perfect_judge_gives_the_exact_table(tmp_path: Path) -> None:
+    oracle = Oracle(TRUTH, EXAMPLES)
+    rows = judged(oracle, tmp_path)
+    assert rows == EXACT
+    assert table(rows) == table(EXACT)
+    # Two calls a pair and aspect, none for equal answers; a call shared by two pairs is made once.
+    assert 0 < len(oracle.asked) <= 2 * sum(row.forward is not None for row in EXACT)
+
+
+def test_a_judge_that_prefers_the_first_in_a_fifth_of_its_calls_is_seen(tmp_path: Path) -> None:
+    def biased(call: Call) -> bool:
+        return share(call, "position") < 0.2
+
+    seen: dict[tuple[str, str, str, str], bool] = {}
+
+    def twist(call: Call, answer: Answer) -> Answer:
+        said = sections(call.messages[1]["content"])
+        key = (said["Question"], said["Aspect"], said["First answer"], said["Second answer"])
+        seen[key] = biased(call)
+        return says('{"verdict": "first"}') if seen[key] else answer
+
+    rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
+    assert 0.1 < sum(seen.values()) / len(seen) < 0.3
+    # Derived apart from the code under test: the true verdict of each pair, and which calls were biased.
+    found = table(rows)
+    questions = {example.id: example.question for example in EXAMPLES}
+    index = {example.id: i for i, example in enumerate(EXAMPLES)}
+    for (a, b), aspect in [(pair, aspect) for pair in PAIRS for aspect in found["kc-sft"]]:
+        agree = asked = first = decided = win = lose = 0
+        for row in EXACT:
+            if (row.a, row.b, row.aspect) != (a, b, aspect) or row.forward is None:
+                continue
+            one, other = TEXTS[a][index[row.question]], TEXTS[b][index[row.question]]
+            true = {"win": "a", "lose": "b", "tie": "tie"}[row.outcome]
+            forward = "a" if seen[questions[row.question], aspect, one, other] else true
+            backward = "b" if seen[questions[row.question], aspect, other, one] else true
+            asked += 1
+            agree += forward == backward
+            decided += (forward != "tie") + (backward != "tie")
+            first += (forward == "a") + (backward == "b")
+            win += forward == backward == "a"
+            lose += forward == backward == "b"
+        leaf = found[f"{a}-{b}"][aspect]
+        assert leaf["swap_consistency"] == round(100 * agree / asked, 4)
+        assert leaf["first_position_rate"] == round(100 * first / decided, 4)
+        assert leaf["win"] == round(100 * win / len(EXAMPLES), 4)
+        assert leaf["lose"] == round(100 * lose / len(EXAMPLES), 4)
+        exact = table(EXACT)[f"{a}-{b}"][aspect]
+        assert (exact["swap_consistency"], exact["first_position_rate"]) == (100.0, 50.0)
+        assert leaf["swap_consistency"] < 100.0
+        assert leaf["first_position_rate"] > 50.0
+
+
+def fault_of(call: Call) -> str | None:
+    """A tenth of all calls each; decided by what is asked, so that asking again meets the same."""
+    drawn = share(call, "fault")
+    return "malformed" if drawn < 0.1 else "refused" if drawn < 0.2 else "twofold" if drawn < 0.3 else None
+
+
+def faulty(call: Call, answer: Answer) -> Answer:
+    match fault_of(call):
+        case "malformed":
+            return says("I would rather not say.")
+        case "refused":
+            return says(None, refusal="I cannot help with that.")
+        case "twofold":
+            # Contradictory: two well-formed verdicts in one reply, whatever the task.
+            return says(answer_text(answer) + " No: " + answer_text(answer, flip=True))
+    return answer
+
+
+def answer_text(answer: Answer, *, flip: bool = False) -> str:
+    text = str(answer.body["choices"][0]["message"]["content"])
+    if not flip:
+        return text
+    swaps = {
+        '"first"': '"second"',
+        '"second"': '"tie"',
+        '"tie"': '"first"',
+        '"supported"': '"contradicted"',
+        '"contradicted"': '"not_supported"',
+        '"not_supported"': '"supported"',
+        "true": "false",
+        "false": "true",
+        '{"facts": [': '{"facts": ["One more.", ',
+    }
+    for old, new in swaps.items():
+        if old in text:
+            return text.replace(old, new)
+    raise AssertionError(text)
+
+
+def test_faulty_verdicts_are_counted_apart_and_change_no_other(tmp_path: Path) -> None:
+    lost: set[tuple[str, str, str, str]] = set()
+
+    def twist(call: Call, answer: Answer) -> Answer:
+        if fault_of(call):
+            said = sections(call.messages[1]["content"])
+            lost.add((said["Question"], said["Aspect"], said["First answer"], said["Second answer"]))
+        return faulty(call, answer)
+
+    rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
+    found = table(rows)
+    index = {example.id: i for i, example in enumerate(EXAMPLES)}
+    unjudged = dict.fromkeys([(a, b, aspect) for a, b in PAIRS for aspect in found["kc-sft"]], 0)
+    for row, exact in zip(rows, EXACT, strict=True):
+        i = index[row.question]
+        one, other = TEXTS[row.a][i], TEXTS[row.b][i]
+        asked = EXAMPLES[i].question, row.aspect
+        if (*asked, one, other) in lost or (*asked, other, one) in lost:
+            unjudged[row.a, row.b, row.aspect] += 1
+            assert row.outcome == "unjudged"
+            assert row.reason is not None
+            assert "refused" in row.reason or "unusable reply, also when asked again" in row.reason
+        else:
+            assert row == exact
+    for (a, b, aspect), count in unjudged.items():
+        leaf = found[f"{a}-{b}"][aspect]
+        assert count > 0
+        assert leaf["unjudged"] == round(100 * count / len(EXAMPLES), 4)
+        assert leaf["judged"] == len(EXAMPLES) - count
+        assert leaf["win"] + leaf["tie"] + leaf["lose"] + leaf["unjudged"] == pytest.approx(100, abs=1e-3)
+
+
+def test_a_perfect_verifier_gives_the_exact_counts(tmp_path: Path) -> None:
+    rows, exact = checked_by(Oracle(TRUTH, EXAMPLES), tmp_path), rows_of(None)
+    assert fact_metrics(rows, HOW) == fact_metrics(exact, HOW)
+    for row, true in zip(rows, exact, strict=True):
+        for name in ("correct", "incorrect", "duplicate", "percent_correct"):
+            assert row.scores[name] == true.scores[name], (row.id, name)
+        assert row.scores["unverifiable"] == true.scores["unparsed"]
+        assert row.scores["recall"] == true.scores["completeness"]
+        assert row.unscored == []
+    # Blank answers: no call, nothing stated, nothing recalled.
+    blank = [row for row in rows if row.scores["words"] == 0]
+    assert blank
+    assert {(row.scores["correct"], row.scores["recall"]) for row in blank} == {(0.0, 0.0)}
+
+
+@pytest.fixture(scope="module")
+def faulty_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Scores]:
+    return checked_by(Oracle(TRUTH, EXAMPLES, faulty), tmp_path_factory.mktemp("faulty"))
+
+
+def test_faulty_verifications_leave_their_answers_in_the_counts(faulty_rows: list[Scores]) -> None:
+    rows = faulty_rows
+    exact = {row.id: row for row in rows_of(None)}
+    metrics, true = fact_metrics(rows, HOW), fact_metrics(list(exact.values()), HOW)
+    for system in SYSTEMS:
+        mine = [row for row in rows if row.system == system]
+        unscored = [row for row in mine if row.scores["unscored"] == 100.0]
+        assert unscored
+        for row in mine:
+            if row in unscored:
+                assert any(reason.startswith(("extract: ", "verify: ")) for reason in row.unscored)
+                assert row.scores["correct"] is None
+                assert {s.verdict for s in row.sentences} <= {"unscored"}
+            else:
+                # Whatever did get a verdict is as it was.
+                assert row.scores["correct"] == exact[row.id].scores["correct"]
+        leaf = metrics[system]
+        assert leaf["answers"] == len(EXAMPLES)
+        assert leaf["answers_unscored"] == len(unscored)
+        raw = leaf["raw"]
+        assert raw["correct"] + raw["incorrect"] + raw["unverifiable"] + raw["unscored"] == raw["total"]
+        # Facts that could not be extracted are in no count; with those, the total is the exact one.
+        missing = sum(len(exact[row.id].sentences) for row in unscored if not row.sentences)
+        assert raw["total"] + missing == true[system]["raw"]["total"]
+        assert leaf["recall_unscored"] == sum(row.scores["recall"] is None for row in mine) > 0
+
+
+def test_answers_without_verdicts_leave_the_means_and_their_counts(faulty_rows: list[Scores]) -> None:
+    leaf = systems_metrics(summarise_groups(faulty_rows, HOW)[:1])["kc"]["overall"]
+    mine = [row.scores for row in faulty_rows if row.system == "kc"]
+    scored = [s["correct"] for s in mine if s["correct"] is not None]
+    assert leaf["correct_n"] == len(scored) < leaf["questions"] == len(EXAMPLES)
+    assert leaf["correct"] == pytest.approx(sum(scored) / len(scored), abs=1e-4)
+    assert leaf["unscored"] == pytest.approx(100 * (len(mine) - len(scored)) / len(mine), abs=1e-4)
