@@ -133,7 +133,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         ASPECTS, 100.0
     )
     # DVC drops lists from metrics without a word.
-    for path in (tmp_path / "metrics").iterdir():
+    for path in (tmp_path / "metrics").glob("*.json"):
         assert all(isinstance(leaf, int | float | str) for leaf in leaves(read_json(path))), path
     answers = read_jsonl(tmp_path / "data/evaluation/answers.jsonl", Scores)
     assert len(answers) == len(TOWNS) * len(SYSTEMS)

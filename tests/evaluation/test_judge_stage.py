@@ -81,7 +81,9 @@ def test_a_perfect_llm_judge_gives_the_exact_metrics_and_replays_without_a_key(t
     facts = read_json(asked / "metrics/facts.json")
     # Tokens of the stub: 10 and 5 a call; its price is unknown.
     used = len((asked / "data/evaluation/responses.jsonl").read_text().splitlines())
-    assert facts.pop("teacher")["prompt_tokens"] >= 10 * used
+    spent = facts.pop("teacher")
+    assert spent["total"] == spent["paid"]
+    assert spent["paid"]["prompt_tokens"] >= 10 * used
     assert facts == read_json(exact / "metrics/facts.json")
     assert done.stdout.splitlines()[-6:] == evaluate(exact).stdout.splitlines()[-6:]
     assert set(oracle.asked) == {"extract", "verify", "recall", "judge"}
@@ -91,6 +93,11 @@ def test_a_perfect_llm_judge_gives_the_exact_metrics_and_replays_without_a_key(t
     shutil.rmtree(asked / ".cache")
     done = evaluate(asked, key=None)
     assert done.returncode == 0, done.stderr
+    # The replay pays nothing, and says so; all else has the same bytes.
+    replayed = read_json(asked / "metrics/facts.json")
+    assert replayed["teacher"]["paid"]["calls"] == 0
+    assert replayed["teacher"]["cached"]["calls"] == spent["paid"]["calls"]
+    write_json(asked / "metrics/facts.json", {**replayed, "teacher": spent})
     assert {name: digest_folder(asked / name) for name in before} == before
 
 
