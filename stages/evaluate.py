@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from knowtuning.config import load
@@ -15,7 +16,7 @@ from knowtuning.config.judge import EvaluateStage, JudgeParams
 from knowtuning.evaluation import answers, audit, jury, lexical, pairwise, perplexity, results, summary, table
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.results import teacher_usage
-from knowtuning.records import Example, Preference, Scored, read_jsonl, write_jsonl
+from knowtuning.records import Example, Prediction, Preference, Scored, System, read_jsonl, write_jsonl
 from knowtuning.storage import atomic_write, write_json
 from knowtuning.teacher.factory import build_teacher, load_responses, save_responses
 from knowtuning.teacher.openai.limits import limits_from_environment
@@ -42,24 +43,8 @@ def main() -> None:
     judges = jury.appoint(params.judge.backend, truth, teacher)
     if judges.status != "computed":
         sys.stderr.write(f"Facts and pairs are {judges.status}\n")
-    meteor = lexical.meteor_name(CACHE / "nltk_data")
-    if meteor != "meteor":
-        sys.stderr.write(f"WordNet is not installed: METEOR is without synonyms, named {meteor}\n")
 
-    rows = []
-    checked = judges.check(examples, predictions)
-    for system, given in predictions.items():
-        texts = [prediction.answer for prediction in given]
-        references = [example.answer for example in examples]
-        scores = lexical.score(texts, references, meteor=meteor, cache=CACHE / "evaluate")
-        rows += answers.score_answers(
-            examples,
-            given,
-            system=system,
-            lexical=scores,
-            truth=judges.truth,
-            checked=checked.get(system),
-        )
+    rows = _score(examples, predictions, judges)
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
     judged = judges.compare(examples, predictions, params.judge.matchups)
     write_jsonl(DATA / "evaluation/judgements.jsonl", judged)
@@ -84,6 +69,30 @@ def main() -> None:
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
     # Last: all that is finished is on disk.
     jury.check_unjudged(rows, judged, params.judge.max_unjudged, folder=DATA / "evaluation")
+
+
+def _score(
+    examples: Sequence[Example], predictions: Mapping[System, Sequence[Prediction]], judges: jury.Jury
+) -> list[answers.Scores]:
+    """Facts and text metrics of every system's answers."""
+    meteor = lexical.meteor_name(CACHE / "nltk_data")
+    if meteor != "meteor":
+        sys.stderr.write(f"WordNet is not installed: METEOR is without synonyms, named {meteor}\n")
+    checked = judges.check(examples, predictions)
+    references = [example.answer for example in examples]
+    rows: list[answers.Scores] = []
+    for system, given in predictions.items():
+        texts = [prediction.answer for prediction in given]
+        scores = lexical.score(texts, references, meteor=meteor, cache=CACHE / "evaluate")
+        rows += answers.score_answers(
+            examples,
+            given,
+            system=system,
+            lexical=scores,
+            truth=judges.truth,
+            checked=checked.get(system),
+        )
+    return rows
 
 
 def _teacher(params: JudgeParams) -> Teacher:
