@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from knowtuning.config import load
@@ -54,19 +55,8 @@ def main() -> None:
     if judges.status != "computed":
         sys.stderr.write(f"Facts and pairs are {judges.status}\n")
     encoder = bertscore.resolve(settings.bertscore)
-    scores = _lexical(examples, predictions, encoder)
 
-    checked = judges.check(examples, predictions)
-    rows = []
-    for system, given in predictions.items():
-        rows += answers.score_answers(
-            examples,
-            given,
-            system=system,
-            lexical=scores[system],
-            truth=judges.truth,
-            checked=checked.get(system),
-        )
+    rows = _score(examples, predictions, judges, encoder)
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
     judged = judges.compare(examples, predictions, params.judge.matchups)
     write_jsonl(DATA / "evaluation/judgements.jsonl", judged)
@@ -95,24 +85,35 @@ def main() -> None:
     jury.check_unjudged(rows, judged, params.judge.max_unjudged, folder=DATA / "evaluation")
 
 
-def _lexical(
-    examples: list[Example], predictions: dict[System, list[Prediction]], encoder: bertscore.Encoder | None
-) -> dict[System, dict[str, list[float]]]:
-    """Scores of each system's answers against the references: METEOR, ROUGE-L, BERTScore with an encoder."""
+def _score(
+    examples: Sequence[Example],
+    predictions: Mapping[System, Sequence[Prediction]],
+    judges: jury.Jury,
+    encoder: bertscore.Encoder | None,
+) -> list[answers.Scores]:
+    """Facts and text metrics of every system's answers."""
+    cache = CACHE / "evaluate"
     meteor = lexical.meteor_name(CACHE / "nltk_data")
     if meteor != "meteor":
         sys.stderr.write(f"WordNet is not installed: METEOR is without synonyms, named {meteor}\n")
+    checked = judges.check(examples, predictions)
     references = [example.answer for example in examples]
-    found: dict[System, dict[str, list[float]]] = {}
+    rows: list[answers.Scores] = []
     for system, given in predictions.items():
         texts = [prediction.answer for prediction in given]
-        found[system] = lexical.score(texts, references, meteor=meteor, cache=CACHE / "evaluate")
+        scores = lexical.score(texts, references, meteor=meteor, cache=cache)
         if encoder is not None:
             device = detect(os.environ).device
-            found[system] |= bertscore.score(
-                texts, references, encoder, device=device, cache=CACHE / "evaluate"
-            )
-    return found
+            scores |= bertscore.score(texts, references, encoder, device=device, cache=cache)
+        rows += answers.score_answers(
+            examples,
+            given,
+            system=system,
+            lexical=scores,
+            truth=judges.truth,
+            checked=checked.get(system),
+        )
+    return rows
 
 
 def _teacher(params: JudgeParams) -> Teacher:

@@ -52,3 +52,24 @@ def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
 def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selection]) -> None:
     with pytest.raises(ValueError, match="seed is -1; expected greater than or equal to 0"):
         load(changed(tmp_path, [], {"seed": -1}), stage)
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (
+            {"backend": "rules"},
+            r"judge\.backend is 'rules'; expected exact, openai or none: rules can",
+        ),
+        ({"pairs": [["kc", "kc"]]}, r"expected pairs of two systems, each pair once: look at \[kc, kc\]"),
+        ({"pairs": [["kc", "ka"], ["ka", "kc"]]}, r"each pair once: look at \[ka, kc\]"),
+        ({"pairs": [["kc", "sft", "ka"]]}, r"judge\.pairs\.0 is \['kc', 'sft', 'ka'\]"),
+        ({"pairs": []}, r"judge\.pairs is \[\]"),
+        ({"max_unjudged": 1.5}, r"judge\.max_unjudged is 1\.5; expected less than or equal to 1"),
+    ],
+)
+def test_a_judge_needs_a_backend_and_distinct_pairs(
+    tmp_path: Path, values: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        load(changed(tmp_path, ["judge"], values), Params)

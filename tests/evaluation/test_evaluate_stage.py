@@ -132,6 +132,14 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert {aspect: found["style_accuracy"] for aspect, found in audit.items()} == dict.fromkeys(
         ASPECTS, 100.0
     )
+    # kc states all facts in order, sft two and a false one, base the false one alone.
+    judge = read_json(tmp_path / "metrics/judge.json")
+    assert {pair: {a: (f["win"], f["tie"]) for a, f in found.items()} for pair, found in judge.items()} == {
+        "kc-sft": {"completeness": (100.0, 0.0), "factuality": (100.0, 0.0), "logicality": (0.0, 100.0)},
+        "sft-base": {"completeness": (100.0, 0.0), "factuality": (0.0, 100.0), "logicality": (0.0, 100.0)},
+    }
+    raw = read_json(tmp_path / "metrics/facts.json")["sft"]["raw"]
+    assert (raw["correct"], raw["incorrect"], raw["total"]) == (6, 3, 9)
     # DVC drops lists from metrics without a word.
     for path in (tmp_path / "metrics").glob("*.json"):
         assert all(isinstance(leaf, int | float | str) for leaf in leaves(read_json(path))), path
@@ -140,6 +148,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert [s.verdict for s in answers[-1].sentences] == ["correct", "correct", "incorrect"]
     assert (tmp_path / "plots/systems.csv").read_text().startswith("group,system,metric,value,low,high,n\n")
     assert "correct" in done.stdout
+    assert "sft-base logicality" in done.stdout
     assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in done.stdout
 
     before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data")}

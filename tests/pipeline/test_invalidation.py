@@ -23,6 +23,7 @@ CASES = {
     "train_kc.reference=base": KC_ONWARD,
     "train_sft.lr=0.001": {"train_sft", "predict@sft", "evaluate"},
     "evaluate.confidence=0.9": {"evaluate"},
+    "judge.backend=none": {"evaluate"},
     "score.dtype=auto": {"score", "rewrite"} | KA_ONWARD,
     "base.scratch.hidden=64": {"base", "train_sft", "score", "rewrite"}
     | {"predict@base", "predict@sft"}

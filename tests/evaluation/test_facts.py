@@ -1,0 +1,161 @@
+"""Counts of facts raw and distinct, and what a failed step leaves behind, worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from knowtuning.evaluation.answers import Sentence, Verdict, score_answers
+from knowtuning.evaluation.asking import ask_once
+from knowtuning.evaluation.facts import fact_metrics, tally
+from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.verification import check_answers
+from knowtuning.records import Example, Prediction
+from knowtuning.teacher.judging import Claims, FactVerdicts, Recall, Stated, Verify
+from knowtuning.teacher.tasks import Facts, Failure, Outcome, Task
+
+HOW = Resampling(seed=1, resamples=1000)
+EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round.")
+LOST = Failure(reason="no reply")
+
+
+class Told:
+    """Answers by the kind of task: extraction by sentence, the rest as told; keeps what it was asked."""
+
+    def __init__(self, verdicts: Outcome = LOST, stated: Outcome = LOST, *, lost: str = "") -> None:
+        self.verdicts, self.stated, self.lost = verdicts, stated, lost
+        self.asked: list[Task] = []
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        for task in tasks:
+            self.asked.append(task)
+            yield task, self._outcome(task)
+
+    def _outcome(self, task: Task) -> Outcome:
+        if isinstance(task, Claims):
+            if task.answer == self.lost:
+                return LOST
+            return Facts(facts=[part.strip() for part in task.answer.split(".") if part.strip()])
+        return self.verdicts if isinstance(task, Verify) else self.stated
+
+
+def predictions(answer: str) -> list[Prediction]:
+    return [Prediction(id="q", question=EXAMPLE.question, answer=answer, tokens=1, truncated=False)]
+
+
+def test_tally_counts_statements_and_distinct_facts() -> None:
+    said: list[tuple[str, Verdict]] = [
+        ("It is red.", "correct"),
+        ("it is  Red", "duplicate"),
+        ("Scarlet it is.", "duplicate"),  # the exact verifier knows a fact in other words
+        ("It is square.", "incorrect"),
+        ("It is square", "incorrect"),
+        ("It is nice.", "unparsed"),
+        ("It is old.", "unverifiable"),
+        ("It is big.", "unscored"),
+    ]
+    sentences = [Sentence(text=text, verdict=verdict) for text, verdict in said]
+    assert tally(sentences, distinct=False) == {
+        "correct": 3,
+        "incorrect": 2,
+        "unverifiable": 2,
+        "unscored": 1,
+    }
+    assert tally(sentences, distinct=True) == {
+        "correct": 1,
+        "incorrect": 1,
+        "unverifiable": 2,
+        "unscored": 1,
+    }
+
+
+def test_verdicts_of_distinct_facts_serve_their_repetitions() -> None:
+    # Red three times in other letters, square once, then round twice: three distinct facts.
+    answer = "It is red. it is Red. It is square. It is round. IT IS RED. It is round."
+    teacher = Told(
+        FactVerdicts(verdicts=["supported", "contradicted", "not_supported"]), Stated(stated=[True, False])
+    )
+    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)["kc"]
+    (verify,) = [task for task in teacher.asked if isinstance(task, Verify)]
+    assert verify.facts == ("It is red", "It is square", "It is round")
+    assert [s.verdict for s in checked.sentences] == [
+        *("correct", "duplicate", "incorrect", "unverifiable"),
+        *("duplicate", "unverifiable"),
+    ]
+    assert checked.scores == {
+        "correct": 1.0,
+        "incorrect": 1.0,
+        "unverifiable": 2.0,
+        "duplicate": 2.0,
+        "percent_correct": 50.0,
+        "unscored": 0.0,
+        "recall": 50.0,
+    }
+    rows = score_answers(
+        [EXAMPLE], predictions(answer), system="kc", lexical={}, truth=None, checked=[checked]
+    )
+    leaf = fact_metrics(rows, HOW)["kc"]
+    raw = {"correct": 3, "incorrect": 1, "unverifiable": 2, "unscored": 0, "total": 6}
+    assert {name: leaf["raw"][name] for name in raw} == raw
+    # 3 of 4 true or false, 3 of 6 with a verdict; distinct: 1 of 2 and 1 of 3.
+    assert (leaf["raw"]["percent_correct"], leaf["raw"]["percent_supported"]) == (75.0, 50.0)
+    distinct = leaf["distinct"]
+    assert (distinct["total"], distinct["percent_correct"], distinct["percent_supported"]) == (
+        3,
+        50.0,
+        33.3333,
+    )
+    assert (leaf["recall"], leaf["recall_low"], leaf["recall_unscored"]) == (50.0, 50.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "teacher", "verdicts", "recall", "reasons"),
+    [
+        ("It is red.", Told(lost="It is red."), [], None, ["extract: no reply", "recall: no reply"]),
+        (
+            "It is red. It is old.",
+            Told(stated=Stated(stated=[True, False])),
+            ["unscored", "unscored"],
+            50.0,
+            ["verify: no reply"],
+        ),
+        (
+            "It is red.",
+            Told(FactVerdicts(verdicts=["supported"]), lost=EXAMPLE.answer),
+            ["correct"],
+            None,
+            ["extract the reference: no reply"],
+        ),
+        ("  ", Told(), [], 0.0, []),
+        # Something is said, and no fact is in it.
+        ("...", Told(stated=Stated(stated=[False, False])), [], 0.0, []),
+    ],
+)
+def test_a_step_that_fails_is_named_and_leaves_the_others(
+    answer: str, teacher: Told, verdicts: list[Verdict], recall: float | None, reasons: list[str]
+) -> None:
+    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)["kc"]
+    assert [s.verdict for s in checked.sentences] == verdicts
+    assert checked.scores["recall"] == recall
+    assert checked.unscored == reasons
+    lost = any(reason.startswith(("extract:", "verify:")) for reason in reasons)
+    assert checked.scores["unscored"] == (100.0 if lost else 0.0)
+    assert (checked.scores["correct"] is None) == lost
+
+
+def test_equal_answers_are_asked_about_once() -> None:
+    teacher = Told(FactVerdicts(verdicts=["supported"]), Stated(stated=[True, False]))
+    same = predictions("It is red.")
+    found = check_answers([EXAMPLE], {"kc": same, "sft": same}, teacher)
+    assert found["kc"] == found["sft"]
+    # The reference and one answer to extract, one to verify, one to look through.
+    assert [type(task) for task in teacher.asked] == [Claims, Claims, Verify, Recall]
+
+
+def test_outcomes_come_back_to_every_task_in_order() -> None:
+    tasks = [Claims(id=str(i), question="?", answer=answer) for i, answer in enumerate(("a.", "b.", "a."))]
+    teacher = Told()
+    assert ask_once(teacher, tasks) == [Facts(facts=["a"]), Facts(facts=["b"]), Facts(facts=["a"])]
+    assert [task.id for task in teacher.asked] == ["0", "1"]
+    assert ask_once(teacher, []) == []
