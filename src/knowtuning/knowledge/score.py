@@ -14,6 +14,7 @@ from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.knowledge.rows import Row, split_rows
 from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Atoms, FactScore, Rejected, Scored
+from knowtuning.resume import Journal
 from knowtuning.teacher.tasks import Failure
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def score(
     recalled: Callable[[str], bool | None] | None = None,
     batch_tokens: int = 0,
     progress: Progress = quietly,
+    journal: Journal | None = None,
 ) -> Scoring:
     """Score every fact of `records` behind the prompt of its question.
 
@@ -104,20 +106,19 @@ def score(
     always to the last stored decimal.
 
     A record with facts beyond the context (`max_length` tokens or the model's own, whichever is less) is
-    rejected, and its other facts are scored all the same. Raises ValueError on a non-finite result.
+    rejected, and its other facts are scored all the same. Finished batches and cues are noted in the journal,
+    and not computed where an earlier run has noted them. Raises ValueError on a non-finite result.
     """
     context = min(max_length, context_of(model))
     encoded = [encode(record, tokenizer, template=template, context=context) for record in records]
     rows = [row for item in encoded for row in item.rows]
-    likelihood = Likelihood(model)
-    sums: dict[int, list[float]] = {}
-    processed = 0
-    for batch in progress(list(plan_batches(rows, batch_tokens)), "score"):
-        members = [rows[index] for index in batch]
-        sums.update(zip(batch, likelihood.logps(members), strict=True))
-        processed += likelihood.processed(members)
+    likelihood, journal = Likelihood(model), journal or Journal(None)
+    plan = list(plan_batches(rows, batch_tokens))
+    sums = _sums(rows, plan, likelihood, journal, progress)
+    processed = sum(likelihood.processed([rows[index] for index in batch]) for batch in plan)
     ordered = iter([sums[index] for index in range(len(rows))])
     items = progress(encoded, "recall") if recalled else encoded
+    recalled = _noted(recalled, journal) if recalled else None
     results = Results.of(
         row for item in items for row in _rows_of(item, [next(ordered) for _ in item.rows], recalled)
     )
@@ -128,6 +129,38 @@ def score(
         processed=processed,
         shared=all(map(likelihood.shares, rows)),
     )
+
+
+def _sums(
+    rows: Sequence[Row],
+    plan: Sequence[list[int]],
+    likelihood: Likelihood,
+    journal: Journal,
+    progress: Progress,
+) -> dict[int, list[float]]:
+    """Summed log-probabilities of the facts of each row, batch by batch as planned."""
+    keys = {f"rows {batch[0]}": batch for batch in plan}
+    todo = [key for key in keys if key not in journal.done]
+    for key in progress(todo, "score", len(plan), initial=len(plan) - len(todo)):
+        journal.put(key, likelihood.logps([rows[index] for index in keys[key]]))
+    return {
+        index: found
+        for key, batch in keys.items()
+        for index, found in zip(batch, journal.done[key], strict=True)
+    }
+
+
+def _noted(recalled: Callable[[str], bool | None], journal: Journal) -> Callable[[str], bool | None]:
+    """`recalled`, whose answers are noted in the journal."""
+
+    def ask(fact: str) -> bool | None:
+        key = f"recall {fact}"
+        if key not in journal.done:
+            journal.put(key, recalled(fact))
+        found: bool | None = journal.done[key]
+        return found
+
+    return ask
 
 
 def context_of(model: PreTrainedModel) -> int:
