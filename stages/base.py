@@ -11,6 +11,7 @@ from pathlib import Path
 from knowtuning.config import load
 from knowtuning.config.training import BaseStage
 from knowtuning.hardware import detect, machine
+from knowtuning.processes import alone
 from knowtuning.records import Example, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
@@ -35,6 +36,7 @@ def train_from_scratch(params: BaseStage) -> None:
     """Train the base model on the prepared corpus, from where a killed run of the same was."""
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
+    alone(os.environ, "base")
     hardware = detect(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
     settings = [params.model_dump(), machine(hardware)]

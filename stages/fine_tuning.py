@@ -11,6 +11,7 @@ from knowtuning.config.model import ModelParams
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.hardware import detect, machine
 from knowtuning.models import load_tokenizer, weights_stamp
+from knowtuning.processes import alone
 from knowtuning.records import Example, Rewrite
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
@@ -40,6 +41,7 @@ def fine_tune(
         limit=params.max_rejected,
         key=f"{stage}.max_rejected",
     )
+    alone(os.environ, stage)
     hardware = detect(os.environ)
     sections = [section.model_dump() for section in (params, model, lora)]
     settings = [sections, seed, machine(hardware), weights_stamp(BASE)]

@@ -11,6 +11,7 @@ from knowtuning.config.evaluation import PredictStage
 from knowtuning.hardware import detect, machine, weights_dtype
 from knowtuning.inference.predict import predict
 from knowtuning.models import load_system, load_tokenizer, weights_stamp
+from knowtuning.processes import started
 from knowtuning.records import SYSTEMS, Example, read_jsonl, write_jsonl
 from knowtuning.resume import Journal, resumable
 from stages import CACHE, PARAMS, run
@@ -24,11 +25,13 @@ def main() -> None:
     if system not in SYSTEMS:
         raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
     hardware = detect(os.environ)
+    processes = started(os.environ, hardware.device)
     adapter = None if system == "base" else Path("models") / system
     split = PREPARED / f"{params.predict.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
     settings = [params.model_dump(), machine(hardware), weights_stamp(BASE)]
-    with resumable(CACHE, f"predict-{system}", settings=settings, inputs=inputs) as state:
+    stage = f"predict-{system}"
+    with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
         answers = predict(
             read_jsonl(split, Example)[: params.predict.limit],
             load_system(BASE, adapter, dtype=weights_dtype(hardware), device=hardware.device),
@@ -36,8 +39,10 @@ def main() -> None:
             template=params.model.template,
             max_new_tokens=params.predict.max_new_tokens,
             batch_tokens=hardware.batch_tokens,
-            journal=Journal(state / "answers.jsonl"),
+            journal=Journal(state, processes),
         )
+        if not processes.first:
+            return
         write_jsonl(OUT / f"{system}.jsonl", answers)
     cut = sum(answer.truncated for answer in answers)
     print(f"predict: {len(answers)} answers of {system}, {cut} cut off at the token limit")

@@ -10,6 +10,7 @@ from knowtuning.config import load
 from knowtuning.config.training import KCStage
 from knowtuning.hardware import detect, machine
 from knowtuning.models import load_tokenizer, weights_stamp
+from knowtuning.processes import alone
 from knowtuning.records import Preference, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
@@ -34,6 +35,7 @@ def main() -> None:
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
+    alone(os.environ, "train_kc")
     hardware = detect(os.environ)
     settings = [params.model_dump(), machine(hardware), weights_stamp(BASE)]
     with resumable(CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE]) as state:

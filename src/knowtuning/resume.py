@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+from knowtuning.processes import ALONE, Processes
 from knowtuning.storage import digest, digest_folder, read_json, write_json
 
 # State that nobody took up for this long (seconds) is of inputs that changed, or of a run that was given up.
@@ -47,21 +48,30 @@ def content(path: Path) -> str:
 
 
 @contextmanager
-def resumable(cache: Path, stage: str, *, settings: Any, inputs: Sequence[Path]) -> Iterator[Path]:
+def resumable(
+    cache: Path, stage: str, *, settings: Any, inputs: Sequence[Path], processes: Processes = ALONE
+) -> Iterator[Path]:
     """The folder for the state of one run of `stage`, which may hold that of a killed one; for a with block.
 
     settings: JSON values that determine the result beside the bytes of `inputs` and the software. When the
     block ends well the folder is removed; after an error it stays. A second run of the same key waits for
-    the first. Old state of the same stage is removed (see KEEP).
+    the first. Old state of the same stage is removed (see KEEP). Processes of one run share the folder.
     """
     home = cache / "resume"
     home.mkdir(parents=True, exist_ok=True)
     key = digest(stage, settings, [content(path) for path in inputs], software())[:16]
     folder = home / f"{stage}-{key}"
+    if not processes.first:
+        processes.wait()
+        yield folder
+        processes.wait()
+        return
     with _lock(folder, wait=True):
         prune(home, stage, keep=folder)
         folder.mkdir(exist_ok=True)
+        processes.wait()
         yield folder
+        processes.wait()
         shutil.rmtree(folder)
 
 
@@ -136,20 +146,29 @@ def sealed(folder: Path) -> bool:
 
 
 class Journal:
-    """Finished pieces of work, one JSON line each, written as they come.
+    """Finished pieces of work, one JSON line each, written to `<folder>/journal-<rank>.jsonl` as they come.
 
-    `done` holds them all, those of an earlier run too. A line that is torn or damaged ends the file: it and
-    all after it are cut off. Lines reach the kernel at once, so that a killed process loses nothing, and the
-    disk once a second. Without a path nothing is written.
+    `done` holds them all, those of an earlier run too, whatever number of processes that had. A line that is
+    torn or damaged ends its file: it and all after it are left out. Lines reach the kernel at once, so that a
+    killed process loses nothing, and the disk once a second. Without a folder nothing is written.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, folder: Path | None = None, processes: Processes = ALONE) -> None:
         self.done: dict[str, Any] = {}
+        self._processes = processes
         self._stream: IO[bytes] | None = None
         self._synced = time.monotonic()
-        if path is not None:
-            self._stream = path.open("a+b")
-            self._stream.truncate(self._read(self._stream))
+        if folder is not None:
+            own = folder / f"journal-{processes.rank}.jsonl"
+            for path in folder.glob("journal-*.jsonl"):
+                sound = self._read(path)
+                if path == own:
+                    os.truncate(path, sound)
+            self._stream = own.open("ab")
+
+    def todo(self, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` that this process has to do, and nobody has done."""
+        return [key for key in self._processes.share(keys) if key not in self.done]
 
     def put(self, key: str, value: Any) -> None:
         """Note that `key` is finished with `value` (JSON)."""
@@ -162,16 +181,15 @@ class Journal:
             os.fsync(self._stream.fileno())
             self._synced = time.monotonic()
 
-    def close(self) -> None:
-        """Close the file."""
-        if self._stream is not None:
-            self._stream.close()
+    def exchange(self) -> dict[str, Any]:
+        """What all processes have done, each of them with its share."""
+        self.done = self._processes.union(self.done)
+        return self.done
 
-    def _read(self, stream: IO[bytes]) -> int:
-        """Fill `done`; returns the length of the sound part of the file (bytes)."""
+    def _read(self, path: Path) -> int:
+        """Add the entries of a file to `done`; returns the length of its sound part (bytes)."""
         sound = 0
-        stream.seek(0)
-        for line in stream:
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
                 key, value, check = json.loads(line)
             except (ValueError, TypeError):

@@ -81,6 +81,13 @@ def finish(folder: Path, stage: str, **environment: str) -> None:
     assert process.exitcode == 0, (folder / "log.txt").read_text()[-2000:]
 
 
+def start_two(folder: Path, stage: str, port: int, **environment: str) -> list[BaseProcess]:
+    """Start two processes of a stage as torchrun does."""
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", **environment}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [start(folder, stage, RANK=rank, LOCAL_RANK=rank, **common) for rank in ("0", "1")]
+
+
 def new_project(folder: Path) -> None:
     """A folder with small parameters, in which all stages have run undisturbed."""
     (folder / "data/raw").mkdir(parents=True)

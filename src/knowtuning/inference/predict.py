@@ -73,19 +73,19 @@ def predict(
     from tqdm import tqdm
 
     prompts = [encode_prompt(tokenizer, template, example.question) for example in examples]
-    journal = journal or Journal(None)
+    journal = journal or Journal()
     batches = {str(batch[0]): batch for batch in _batches(prompts, max_new_tokens, batch_tokens)}
-    finished = sum(len(batch) for key, batch in batches.items() if key in journal.done)
+    todo = journal.todo(list(batches))
+    finished = len(examples) - sum(len(batches[key]) for key in todo)
     with tqdm(desc="predict", total=len(examples), unit="answer", initial=finished) as bar:
-        for key, batch in batches.items():
-            if key not in journal.done:
-                journal.put(key, _generate(model, tokenizer, [prompts[i] for i in batch], max_new_tokens))
-                bar.update(len(batch))
-    answers = {
-        i: tokens
-        for key, batch in batches.items()
-        for i, tokens in zip(batch, journal.done[key], strict=True)
-    }
+        for key in todo:
+            batch = [prompts[i] for i in batches[key]]
+            journal.put(key, _generate(model, tokenizer, batch, max_new_tokens))
+            bar.update(len(batch))
+    done = journal.exchange()
+    answers: dict[int, list[int]] = {}
+    for key, indices in batches.items():
+        answers.update(zip(indices, done[key], strict=True))
     return [
         Prediction(
             id=example.id,

@@ -112,15 +112,16 @@ def score(
     context = min(max_length, context_of(model))
     encoded = [encode(record, tokenizer, template=template, context=context) for record in records]
     rows = [row for item in encoded for row in item.rows]
-    likelihood, journal = Likelihood(model), journal or Journal(None)
+    likelihood, journal = Likelihood(model), journal or Journal()
     plan = list(plan_batches(rows, batch_tokens))
     sums = _sums(rows, plan, likelihood, journal, progress)
     processed = sum(likelihood.processed([rows[index] for index in batch]) for batch in plan)
     ordered = iter([sums[index] for index in range(len(rows))])
-    items = progress(encoded, "recall") if recalled else encoded
-    recalled = _noted(recalled, journal) if recalled else None
+    if recalled:
+        texts = [item.record.facts[place] for item in encoded for place in item.kept]
+        recalled = _recalled(texts, recalled, journal, progress).get
     results = Results.of(
-        row for item in items for row in _rows_of(item, [next(ordered) for _ in item.rows], recalled)
+        row for item in encoded for row in _rows_of(item, [next(ordered) for _ in item.rows], recalled)
     )
     return Scoring(
         results=results,
@@ -140,27 +141,26 @@ def _sums(
 ) -> dict[int, list[float]]:
     """Summed log-probabilities of the facts of each row, batch by batch as planned."""
     keys = {f"rows {batch[0]}": batch for batch in plan}
-    todo = [key for key in keys if key not in journal.done]
+    todo = journal.todo(list(keys))
     for key in progress(todo, "score", len(plan), initial=len(plan) - len(todo)):
         journal.put(key, likelihood.logps([rows[index] for index in keys[key]]))
-    return {
-        index: found
-        for key, batch in keys.items()
-        for index, found in zip(batch, journal.done[key], strict=True)
-    }
+    done = journal.exchange()
+    sums: dict[int, list[float]] = {}
+    for key, batch in keys.items():
+        sums.update(zip(batch, done[key], strict=True))
+    return sums
 
 
-def _noted(recalled: Callable[[str], bool | None], journal: Journal) -> Callable[[str], bool | None]:
-    """`recalled`, whose answers are noted in the journal."""
-
-    def ask(fact: str) -> bool | None:
-        key = f"recall {fact}"
-        if key not in journal.done:
-            journal.put(key, recalled(fact))
-        found: bool | None = journal.done[key]
-        return found
-
-    return ask
+def _recalled(
+    facts: Iterable[str], recalled: Callable[[str], bool | None], journal: Journal, progress: Progress
+) -> dict[str, bool | None]:
+    """For each distinct fact whether the model completes it, or None where nothing cues it."""
+    keys = {f"recall {fact}": fact for fact in facts}
+    todo = journal.todo(list(keys))
+    for key in progress(todo, "recall", len(keys), initial=len(keys) - len(todo)):
+        journal.put(key, recalled(keys[key]))
+    done = journal.exchange()
+    return {fact: done[key] for key, fact in keys.items()}
 
 
 def context_of(model: PreTrainedModel) -> int:
