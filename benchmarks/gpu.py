@@ -1,8 +1,8 @@
 """Speed on one GPU with a Llama-2-7B-shaped model of random weights: `python benchmarks/gpu.py [--shape 7b]`.
 
 Tokens a second and the share of the card's measured bfloat16 matrix speed (MFU) for SFT, KC, score and
-predict, as the stages run them; training includes loading the model. `--shape tiny --device cpu` runs the same
-anywhere in a minute. It has not been run on a GPU yet.
+predict, as the stages run them; training includes loading the model. `--shape tiny --device cpu` runs the
+same anywhere in a minute. It has not been run on a GPU yet.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
         state=folder / "state",
         seed=1,
     )
-    return curve(folder / "curves", "loss") + curve(folder / "curves", "eval_loss")
+    # The Trainer's validation loss is a mean over batches of different token counts: not compared here.
+    return curve(folder / "curves", "loss")
 
 
 def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
