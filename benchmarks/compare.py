@@ -65,7 +65,8 @@ def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     if status:
         raise SystemExit(f"error: {task}, {side} ended with status {status}; run it alone to see why")
     found: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    return {**found, "wall": time.perf_counter() - start, "peak": usage.ru_maxrss / 1024}
+    whole = {"wall": time.perf_counter() - start, "wall_cpu": usage.ru_utime + usage.ru_stime}
+    return {**found, **whole, "peak": usage.ru_maxrss / 1024}
 
 
 def project(folder: Path, changes: dict[str, Any]) -> None:
@@ -106,10 +107,11 @@ def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
         # The order turns too, so that neither side always meets the warmer machine.
         for side in list(runs) if number % 2 == 0 else list(runs)[::-1]:
             runs[side].append(run_side(task, side, folder))
-            print(f"{task}, {side}: {runs[side][-1]['seconds']:.1f} s", file=sys.stderr, flush=True)
+            last = runs[side][-1]
+            print(f"{task}, {side}: {last['seconds']:.1f} s, processor {last['cpu']:.1f} s", file=sys.stderr)
     medians = {}
     for side, rows in runs.items():
-        keys = ("seconds", "wall", "peak", "processed", "real")
+        keys = ("seconds", "cpu", "wall", "wall_cpu", "peak", "processed", "real")
         medians[side] = {key: statistics.median([r[key] for r in rows]) for key in keys if key in rows[0]}
         medians[side]["runs"] = [round(row["seconds"], 2) for row in rows]
     return {"sides": medians, "agreement": agreement(task, runs), "rounds": rounds}
@@ -131,20 +133,26 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# Side by side",
         "",
-        "Made by `python benchmarks/compare.py`; see there how. Medians; the ratio is",
+        "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor seconds of",
+        "a side over ours. With one thread they hardly depend on what else the machine does. `work` leaves",
+        "out imports and, for score, loading.",
+        "",
     ]
-    lines += ["the peer's seconds over ours. `work` leaves out imports and, for score, loading.", ""]
     for name, entry in results.items():
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
         lines += [f"{entry['rounds']} rounds in turns. {entry['agreement'].capitalize()}.", ""]
-        lines += ["| side | work s | ratio | process s | ratio | peak MiB | processed / real tokens |"]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+        lines += [
+            "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
+            "| processed / real tokens |"
+        ]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
         ours = entry["sides"]["ours"]
         for side, found in entry["sides"].items():
             ratio = found["processed"] / found["real"] if {"processed", "real"} <= set(found) else None
+            whole = found["wall_cpu"]
             lines.append(
-                f"| {side} | {found['seconds']:.2f} | {found['seconds'] / ours['seconds']:.2f} "
-                f"| {found['wall']:.1f} | {found['wall'] / ours['wall']:.2f} | {found['peak']:.0f} "
+                f"| {side} | {found['seconds']:.2f} | {found['cpu']:.2f} | {found['cpu'] / ours['cpu']:.2f} "
+                f"| {whole:.1f} | {whole / ours['wall_cpu']:.2f} | {found['peak']:.0f} "
                 f"| {'' if ratio is None else format(ratio, '.3f')} |"
             )
         lines.append("")

@@ -1,6 +1,6 @@
 """One side of a comparison, as a process of its own: `python benchmarks/sides.py TASK SIDE FOLDER`.
 
-Prints one JSON line: seconds of the work itself (without imports and loading), what it processed, and values
+Prints one JSON line: seconds of the work itself (without imports), what it processed, and values
 that both sides must agree on. benchmarks/compare.py runs the sides in turns.
 """
 
@@ -27,6 +27,16 @@ from knowtuning.records import Atoms, Example, Preference, Rewrite, read_jsonl  
 from knowtuning.training.rows import Encoder, split_rows  # noqa: E402
 
 Found = dict[str, Any]
+
+
+class Watch:
+    """Seconds by the clock, and seconds of the processor: with one thread the latter ignores other load."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def times(self) -> Found:
+        return {"seconds": time.perf_counter() - self._wall, "cpu": time.process_time() - self._cpu}
 
 
 class Count:
@@ -60,7 +70,7 @@ def score_ours(folder: Path, params: Params, hardware: Hardware, batch_tokens: i
 
     records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
     model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
-    start = time.perf_counter()
+    watch = Watch()
     done = score(
         records,
         model,
@@ -69,9 +79,9 @@ def score_ours(folder: Path, params: Params, hardware: Hardware, batch_tokens: i
         max_length=params.model.max_length,
         batch_tokens=batch_tokens,
     )
-    seconds = time.perf_counter() - start
+    times = watch.times()
     values = [fact.logps for row in done.results.rows for fact in row.facts]
-    return {"seconds": seconds, "values": values, "processed": done.processed, "real": done.tokens}
+    return {**times, "values": values, "processed": done.processed, "real": done.tokens}
 
 
 def score_batched(folder: Path, params: Params, hardware: Hardware) -> Found:
@@ -93,11 +103,11 @@ def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
     model = HFLM(
         pretrained=base(folder, hardware), tokenizer=tokenizer, batch_size=16, device=hardware.device
     )
-    start = time.perf_counter()
+    watch = Watch()
     answers = model._loglikelihood_tokens(requests, disable_tqdm=True)
-    seconds = time.perf_counter() - start
+    times = watch.times()
     real = sum(len(prompt) + len(ids) for _, prompt, ids in requests)
-    return {"seconds": seconds, "values": [round(value, 4) for value, _ in answers], "real": real}
+    return {**times, "values": [round(value, 4) for value, _ in answers], "real": real}
 
 
 def ka_records(folder: Path) -> list[Example | Rewrite]:
@@ -113,7 +123,7 @@ def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     count, plain = Count(), sft.new_adapter
     sft.new_adapter = lambda *args: count.watch(plain(*args))
     with tempfile.TemporaryDirectory() as name:
-        start = time.perf_counter()
+        watch = Watch()
         summary = sft.train_sft(
             rows,
             folder / "models/base",
@@ -126,8 +136,8 @@ def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
             state=Path(name) / "state",
             seed=params.seed,
         )
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
+        times = watch.times()
+    return {**times, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
 
 
 def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> dict[str, Any]:
@@ -192,7 +202,7 @@ def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
     )
     count = Count()
     with tempfile.TemporaryDirectory() as out:
-        start = time.perf_counter()
+        watch = Watch()
         trainer = SFTTrainer(
             model=count.watch(new_adapter(base(folder, hardware), params.lora)),
             args=SFTConfig(**trainer_arguments(params.train_ka, hardware, out, params.seed)),
@@ -201,9 +211,9 @@ def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
             processing_class=tokenizer,
         )
         trainer.train()
-        seconds = time.perf_counter() - start
+        times = watch.times()
     loss = float(trainer.state.best_metric or 0.0)
-    return {"seconds": seconds, "steps": trainer.state.global_step, "loss": loss, **count.found()}
+    return {**times, "steps": trainer.state.global_step, "loss": loss, **count.found()}
 
 
 def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
@@ -215,7 +225,7 @@ def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     count, plain = Count(), kc.trained_adapter
     kc.trained_adapter = lambda *args: count.watch(plain(*args))
     with tempfile.TemporaryDirectory() as name:
-        start = time.perf_counter()
+        watch = Watch()
         summary, _ = kc.train_kc(
             rows,
             folder / "models/base",
@@ -227,8 +237,8 @@ def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
             state=Path(name) / "state",
             seed=params.seed,
         )
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
+        times = watch.times()
+    return {**times, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
 
 
 def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
@@ -261,7 +271,7 @@ def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
     )
     count, section = Count(), params.train_kc
     with tempfile.TemporaryDirectory() as out:
-        start = time.perf_counter()
+        watch = Watch()
         trainer = DPOTrainer(
             model=count.watch(trained_adapter(base(folder, hardware), folder / "models/ka")),
             args=DPOConfig(
@@ -275,9 +285,9 @@ def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
             processing_class=tokenizer,
         )
         trainer.train()
-        seconds = time.perf_counter() - start
+        times = watch.times()
     loss = float(trainer.state.best_metric or 0.0)
-    return {"seconds": seconds, "steps": trainer.state.global_step, "loss": loss, **count.found()}
+    return {**times, "steps": trainer.state.global_step, "loss": loss, **count.found()}
 
 
 def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
@@ -285,7 +295,7 @@ def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
 
     examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
     adapter, processed = folder / "models/kc", Processed()
-    start = time.perf_counter()
+    watch = Watch()
     import torch
 
     model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
@@ -297,11 +307,11 @@ def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
         max_new_tokens=params.predict.max_new_tokens,
         batch_tokens=hardware.batch_tokens,
     )
-    seconds = time.perf_counter() - start
+    times = watch.times()
     prompts = sum(len(encode_prompt(tokenizer, params.model.template, e.question)) for e in examples)
     real = prompts + sum(answer.tokens for answer in answers)
     return {
-        "seconds": seconds,
+        **times,
         "values": [answer.answer for answer in answers],
         "processed": processed.tokens,
         "real": real,
@@ -334,7 +344,7 @@ def predict_generate(folder: Path, params: Params, hardware: Hardware) -> Found:
 
     examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
     processed = Processed()
-    start = time.perf_counter()
+    watch = Watch()
     model = PeftModel.from_pretrained(base(folder, hardware), str(folder / "models/kc")).eval()
     processed.watch(model.get_base_model())
     tokenizer.padding_side = "left"
@@ -348,7 +358,7 @@ def predict_generate(folder: Path, params: Params, hardware: Hardware) -> Found:
             out = model.generate(**batch, max_new_tokens=params.predict.max_new_tokens, do_sample=False)
         tails = out[:, batch["input_ids"].shape[1] :]
         answers += [text.strip() for text in tokenizer.batch_decode(tails, skip_special_tokens=True)]
-    return {"seconds": time.perf_counter() - start, "values": answers, "processed": processed.tokens}
+    return {**watch.times(), "values": answers, "processed": processed.tokens}
 
 
 TASKS: dict[str, dict[str, Callable[[Path, Params, Hardware], Found]]] = {
