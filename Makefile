@@ -1,6 +1,7 @@
 # make repro   run what changed, from prepare to evaluate (sets everything up first)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
+# make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check format setup clean
+.PHONY: repro test test-all check format bench setup clean
 
 setup: $(STAMP)
 
@@ -38,6 +39,9 @@ check: setup
 format: setup
 	ruff check --fix .
 	ruff format .
+
+bench: setup
+	python benchmarks/compare.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.training import BaseStage
-from knowtuning.hardware import detect
+from knowtuning.hardware import detect, machine
+from knowtuning.processes import alone
 from knowtuning.records import Example, read_jsonl
+from knowtuning.resume import resumable
 from knowtuning.storage import write_json
 from knowtuning.training.pin import pin_model
 from knowtuning.training.scratch import build_base
-from stages import PARAMS, run
+from stages import CACHE, PARAMS, run
 
 PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metrics/base.json")
 
@@ -27,28 +29,39 @@ def main() -> None:
         write_json(METRICS, {"source": "hub", **pin})
         print(f"base: {pin['id']} at {pin['commit']}")
         return
+    train_from_scratch(params)
+
+
+def train_from_scratch(params: BaseStage) -> None:
+    """Train the base model on the prepared corpus, from where a killed run of the same was."""
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
+    alone(os.environ, "base")
     hardware = detect(os.environ)
-    trained = build_base(
-        corpus,
-        questions,
-        params.base.scratch,
-        OUT,
-        seed=params.seed,
-        device=hardware.device,
-        bfloat16=hardware.precision == "bfloat16",
-    )
-    write_json(
-        METRICS,
-        {
-            "source": "scratch",
-            "parameters": trained.parameters,
-            "tokens": trained.tokens,
-            "steps": trained.steps,
-            "loss": round(trained.loss, 4),
-        },
-    )
+    inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
+    settings = [params.model_dump(), machine(hardware)]
+    with resumable(CACHE, "base", settings=settings, inputs=inputs) as state:
+        trained = build_base(
+            corpus,
+            questions,
+            params.base.scratch,
+            OUT,
+            seed=params.seed,
+            device=hardware.device,
+            bfloat16=hardware.precision == "bfloat16",
+            state=state,
+            save_seconds=hardware.save_seconds,
+        )
+        write_json(
+            METRICS,
+            {
+                "source": "scratch",
+                "parameters": trained.parameters,
+                "tokens": trained.tokens,
+                "steps": trained.steps,
+                "loss": round(trained.loss, 4),
+            },
+        )
     print(f"base: {trained.parameters:,} parameters, {trained.tokens:,} tokens, loss {trained.loss:.3f}")
 
 

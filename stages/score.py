@@ -14,14 +14,16 @@ from tqdm import tqdm
 
 from knowtuning.config import load
 from knowtuning.config.knowledge import ScoreStage
-from knowtuning.hardware import detect
+from knowtuning.hardware import detect, machine
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
-from knowtuning.models import load_base, load_tokenizer
+from knowtuning.models import load_base, load_tokenizer, weights_stamp
+from knowtuning.processes import started
 from knowtuning.records import Atoms, read_jsonl
+from knowtuning.resume import Journal, resumable
 from knowtuning.storage import write_json
 from knowtuning.world.verifier import Truth
-from stages import PARAMS, run
+from stages import CACHE, PARAMS, run
 
 BASE, TRUTH = Path("models/base"), Path("data/prepared/truth.json")
 ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/scored.jsonl")
@@ -43,21 +45,30 @@ def main() -> None:
     hardware = detect(os.environ)
     auto = hardware.precision if hardware.device.startswith("cuda") else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
-    model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device)
-    tokenizer = load_tokenizer(BASE)
-    scoring = score(
-        records,
-        model,
-        tokenizer,
-        template=params.model.template,
-        max_length=params.model.max_length,
-        recalled=Recall(Truth.load(TRUTH).cue, model, tokenizer) if TRUTH.exists() else None,
-        batch_tokens=batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", "")),
-        progress=partial(tqdm, mininterval=1),
-    )
-    scoring.results.write(OUT)
-    metrics = summarise(scoring)
-    write_json(METRICS, {"dtype": dtype, **metrics})
+    processes = started(os.environ, hardware.device)
+    budget = batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", ""))
+    settings = [params.model_dump(), dtype, budget, machine(hardware), weights_stamp(BASE)]
+    with resumable(
+        CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
+    ) as state:
+        model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device)
+        tokenizer = load_tokenizer(BASE)
+        scoring = score(
+            records,
+            model,
+            tokenizer,
+            template=params.model.template,
+            max_length=params.model.max_length,
+            recalled=Recall(Truth.load(TRUTH).cue, model, tokenizer) if TRUTH.exists() else None,
+            batch_tokens=budget,
+            progress=partial(tqdm, mininterval=1, disable=None if processes.first else True),
+            journal=Journal(state, processes),
+        )
+        if not processes.first:
+            return
+        scoring.results.write(OUT)
+        metrics = summarise(scoring)
+        write_json(METRICS, {"dtype": dtype, **metrics})
     key = "score.max_rejected"
     scoring.results.check(OUT, params.score.max_rejected, key, total=len(records))
     print(f"score: {metrics['facts']} facts, median perplexity {metrics['ppl_median']}")

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.training import KCStage
-from knowtuning.hardware import detect
-from knowtuning.models import load_tokenizer
+from knowtuning.hardware import detect, machine
+from knowtuning.models import load_tokenizer, weights_stamp
+from knowtuning.processes import alone
 from knowtuning.records import Preference, read_jsonl
+from knowtuning.resume import resumable
 from knowtuning.storage import write_json
 from knowtuning.training.kc import train_kc
 from knowtuning.training.rows import Encoder, accept, cut_off
 from stages import CACHE, PARAMS, run
 
+PAIRS = Path("data/knowledge/kc.jsonl")
 BASE, KA, OUT = Path("models/base"), Path("models/ka"), Path("models/kc")
 CURVES, METRICS = Path("plots/train_kc"), Path("metrics/train_kc.json")
 REJECTED = Path("data/training/train_kc.rejected.jsonl")
@@ -24,7 +27,7 @@ REJECTED = Path("data/training/train_kc.rejected.jsonl")
 def main() -> None:
     params = load(PARAMS, KCStage)
     section = params.train_kc
-    pairs = read_jsonl(Path("data/knowledge/kc.jsonl"), Preference)
+    pairs = read_jsonl(PAIRS, Preference)
     encoder = Encoder(load_tokenizer(BASE), params.model.template, params.model.max_length)
     rows = accept(
         [encoder.pair(pair) for pair in pairs],
@@ -32,19 +35,24 @@ def main() -> None:
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
-    summary, reference = train_kc(
-        rows,
-        BASE,
-        KA,
-        OUT,
-        CURVES,
-        params=section,
-        hardware=detect(os.environ),
-        cache=CACHE,
-        seed=params.seed,
-    )
-    cut = cut_off(rows, encoder.tokenizer.eos_token_id)
-    write_json(METRICS, {**asdict(summary), "cut_off_rows": cut, "reference_adapter_sha256": reference})
+    alone(os.environ, "train_kc")
+    hardware = detect(os.environ)
+    settings = [params.model_dump(), machine(hardware), weights_stamp(BASE)]
+    with resumable(CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE]) as state:
+        summary, reference = train_kc(
+            rows,
+            BASE,
+            KA,
+            OUT,
+            CURVES,
+            params=section,
+            hardware=hardware,
+            state=state,
+            seed=params.seed,
+        )
+        cut = cut_off(rows, encoder.tokenizer.eos_token_id)
+        metrics = {**asdict(summary), "cut_off_rows": cut, "reference_adapter_sha256": reference}
+        write_json(METRICS, metrics)
     print(f"train_kc: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
 
 

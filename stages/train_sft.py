@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
 from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.training import SFTStage
-from knowtuning.hardware import detect
-from knowtuning.models import load_tokenizer
 from knowtuning.records import Example, read_jsonl
-from knowtuning.storage import write_json
-from knowtuning.training.rows import Encoder, accept, cut_off
-from knowtuning.training.sft import train_sft
-from stages import CACHE, PARAMS, run
+from stages import PARAMS, run
+from stages.fine_tuning import fine_tune
 
-BASE, OUT = Path("models/base"), Path("models/sft")
-CURVES, METRICS = Path("plots/train_sft"), Path("metrics/train_sft.json")
-REJECTED = Path("data/training/train_sft.rejected.jsonl")
+ORIGINALS, OUT = Path("data/prepared/train.jsonl"), Path("models/sft")
 
 
 def main() -> None:
     params = load(PARAMS, SFTStage)
-    section = params.train_sft
-    records = read_jsonl(Path("data/prepared/train.jsonl"), Example)
-    encoder = Encoder(load_tokenizer(BASE), params.model.template, params.model.max_length)
-    rows = accept(
-        [encoder.example(record) for record in records],
-        REJECTED,
-        limit=section.max_rejected,
-        key="train_sft.max_rejected",
-    )
-    summary = train_sft(
-        rows,
-        BASE,
+    fine_tune(
+        "train_sft",
+        read_jsonl(ORIGINALS, Example),
         OUT,
-        CURVES,
-        section="train_sft",
-        params=section,
+        inputs=[ORIGINALS],
+        params=params.train_sft,
+        model=params.model,
         lora=params.lora,
-        hardware=detect(os.environ),
-        cache=CACHE,
         seed=params.seed,
     )
-    cut = cut_off(rows, encoder.tokenizer.eos_token_id)
-    write_json(METRICS, {**asdict(summary), "cut_off_rows": cut})
-    print(f"train_sft: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,18 @@ def source_of(base: Path) -> tuple[str, dict[str, Any]]:
     return str(base), {}
 
 
+def weights_stamp(base: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes (bytes) and times (ns) of the files a pin to a local folder stands for; else nothing.
+
+    A commit of the hub never changes and a model of ours lies in `base` itself, but a folder may change.
+    """
+    name, arguments = source_of(base)
+    if name == str(base) or arguments:
+        return []
+    found = ((path, path.stat()) for path in sorted(Path(name).iterdir()) if path.is_file())
+    return [(path.name, stat.st_size, stat.st_mtime_ns) for path, stat in found]
+
+
 def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a base folder, with a padding token (the end-of-sequence token if it has none)."""
     from transformers import AutoTokenizer

@@ -11,6 +11,7 @@ from knowtuning.inference.predict import predict
 from knowtuning.models import load_base, load_tokenizer
 from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example
+from knowtuning.resume import Journal
 
 EXAMPLES = [
     Example(id=f"q{n}", question="Where " + "is it " * n + "?", answer="-") for n in (5, 1, 9, 3, 1, 7)
@@ -68,3 +69,21 @@ def test_an_answer_without_an_end_is_marked(tiny_base: Path, step: int, truncate
     model.forward = ends_at_step
     found = predict(EXAMPLES[:1], model, tokenizer, template="plain", max_new_tokens=5, batch_tokens=1_000)
     assert (found[0].truncated, found[0].tokens) == (truncated, 5 if truncated else 3)
+
+
+def test_the_order_of_the_file_changes_no_answer(tiny_base: Path) -> None:
+    model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
+    settings = {"template": "plain", "max_new_tokens": 12, "batch_tokens": 100_000}
+    found = predict(EXAMPLES, model, tokenizer, **settings)
+    assert predict(EXAMPLES[::-1], model, tokenizer, **settings) == found[::-1]
+
+
+def test_finished_batches_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
+    # 40 tokens a batch: every question stands alone.
+    settings = {"template": "plain", "max_new_tokens": 5, "batch_tokens": 40}
+    found = predict(EXAMPLES, model, tokenizer, **settings, journal=Journal(tmp_path))
+    calls = []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    assert predict(EXAMPLES, model, tokenizer, **settings, journal=Journal(tmp_path)) == found
+    assert calls == []

@@ -87,7 +87,7 @@ def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, s
         **{**schedule(batch=8, epochs=2.0), "beta": 0.1, "gamma": 0.2, "reference": "ka", **changes}
     )
     summary, reference = train_kc(
-        pairs(base), base, ka, out, tmp_path / "plots", params=params, hardware=CPU, cache=tmp_path, seed=1
+        pairs(base), base, ka, out, tmp_path / "plots", params=params, hardware=CPU, state=tmp_path, seed=1
     )
     return summary, reference, out
 
@@ -141,14 +141,16 @@ def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path)
         params=Schedule(**schedule()),
         lora=LORA,
         hardware=CPU,
-        cache=tmp_path / "cache",
+        state=tmp_path / "state",
         seed=1,
     )
     assert summary.last_loss < summary.first_loss
     assert summary.train_rows + summary.eval_rows == 15
     assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert (tmp_path / "plots/plots/metrics/loss.tsv").exists()
-    assert list((tmp_path / "cache").iterdir()) == []
+    # The last checkpoint, and the best one where that is another.
+    kept = {f"checkpoint-{summary.steps}", f"checkpoint-{summary.best_step}"}
+    assert {p.name for p in (tmp_path / "state").glob("checkpoint-*")} == kept
     kept = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), out)
     assert adapter_hash(kept) == summary.adapter_sha256
 
@@ -165,7 +167,7 @@ def test_equal_seeds_give_equal_adapters_whatever_the_micro_batch(tiny_base: Pat
             params=Schedule(**schedule(epochs=1.0)),
             lora=LORA,
             hardware=Hardware(device="cpu", precision="float32", micro_batch=micro, batch_tokens=512),
-            cache=tmp_path,
+            state=tmp_path / f"state-{name}",
             seed=1,
         )
         adapters.append(summary)
@@ -250,7 +252,7 @@ def test_sft_counts_completions_alone_and_keeps_the_best_step(tiny_base: Path, t
         params=Schedule(**schedule(batch=64, eval_every=0.1, schedule="constant", lr=1.0, max_grad_norm=1e3)),
         lora=LORA,
         hardware=CPU,
-        cache=tmp_path,
+        state=tmp_path,
         seed=1,
     )
     train, held = split_rows(rows(tiny_base), 2, 1)
@@ -284,7 +286,7 @@ def test_shares_of_steps_and_small_sets(
         params=Schedule(**schedule(epochs=6.0, batch=64, eval_every=share)),
         lora=LORA,
         hardware=Hardware(device="cpu", precision="float32", micro_batch=micro, batch_tokens=512),
-        cache=tmp_path,
+        state=tmp_path,
         seed=1,
     )
     assert summary.train_rows == 8
@@ -325,7 +327,7 @@ def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: P
             params=Schedule(**schedule(lr=1e30, max_grad_norm=1e30)),
             lora=LORA,
             hardware=CPU,
-            cache=tmp_path,
+            state=tmp_path,
             seed=1,
         )
     assert not (tmp_path / "sft").exists()
@@ -334,7 +336,7 @@ def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: P
 def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     params = KCParams(**schedule(), beta=0.1, gamma=0.2, reference="ka")
     with pytest.raises(ValueError, match=r"train_kc: 0 pairs from 0 examples; expected pairs of at least 5"):
-        train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, hardware=CPU, cache=tmp_path, seed=1)
+        train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, hardware=CPU, state=tmp_path, seed=1)
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
         new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))
@@ -353,7 +355,7 @@ def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
         params=Schedule(**schedule()),
         lora=LORA,
         hardware=gpu,
-        cache=tmp_path,
+        state=tmp_path,
         seed=1,
     )
     summary, reference = train_kc(
@@ -364,7 +366,7 @@ def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
         tmp_path / "plots-kc",
         params=KCParams(**schedule(lr=1e-4), beta=0.1, gamma=0.0, reference="ka"),
         hardware=gpu,
-        cache=tmp_path,
+        state=tmp_path / "state-kc",
         seed=1,
     )
     # bfloat16 carries 8 bits: policy and reference differ by rounding alone.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from knowtuning.config.model import Template
 from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example, Prediction
+from knowtuning.resume import Journal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,8 +61,11 @@ def predict(
     template: Template,
     max_new_tokens: int,
     batch_tokens: int,
+    journal: Journal | None = None,
 ) -> list[Prediction]:
     """One greedy answer for each example, in the order of `examples`.
+
+    Each finished batch is noted in the journal, and not computed where an earlier run has noted it.
 
     Deviation: the released scripts' framework samples (T 0.95, top-p 0.7); greedy answers are comparable
     from run to run.
@@ -69,17 +73,26 @@ def predict(
     from tqdm import tqdm
 
     prompts = [encode_prompt(tokenizer, template, example.question) for example in examples]
-    found: dict[int, Prediction] = {}
-    with tqdm(desc="predict", total=len(examples), unit="answer") as bar:
-        for indices in _batches(prompts, max_new_tokens, batch_tokens):
-            answers = _generate(model, tokenizer, [prompts[i] for i in indices], max_new_tokens)
-            for i, tokens in zip(indices, answers, strict=True):
-                found[i] = Prediction(
-                    id=examples[i].id,
-                    question=examples[i].question,
-                    answer=str(tokenizer.decode(tokens, skip_special_tokens=True)).strip(),
-                    tokens=len(tokens),
-                    truncated=len(tokens) == max_new_tokens,
-                )
-            bar.update(len(indices))
-    return [found[i] for i in range(len(examples))]
+    journal = journal or Journal()
+    batches = {str(batch[0]): batch for batch in _batches(prompts, max_new_tokens, batch_tokens)}
+    todo = journal.todo(list(batches))
+    finished = len(examples) - sum(len(batches[key]) for key in todo)
+    with tqdm(desc="predict", total=len(examples), unit="answer", initial=finished) as bar:
+        for key in todo:
+            batch = [prompts[i] for i in batches[key]]
+            journal.put(key, _generate(model, tokenizer, batch, max_new_tokens))
+            bar.update(len(batch))
+    done = journal.exchange()
+    answers: dict[int, list[int]] = {}
+    for key, indices in batches.items():
+        answers.update(zip(indices, done[key], strict=True))
+    return [
+        Prediction(
+            id=example.id,
+            question=example.question,
+            answer=str(tokenizer.decode(answers[i], skip_special_tokens=True)).strip(),
+            tokens=len(answers[i]),
+            truncated=len(answers[i]) == max_new_tokens,
+        )
+        for i, example in enumerate(examples)
+    ]

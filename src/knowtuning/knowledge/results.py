@@ -21,12 +21,20 @@ _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
 class Progress(Protocol):
-    """Shows how far a loop has come: yields `items` as they are, under the heading `what`."""
+    """Shows how far a loop has come: yields `items` as they are, under the heading `what`.
 
-    def __call__(self, items: Collection[Item], what: str) -> Iterable[Item]: ...
+    A loop that goes on where an earlier run was says how many items there are in all (`total`) and how many
+    of them were done then (`initial`).
+    """
+
+    def __call__(
+        self, items: Collection[Item], what: str, total: int | None = None, *, initial: int = 0
+    ) -> Iterable[Item]: ...
 
 
-def quietly(items: Collection[Item], what: str) -> Iterable[Item]:
+def quietly(
+    items: Collection[Item], what: str, total: int | None = None, *, initial: int = 0
+) -> Iterable[Item]:
     """The progress that shows nothing."""
     return items
 

@@ -14,6 +14,7 @@ from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.knowledge.rows import Row, split_rows
 from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Atoms, FactScore, Rejected, Scored
+from knowtuning.resume import Journal
 from knowtuning.teacher.tasks import Failure
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def score(
     recalled: Callable[[str], bool | None] | None = None,
     batch_tokens: int = 0,
     progress: Progress = quietly,
+    journal: Journal | None = None,
 ) -> Scoring:
     """Score every fact of `records` behind the prompt of its question.
 
@@ -104,22 +106,22 @@ def score(
     always to the last stored decimal.
 
     A record with facts beyond the context (`max_length` tokens or the model's own, whichever is less) is
-    rejected, and its other facts are scored all the same. Raises ValueError on a non-finite result.
+    rejected, and its other facts are scored all the same. Finished batches and cues are noted in the journal,
+    and not computed where an earlier run has noted them. Raises ValueError on a non-finite result.
     """
     context = min(max_length, context_of(model))
     encoded = [encode(record, tokenizer, template=template, context=context) for record in records]
     rows = [row for item in encoded for row in item.rows]
-    likelihood = Likelihood(model)
-    sums: dict[int, list[float]] = {}
-    processed = 0
-    for batch in progress(list(plan_batches(rows, batch_tokens)), "score"):
-        members = [rows[index] for index in batch]
-        sums.update(zip(batch, likelihood.logps(members), strict=True))
-        processed += likelihood.processed(members)
+    likelihood, journal = Likelihood(model), journal or Journal()
+    plan = list(plan_batches(rows, batch_tokens))
+    sums = _sums(rows, plan, likelihood, journal, progress)
+    processed = sum(likelihood.processed([rows[index] for index in batch]) for batch in plan)
     ordered = iter([sums[index] for index in range(len(rows))])
-    items = progress(encoded, "recall") if recalled else encoded
+    if recalled:
+        texts = [item.record.facts[place] for item in encoded for place in item.kept]
+        recalled = _recalled(texts, recalled, journal, progress).get
     results = Results.of(
-        row for item in items for row in _rows_of(item, [next(ordered) for _ in item.rows], recalled)
+        row for item in encoded for row in _rows_of(item, [next(ordered) for _ in item.rows], recalled)
     )
     return Scoring(
         results=results,
@@ -128,6 +130,37 @@ def score(
         processed=processed,
         shared=all(map(likelihood.shares, rows)),
     )
+
+
+def _sums(
+    rows: Sequence[Row],
+    plan: Sequence[list[int]],
+    likelihood: Likelihood,
+    journal: Journal,
+    progress: Progress,
+) -> dict[int, list[float]]:
+    """Summed log-probabilities of the facts of each row, batch by batch as planned."""
+    keys = {f"rows {batch[0]}": batch for batch in plan}
+    todo = journal.todo(list(keys))
+    for key in progress(todo, "score", len(plan), initial=len(plan) - len(todo)):
+        journal.put(key, likelihood.logps([rows[index] for index in keys[key]]))
+    done = journal.exchange()
+    sums: dict[int, list[float]] = {}
+    for key, batch in keys.items():
+        sums.update(zip(batch, done[key], strict=True))
+    return sums
+
+
+def _recalled(
+    facts: Iterable[str], recalled: Callable[[str], bool | None], journal: Journal, progress: Progress
+) -> dict[str, bool | None]:
+    """For each distinct fact whether the model completes it, or None where nothing cues it."""
+    keys = {f"recall {fact}": fact for fact in facts}
+    todo = journal.todo(list(keys))
+    for key in progress(todo, "recall", len(keys), initial=len(keys) - len(todo)):
+        journal.put(key, recalled(keys[key]))
+    done = journal.exchange()
+    return {fact: done[key] for key, fact in keys.items()}
 
 
 def context_of(model: PreTrainedModel) -> int:

@@ -59,8 +59,8 @@ class Progress(TrainerCallback):
     ) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(desc=self.title, total=state.max_steps, unit="step")
-        self.start = time.monotonic()
+        self.bar = tqdm(desc=self.title, total=state.max_steps, unit="step", initial=state.global_step)
+        self.start, self.first_epoch = time.monotonic(), state.epoch or 0.0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -76,7 +76,7 @@ class Progress(TrainerCallback):
         **_: Any,
     ) -> None:
         if logs and "loss" in logs:
-            tokens = self.tokens_per_epoch * (state.epoch or 0.0)
+            tokens = self.tokens_per_epoch * ((state.epoch or 0.0) - self.first_epoch)
             speed = tokens / max(1e-9, time.monotonic() - self.start)
             self.bar.set_postfix_str(f"loss {float(logs['loss']):.3f}, {speed:,.0f} tokens/s")
 
@@ -94,6 +94,13 @@ class Curves(TrainerCallback):
 
         self.live = Live(str(folder), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False)
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        # A resumed run writes its first part again, so that its curves are those of an undisturbed one.
+        for entry in state.log_history:
+            self._write(int(entry["step"]), entry)
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -102,9 +109,12 @@ class Curves(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        self.live.step = state.global_step
+        self._write(state.global_step, logs or {})
+
+    def _write(self, step: int, logs: dict[str, float]) -> None:
+        self.live.step = step
         for name in CURVES:
-            if logs and name in logs:
+            if name in logs:
                 self.live.log_metric(name, round(float(logs[name]), 6))
 
     def on_train_end(

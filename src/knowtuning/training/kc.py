@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from knowtuning.config.training import KCParams
-from knowtuning.hardware import Hardware
+from knowtuning.hardware import Hardware, weights_dtype
+from knowtuning.storage import read_json, write_json
 from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
-from knowtuning.training.loop import Summary, arguments, one_device, summarise, work_folder
+from knowtuning.training.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.rows import PairRow, split_rows
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ def reference_logps(
     return ReferenceLogps(chosen, rejected, "none" if off else adapter_hash(model))
 
 
+def kept_logps(
+    path: Path, model: Any, rows: Sequence[PairRow], reference: Reference, hardware: Hardware
+) -> ReferenceLogps:
+    """Like reference_logps, but taken from the file at `path`, which the first call writes."""
+    if not path.exists():
+        write_json(path, asdict(reference_logps(model, rows, reference, hardware)))
+    return ReferenceLogps(**read_json(path))
+
+
 def train_kc(
     rows: Sequence[PairRow],
     base: Path,
@@ -110,14 +120,15 @@ def train_kc(
     *,
     params: KCParams,
     hardware: Hardware,
-    cache: Path,
+    state: Path,
     seed: int,
 ) -> tuple[Summary, str]:
     """Continue the adapter `ka` on preference pairs; save the best checkpoint to `out`.
 
     Loss: DPO(beta) + gamma · NLL(chosen), the latter a mean over the chosen tokens of a micro-batch
-    (Deviation: the released code's framework takes a mean of per-sequence means). Returns the summary and
-    the hash of the reference adapter ("none" for the base model).
+    (Deviation: the released code's framework takes a mean of per-sequence means). Checkpoints and the
+    reference's log-probabilities go to the folder `state`; those of a killed run are taken up. Returns the
+    summary and the hash of the reference adapter ("none" for the base model).
     """
     import torch
     from transformers import PrinterCallback
@@ -125,6 +136,7 @@ def train_kc(
 
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
+    from knowtuning.training.checkpoints import train as train_from
     from knowtuning.training.dpo_trainer import PairTrainer, pair_dataset
 
     train, held_out = split_rows(rows, params.eval_rows, seed)
@@ -135,30 +147,31 @@ def train_kc(
             "the aspect switches of perturb"
         )
     torch.manual_seed(seed)
-    dtype = torch.bfloat16 if hardware.device != "cpu" and hardware.precision == "bfloat16" else torch.float32
-    model = trained_adapter(load_base(base, dtype=dtype, device=hardware.device), ka)
+    model = trained_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), ka)
     started_from = adapter_hash(model)
-    logps = [reference_logps(model, part, params.reference, hardware) for part in (train, held_out)]
+    logps = [
+        kept_logps(state / f"reference-{name}.json", model, part, params.reference, hardware)
+        for name, part in (("train", train), ("valid", held_out))
+    ]
     tokens = sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in train)
-    with work_folder(cache, "train_kc") as work:
-        config = DPOConfig(
-            **arguments(params, hardware, Path(work), section="train_kc", rows=len(train), seed=seed),
-            beta=params.beta,
-            loss_type=["sigmoid", "sft"] if params.gamma else ["sigmoid"],
-            loss_weights=[1.0, params.gamma] if params.gamma else [1.0],
-            precompute_ref_log_probs=True,
-            max_length=None,
-        )
-        trainer = PairTrainer(
-            model=model,
-            args=one_device(config),
-            train_dataset=pair_dataset(train, logps[0].chosen, logps[0].rejected),
-            eval_dataset=pair_dataset(held_out, logps[1].chosen, logps[1].rejected),
-            processing_class=load_tokenizer(base),
-            callbacks=[StopOnNaN("train_kc"), Progress("train_kc", tokens), Curves(curves)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+    config = DPOConfig(
+        **arguments(params, hardware, state, section="train_kc", rows=len(train), seed=seed),
+        beta=params.beta,
+        loss_type=["sigmoid", "sft"] if params.gamma else ["sigmoid"],
+        loss_weights=[1.0, params.gamma] if params.gamma else [1.0],
+        precompute_ref_log_probs=True,
+        max_length=None,
+    )
+    trainer = PairTrainer(
+        model=model,
+        args=one_device(config),
+        train_dataset=pair_dataset(train, logps[0].chosen, logps[0].rejected),
+        eval_dataset=pair_dataset(held_out, logps[1].chosen, logps[1].rejected),
+        processing_class=load_tokenizer(base),
+        callbacks=[StopOnNaN("train_kc"), Progress("train_kc", tokens), Curves(curves)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    train_from(trainer, state, hardware.save_seconds)
     # The policy moved, its frozen copy did not: the reference was the adapter we started from.
     assert adapter_hash(trainer.model, "ref") == started_from
     save_adapter(trainer.model, out)

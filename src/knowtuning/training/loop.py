@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ class Summary:
 
 
 def arguments(
-    params: Schedule, hardware: Hardware, work: Path, *, section: str, rows: int, seed: int
+    params: Schedule, hardware: Hardware, state: Path, *, section: str, rows: int, seed: int
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
-    Checkpoints go to `work`. Evaluation and saving fall on the same steps, so that the best checkpoint
-    exists. Fewer rows than params.batch make one step an epoch.
+    Checkpoints go to `state`, where training.checkpoints keeps the last and the best of them. Each step that
+    evaluates also saves, so that the best one exists. Fewer rows than params.batch make one step an epoch.
     """
     micro = min(params.batch, hardware.micro_batch or params.batch, rows)
     if params.batch % micro and rows >= params.batch:
@@ -42,7 +41,7 @@ def arguments(
     # The Trainer reads a share below 1 as a share of the steps, but 1 as every step.
     every = min(params.eval_every, 1 - 1e-9)
     return {
-        "output_dir": str(work),
+        "output_dir": str(state),
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
         "gradient_accumulation_steps": -(-min(params.batch, rows) // micro),
@@ -56,7 +55,6 @@ def arguments(
         "eval_steps": every,
         "save_strategy": "steps",
         "save_steps": every,
-        "save_total_limit": 1,
         "load_best_model_at_end": True,
         "metric_for_best_model": "eval_loss",
         "logging_steps": min(0.02, every),
@@ -81,12 +79,6 @@ def one_device(config: Any) -> Any:
     """
     config._n_gpu = min(1, config.n_gpu)
     return config
-
-
-def work_folder(cache: Path, section: str) -> tempfile.TemporaryDirectory[str]:
-    """A folder for checkpoints that is outside the outputs and goes away with the run."""
-    cache.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=f"{section}-", dir=cache)
 
 
 def summarise(trainer: Any, *, train_tokens: int, adapter_sha256: str) -> Summary:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
 from knowtuning.models import PIN
+from knowtuning.resume import Due, checkpoints, seal
 
 if TYPE_CHECKING:
     import torch
@@ -129,6 +132,61 @@ def _optimizers(model: torch.nn.Module, params: Scratch) -> list[Any]:
     ]
 
 
+@dataclass
+class Run:
+    """A training under way: what its next step depends on, beside the data."""
+
+    model: torch.nn.Module
+    optimizers: list[Any]
+    losses: list[float] = field(default_factory=list)
+
+    def step(self, batch: torch.Tensor, scale: float, peaks: Sequence[float], *, bfloat16: bool) -> float:
+        """One step at `scale` (0..1) of the peak rates; returns the loss (nats a token)."""
+        import torch
+
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        for group, peak in zip(groups, peaks, strict=True):
+            group["lr"] = peak * scale
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+            loss = self.model(input_ids=batch, labels=batch).loss
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    def save(self, folder: Path) -> None:
+        """Write the state as the only checkpoint of `folder`."""
+        import torch
+
+        older = list(folder.glob("checkpoint-*"))
+        path = folder / f"checkpoint-{len(self.losses)}"
+        path.mkdir()
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "losses": self.losses,
+        }
+        torch.save(state, path / "state.pt")
+        seal(path)
+        for old in older:
+            shutil.rmtree(old)
+
+    def restore(self, folder: Path, device: str) -> None:
+        """Take up the newest whole checkpoint of `folder`, if there is one."""
+        import torch
+
+        found = checkpoints(folder)
+        if not found:
+            return
+        state = torch.load(found[-1] / "state.pt", map_location=device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.losses = state["losses"]
+
+
 def train_model(
     model: torch.nn.Module,
     rows: torch.Tensor,
@@ -138,36 +196,33 @@ def train_model(
     device: str,
     bfloat16: bool,
     report: Callable[[int, float, float], None],
+    state: Path | None = None,
+    save_seconds: float = 30,
 ) -> Trained:
-    """Train on packed rows; `report(steps done, loss, tokens per second)` is called after each step."""
-    import torch
+    """Train on packed rows; `report(steps done, loss, tokens per second)` is called after each step.
 
+    In the folder `state` it saves where it is, every `save_seconds`, and goes on from there.
+    """
     steps = max(20, round(len(rows) * params.epochs / params.batch))
     steps = min(steps, params.max_steps or steps)
-    optimizers = _optimizers(model, params)
-    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    model.to(device).train()
-    losses: list[float] = []
-    start = time.monotonic()
-    for step, batch in enumerate(_batches(rows, params.batch, steps, seed)):
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * rate(step, steps)
-        batch = batch.to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
-            loss = model(input_ids=batch, labels=batch).loss
-        loss.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
+    run = Run(model.to(device).train(), _optimizers(model, params))
+    peaks = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
+    if state is not None:
+        run.restore(state, device)
+    first, start, due = len(run.losses), time.monotonic(), Due(save_seconds)
+    batches = enumerate(_batches(rows, params.batch, steps, seed))
+    for step, batch in itertools.islice(batches, first, None):
+        loss = run.step(batch.to(device), rate(step, steps), peaks, bfloat16=bfloat16)
+        if not math.isfinite(loss):
             raise ValueError(
-                f"base: the loss is {losses[-1]} at step {step + 1}; expected a number; lower "
+                f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
                 "base.scratch.muon_lr and base.scratch.adamw_lr"
             )
-        report(step + 1, losses[-1], (step + 1) * batch.numel() / (time.monotonic() - start))
-    tail = losses[-max(1, steps // 10) :]
+        report(step + 1, loss, (step + 1 - first) * batch.numel() / (time.monotonic() - start))
+        if state is not None and due():
+            with due.saving():
+                run.save(state)
+    tail = run.losses[-max(1, steps // 10) :]
     return Trained(
         parameters=sum(p.numel() for p in model.parameters()),
         tokens=steps * params.batch * params.sequence,
@@ -185,8 +240,10 @@ def build_base(
     seed: int,
     device: str,
     bfloat16: bool,
+    state: Path | None = None,
+    save_seconds: float = 30,
 ) -> Trained:
-    """Train tokenizer and model on `corpus` and save both to `out` (safetensors).
+    """Train tokenizer and model on `corpus` and save both to `out` (safetensors); see train_model for state.
 
     `vocabulary_texts` also shape the tokenizer but are not trained on, so that the base model has read no
     question before fine-tuning.
@@ -201,10 +258,22 @@ def build_base(
     with tqdm(desc="base", unit="step") as bar:
 
         def report(done: int, loss: float, speed: float) -> None:
+            if bar.n == 0:  # a resumed run counts from where it goes on
+                bar.initial = bar.n = done - 1
             bar.update(done - bar.n)
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
 
-        trained = train_model(model, rows, params, seed=seed, device=device, bfloat16=bfloat16, report=report)
+        trained = train_model(
+            model,
+            rows,
+            params,
+            seed=seed,
+            device=device,
+            bfloat16=bfloat16,
+            report=report,
+            state=state,
+            save_seconds=save_seconds,
+        )
     out.mkdir(parents=True, exist_ok=True)
     # The pin of an earlier run by hand would be taken for the model.
     (out / PIN).unlink(missing_ok=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.hardware import Hardware
+from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
-from knowtuning.training.loop import Summary, arguments, one_device, summarise, work_folder
+from knowtuning.training.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.rows import Row, split_rows
 
 
@@ -22,13 +22,14 @@ def train_sft(
     params: Schedule,
     lora: LoraParams,
     hardware: Hardware,
-    cache: Path,
+    state: Path,
     seed: int,
 ) -> Summary:
     """Train a new adapter on `rows` and save the best checkpoint to `out`.
 
     The loss is the mean NLL of completion tokens (paper, 3.2). `section` names the params section in
-    messages. Raises ValueError when there are too few rows or the loss is no number.
+    messages. Checkpoints go to the folder `state`; those of a killed run are taken up. Raises ValueError
+    when there are too few rows or the loss is no number.
     """
     import torch
     from datasets import Dataset
@@ -38,6 +39,7 @@ def train_sft(
 
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
+    from knowtuning.training.checkpoints import train as train_from
 
     train, held_out = split_rows(rows, params.eval_rows, seed)
     if not train or not held_out:
@@ -46,25 +48,23 @@ def train_sft(
             "least 5 examples, a fifth of which is held out; look at data/prepared"
         )
     torch.manual_seed(seed)
-    dtype = torch.bfloat16 if hardware.device != "cpu" and hardware.precision == "bfloat16" else torch.float32
-    model = new_adapter(load_base(base, dtype=dtype, device=hardware.device), lora)
+    model = new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), lora)
     tokens = sum(len(row.input_ids) for row in train)
-    with work_folder(cache, section) as work:
-        config = SFTConfig(
-            **arguments(params, hardware, Path(work), section=section, rows=len(train), seed=seed),
-            dataset_kwargs={"skip_prepare_dataset": True},
-            max_length=None,
-        )
-        trainer = SFTTrainer(
-            model=model,
-            args=one_device(config),
-            train_dataset=_dataset(Dataset, train),
-            eval_dataset=_dataset(Dataset, held_out),
-            processing_class=load_tokenizer(base),
-            callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+    config = SFTConfig(
+        **arguments(params, hardware, state, section=section, rows=len(train), seed=seed),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=one_device(config),
+        train_dataset=_dataset(Dataset, train),
+        eval_dataset=_dataset(Dataset, held_out),
+        processing_class=load_tokenizer(base),
+        callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    train_from(trainer, state, hardware.save_seconds)
     save_adapter(trainer.model, out)
     return summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))
 

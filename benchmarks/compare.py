@@ -1,0 +1,185 @@
+"""Our stages beside what one would run instead: `python benchmarks/compare.py [TASK ...] [--set KEY=VALUE]`.
+
+Both sides work on the data and models of this checkout (`make repro` makes them), each in a process of its
+own, in turns. Writes medians and ratios to benchmarks/results.json and the table benchmarks/results.md.
+lm-evaluation-harness goes to .cache/bench-lm-eval with what it needs; torch and transformers are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from benchmarks.sides import TASKS  # noqa: E402
+from benchmarks.stages import set_params  # noqa: E402
+from knowtuning.storage import read_json, write_json  # noqa: E402
+
+PEER_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
+RESULTS = ROOT / "benchmarks/results.json"
+# The work of the two sides must agree to this (nats).
+SAME_LOGPS = 1e-4
+
+
+def lm_eval() -> Path:
+    """The folder that holds lm-evaluation-harness and what it needs beside this project's own packages."""
+    folder = ROOT / ".cache/bench-lm-eval"
+    if not (folder / "lm_eval").exists():
+        # Without dependencies first: pip would put a second torch there.
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+        subprocess.run([*pip, "--no-deps", PEER_PACKAGES[0]], check=True)
+        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *PEER_PACKAGES[1:]], check=True)
+    return folder
+
+
+def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
+    """One run of one side: what it printed, with the seconds of its process and its peak memory (MiB)."""
+    environment = {
+        **os.environ,
+        "TQDM_DISABLE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if side == "lm-evaluation-harness":
+        environment["PYTHONPATH"] = str(lm_eval())
+    start = time.perf_counter()
+    words = [sys.executable, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)]
+    child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert child.stdout is not None
+    printed = child.stdout.read().decode()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"error: {task}, {side} ended with status {status}; run it alone to see why")
+    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    whole = {"wall": time.perf_counter() - start, "wall_cpu": usage.ru_utime + usage.ru_stime}
+    return {**found, **whole, "peak": usage.ru_maxrss / 1024}
+
+
+def project(folder: Path, changes: dict[str, Any]) -> None:
+    """A copy of what the sides read, with changed parameters."""
+    shutil.copy2(ROOT / "params.yaml", folder)
+    set_params(folder / "params.yaml", changes)
+    for name in ("data/prepared", "data/knowledge", "models/base", "models/ka", "models/kc"):
+        if not (ROOT / name).exists():
+            raise SystemExit(f"error: {name} is not there; run `make repro` first")
+        shutil.copytree(ROOT / name, folder / name)
+
+
+def agreement(task: str, runs: dict[str, list[dict[str, Any]]]) -> str:
+    """In what the sides' results agree, in words; ends the run when log-probabilities do not."""
+    first = {side: rows[0] for side, rows in runs.items()}
+    ours = first["ours"]
+    if task == "score":
+        worst = max(
+            abs(a - b) for row in first.values() for a, b in zip(ours["values"], row["values"], strict=True)
+        )
+        if worst > SAME_LOGPS:
+            raise SystemExit(
+                f"error: log-probabilities differ by {worst} nats; expected {SAME_LOGPS} at most"
+            )
+        return f"{len(ours['values'])} log-probabilities differ by {worst:.1e} nats at most"
+    if task == "predict":
+        other = first["generate"]["values"]
+        same = sum(a == b for a, b in zip(ours["values"], other, strict=True))
+        return f"{same} of {len(other)} answers are the same text"
+    losses = ", ".join(f"{side} {row['loss']:.4f}" for side, row in first.items())
+    return f"{ours['steps']} and {first['TRL']['steps']} steps; best validation loss: {losses}"
+
+
+def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Run the sides of a task in turns; medians of each and how they agree."""
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in TASKS[task]}
+    for number in range(rounds):
+        # The order turns too, so that neither side always meets the warmer machine.
+        for side in list(runs) if number % 2 == 0 else list(runs)[::-1]:
+            runs[side].append(run_side(task, side, folder))
+            last = runs[side][-1]
+            print(f"{task}, {side}: {last['seconds']:.1f} s, processor {last['cpu']:.1f} s", file=sys.stderr)
+    medians = {}
+    for side, rows in runs.items():
+        keys = ("seconds", "cpu", "wall", "wall_cpu", "peak", "processed", "real")
+        medians[side] = {key: statistics.median([r[key] for r in rows]) for key in keys if key in rows[0]}
+        medians[side]["runs"] = [round(row["seconds"], 2) for row in rows]
+    return {"sides": medians, "agreement": agreement(task, runs), "rounds": rounds}
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    import torch
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    cpu = f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
+    level, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"{cpu}, {level}, torch {torch.__version__}, {threads} threads"
+
+
+def table(results: dict[str, Any]) -> str:
+    """The Markdown page of all results."""
+    lines = [
+        "# Side by side",
+        "",
+        "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor seconds of",
+        "a side over ours. With one thread they hardly depend on what else the machine does. `work` leaves",
+        "out imports and, for score, loading.",
+        "",
+    ]
+    for name, entry in results.items():
+        lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
+        lines += [f"{entry['rounds']} rounds in turns. {entry['agreement'].capitalize()}.", ""]
+        lines += [
+            "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
+            "| processed / real tokens |"
+        ]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
+        ours = entry["sides"]["ours"]
+        for side, found in entry["sides"].items():
+            ratio = found["processed"] / found["real"] if {"processed", "real"} <= set(found) else None
+            whole = found["wall_cpu"]
+            lines.append(
+                f"| {side} | {found['seconds']:.2f} | {found['cpu']:.2f} | {found['cpu'] / ours['cpu']:.2f} "
+                f"| {whole:.1f} | {whole / ours['wall_cpu']:.2f} | {found['peak']:.0f} "
+                f"| {'' if ratio is None else format(ratio, '.3f')} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="parameters to change")
+    parser.add_argument("--title", default="default size", help="heading of these results")
+    arguments = parser.parse_args()
+    changes = {
+        key: YAML(typ="safe").load(value) for key, value in (text.split("=", 1) for text in arguments.set)
+    }
+    results = read_json(RESULTS) if RESULTS.exists() else {}
+    for task in arguments.tasks or TASKS:
+        with tempfile.TemporaryDirectory() as name:
+            project(Path(name), changes)
+            load = " ".join(f"{value:.1f}" for value in os.getloadavg())
+            found = compare(task, Path(name), arguments.rounds)
+        set_to = f" ({', '.join(arguments.set)})" if arguments.set else ""
+        results[f"{task}, {arguments.title}{set_to}"] = {**found, "machine": machine(), "load": load}
+        write_json(RESULTS, results)
+        (ROOT / "benchmarks/results.md").write_text(table(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Speed on one GPU with a Llama-2-7B-shaped model of random weights: `python benchmarks/gpu.py [--shape 7b]`.
+
+Tokens a second and the share of the card's measured bfloat16 matrix speed (MFU) for SFT, KC, score and
+predict, as the stages run them; training includes loading the model. `--shape tiny --device cpu` runs the
+same anywhere in a minute. It has not been run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from knowtuning.config.training import KCParams, LoraParams, Schedule  # noqa: E402
+from knowtuning.hardware import Hardware, weights_dtype  # noqa: E402
+from knowtuning.models import load_base, load_tokenizer  # noqa: E402
+from knowtuning.records import Atoms, Example  # noqa: E402
+from knowtuning.training.rows import PairRow, Row  # noqa: E402
+
+SHAPES: dict[str, dict[str, int]] = {
+    "7b": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+    },
+    "tiny": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 400,
+    },
+}
+SCHEDULE = {
+    "lr": 1e-4,
+    "epochs": 1.0,
+    "schedule": "cosine",
+    "warmup": 0.0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "eval_rows": 2,
+    "eval_every": 1.0,
+    "max_rejected": 0.0,
+}
+PROMPT, FACT = 48, 24  # tokens
+
+
+def make_base(folder: Path, shape: str, hardware: Hardware) -> int:
+    """Write a base model with random weights; returns its number of parameters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from knowtuning.training.scratch import train_tokenizer
+
+    tokenizer = train_tokenizer(["The export of town 7 is tin."], 300)
+    config = LlamaConfig(**SHAPES[shape], bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    torch.manual_seed(0)
+    with torch.device(hardware.device):
+        torch.set_default_dtype(weights_dtype(hardware))
+        model = LlamaForCausalLM(config)
+        torch.set_default_dtype(torch.float32)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return sum(p.numel() for p in model.parameters())
+
+
+def peak(hardware: Hardware, size: int) -> float:
+    """Measured speed of a square matrix product in the precision of training (FLOP/s): the best of 5."""
+    import torch
+
+    dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
+    a = torch.randn(size, size, device=hardware.device, dtype=dtype)
+    best = 0.0
+    for _ in range(5):
+        _settle(hardware)
+        start = time.perf_counter()
+        for _ in range(10):
+            a @ a
+        _settle(hardware)
+        best = max(best, 20 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def _settle(hardware: Hardware) -> None:
+    import torch
+
+    if hardware.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def tokens(draw: random.Random, count: int) -> list[int]:
+    return [draw.randrange(3, 300) for _ in range(count)]
+
+
+def sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
+    """SFT on `rows` sequences of about `length` tokens; returns the tokens trained on."""
+    from knowtuning.training.sft import train_sft
+
+    draw, data = random.Random(0), []
+    for n in range(rows + 10):
+        answer = tokens(draw, draw.randint(length // 2, length) - PROMPT)
+        prompt = tokens(draw, PROMPT)
+        data.append(Row(str(n), str(n), prompt + answer, [-100] * PROMPT + answer))
+    lora = LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"])
+    summary = train_sft(
+        data,
+        base,
+        work / "ka",
+        work / "plots-ka",
+        section="train_ka",
+        params=Schedule(**SCHEDULE, batch=32),
+        lora=lora,
+        hardware=hardware,
+        state=work / "state-ka",
+        seed=1,
+    )
+    return summary.train_tokens
+
+
+def kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
+    """KC on `rows` pairs; returns the tokens trained on. Their reference is computed too."""
+    from knowtuning.training.kc import train_kc
+
+    draw, data = random.Random(1), []
+    for n in range(rows + 10):
+        prompt, size = tokens(draw, PROMPT), draw.randint(length // 2, length) - PROMPT
+        data.append(PairRow(str(n), str(n), prompt, tokens(draw, size), tokens(draw, size)))
+    summary, _ = train_kc(
+        data,
+        base,
+        work / "ka",
+        work / "kc",
+        work / "plots-kc",
+        params=KCParams(**{**SCHEDULE, "lr": 1e-5}, batch=16, beta=0.1, gamma=0.2, reference="ka"),
+        hardware=hardware,
+        state=work / "state-kc",
+        seed=1,
+    )
+    return summary.train_tokens
+
+
+def score(base: Path, hardware: Hardware, rows: int) -> Callable[[], int]:
+    """Eight facts behind each prompt, rows of one length together; the call returns the tokens scored."""
+    from knowtuning.knowledge.score import score as score_all
+
+    draw, tokenizer = random.Random(2), load_tokenizer(base)
+    word = tokenizer.decode
+    records = [
+        Atoms(
+            id=str(n),
+            question=word(tokens(draw, PROMPT)),
+            answer="-",
+            facts=[word(tokens(draw, FACT)) for _ in range(8)],
+        )
+        for n in range(rows)
+    ]
+    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
+    settings: dict[str, Any] = {"template": "bare", "max_length": 2048, "batch_tokens": hardware.batch_tokens}
+    return lambda: score_all(records, model, tokenizer, **settings).tokens
+
+
+def predict(base: Path, hardware: Hardware, rows: int, length: int) -> Callable[[], int]:
+    """Answers of up to `length` tokens; the call returns the tokens generated."""
+    from knowtuning.inference.predict import predict as predict_all
+
+    draw, tokenizer = random.Random(3), load_tokenizer(base)
+    examples = [
+        Example(id=str(n), question=tokenizer.decode(tokens(draw, PROMPT)), answer="-") for n in range(rows)
+    ]
+    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
+    settings: dict[str, Any] = {
+        "template": "bare",
+        "max_new_tokens": length,
+        "batch_tokens": hardware.batch_tokens,
+    }
+    return lambda: sum(answer.tokens for answer in predict_all(examples, model, tokenizer, **settings))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="7b")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--rows", type=int, default=128)
+    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--micro-batch", type=int, default=4)
+    options = parser.parse_args()
+    hardware = Hardware(
+        device=options.device,
+        precision=options.precision,
+        micro_batch=options.micro_batch,
+        batch_tokens=32768,
+        save_seconds=3600,
+    )
+    with tempfile.TemporaryDirectory() as name:
+        base, work = Path(name) / "base", Path(name)
+        parameters = make_base(base, options.shape, hardware)
+        speed = peak(hardware, 8192 if options.shape == "7b" else 512)
+        rows, length = options.rows, options.length
+        # FLOPs a token: forward 2 N; backward 2 N more, since frozen weights need no gradient. What gradient
+        # checkpointing computes again is not counted. KC adds a forward for its reference.
+        table: list[tuple[str, Callable[[], Callable[[], int]], int]] = [
+            ("train_ka", lambda: partial(sft, base, work, hardware, rows, length), 4),
+            ("train_kc", lambda: partial(kc, base, work, hardware, rows, length), 6),
+            ("score", lambda: score(base, hardware, rows), 2),
+            ("predict", lambda: predict(base, hardware, rows, length // 4), 2),
+        ]
+        print(f"{parameters / 1e9:.3f} B parameters; {options.precision} peak {speed / 1e12:.2f} TFLOP/s\n")
+        print("| stage | seconds | tokens/s | MFU % |\n|---|---:|---:|---:|")
+        for stage, prepare, factor in table:
+            work_of = prepare()
+            _settle(hardware)
+            start = time.perf_counter()
+            count = work_of()
+            _settle(hardware)
+            seconds = time.perf_counter() - start
+            share = 100 * factor * parameters * count / seconds / speed
+            print(f"| {stage} | {seconds:.1f} | {count / seconds:,.0f} | {share:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

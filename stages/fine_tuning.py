@@ -1,0 +1,63 @@
+"""What train_sft and train_ka share: rows from records, supervised fine-tuning, its outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from knowtuning.config.model import ModelParams
+from knowtuning.config.training import LoraParams, Schedule
+from knowtuning.hardware import detect, machine
+from knowtuning.models import load_tokenizer, weights_stamp
+from knowtuning.processes import alone
+from knowtuning.records import Example, Rewrite
+from knowtuning.resume import resumable
+from knowtuning.storage import write_json
+from knowtuning.training.rows import Encoder, accept, cut_off
+from knowtuning.training.sft import train_sft
+from stages import CACHE
+
+BASE = Path("models/base")
+
+
+def fine_tune(
+    stage: str,
+    records: Sequence[Example | Rewrite],
+    out: Path,
+    *,
+    inputs: Sequence[Path],
+    params: Schedule,
+    model: ModelParams,
+    lora: LoraParams,
+    seed: int,
+) -> None:
+    """Train an adapter on `records` (read from `inputs`) into `out`; write metrics and rejected rows."""
+    encoder = Encoder(load_tokenizer(BASE), model.template, model.max_length)
+    rows = accept(
+        [encoder.example(record) for record in records],
+        Path(f"data/training/{stage}.rejected.jsonl"),
+        limit=params.max_rejected,
+        key=f"{stage}.max_rejected",
+    )
+    alone(os.environ, stage)
+    hardware = detect(os.environ)
+    sections = [section.model_dump() for section in (params, model, lora)]
+    settings = [sections, seed, machine(hardware), weights_stamp(BASE)]
+    with resumable(CACHE, stage, settings=settings, inputs=[*inputs, BASE]) as state:
+        summary = train_sft(
+            rows,
+            BASE,
+            out,
+            Path("plots") / stage,
+            section=stage,
+            params=params,
+            lora=lora,
+            hardware=hardware,
+            state=state,
+            seed=seed,
+        )
+        cut = cut_off(rows, encoder.tokenizer.eos_token_id)
+        write_json(Path(f"metrics/{stage}.json"), {**asdict(summary), "cut_off_rows": cut})
+    print(f"{stage}: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")

@@ -1,0 +1,98 @@
+"""Runs that must agree: one batch or several micro-batches, reference computed beforehand or in each step.
+
+They differ in the order of float32 additions alone. A loss is a mean over some 100 token losses of about 5.8
+nats, each right to 2^-24 of its size, and an optimizer step carries such an error on without adding to its
+order; over these few steps 1e-4 nats leaves a factor of more than 100.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_resume_training import ka  # noqa: F401  (a fixture)
+from test_train import CPU, LORA, pairs, rows, schedule
+
+from knowtuning.config.training import KCParams, Schedule
+from knowtuning.hardware import Hardware
+from knowtuning.training.kc import train_kc
+from knowtuning.training.sft import train_sft
+
+TOLERANCE = 1e-4  # nats
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    lines = (folder / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[-1]) for line in lines]
+
+
+def micro(size: int) -> Hardware:
+    return Hardware(**{**vars(CPU), "micro_batch": size})
+
+
+def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
+    # 12 of 15 rows train, in batches of 8: an epoch ends with a batch of 4.
+    train_sft(
+        rows(base),
+        base,
+        folder / "sft",
+        folder / "curves",
+        section="train_sft",
+        params=Schedule(**schedule(batch=8, epochs=3.0)),
+        lora=LORA,
+        hardware=hardware,
+        state=folder / "state",
+        seed=1,
+    )
+    # The Trainer's validation loss is a mean over batches of different token counts: not compared here.
+    return curve(folder / "curves", "loss")
+
+
+def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
+    # Without the NLL term, which is a mean over the tokens of a micro-batch and so depends on its size.
+    options = {"beta": 0.1, "gamma": 0.0, "reference": "ka"}
+    train_kc(
+        pairs(base),
+        base,
+        start,
+        folder / "kc",
+        folder / "curves",
+        params=KCParams(**{**schedule(batch=4, epochs=4.0), **options}),
+        hardware=hardware,
+        state=folder / "state",
+        seed=1,
+    )
+    return curve(folder / "curves", "loss") + curve(folder / "curves", "rewards/margins")
+
+
+def test_eight_rows_at_once_equal_one_row_eight_times(tiny_base: Path, tmp_path: Path) -> None:
+    whole = sft(tiny_base, tmp_path / "8x1", micro(8))
+    assert sft(tiny_base, tmp_path / "1x8", micro(1)) == pytest.approx(whole, abs=TOLERANCE)
+
+
+def test_four_pairs_at_once_equal_one_pair_four_times(
+    tiny_base: Path,
+    ka: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    whole = kc(tiny_base, ka, tmp_path / "4x1", micro(4))
+    assert kc(tiny_base, ka, tmp_path / "1x4", micro(1)) == pytest.approx(whole, abs=TOLERANCE)
+
+
+def test_the_reference_beforehand_equals_the_reference_in_each_step(
+    tiny_base: Path,
+    ka: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from trl.trainer import dpo_config
+
+    before = kc(tiny_base, ka, tmp_path / "before", CPU)
+    plain = dpo_config.DPOConfig
+
+    def online(**options: Any) -> Any:
+        return plain(**{**options, "precompute_ref_log_probs": False})
+
+    monkeypatch.setattr(dpo_config, "DPOConfig", online)
+    assert kc(tiny_base, ka, tmp_path / "online", CPU) == pytest.approx(before, abs=TOLERANCE)
