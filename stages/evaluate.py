@@ -1,7 +1,8 @@
 """Compare the systems' answers: `python -m stages.evaluate`.
 
-Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs;
-writes metrics, plot data and the scores of every answer; prints the table of systems.
+Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs, and
+for the report what the stages before it counted and logged; writes metrics, plot data, the scores of every
+answer and the report; prints the table of systems.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import sys
 from pathlib import Path
 
 from knowtuning.config import load
-from knowtuning.config.evaluation import EvaluateStage
-from knowtuning.evaluation import answers, audit, lexical, perplexity, results, summary, table
+from knowtuning.config.report import EvaluateAndReport
+from knowtuning.evaluation import answers, audit, lexical, perplexity, report, results, summary, table
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.records import Example, Preference, Scored, read_jsonl, write_jsonl
 from knowtuning.storage import atomic_write, write_json
@@ -19,11 +20,12 @@ from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
+REPORT = Path("report/index.html")
 
 
 def main() -> None:
     """Run the stage."""
-    params = load(PARAMS, EvaluateStage)
+    params = load(PARAMS, EvaluateAndReport)
     settings, predict = params.evaluate, params.predict
     how = Resampling(params.seed, settings.resamples, settings.confidence)
 
@@ -48,10 +50,14 @@ def main() -> None:
     scored = read_jsonl(DATA / "knowledge/scored.jsonl", Scored)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
+    calibrated = perplexity.calibration(scored, confidence=settings.confidence)
+    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write(table.render(summaries[0], baseline="sft", confidence=settings.confidence) + "\n")
+    shown = params.model_dump()
+    report.build(REPORT, data=DATA, metrics=METRICS, plots=PLOTS, split=predict.split, params=shown)
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
 
 

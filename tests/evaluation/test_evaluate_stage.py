@@ -32,6 +32,16 @@ PARAMS = """
 seed: 7
 predict: {split: test, max_new_tokens: 64, limit: null}
 evaluate: {resamples: 1000, confidence: 0.95, audit_folds: 2}
+prepare: {source: world}
+base: {source: scratch, hub: {id: null, revision: null}}
+model: {template: bare, max_length: 512}
+teacher: {backend: rules, model: none}
+lora: {r: 4, alpha: 8, targets: all-linear}
+train_sft: {lr: 0.1, epochs: 1, batch: 2}
+rewrite: {alpha: 0.5}
+perturb: {style: matched, completeness: true, factuality: true, logicality: true, beta_delete: 0.5}
+train_ka: {lr: 0.1, epochs: 1, batch: 2}
+train_kc: {lr: 0.1, epochs: 1, batch: 2, beta: 0.3, gamma: 0.2, reference: ka}
 """
 
 
@@ -126,7 +136,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         ASPECTS, 100.0
     )
     # DVC drops lists from metrics without a word.
-    for path in (tmp_path / "metrics").iterdir():
+    for path in (tmp_path / "metrics").glob("*.json"):
         assert all(isinstance(leaf, int | float | str) for leaf in leaves(read_json(path))), path
     answers = read_jsonl(tmp_path / "data/evaluation/answers.jsonl", Scores)
     assert len(answers) == len(TOWNS) * len(SYSTEMS)
@@ -135,7 +145,11 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert "correct" in done.stdout
     assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in done.stdout
 
-    before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data")}
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert "kc against sft on 3 questions" in page
+    assert TOWNS["Brimm"][NAMES[0]] in page
+
+    before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data", "report")}
     assert run_stage(tmp_path).returncode == 0
     assert {name: digest_folder(tmp_path / name) for name in before} == before
 
