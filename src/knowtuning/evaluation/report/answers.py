@@ -17,7 +17,7 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     systems, verdicts, metrics, groups and judged name the positions. A question is {i: id, q: question,
     r: reference, g: strata, a: answers, j: judgements}; an answer is {f: [[fact, verdict], ...], s:
     scores, t: text}, without t where the facts are the sentences of the text; a judgement is [pair,
-    aspect, outcome].
+    aspect, outcome]; u of an answer says why facts have no verdict.
     """
     names = list(dict.fromkeys(s.verdict for rows in inputs.scores.values() for s in _sentences(rows)))
     first = next(iter(next(iter(inputs.scores.values())).values()))
@@ -65,6 +65,12 @@ def _question(
 
 def _answer(given: Prediction, row: Scores, verdicts: Sequence[str]) -> dict[str, Any]:
     facts = [[sentence.text, verdicts.index(sentence.verdict)] for sentence in row.sentences]
-    found = {"f": facts, "s": [None if s is None else round(s, 1) for s in row.scores.values()]}
+    found: dict[str, Any] = {
+        "f": facts,
+        "s": [None if s is None else round(s, 1) for s in row.scores.values()],
+    }
+    reasons = getattr(row, "unscored", None)
+    if reasons:
+        found["u"] = list(reasons)
     whole = " ".join(sentence.text for sentence in row.sentences)
     return found if whole.split() == given.answer.split() else {**found, "t": given.answer}

@@ -167,6 +167,7 @@
       article.append(element("p", { text: answer.t }));
       if (answer.f.length) article.append(element("ul", { class: "facts" }, ...answer.f.map((fact) => element("li", {}, drawFact(fact)))));
     }
+    if (answer.u) article.append(element("p", { class: "empty", text: `unscored: ${answer.u.join("; ")}` }));
     const scores = data.metrics.map((metric, place) => [metric, answer.s[place]]).filter(([metric, value]) =>
       value !== null && (value !== 0 || ["correct", "incorrect"].includes(metric.name)));
     article.append(element("dl", { class: "scores" }, ...scores.map(([metric, value]) =>

@@ -118,8 +118,8 @@ def calibration(rows: Sequence[Row]) -> Figure:
         x = frame.across(row["bin"])
         ends = {"x1": x, "x2": x, "y1": frame.up(row["percent_low"]), "y2": frame.up(row["percent_high"])}
         said = (
-            f"perplexity {row['low']:g} to {row['high']:g}: {row['not_recalled']:g} of {row['facts']:g} "
-            f"facts not recalled, {row['percent']:.1f} % [{row['percent_low']:.1f}, {row['percent_high']:.1f}]"
+            f"perplexity {row['low']:g} to {row['high']:g}: not recalled {row['not_recalled']:g} of "
+            f"{row['facts']:g}, {row['percent']:.1f} % [{row['percent_low']:.1f}, {row['percent_high']:.1f}]"
         )
         dot = tag("circle", cx=x, cy=frame.up(row["percent"]), r=4, class_="dot is-not-recalled")
         marks.append(tag("g", title(said), tag("line", **ends, class_="whisker is-not-recalled"), dot))

@@ -70,6 +70,7 @@ def render(inputs: Inputs) -> str:
         "results": tables.results(inputs),
         "method": tables.verdict_on_method(inputs),
         "strata": tables.strata(inputs),
+        "facts": tables.fact_lines(inputs),
         "judged": tables.judged(inputs),
         "ablations": tables.ablations(inputs),
         "audit": tables.audit_lines(inputs),

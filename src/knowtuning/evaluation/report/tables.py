@@ -134,12 +134,11 @@ class Judged:
     aspect: str
     bar: str
     net: Cell
-    shares: str
     counts: Sequence[tuple[str, str]]
 
 
 _JUDGED = {
-    "n": ("judged questions", "{:.0f}"),
+    "judged": ("judged", "{:.0f}"),
     "p_holm": ("p (Holm)", "{:.3g}"),
     "swap_consistency": ("orders agree, %", "{:.1f}"),
     "first_position_rate": ("prefers the first, %", "{:.1f}"),
@@ -160,12 +159,52 @@ def _judged(tree: Mapping[str, Any]) -> Iterator[Judged]:
                 continue
             shares = [(name, float(found.get(name, 0))) for name in OUTCOMES]
             counts = [
-                (said, form.format(found[key])) for key, (said, form) in _JUDGED.items() if key in found
+                (said, form.format(found[key]).replace("-", "−") if key in found else "–")
+                for key, (said, form) in _JUDGED.items()
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
             name = pair.replace("-", " against ").replace("_", " against ")
-            net = {"value": found["net"], "low": found["net_low"], "high": found["net_high"]}
-            yield Judged(name, aspect, outcomes(shares, said), difference(net, 1), said, counts)
+            has_net = all(key in found for key in ("net", "net_low", "net_high"))
+            net = (
+                {"mean": found["net"], "low": found["net_low"], "high": found["net_high"]}
+                if has_net
+                else None
+            )
+            yield Judged(name, aspect, outcomes(shares, said), difference(net, 1), counts)
+
+
+_FACTS = {
+    "raw": "All statements",
+    "distinct": "Each fact of an answer once",
+    "percent_correct": "correct, of correct and incorrect",
+    "percent_supported": "correct, of all with a verdict",
+    "recall": "reference facts stated",
+    "recall_unscored": "answers without recall",
+    "answers_unscored": "answers without verdicts",
+}
+
+
+def fact_lines(inputs: Inputs) -> list[Line]:
+    """Facts of all answers together, by system, where the run counts them: totals, and rates in %."""
+    trees = {s: t for s, t in (inputs.metrics.get("facts") or {}).items() if s in inputs.systems}
+    flat = {system: dict(leaves(tree)) for system, tree in trees.items()}
+    names = list(dict.fromkeys(name for found in flat.values() for name in found))
+    lines = []
+    for name in names:
+        if not name.endswith(("_low", "_high", "_n")):
+            scope, _, last = name.rpartition(".")
+            label = ": ".join(_FACTS.get(word, word.replace("_", " ")) for word in (scope, last) if word)
+            lines.append(Line(label, "", [_fact_cell(flat.get(s, {}), name) for s in inputs.systems]))
+    return lines
+
+
+def _fact_cell(found: Mapping[str, Any], name: str) -> Cell:
+    if name not in found:
+        return Cell("–")
+    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    if low is None or high is None:
+        return Cell(_short(found[name]))
+    return Cell(f"{found[name]:.2f}", f"{low:.2f} to {high:.2f}")
 
 
 def audit_lines(inputs: Inputs) -> list[Line]:
