@@ -17,10 +17,10 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     systems, verdicts, metrics, groups and judged name the positions. A question is {i: id, q: question,
     r: reference, g: strata, a: answers, j: judgements}; an answer is {f: [[fact, verdict], ...], s:
     scores, t: text}, without t where the facts are the sentences of the text; a judgement is [pair,
-    aspect, outcome]; u of an answer says why facts have no verdict.
+    aspect, outcome], with a reason where it has one; u of an answer says why facts have no verdict.
     """
     names = list(dict.fromkeys(s.verdict for rows in inputs.scores.values() for s in _sentences(rows)))
-    first = next(iter(next(iter(inputs.scores.values())).values()))
+    first = next(iter(inputs.scores.values()))[inputs.examples[0].id]
     pairs = list(dict.fromkeys((str(each["a"]), str(each["b"])) for each in inputs.judgements))
     aspects = list(dict.fromkeys(str(each["aspect"]) for each in inputs.judgements))
     judged = _judged(inputs.judgements, pairs, aspects)
@@ -43,19 +43,22 @@ def _sentences(rows: Mapping[str, Scores]) -> list[Any]:
 def _judged(
     records: Sequence[Mapping[str, Any]], pairs: list[tuple[str, str]], aspects: list[str]
 ) -> dict[str, list[list[Any]]]:
-    """Question id -> [[pair, aspect, outcome], ...]."""
+    """Question id -> [[pair, aspect, outcome], ...], and the reason where there is one."""
     found: dict[str, list[list[Any]]] = {}
     for each in records:
         place = [pairs.index((each["a"], each["b"])), aspects.index(each["aspect"]), each["outcome"]]
-        found.setdefault(each["question"], []).append(place)
+        found.setdefault(each["question"], []).append(
+            [*place, each["reason"]] if each.get("reason") else place
+        )
     return found
 
 
 def _question(
     example: Example, inputs: Inputs, verdicts: Sequence[str], judged: list[list[Any]]
 ) -> dict[str, Any]:
+    metrics = list(next(iter(inputs.scores.values()))[inputs.examples[0].id].scores)
     answers = [
-        _answer(inputs.predictions[system][example.id], rows[example.id], verdicts)
+        _answer(inputs.predictions[system][example.id], rows[example.id], verdicts, metrics)
         for system, rows in inputs.scores.items()
     ]
     groups = list(next(iter(inputs.scores.values()))[example.id].groups.values())
@@ -63,12 +66,12 @@ def _question(
     return {**found, "j": judged} if judged else found
 
 
-def _answer(given: Prediction, row: Scores, verdicts: Sequence[str]) -> dict[str, Any]:
+def _answer(
+    given: Prediction, row: Scores, verdicts: Sequence[str], metrics: Sequence[str]
+) -> dict[str, Any]:
     facts = [[sentence.text, verdicts.index(sentence.verdict)] for sentence in row.sentences]
-    found: dict[str, Any] = {
-        "f": facts,
-        "s": [None if s is None else round(s, 1) for s in row.scores.values()],
-    }
+    scores = [row.scores.get(name) for name in metrics]
+    found: dict[str, Any] = {"f": facts, "s": [None if s is None else round(s, 1) for s in scores]}
     reasons = getattr(row, "unscored", None)
     if reasons:
         found["u"] = list(reasons)

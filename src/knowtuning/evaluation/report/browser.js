@@ -156,7 +156,7 @@
   function drawFact([text, at]) {
     const look = data.verdicts[at];
     return element("span", { class: `fact v-${look.kind}`, title: look.label },
-      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), text);
+      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), `\u00a0${text}`);
   }
 
   function drawAnswer(answer, system) {
@@ -179,16 +179,19 @@
     const looks = data.verdicts.filter((look, place) => data.verdicts.findIndex((other) => other.label === look.label) === place);
     if (!looks.length) return null;
     return element("ul", { class: "marks", "aria-label": "Legend" }, ...looks.map((look) =>
-      element("li", {}, element("span", { class: `fact v-${look.kind}` }, element("i", { text: look.mark }), look.label))));
+      element("li", {}, element("span", { class: `fact v-${look.kind}` }, element("i", { text: look.mark }), `\u00a0${look.label}`))));
   }
 
   function drawJudgements(question) {
     if (!question.j) return null;
     const pairs = [...new Set(question.j.map(([pair]) => pair))];
-    const outcome = (pair, aspect) => (question.j.find((each) => each[0] === pair && each[1] === aspect) || [0, 0, "–"])[2];
+    const outcome = (pair, aspect) => {
+      const [, , said, reason] = question.j.find((each) => each[0] === pair && each[1] === aspect) || [0, 0, "–"];
+      return element("td", { text: reason ? `${said} (${reason})` : said });
+    };
     const head = element("tr", {}, element("th", { scope: "col", text: "pair" }), ...data.aspects.map((aspect) => element("th", { scope: "col", text: aspect })));
     const rows = pairs.map((pair) => element("tr", {}, element("th", { scope: "row", text: data.pairs[pair] }),
-      ...data.aspects.map((_, aspect) => element("td", { text: outcome(pair, aspect) }))));
+      ...data.aspects.map((_, aspect) => outcome(pair, aspect))));
     return element("section", { class: "judgements" }, element("h3", { text: "Pairwise verdicts" }),
       element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
   }
@@ -199,6 +202,13 @@
     history.replaceState(null, "", `#q=${encodeURIComponent(data.questions[shown[current]].i)}`);
     view("answers");
     draw();
+    reveal();
+  }
+
+  // The question must be in sight: below its list on a phone, after a long answer on any screen.
+  function reveal() {
+    const { top } = byId("question").getBoundingClientRect();
+    if (top < 0 || top > window.innerHeight / 2) byId("question").scrollIntoView({ behavior: "instant" });
   }
 
   function view(name) {
@@ -220,6 +230,7 @@
       view("answers");
       if (!shown.includes(place)) clear(place);
       else { current = shown.indexOf(place); draw(); }
+      reveal();
     } else if (hash === "answers" || hash.startsWith("q=")) view("answers");
     else {
       view("results");

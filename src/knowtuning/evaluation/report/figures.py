@@ -166,15 +166,15 @@ def _interval(row: Estimated, across: Scale, y: float, left: float) -> str:
 
 def outcomes(shares: Sequence[tuple[str, float]], name: str) -> str:
     """A bar of shares (outcome, percent) that sum to 100, each labelled where it has room."""
-    width, height, x = 320.0, 22.0, 0.0
+    width, height, x = 208.0, 16.0, 0.0
     parts = []
     for outcome, percent in shares:
         wide = width * percent / 100
         if percent <= 0:
             continue
         bar = tag("rect", x=x, y=0, width=wide, height=height, class_=f"bar {_class(outcome)}")
-        words = [text(f"{percent:.0f}", x=x + wide / 2, y=15, text_anchor="middle", class_="on")]
-        parts.append(tag("g", title(f"{outcome}: {percent:.1f} %"), bar, *(words if percent >= 6 else [])))
+        words = [text(f"{percent:.0f}", x=x + wide / 2, y=12, text_anchor="middle", class_="on")]
+        parts.append(tag("g", title(f"{outcome}: {percent:.1f} %"), bar, *(words if percent >= 9 else [])))
         x += wide
     box = f"0 0 {width:g} {height:g}"
     return tag("svg", *parts, viewBox=box, role="img", aria_label=name, class_="outcomes")

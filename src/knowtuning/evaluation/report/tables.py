@@ -88,7 +88,7 @@ def signed(value: float) -> str:
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
-def difference(found: Mapping[str, float] | None, better: int) -> Cell:
+def difference(found: Mapping[str, Any] | None, better: int) -> Cell:
     """A difference; it has a tone where its interval leaves out 0 and the metric has a direction."""
     if found is None:
         return Cell("–")
@@ -137,13 +137,14 @@ class Judged:
     counts: Sequence[tuple[str, str]]
 
 
+_NET = {"mean": "net", "low": "net_low", "high": "net_high"}
 _JUDGED = {
     "judged": ("judged", "{:.0f}"),
     "p_holm": ("p (Holm)", "{:.3g}"),
-    "swap_consistency": ("orders agree, %", "{:.1f}"),
-    "first_position_rate": ("prefers the first, %", "{:.1f}"),
+    "swap_consistency": ("orders agree", "{:.1f}"),
+    "first_position_rate": ("first preferred", "{:.1f}"),
     "length_difference": ("words longer", "{:+.1f}"),
-    "net_length_controlled": ("net at equal length", "{:+.1f}"),
+    "net_length_controlled": ("at equal length", "{:+.1f}"),
 }
 
 
@@ -163,14 +164,10 @@ def _judged(tree: Mapping[str, Any]) -> Iterator[Judged]:
                 for key, (said, form) in _JUDGED.items()
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
-            name = pair.replace("-", " against ").replace("_", " against ")
-            has_net = all(key in found for key in ("net", "net_low", "net_high"))
-            net = (
-                {"mean": found["net"], "low": found["net_low"], "high": found["net_high"]}
-                if has_net
-                else None
-            )
-            yield Judged(name, aspect, outcomes(shares, said), difference(net, 1), counts)
+            name = pair.replace("-", " – ")
+            net = {key: found.get(name) for key, name in _NET.items()}
+            cell = Cell("–") if None in net.values() else difference(net, 1)
+            yield Judged(name, aspect, outcomes(shares, said), cell, counts)
 
 
 _FACTS = {
