@@ -9,6 +9,7 @@
   const scoreAt = (name) => data.metrics.findIndex((metric) => metric.name === name);
   let shown = [];
   let current = 0;
+  let drawn = {};
 
   function element(name, properties, ...children) {
     const made = document.createElement(name);
@@ -108,18 +109,31 @@
     const page = Math.floor(current / PER_PAGE);
     const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
     const first = page * PER_PAGE;
+    if (drawn.shown === shown && drawn.page === page) {
+      mark(current - first);
+      return;
+    }
+    drawn = { shown, page };
     const entries = shown.slice(first, first + PER_PAGE).map((place, offset) => listEntry(place, first + offset));
     byId("list").setAttribute("start", String(first + 1));
     byId("list").replaceChildren(...entries);
     byId("page").textContent = `page ${page + 1} of ${pages}`;
     byId("page-back").disabled = page === 0;
     byId("page-on").disabled = page + 1 >= pages;
-    const chosen = byId("list").querySelector("[aria-current]");
-    if (chosen) {
-      const [list, item] = [byId("list").getBoundingClientRect(), chosen.getBoundingClientRect()];
-      if (item.top < list.top) byId("list").scrollTop -= list.top - item.top;
-      if (item.bottom > list.bottom) byId("list").scrollTop += item.bottom - list.bottom;
-    }
+    mark(current - first);
+  }
+
+  // Marks the current entry of the list and scrolls the list, not the page, to it.
+  function mark(offset) {
+    const list = byId("list");
+    const before = list.querySelector("[aria-current]");
+    if (before) before.removeAttribute("aria-current");
+    const chosen = list.children[offset];
+    if (!chosen) return;
+    chosen.firstChild.setAttribute("aria-current", "true");
+    const [frame, item] = [list.getBoundingClientRect(), chosen.getBoundingClientRect()];
+    if (item.top < frame.top) list.scrollTop -= frame.top - item.top;
+    if (item.bottom > frame.bottom) list.scrollTop += item.bottom - frame.bottom;
   }
 
   function listEntry(place, position) {
@@ -128,9 +142,7 @@
     const counts = at < 0 ? "" : question.a.map((answer) => answer.s[at]).join(" · ");
     const note = element("small", {}, element("span", { text: question.g.join(" · ") }),
       element("span", { text: counts, title: `correct facts: ${data.systems.join(" · ")}` }));
-    const button = element("button", { type: "button", click: () => go(position) }, element("span", { text: question.q }), note);
-    if (position === current) button.setAttribute("aria-current", "true");
-    return element("li", {}, button);
+    return element("li", {}, element("button", { type: "button", click: () => go(position) }, element("span", { text: question.q }), note));
   }
 
   function drawQuestion() {
