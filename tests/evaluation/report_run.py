@@ -95,7 +95,7 @@ def write_run(folder: Path) -> None:
         write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{name}\n{values}")
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, ablations: Path | None = None) -> Path:
     """The report of the run in `folder`."""
     out = folder / "report/index.html"
     report.build(
@@ -105,5 +105,6 @@ def build(folder: Path) -> Path:
         plots=folder / "plots",
         split="test",
         params={"seed": 3, "evaluate": {"confidence": 0.9}, "teacher": {"model": "<b>bold</b>"}},
+        ablations=ablations,
     )
     return out

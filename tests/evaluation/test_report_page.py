@@ -114,6 +114,19 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     assert question["j"] == [[0, 0, "win"]]
 
 
+def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    study = tmp_path / "study.csv"
+    write_text(study, "group,ablation,metric,value,low,high\noverall,no-ka,incorrect,-0.5,-0.75,-0.25\n")
+    words = Page(build(tmp_path, ablations=study).read_text(encoding="utf-8")).words
+    place = words.index("no-ka")
+    # Fewer incorrect facts with the part than without it: better.
+    assert [word for word in words[place:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
+    write_text(study, "name,value\n")
+    with pytest.raises(ValueError, match=r"study\.csv: found no row; expected the columns group, ablation"):
+        build(tmp_path, ablations=study)
+
+
 def test_a_score_without_its_question_ends_in_one_line(tmp_path: Path) -> None:
     write_run(tmp_path)
     path = tmp_path / "data/prepared/test.jsonl"

@@ -16,6 +16,7 @@ from knowtuning.storage import read_json
 Row = dict[str, Any]
 _TEXT = {"group", "system", "metric", "ablation"}
 TRAINED = {"train_sft": "sft", "train_ka": "ka", "train_kc": "kc"}
+ABLATION = ("group", "ablation", "metric", "value", "low", "high")
 CURVES = (
     *("loss", "eval_loss", "rewards/margins", "eval_rewards/margins"),
     *("rewards/accuracies", "eval_rewards/accuracies"),
@@ -28,7 +29,7 @@ class Inputs:
 
     systems: those that answered, in the order of the method. metrics: name of the file -> its content.
     groups: rows of plots/groups.csv. curves: stage -> name -> (step, value). judgements: raw records.
-    ablations: rows (group, ablation, metric, value, low, high), of a study over several runs.
+    ablations: rows of ABLATION, of a study over several runs: the full method minus the ablation.
     """
 
     params: Mapping[str, Any]
@@ -88,8 +89,17 @@ def read(
         ppl=table(plots / "ppl.csv"),
         calibration=table(plots / "calibration.csv"),
         curves={stage: _curves(plots / stage / "plots/metrics") for stage in TRAINED},
-        ablations=table(ablations) if ablations else [],
+        ablations=_ablations(ablations) if ablations else [],
     )
+
+
+def _ablations(path: Path) -> list[Row]:
+    """The rows of a study. Raises ValueError where there are none or columns are missing."""
+    rows = table(path)
+    if not rows or not set(ABLATION) <= rows[0].keys():
+        found = ", ".join(rows[0]) if rows else "no row"
+        raise ValueError(f"{path}: found {found}; expected the columns {', '.join(ABLATION)}")
+    return rows
 
 
 def _answers(path: Path, asked: set[str]) -> dict[str, Prediction]:

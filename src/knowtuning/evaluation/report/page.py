@@ -39,8 +39,8 @@ def build(
     """Write the report of a finished evaluation to `out`, an HTML file.
 
     data, metrics, plots: the folders of the run. split: whose questions were answered. params: the
-    parameters to show, nested. ablations: CSV of `experiments/table.py --csv`, shown where given. The
-    same inputs give the same bytes.
+    parameters to show, nested. ablations: CSV of a study with the columns of `inputs.ABLATION`, shown
+    where given. The same inputs give the same bytes.
     """
     inputs = read(data=data, metrics=metrics, plots=plots, split=split, params=params, ablations=ablations)
     with atomic_write(out) as stream:
