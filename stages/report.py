@@ -2,7 +2,7 @@
 
 Not a stage of the pipeline: `evaluate` makes report/index.html by itself. This one can add what no single
 run has: the ablations of a study over several runs, rows of (group, ablation, metric, value, low, high) where
-value is the full method minus the ablation.
+value is the full method minus the ablation; and a human evaluation (`python -m stages.annotate import`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ def main() -> None:
     """Read the run in the working folder and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--ablations", type=Path, help="CSV of a study")
+    parser.add_argument("--human", type=Path, help="metrics/human.json of a human evaluation")
     parser.add_argument("--out", type=Path, required=True, help="HTML file to write; report/ belongs to DVC")
     arguments = parser.parse_args()
-    if arguments.ablations and not arguments.ablations.is_file():
-        raise ValueError(f"{arguments.ablations}: not found; expected the CSV of a study")
+    for path in (arguments.ablations, arguments.human):
+        if path and not path.is_file():
+            raise ValueError(f"{path}: not found; expected a file to add to the report")
     params = load(PARAMS, EvaluateAndReport)
     report.build(
         arguments.out,
@@ -33,6 +35,7 @@ def main() -> None:
         split=params.predict.split,
         params=params.model_dump(),
         ablations=arguments.ablations,
+        human=arguments.human,
     )
 
 

@@ -95,7 +95,7 @@ def write_run(folder: Path) -> None:
         write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{name}\n{values}")
 
 
-def build(folder: Path, ablations: Path | None = None) -> Path:
+def build(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Path:
     """The report of the run in `folder`."""
     out = folder / "report/index.html"
     report.build(
@@ -106,5 +106,6 @@ def build(folder: Path, ablations: Path | None = None) -> Path:
         split="test",
         params={"seed": 3, "evaluate": {"confidence": 0.9}, "teacher": {"model": "<b>bold</b>"}},
         ablations=ablations,
+        human=human,
     )
     return out

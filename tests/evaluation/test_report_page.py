@@ -114,6 +114,19 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     assert question["j"] == [[0, 0, "win"]]
 
 
+def test_a_human_evaluation_appears_where_it_is_given_and_only_there(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    rates = {"n": 8, "win": 75.0, "tie": 25.0, "lose": 0.0, "net": 75.0, "net_low": 50.0, "net_high": 100.0}
+    path = tmp_path / "metrics/human.json"
+    write_json(
+        path, {"pairs": {"kc-sft": {"factuality": rates}}, "agreement": {"factuality": {"agree": 80.0}}}
+    )
+    words = Page(build(tmp_path, human=path).read_text(encoding="utf-8")).words
+    assert {"Human evaluation", "win: 75.0 %", "+75.00", "agreement.factuality.agree"} <= set(words)
+    # The stage does not depend on that file, so it must not read it.
+    assert "Human evaluation" not in Page(build(tmp_path).read_text(encoding="utf-8")).words
+
+
 def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> None:
     write_run(tmp_path)
     study = tmp_path / "study.csv"

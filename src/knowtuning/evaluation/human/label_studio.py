@@ -53,8 +53,8 @@ def interface(aspects: Sequence[Aspect], *, reference: bool) -> str:
 def read_export(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[Aspect]) -> list[Vote]:
     """The votes of a JSON export (not JSON-MIN); skipped tasks and drafts are no votes.
 
-    The annotator is the e-mail address or number under which Label Studio knows them. Raises ValueError
-    naming file, task and field.
+    The annotator is the number under which Label Studio knows them: their addresses are nobody's business
+    in a metrics file. Raises ValueError naming file, task and field.
     """
     tasks = read_json(path)
     if not isinstance(tasks, list):
@@ -91,9 +91,8 @@ def _task(
 
 
 def _annotator(value: Any, where: str) -> str:
-    """Label Studio writes a number, or a user with an e-mail address."""
-    if isinstance(value, dict):
-        value = value.get("email") or value.get("id")
-    if value is None:
-        raise ValueError(f"{where}: completed_by: found nothing, expected the annotator's number")
-    return str(value)
+    """Label Studio writes a number, or a user with a number among other things."""
+    number = value.get("id") if isinstance(value, dict) else value
+    if number is None:
+        raise ValueError(f"{where}: completed_by: found no number, expected the annotator's")
+    return f"annotator-{number}"

@@ -16,6 +16,11 @@ from knowtuning.storage import read_json
 Row = dict[str, Any]
 _TEXT = {"group", "system", "metric", "ablation"}
 TRAINED = {"train_sft": "sft", "train_ka": "ka", "train_kc": "kc"}
+# The metrics that the evaluate stage reads or writes. Others in the folder are none of its business.
+METRICS = (
+    *("data", "base", "extract", "score", "rewrite", "perturb", "train_sft", "train_ka", "train_kc"),
+    *("systems", "differences", "facts", "judge", "ppl", "audit"),
+)
 ABLATION = ("group", "ablation", "metric", "value", "low", "high")
 CURVES = (
     *("loss", "eval_loss", "rewards/margins", "eval_rewards/margins"),
@@ -30,6 +35,7 @@ class Inputs:
     systems: those that answered, in the order of the method. metrics: name of the file -> its content.
     groups: rows of plots/groups.csv. curves: stage -> name -> (step, value). judgements: raw records.
     ablations: rows of ABLATION, of a study over several runs: the full method minus the ablation.
+    human: what `stages.annotate import` wrote.
     """
 
     params: Mapping[str, Any]
@@ -43,6 +49,7 @@ class Inputs:
     calibration: Sequence[Row]
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
     ablations: Sequence[Row]
+    human: Mapping[str, Any]
 
     @property
     def systems(self) -> list[System]:
@@ -58,11 +65,12 @@ def read(
     split: str,
     params: Mapping[str, Any],
     ablations: Path | None = None,
+    human: Path | None = None,
 ) -> Inputs:
     """Read a finished evaluation.
 
-    split: whose questions were answered. params: the parameters to show. ablations: CSV of a study.
-    Raises ValueError where a score has no question or no answer.
+    split: whose questions were answered. params: the parameters to show. ablations: CSV of a study. human:
+    JSON of a human evaluation. Raises ValueError where a score has no question or no answer.
     """
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
     scores: dict[System, dict[str, Scores]] = {
@@ -84,12 +92,17 @@ def read(
         predictions={system: _answers(data / f"predictions/{system}.jsonl", asked) for system in scores},
         scores=scores,
         judgements=_records(data / "evaluation/judgements.jsonl"),
-        metrics={path.stem: read_json(path) for path in sorted(metrics.glob("*.json"))},
+        metrics={
+            name: read_json(metrics / f"{name}.json")
+            for name in METRICS
+            if (metrics / f"{name}.json").exists()
+        },
         groups=table(plots / "groups.csv"),
         ppl=table(plots / "ppl.csv"),
         calibration=table(plots / "calibration.csv"),
         curves={stage: _curves(plots / stage / "plots/metrics") for stage in TRAINED},
         ablations=_ablations(ablations) if ablations else [],
+        human=read_json(human) if human else {},
     )
 
 

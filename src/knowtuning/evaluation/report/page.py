@@ -35,14 +35,23 @@ def build(
     split: str,
     params: Mapping[str, Any],
     ablations: Path | None = None,
+    human: Path | None = None,
 ) -> None:
     """Write the report of a finished evaluation to `out`, an HTML file.
 
     data, metrics, plots: the folders of the run. split: whose questions were answered. params: the
-    parameters to show, nested. ablations: CSV of a study with the columns of `inputs.ABLATION`, shown
-    where given. The same inputs give the same bytes.
+    parameters to show, nested. ablations: CSV of a study with the columns of `inputs.ABLATION`;
+    human: JSON of a human evaluation; both shown where given. The same inputs give the same bytes.
     """
-    inputs = read(data=data, metrics=metrics, plots=plots, split=split, params=params, ablations=ablations)
+    inputs = read(
+        data=data,
+        metrics=metrics,
+        plots=plots,
+        split=split,
+        params=params,
+        ablations=ablations,
+        human=human,
+    )
     with atomic_write(out) as stream:
         stream.write(render(inputs))
 
@@ -72,6 +81,7 @@ def render(inputs: Inputs) -> str:
         "strata": tables.strata(inputs),
         "facts": tables.fact_lines(inputs),
         "judged": tables.judged(inputs),
+        "people": tables.people(inputs),
         "ablations": tables.ablations(inputs),
         "audit": tables.audit_lines(inputs),
         "counts": tables.counts(inputs),

@@ -148,12 +148,22 @@ _JUDGED = {
 }
 
 
+_ASKED = {"n": ("cases", "{:.0f}")}
+Labels = Mapping[str, tuple[str, str]]
+
+
 def judged(inputs: Inputs) -> list[Judged]:
     """The pairwise verdicts, where the run has them."""
-    return list(_judged(inputs.metrics.get("judge") or {}))
+    return list(_judged(inputs.metrics.get("judge") or {}, _JUDGED))
 
 
-def _judged(tree: Mapping[str, Any]) -> Iterator[Judged]:
+def people(inputs: Inputs) -> tuple[list[Judged], list[tuple[str, str]]]:
+    """The verdicts of annotators, where there are any, and how far they and the judge agree."""
+    rows = list(_judged(inputs.human.get("pairs") or {}, _ASKED))
+    return rows, [(key, _short(value)) for key, value in leaves(inputs.human) if key.split(".")[0] != "pairs"]
+
+
+def _judged(tree: Mapping[str, Any], labels: Labels) -> Iterator[Judged]:
     for pair, aspects in tree.items():
         for aspect, found in aspects.items() if isinstance(aspects, dict) else ():
             if not isinstance(found, dict) or "win" not in found:
@@ -161,7 +171,7 @@ def _judged(tree: Mapping[str, Any]) -> Iterator[Judged]:
             shares = [(name, float(found.get(name, 0))) for name in OUTCOMES]
             counts = [
                 (said, form.format(found[key]).replace("-", "−") if key in found else "–")
-                for key, (said, form) in _JUDGED.items()
+                for key, (said, form) in labels.items()
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
             name = pair.replace("-", " – ")
