@@ -133,8 +133,8 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# Side by side",
         "",
-        "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor seconds of",
-        "a side over ours. With one thread they hardly depend on what else the machine does. `work` leaves",
+        "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor seconds",
+        "of a side over ours. With one thread they hardly depend on what else the machine does. `work` leaves",
         "out imports and, for score, loading.",
         "",
     ]

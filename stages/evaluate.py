@@ -1,7 +1,8 @@
 """Compare the systems' answers: `python -m stages.evaluate`.
 
-Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs;
-writes metrics, plot data, the scores of every answer and the judgements of pairs; prints the tables.
+Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs, and
+for the report what the stages before it counted and logged; writes metrics, plot data, the scores of every
+answer, the judgements of pairs and the report; prints the tables.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from knowtuning.config import load
-from knowtuning.config.judge import EvaluateStage, JudgeParams
+from knowtuning.config.judge import JudgeParams
+from knowtuning.config.report import EvaluateAndReport
 from knowtuning.evaluation import (
     answers,
     audit,
@@ -21,6 +23,7 @@ from knowtuning.evaluation import (
     lexical,
     pairwise,
     perplexity,
+    report,
     results,
     summary,
     table,
@@ -38,11 +41,12 @@ from stages import CACHE, PARAMS, run
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
 # The replies behind the judgements travel with them, so that a clone can repeat the stage without a key.
 RESPONSES = DATA / "evaluation/responses.jsonl"
+REPORT = Path("report/index.html")
 
 
 def main() -> None:
     """Run the stage."""
-    params = load(PARAMS, EvaluateStage)
+    params = load(PARAMS, EvaluateAndReport)
     settings, predict = params.evaluate, params.predict
     how = Resampling(params.seed, settings.resamples, settings.confidence)
 
@@ -71,6 +75,8 @@ def main() -> None:
     scored = read_jsonl(DATA / "knowledge/scored.jsonl", Scored)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
+    calibrated = perplexity.calibration(scored, confidence=settings.confidence)
+    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
     tables = [table.render(summaries[0], baseline="sft", confidence=settings.confidence)]
@@ -80,6 +86,8 @@ def main() -> None:
         tables.append(table.render_contests(contests, confidence=settings.confidence))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
+    shown = params.model_dump()
+    report.build(REPORT, data=DATA, metrics=METRICS, plots=PLOTS, split=predict.split, params=shown)
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
     # Last: all that is finished is on disk.
     jury.check_unjudged(rows, judged, params.judge.max_unjudged, folder=DATA / "evaluation")

@@ -39,6 +39,16 @@ evaluate:
 judge:
   {backend: exact, model: stub, base_url: null, temperature: 0.0, top_p: null, max_tokens: 1024,
   seed: null, pairs: [[kc, sft], [sft, base]], max_unjudged: 0.05}
+prepare: {source: world}
+base: {source: scratch, hub: {id: null, revision: null}}
+model: {template: bare, max_length: 512}
+teacher: {backend: rules, model: none}
+lora: {r: 4, alpha: 8, targets: all-linear}
+train_sft: {lr: 0.1, epochs: 1, batch: 2}
+rewrite: {alpha: 0.5}
+perturb: {style: matched, completeness: true, factuality: true, logicality: true, beta_delete: 0.5}
+train_ka: {lr: 0.1, epochs: 1, batch: 2}
+train_kc: {lr: 0.1, epochs: 1, batch: 2, beta: 0.3, gamma: 0.2, reference: ka}
 """
 
 
@@ -151,7 +161,11 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert "sft-base logicality" in done.stdout
     assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in done.stdout
 
-    before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data")}
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert "kc against sft on 3 questions" in page
+    assert TOWNS["Brimm"][NAMES[0]] in page
+
+    before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data", "report")}
     assert run_stage(tmp_path).returncode == 0
     assert {name: digest_folder(tmp_path / name) for name in before} == before
 

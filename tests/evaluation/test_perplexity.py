@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, histogram
+from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram, wilson
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.records import FactScore, Scored
 
@@ -91,3 +91,25 @@ def test_histogram_of_equal_perplexities_and_of_nothing() -> None:
     rows = histogram([scored("a", (3.0, None), (3.0, None))], bins=4)
     assert [row["count"] for row in rows] == [2, 0, 0, 0]
     assert histogram([]) == []
+
+
+def test_wilson_agrees_with_scipy() -> None:
+    binomtest = pytest.importorskip("scipy.stats").binomtest
+    for part, whole in [(0, 10), (3, 10), (10, 10), (81, 263), (1, 1)]:
+        for confidence in (0.9, 0.95):
+            expected = binomtest(part, whole).proportion_ci(confidence, method="wilson")
+            assert wilson(part, whole, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_calibration_bins_by_rank_and_keeps_ties_together() -> None:
+    # Ranked: 1 2 2 2 3 4, in thirds of two facts. The upper edges are 2, 2 and 4: the first two thirds end at
+    # the same value, so the four facts up to 2 are one bin, and 3 and 4 the other.
+    facts = [(1.0, True), (2.0, True), (2.0, False), (2.0, True), (3.0, False), (4.0, False), (9.0, None)]
+    found = calibration([scored("a", *facts)], confidence=0.95, bins=3)
+    assert [(r["low"], r["high"], r["facts"], r["not_recalled"], r["percent"]) for r in found] == [
+        (1.0, 2.0, 4, 1, 25.0),
+        (3.0, 4.0, 2, 2, 100.0),
+    ]
+    # Wilson for 2 of 2: the lower end is 1 / (1 + z²/2) = 1 / (1 + 3.8415 / 2) = 0.34238.
+    assert (found[1]["percent_low"], found[1]["percent_high"]) == (34.238, 100.0)
+    assert calibration([scored("a", (2.0, None))], confidence=0.95) == []

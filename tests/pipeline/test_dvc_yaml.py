@@ -12,9 +12,9 @@ from imports import ROOT, reached
 from pydantic import BaseModel
 
 from knowtuning.config.evaluation import PredictStage
-from knowtuning.config.judge import EvaluateStage
 from knowtuning.config.knowledge import ExtractStage, PerturbStage, RewriteStage, ScoreStage
 from knowtuning.config.prepare import PrepareStage
+from knowtuning.config.report import EvaluateAndReport
 from knowtuning.config.schema import Params, check
 from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage
 
@@ -31,7 +31,7 @@ READS: dict[str, type[BaseModel]] = {
     "train_ka": KAStage,
     "train_kc": KCStage,
     "predict": PredictStage,
-    "evaluate": EvaluateStage,
+    "evaluate": EvaluateAndReport,
 }
 
 
@@ -101,7 +101,7 @@ def test_every_input_of_a_stage_is_made_by_another() -> None:
     made |= {f"data/predictions/{system}.jsonl" for system in STAGES["predict"]["matrix"]["system"]}
     for stage in STAGES:
         for dep in paths(stage, "deps"):
-            if dep.startswith(("data/", "models/")) and "${" not in dep:
+            if dep.startswith(("data/", "models/", "metrics/", "plots/")) and "${" not in dep:
                 assert any(dep == m or dep.startswith(f"{m}/") for m in made), f"{stage}: {dep}"
 
 
@@ -111,7 +111,7 @@ def test_metrics_stay_in_git_and_data_does_not() -> None:
             assert next(iter(metric.values())) == {"cache": False}
     for stage in STAGES:
         cached = [out for out in STAGES[stage].get("outs", []) if isinstance(out, str)]
-        assert all(out.startswith(("data/", "models/", "plots/")) for out in cached)
+        assert all(out.startswith(("data/", "models/", "plots/", "report")) for out in cached)
 
 
 def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:

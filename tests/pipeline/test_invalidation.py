@@ -54,8 +54,8 @@ def would_run(clone: Path) -> set[str]:
 
 
 def _differs(dep: Any) -> bool:
-    """Whether a dependency has changed; data and models are absent in the clone and not asked."""
-    absent = not isinstance(dep, ParamsDependency) and str(dep).startswith(("data/", "models/"))
+    """Whether a dependency has changed; what is not in git is absent in the clone and not asked."""
+    absent = not isinstance(dep, ParamsDependency) and str(dep).startswith(("data/", "models/", "plots/"))
     return not absent and bool(dep.status())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
 from knowtuning.records import FactScore, Scored
 
 BINS = 30
+DECILES = 10
+CALIBRATION = ("bin", "low", "high", "facts", "not_recalled", "percent", "percent_low", "percent_high")
 _STATES = {True: "recalled", False: "not recalled", None: "unknown"}
 
 
@@ -109,3 +112,50 @@ def _bars(
                 "group": name,
                 "count": mine.count(place),
             }
+
+
+def wilson(part: int, whole: int, confidence: float) -> tuple[float, float]:
+    """Score interval of a share, in 0..1 (Wilson 1927); it never leaves 0..1, unlike value ± error.
+
+    Raises ValueError where `whole` is less than 1.
+    """
+    if whole < 1:
+        raise ValueError(f"a share of {whole} facts has no interval; expected at least one fact")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, shrink = part / whole, 1 + z * z / whole
+    middle = (share + z * z / (2 * whole)) / shrink
+    half = z * math.sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole)) / shrink
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def calibration(
+    records: Sequence[Scored], *, confidence: float, bins: int = DECILES
+) -> list[dict[str, float | int]]:
+    """Share of facts that the base model cannot recall, by decile of perplexity; rows of CALIBRATION.
+
+    low, high: least and greatest perplexity of the bin; percent: facts not recalled, 0..100, with its
+    Wilson interval (which takes facts as independent; those of one question are not quite). Facts of
+    equal perplexity share a bin, so there may be fewer than `bins`. Without ground truth: no rows.
+    """
+    known = [(f.ppl, f.recalled) for record in records for f in record.facts if f.recalled is not None]
+    if not known:
+        return []
+    ppl = np.array([value for value, _ in known])
+    hard = np.array([not recalled for _, recalled in known])
+    ranked = np.sort(ppl)
+    edges = ranked[[math.ceil(len(ranked) * (k + 1) / bins) - 1 for k in range(bins)]]
+    places = np.searchsorted(edges, ppl, side="left")
+    return [
+        _share(number, ppl[places == place], hard[places == place], confidence)
+        for number, place in enumerate(np.unique(places), start=1)
+    ]
+
+
+def _share(number: int, ppl: Floats, hard: NDArray[np.bool_], confidence: float) -> dict[str, float | int]:
+    """One row of the calibration."""
+    facts, missed = len(hard), int(hard.sum())
+    low, high = wilson(missed, facts, confidence)
+    values = (float(ppl.min()), float(ppl.max()), 100 * missed / facts, 100 * low, 100 * high)
+    least, most, percent, below, above = (round(value, 3) for value in values)
+    row = (number, least, most, facts, missed, percent, below, above)
+    return dict(zip(CALIBRATION, row, strict=True))

@@ -1,0 +1,147 @@
+"""Puts the page together: template, style, script and data in one file that asks for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from knowtuning.evaluation.report import tables
+from knowtuning.evaluation.report.answers import browser_data
+from knowtuning.evaluation.report.embed import policy, script_json
+from knowtuning.evaluation.report.figures import (
+    Estimated,
+    Figure,
+    Series,
+    calibration,
+    histogram,
+    intervals,
+    lines,
+)
+from knowtuning.evaluation.report.inputs import TRAINED, Inputs, read
+from knowtuning.evaluation.report.wording import MAIN, SYSTEM_NAMES, metric
+from knowtuning.storage import atomic_write
+
+HERE = Path(__file__).parent
+_LARGEST = 6
+
+
+def build(
+    out: Path,
+    *,
+    data: Path,
+    metrics: Path,
+    plots: Path,
+    split: str,
+    params: Mapping[str, Any],
+    ablations: Path | None = None,
+    human: Path | None = None,
+) -> None:
+    """Write the report of a finished evaluation to `out`, an HTML file.
+
+    data, metrics, plots: the folders of the run. split: whose questions were answered. params: the
+    parameters to show, nested. ablations: CSV of a study with the columns of `inputs.ABLATION`;
+    human: JSON of a human evaluation; both shown where given. The same inputs give the same bytes.
+    """
+    inputs = read(
+        data=data,
+        metrics=metrics,
+        plots=plots,
+        split=split,
+        params=params,
+        ablations=ablations,
+        human=human,
+    )
+    with atomic_write(out) as stream:
+        stream.write(render(inputs))
+
+
+def render(inputs: Inputs) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _part("style.css"), _part("browser.js")
+    context = {
+        "policy": policy(script=script, style=style),
+        "style": style,
+        "script": script,
+        "data": script_json(browser_data(inputs)),
+        "inputs": inputs,
+        "system_names": SYSTEM_NAMES,
+        "baseline": tables.BASELINE,
+        "results": tables.results(inputs),
+        "method": tables.verdict_on_method(inputs),
+        "strata": tables.strata(inputs),
+        "facts": tables.fact_lines(inputs),
+        "judged": tables.judged(inputs),
+        "people": tables.people(inputs),
+        "ablations": tables.ablations(inputs),
+        "audit": tables.audit_lines(inputs),
+        "counts": tables.counts(inputs),
+        "parameters": tables.parameters(inputs),
+        "headline": headline_figures(inputs),
+        "training": training_figures(inputs),
+        "perplexity": perplexity_figures(inputs),
+    }
+    return environment.get_template("page.html").render(context) + "\n"
+
+
+def _part(name: str) -> str:
+    """A file of this package that the page holds as it is; the policy names its hash."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def headline_figures(inputs: Inputs) -> list[Figure]:
+    """The main metrics of all systems with their intervals."""
+    rows = {(r["metric"], r["system"]): r for r in inputs.groups if r["group"] == "overall"}
+    names = [name for name in MAIN if any((name, system) in rows for system in inputs.systems)]
+    return [
+        intervals(
+            f"{metric(name).label}, {metric(name).unit}" if metric(name).unit else metric(name).label,
+            [
+                Estimated(system, f"s-{system}", row["value"], row["low"], row["high"])
+                for system in inputs.systems
+                if (row := rows.get((name, system)))
+            ],
+        )
+        for name in names[:_LARGEST]
+    ]
+
+
+def training_figures(inputs: Inputs) -> list[Figure]:
+    """Loss, validation loss, and the rewards of preference training, where they were logged."""
+    figures = []
+    for name, caption in (("loss", "Training loss"), ("eval_loss", "Validation loss")):
+        series = [
+            Series(system, f"s-{system}", inputs.curves[stage][name])
+            for stage, system in TRAINED.items()
+            if name in inputs.curves[stage]
+        ]
+        note = "kc: DPO loss plus the weighted NLL of the chosen answers; not comparable with sft and ka."
+        if series:
+            figures.append(lines(caption, series, y_label="loss, nats", note=note, named=True))
+    for name, caption, label in (
+        ("margins", "KC reward margin", "chosen minus rejected"),
+        ("accuracies", "KC preference accuracy", "share with the chosen ahead"),
+    ):
+        series = [
+            Series(said, "s-kc", inputs.curves["train_kc"][f"{part}/{name}"], dashed)
+            for said, part, dashed in (("training", "rewards", False), ("validation", "eval_rewards", True))
+            if f"{part}/{name}" in inputs.curves["train_kc"]
+        ]
+        if series:
+            figures.append(lines(caption, series, y_label=label))
+    return figures
+
+
+def perplexity_figures(inputs: Inputs) -> list[Figure]:
+    """The histogram, and the calibration where facts have a ground truth."""
+    figures = [histogram(inputs.ppl)] if inputs.ppl else []
+    return [*figures, calibration(inputs.calibration)] if inputs.calibration else figures

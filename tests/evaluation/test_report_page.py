@@ -1,0 +1,194 @@
+"""The report as a file: what it holds, what it must never hold, and the arithmetic of its figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from report_run import BREAKOUT, SCRIPT, build, write_run, write_text
+
+from knowtuning.evaluation.report.embed import policy, script_json
+from knowtuning.evaluation.report.svg import Scale, extent, log_ticks, round_ticks, text
+from knowtuning.storage import read_json, write_json
+
+
+class Page(HTMLParser):
+    """The elements of a page, the text of its scripts, and the heads of its tables."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for key, value in attrs if key in ("src", "href")]
+        self.handlers += [key for key, _ in attrs if key.startswith("on") or key == "style"]
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        # Void elements have no end.
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
+            self.words.append(data.strip())
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    write_run(tmp_path)
+    return Page(build(tmp_path).read_text(encoding="utf-8"))
+
+
+def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) -> None:
+    # One icon as data:, and links within the page; no handlers or styles in attributes: the policy bans them.
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert page.handlers == []
+    assert page.tags.count("script") == 2
+    assert "img" not in page.tags
+    data = json.loads(page.scripts[0])
+    answers = {question["i"]: question["a"] for question in data["questions"]}
+    assert answers["alpha"][1]["t"] == BREAKOUT
+    assert answers["beta"][3]["f"][0][0] == SCRIPT
+    # Where the facts are the sentences of the answer it is not stored twice.
+    assert "t" not in answers["beta"][3]
+    assert answers["beta"][0]["s"] == [0.0, 1.0, None]
+    assert "<b>bold</b>" in page.words
+
+
+def test_tables_say_which_way_is_better_and_what_is_sure(page: Page) -> None:
+    words = [word for word in page.words if word]
+    assert "kc against sft on 4 questions" in words
+    # More correct facts are better, more incorrect ones worse; both intervals leave out 0.
+    place = words.index("Better")
+    assert words[place : place + 8] == [
+        *("Better", "Correct facts", "+2.00", "+1.50 to +2.50"),
+        *("▼", "Worse", "Incorrect facts", "+0.25"),
+    ]
+    assert any("with 90 % intervals" in word for word in words)
+    # No judge, no ablations, no audit in this run: no empty sections.
+    assert not {"Pairwise verdicts", "Ablations", "Shortcut audit", "Facts"} & set(words)
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    first = build(tmp_path).read_bytes()
+    assert build(tmp_path).read_bytes() == first
+
+
+def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    rates = {"win": 50.0, "tie": 25.0, "lose": 25.0, "unjudged": 0.0, "judged": 4}
+    net = {"net": 25.0, "net_low": -10.0, "net_high": 60.0}
+    # Nothing judged in an aspect: no net rate, and no number in its place.
+    pairs = {"kc-sft": {"factuality": {**rates, **net}, "logicality": {**rates, "judged": 0}}}
+    write_json(tmp_path / "metrics/judge.json", {"status": "computed", **pairs})
+    write_json(tmp_path / "metrics/facts.json", {"kc": {"answers": 4, "recall": 50.0}})
+    rows = [
+        {"question": "beta", "a": "kc", "b": "sft", "aspect": "factuality", "outcome": "win", "reason": None}
+    ]
+    write_text(tmp_path / "data/evaluation/judgements.jsonl", json.dumps(rows[0]) + "\n")
+    page = Page(build(tmp_path).read_text(encoding="utf-8"))
+    words = [word for word in page.words if word]
+    place = words.index("factuality")
+    # The bar's title and label per outcome (none for 0 %), then the net rate.
+    assert words[place + 1 : place + 8] == [
+        *("win: 50.0 %", "50", "tie: 25.0 %", "25", "lose: 25.0 %", "25", "+25.00"),
+    ]
+    assert "reference facts stated" in words
+    question = next(q for q in json.loads(page.scripts[0])["questions"] if q["i"] == "beta")
+    assert question["j"] == [[0, 0, "win"]]
+
+
+def test_a_human_evaluation_appears_where_it_is_given_and_only_there(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    rates = {"n": 8, "win": 75.0, "tie": 25.0, "lose": 0.0, "net": 75.0, "net_low": 50.0, "net_high": 100.0}
+    path = tmp_path / "metrics/human.json"
+    write_json(
+        path, {"pairs": {"kc-sft": {"factuality": rates}}, "agreement": {"factuality": {"agree": 80.0}}}
+    )
+    words = Page(build(tmp_path, human=path).read_text(encoding="utf-8")).words
+    assert {"Human evaluation", "win: 75.0 %", "+75.00", "agreement.factuality.agree"} <= set(words)
+    # The stage does not depend on that file, so it must not read it.
+    assert "Human evaluation" not in Page(build(tmp_path).read_text(encoding="utf-8")).words
+
+
+def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    study = tmp_path / "study.csv"
+    write_text(study, "group,ablation,metric,value,low,high\noverall,no-ka,incorrect,-0.5,-0.75,-0.25\n")
+    words = Page(build(tmp_path, ablations=study).read_text(encoding="utf-8")).words
+    place = words.index("no-ka")
+    # Fewer incorrect facts with the part than without it: better.
+    assert [word for word in words[place:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
+    write_text(study, "name,value\n")
+    with pytest.raises(ValueError, match=r"study\.csv: found no row; expected the columns group, ablation"):
+        build(tmp_path, ablations=study)
+
+
+def test_a_score_without_its_question_ends_in_one_line(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    path = tmp_path / "data/prepared/test.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match=r"found 3 of the 4 questions that were scored.*run evaluate again"):
+        build(tmp_path)
+    assert read_json(tmp_path / "metrics/systems.json")
+
+
+HOSTILE = st.text(st.characters() | st.sampled_from("<>&\u2028\u2029\ud800/!-"), max_size=20)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(HOSTILE, st.lists(HOSTILE, max_size=3), max_size=3))
+def test_embedded_json_cannot_leave_its_element_and_reads_back(value: object) -> None:
+    found = script_json(value)
+    assert not re.search("[<>&\u2028\u2029]", found)
+    assert json.loads(found.encode("utf-8")) == value
+
+
+def test_embedded_json_refuses_nan() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        script_json(float("nan"))
+
+
+def test_policy_names_the_hash_of_the_script() -> None:
+    # echo -n 'alert(1)' | openssl dgst -sha256 -binary | base64
+    assert "script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy(
+        script="alert(1)", style=""
+    )
+
+
+def test_ticks_are_round_and_inside() -> None:
+    # 1.17 / 5 = 0.234, times 0.7 is 0.164: 0.2 is the first step that is enough.
+    assert round_ticks(2.0, 3.17) == [2.0, 2.2, 2.4, 2.6, 2.8, 3.0]
+    # 2 / 5 times 0.7 is 0.28: a step of 0.5.
+    assert round_ticks(-1.0, 1.0) == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert round_ticks(3.0, 3.0) == [3.0]
+    assert log_ticks(1.085, 51.4) == [2, 5, 10, 20, 50]
+    assert log_ticks(0.5, 2e4) == [1, 10, 100, 1000, 10000]
+
+
+def test_scales_map_ends_to_ends() -> None:
+    assert Scale(1, 100, 0, 200, log=True)(10) == pytest.approx(100)
+    assert Scale(0, 4, 10, 50)(1) == 20
+    # All values equal: there is still an axis, and nothing divides by 0.
+    assert Scale(2, 2, 0, 9)(2) == 0
+    assert extent([2.0, 2.0], zero=True) == (0.0, 2.1)
+
+
+def test_svg_text_is_escaped() -> None:
+    assert text("<a> & b", x=1.04) == '<text x="1">&lt;a&gt; &amp; b</text>'
