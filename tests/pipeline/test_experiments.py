@@ -44,8 +44,11 @@ def test_the_command_names_seed_and_overrides() -> None:
 def test_the_sweeps_of_the_study_have_all_their_points() -> None:
     # The default and one ablation are points too, so that nothing runs twice.
     assert catalogue.sweep("rewrite.alpha", 0.5) == {
-        **{0.0: "no-ka", 0.25: "alpha-25", 0.5: "default"},
-        **{0.75: "alpha-75", 1.0: "alpha-100"},
+        0.0: "no-ka",
+        0.25: "alpha-25",
+        0.5: "default",
+        0.75: "alpha-75",
+        1.0: "alpha-100",
     }
     assert list(catalogue.sweep("perturb.beta_delete", 0.5)) == [0.25, 0.5, 0.75]
     assert list(catalogue.sweep("train_kc.gamma", 0.2)) == [0.0, 0.2, 1.0]
