@@ -28,7 +28,7 @@ from experiments.finished import Shelf, git
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
 KEPT = ROOT / ".dvc/tmp/params.before-experiments.yaml"
-COLUMNS = r"systems\.json:kc\.overall\.(correct|incorrect|completeness|order)$"
+COLUMNS = r"^Experiment$|^kc\.overall\.(correct|incorrect|completeness|order)$"
 
 
 @dataclass(frozen=True)
