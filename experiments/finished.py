@@ -87,10 +87,11 @@ def code_here() -> Code:
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
-        stages = list(repo.index.stages)
+        # Stages of dvc.yaml have a name; those that stand for a tracked file have none.
+        stages = [stage for stage in repo.index.stages if getattr(stage, "name", None)]
         made = {out.def_path for stage in stages for out in stage.outs}
         return {
-            stage.addressing: {
+            stage.name: {
                 dep.def_path: str(dep.get_hash().value)
                 for dep in stage.deps
                 if not isinstance(dep, ParamsDependency) and not _within(dep.def_path, made)

@@ -15,7 +15,7 @@ stages:
   make:
     cmd: python -m stages.make
     deps: [stages/__init__.py, stages/make.py, data/raw]
-    params: [seed, make.rows]
+    params: [seed, make.rows, make.size]
     outs: [data/prepared]
   sum:
     cmd: python -m stages.sum
@@ -25,8 +25,8 @@ stages:
     metrics:
       - metrics/sum.json: {cache: false}
 """
-PARAMS = "seed: 1\nmake: {rows: 4}\nsum: {factor: 1}\n"
 EXPERIMENTS = 'more-rows: {about: "", set: {make.rows: 6}}\ntwice: {about: "", set: {sum.factor: 2}}\n'
+# Rows are files of `size` times a number of three digits.
 # A paid reply is a file in the cache of the main checkout; PAID lists the replies that were paid for.
 MAKE = """
 import os, time
@@ -45,7 +45,7 @@ for row in range(params["make"]["rows"]):
         with (CACHE / "paid").open("a") as stream:
             stream.write(f"{reply.name}\\n")
         reply.write_text(str(params["seed"] * 100 + row))
-    (out / f"{row}.txt").write_text(reply.read_text() * 50)
+    (out / f"{row}.txt").write_text(reply.read_text() * params['make']['size'])
 if os.environ.get("FAIL"):
     raise SystemExit("error: told to fail")
 """
@@ -62,6 +62,11 @@ Path("models/sum.txt").write_text(f"{total}\\n")
 Path("metrics").mkdir(exist_ok=True)
 Path("metrics/sum.json").write_text(json.dumps({"total": total}))
 """
+
+
+def params(*, seed: int = 1, rows: int = 4, size: int = 50, factor: int = 1) -> str:
+    """params.yaml of the small project."""
+    return f"seed: {seed}\nmake: {{rows: {rows}, size: {size}}}\nsum: {{factor: {factor}}}\n"
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -109,7 +114,7 @@ def new_project(folder: Path) -> Path:
         shutil.copy2(script, folder / "experiments")
     for name, text in (
         ("dvc.yaml", PIPELINE),
-        ("params.yaml", PARAMS),
+        ("params.yaml", params()),
         ("stages/make.py", MAKE),
         ("stages/sum.py", SUM),
         ("experiments/ablations.yaml", EXPERIMENTS),
