@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 SSHD_CONFIG = """
@@ -51,9 +50,9 @@ def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @contextmanager
 def serving(words: list[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server process with its children in a group of its own, ended with the block."""
+    """A server process that ends, with its children, with the block."""
     with log.open("ab") as stream:
-        server = subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
+        server = subprocess.Popen(words, stdout=stream, stderr=stream)
     try:
         wait_for(port, server, log)
         yield server
@@ -64,7 +63,9 @@ def serving(words: list[str], port: int, log: Path) -> Iterator[subprocess.Popen
 def stop(server: subprocess.Popen[bytes]) -> None:
     """End a server and its children at once, transfers in progress included."""
     if server.poll() is None:
-        os.killpg(server.pid, signal.SIGKILL)
+        # sshd gives each connection a session of its own: a signal to its group would not reach them.
+        for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+            process.kill()
         server.wait()
 
 

@@ -225,7 +225,7 @@ def test_gc_keeps_what_branches_and_experiments_need(project: Path) -> None:
     run(project, "dvc", "repro", "-q")
     run(project, "dvc", "push", "-q")
     assert {path.name for path in objects(store)} > needed
-    run(project, "git", "checkout", "-q", ".")
+    run(project, "git", "reset", "-q", "--hard")
     run(project, "dvc", "checkout", "-q")
     scope = ("--all-branches", "--all-tags", "--all-experiments")
     run(project, "dvc", "gc", "--force", "--cloud", "--workspace", *scope)
