@@ -134,8 +134,8 @@ def table(results: dict[str, Any]) -> str:
         "# Side by side",
         "",
         "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor seconds",
-        "of a side over ours. With one thread they hardly depend on what else the machine does. `work` leaves",
-        "out imports and, for score, loading.",
+        "of a side over ours. With one thread they hardly depend on what else the machine does. `work`",
+        "leaves out imports and, for score, loading.",
         "",
     ]
     for name, entry in results.items():

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from experiments.run import experiments  # noqa: E402
+from experiments.catalogue import experiments  # noqa: E402
 
 
 def copy_tracked(target: Path) -> None:

@@ -11,32 +11,47 @@ import pytest
 from imports import ROOT
 from ruamel.yaml import YAML
 
-from experiments import run
+from experiments import catalogue
+from experiments.run import Run
 from knowtuning.config.schema import check
 
 
-@pytest.mark.parametrize("name", run.experiments())
+@pytest.mark.parametrize("name", catalogue.experiments())
 def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
     params: Any = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
-    for key, value in run.experiments()[name]["set"].items():
-        *parents, last = key.split(".")
-        section = params
-        for part in parents:
-            section = section[part]
-        assert last in section, f"{name}: params.yaml has no key {key}"
-        section[last] = value
     with (tmp_path / "params.yaml").open("w") as stream:
-        YAML().dump(params, stream)
-    check(tmp_path / "params.yaml")
+        YAML().dump(catalogue.applied(params, catalogue.overrides(name, 7)), stream)
+    assert check(tmp_path / "params.yaml").seed == 7
+
+
+def test_an_override_of_a_key_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match=r"params\.yaml has no key lora\.rank"):
+        catalogue.applied({"lora": {"r": 16}}, {"lora.rank": 8})
 
 
 def test_the_command_names_seed_and_overrides() -> None:
-    assert run.command("no-kfc", {"perturb.factuality": False, "lora.targets": ["q"]}, 3) == [
-        *("dvc", "exp", "run", "--name", "no-kfc-s3"),
+    assert Run("no-kfc", 3).command() == [
+        *("dvc", "exp", "run", "--temp", "--name", "no-kfc-s3"),
         *("--set-param", "perturb.factuality=false"),
-        *("--set-param", 'lora.targets=["q"]'),
         *("--set-param", "seed=3"),
     ]
+    assert Run("default", None).command(queue=True, raw=["data/raw/mine.csv"]) == [
+        *("dvc", "exp", "run", "--queue", "--name", "default", "--copy-paths", "data/raw/mine.csv")
+    ]
+    assert catalogue.words_of({"lora.targets": ["q"]}) == ["--set-param", 'lora.targets=["q"]']
+
+
+def test_the_sweeps_of_the_study_have_all_their_points() -> None:
+    # The default and one ablation are points too, so that nothing runs twice.
+    assert catalogue.sweep("rewrite.alpha", 0.5) == {
+        0.0: "no-ka",
+        0.25: "alpha-25",
+        0.5: "default",
+        0.75: "alpha-75",
+        1.0: "alpha-100",
+    }
+    assert list(catalogue.sweep("perturb.beta_delete", 0.5)) == [0.25, 0.5, 0.75]
+    assert list(catalogue.sweep("train_kc.gamma", 0.2)) == [0.0, 0.2, 1.0]
 
 
 def test_an_unknown_name_is_one_line() -> None:
@@ -45,25 +60,3 @@ def test_an_unknown_name_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
     assert done.stderr.count("\n") == 1
-
-
-def test_every_run_starts_from_the_params_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A stand-in for dvc that, like it, leaves the overrides of a run in params.yaml.
-    program = tmp_path / "bin/dvc"
-    program.parent.mkdir()
-    program.write_text(
-        '#!/bin/sh\n[ "$2" = list ] && { echo done-s1; exit; }\n'
-        'cat params.yaml >> seen; echo "changed: true" >> params.yaml; [ "$4" != fails ]\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
-    monkeypatch.chdir(tmp_path)
-    params = tmp_path / "params.yaml"
-    params.write_text("seed: 1\n")
-    names = ["one", "two", "done-s1", "fails", "never"]
-    commands = [["dvc", "exp", "run", "--name", name] for name in names]
-    assert run.run_all(commands, params) == 1
-    assert (tmp_path / "seen").read_text() == "seed: 1\n" * 3
-    assert params.read_text() == "seed: 1\n"

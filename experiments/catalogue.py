@@ -1,0 +1,80 @@
+"""The named experiments of the .yaml files beside this module, and the parameters each of them means."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+# Lists that run as a whole: `--grid ablations` is `default` and every name in ablations.yaml.
+GRIDS = ("ablations", "sweeps")
+
+Params = dict[str, Any]
+
+
+def read_yaml(text: str) -> Any:
+    """YAML 1.2, so that 3e-05 as DVC writes it is a number."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def experiments() -> dict[str, dict[str, Any]]:
+    """All named experiments: name -> about, set. Raises ValueError on a name defined twice."""
+    found: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
+    for path in sorted(HERE.glob("*.yaml")):
+        for name, entry in read_yaml(path.read_text(encoding="utf-8")).items():
+            if name in found:
+                raise ValueError(f"{path}: the experiment {name} is defined twice; rename one")
+            found[name] = entry
+    return found
+
+
+def grid(name: str) -> list[str]:
+    """The experiments of a list, `default` first, for every comparison needs it."""
+    return ["default", *read_yaml((HERE / f"{name}.yaml").read_text(encoding="utf-8"))]
+
+
+def run_name(name: str, seed: int | None) -> str:
+    """What DVC calls the run of an experiment: `no-ka-s2`; without a seed the bare name."""
+    return name if seed is None else f"{name}-s{seed}"
+
+
+def overrides(name: str, seed: int | None) -> Params:
+    """Dotted key -> value, the seed included."""
+    changes: Params = dict(experiments()[name]["set"])
+    return changes if seed is None else {**changes, "seed": seed}
+
+
+def applied(params: Params, changes: Params) -> Params:
+    """`params` with the dotted keys of `changes` set. Raises KeyError on a key it does not have."""
+    result = copy.deepcopy(params)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section = result
+        for part in parents:
+            section = section[part]
+        if last not in section:
+            raise KeyError(f"params.yaml has no key {key}")
+        section[last] = value
+    return result
+
+
+def words_of(changes: Params) -> list[str]:
+    """The `--set-param` words of a `dvc exp run` command."""
+    words = []
+    for key, value in changes.items():
+        words += ["--set-param", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return words
+
+
+def sweep(key: str, default: Any) -> dict[float, str]:
+    """value -> experiment, for those that set `key` alone; `default` is its value in params.yaml."""
+    points = {float(default): "default"}
+    for name, entry in experiments().items():
+        if list(entry["set"]) == [key]:
+            points.setdefault(float(entry["set"][key]), name)
+    return dict(sorted(points.items()))

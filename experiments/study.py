@@ -1,0 +1,307 @@
+"""Make docs/study.md and its figures from the experiments in git: `python experiments/study.py`.
+
+Nothing is typed by hand but the readings, which come from experiments/readings.md. Used are the
+experiments that the code and params.yaml of this checkout made (`experiments/run.py` makes the missing ones,
+`dvc exp pull` fetches them); with --baseline REV those that started from that commit. An experiment whose
+seeds are missing is left out of its section, and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from experiments import figures
+from experiments.catalogue import GRIDS, ROOT, grid, sweep
+from experiments.finished import Finished, Shelf, git
+from experiments.pooled import GROUPS, METRICS, OVERALL, Scores, Subject, cell, markdown
+from knowtuning.evaluation.stats import Resampling
+from knowtuning.records import ASPECTS, SYSTEMS
+from knowtuning.storage import atomic_write
+
+READINGS = Path(__file__).resolve().parent / "readings.md"
+FULL = Subject("default", "kc")
+SFT = Subject("default", "sft")
+SHORT = ("correct", "incorrect", "completeness", "order")
+ABLATIONS = ("no-ka", "no-kcc", "no-kfc", "no-klc")
+SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
+
+Rows = dict[str, Subject]
+
+
+class Study:
+    """The sections of the page; each is Markdown without its heading, or empty where nothing was run."""
+
+    def __init__(self, scores: Scores, figures_folder: Path) -> None:
+        self.scores = scores
+        self.folder = figures_folder
+
+    def seeds(self, subjects: Sequence[Subject]) -> tuple[int, ...]:
+        """The seeds every one of the subjects has."""
+        return tuple(self.scores.seeds(*{subject.experiment for subject in subjects}))
+
+    def there(self, names: Sequence[str]) -> list[str]:
+        """Those of the experiments that share a seed with the default run."""
+        return [name for name in names if self.scores.seeds("default", name)]
+
+    def means(self, rows: Rows, metrics: Sequence[str] = METRICS, group: str = OVERALL) -> str:
+        """Means of the rows, each over the seeds all of them have."""
+        seeds = self.seeds(list(rows.values()))
+        lines = [
+            [label, *(cell(self.scores.mean(subject, metric, seeds, group)) for metric in metrics)]
+            for label, subject in rows.items()
+        ]
+        return markdown(["", *metrics], lines)
+
+    def differences(
+        self, rows: dict[str, tuple[Subject, Subject]], metrics: Sequence[str] = METRICS, group: str = OVERALL
+    ) -> str:
+        """First minus second of every row, over the seeds both have."""
+        lines = [
+            [
+                f"{label} ({len(self.seeds(pair))})",
+                *(
+                    cell(self.scores.difference(*pair, metric, self.seeds(pair), group), signed=True)
+                    for metric in metrics
+                ),
+            ]
+            for label, pair in rows.items()
+        ]
+        return markdown(["difference (seeds)", *metrics], lines)
+
+    def systems(self, experiment: str = "default") -> str:
+        """The four systems of an experiment and their differences to sft."""
+        if not self.scores.seeds(experiment):
+            return ""
+        rows: Rows = {system: Subject(experiment, system) for system in SYSTEMS}
+        against = {f"{s} − sft": (rows[s], rows["sft"]) for s in SYSTEMS if s != "sft"}
+        against["kc − ka"] = (rows["kc"], rows["ka"])
+        return f"{self.means(rows)}\n\n{self.differences(against)}"
+
+    def ablations(self) -> str:
+        """The full method minus each ablation; −KC is the difference kc − ka of the default run."""
+        names = self.there(ABLATIONS)
+        if not names:
+            return ""
+        pairs = {"full − (−KC)": (FULL, Subject("default", "ka"))}
+        pairs |= {f"full − ({label(name)})": (FULL, Subject(name, "kc")) for name in names}
+        rows = {"full (kc)": FULL} | {label(name): Subject(name, "kc") for name in names}
+        self.effects_figure(pairs)
+        figure = "![What each part is worth](study/ablations.svg)"
+        return f"{self.means(rows)}\n\n{self.differences(pairs)}\n\n{figure}"
+
+    def effects_figure(self, pairs: dict[str, tuple[Subject, Subject]]) -> None:
+        """docs/study/ablations.svg: the effect of every part on four metrics."""
+        panels = []
+        for metric in SHORT:
+            points = []
+            for name, pair in pairs.items():
+                found = self.scores.difference(*pair, metric, self.seeds(pair))
+                short = name.removeprefix("full − (−").removesuffix(")")
+                points.append(figures.Point(short, found.value, found.low, found.high))
+            panels.append(figures.Panel(metric, points, zero=True))
+        self.save("ablations", panels, "full minus the ablation", joined=False)
+
+    def save(self, name: str, panels: list[figures.Panel], label: str, *, joined: bool) -> None:
+        with atomic_write(self.folder / f"{name}.svg") as stream:
+            stream.write(figures.draw(panels, label=label, joined=joined))
+
+    def pair(self, other: str, what: str) -> str:
+        """kc of the default run against kc of another experiment."""
+        if not self.there([other]):
+            return ""
+        changed = Subject(other, "kc")
+        means = self.means({"default": FULL, what: changed})
+        return f"{means}\n\n{self.differences({f'default − {what}': (FULL, changed)})}"
+
+    def style(self) -> str:
+        """matched against paper, and how often form alone gives the chosen answer away."""
+        found = self.pair("paper-style", "paper")
+        return f"{found}\n\n{self.audit()}" if found else ""
+
+    def audit(self) -> str:
+        """The shortcut audit of both styles, mean of the seeds."""
+        lines = []
+        for style, name in (("matched", "default"), ("paper", "paper-style")):
+            runs = [
+                run.json("metrics/audit.json")
+                for (found, _), run in self.scores.runs.items()
+                if found == name
+            ]
+            for aspect in ASPECTS:
+                keys = ("accuracy", "style_accuracy", "length_accuracy")
+                cells = [f"{np.mean([run[aspect][key] for run in runs]):.1f}" for key in keys]
+                lines.append([style, aspect, *cells])
+        head = ["style", "pairs", "form and length", "form without length", "length alone"]
+        return (
+            "Share of held-out pairs in which a classifier that sees form alone finds the chosen answer, "
+            f"in % (50: chance):\n\n{markdown(head, lines)}"
+        )
+
+    def sweep(self, key: str, name: str) -> str:
+        """kc along one parameter: means, differences to the default, a figure."""
+        section, _, leaf = key.partition(".")
+        default = self.scores.runs["default", self.scores.seeds("default")[0]].params[section][leaf]
+        points = {v: n for v, n in sweep(key, default).items() if self.scores.seeds("default", n)}
+        if len(points) < 2:
+            return ""
+        rows = {f"{value:g}": Subject(experiment, "kc") for value, experiment in points.items()}
+        pairs = {
+            f"{text} − {default:g}": (row, FULL) for text, row in rows.items() if row.experiment != "default"
+        }
+        seeds = self.seeds(list(rows.values()))
+        panels = []
+        for metric in SHORT:
+            found = {text: self.scores.mean(row, metric, seeds) for text, row in rows.items()}
+            panels.append(
+                figures.Panel(metric, [figures.Point(t, e.value, e.low, e.high) for t, e in found.items()])
+            )
+        self.save(name, panels, key, joined=True)
+        figure = f"![kc over {key}](study/{name}.svg)"
+        used = f"Default {default:g}; means over seeds {listed(seeds)}."
+        return f"{used}\n\n{self.means(rows)}\n\n{self.differences(pairs)}\n\n{figure}"
+
+    def difficulty(self) -> str:
+        """AUROC of perplexity for the facts that the base model cannot recall, seed by seed."""
+        runs = [
+            (s, run.json("metrics/ppl.json")) for (n, s), run in self.scores.runs.items() if n == "default"
+        ]
+        lines = [
+            [
+                str(seed),
+                f"{found['auroc']:.2f} [{found['low']:.2f}, {found['high']:.2f}]",
+                f"{found['not_recalled']} of {found['facts']}",
+            ]
+            for seed, found in runs
+            if found["status"] == "computed"
+        ]
+        return markdown(["seed", "AUROC", "facts not recalled"], lines) if lines else ""
+
+    def kinds(self) -> str:
+        """Systems and effects for every kind of question apart."""
+        parts = []
+        systems: Rows = {system: Subject("default", system) for system in SYSTEMS}
+        pairs = {"kc − sft": (FULL, SFT)}
+        pairs |= {f"full − ({label(n)})": (FULL, Subject(n, "kc")) for n in self.there(ABLATIONS)}
+        for group in GROUPS:
+            title = "### " + group.replace("_", " questions, ")
+            parts += [title, self.means(systems, SHORT, group), self.differences(pairs, SHORT, group)]
+        return "\n\n".join(parts)
+
+
+def label(name: str) -> str:
+    """−KA for no-ka, and so on."""
+    return "−" + name.removeprefix("no-").upper()
+
+
+def listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def read_readings() -> dict[str, str]:
+    """Section title -> hand-written text. Raises ValueError on a title that is no section's."""
+    parts = re.split(r"^## (.+)$", READINGS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {title.strip(): text.strip() for title, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def sections(study: Study) -> Iterator[tuple[str, str]]:
+    """Title and tables of every section, in reading order."""
+    yield "Systems", study.systems()
+    yield "Ablations", study.ablations()
+    yield "Style of the pairs", study.style()
+    yield "Reference of the DPO", study.pair("base-reference", "base")
+    for key, name in SWEEPS.items():
+        yield f"Sweep: {key}", study.sweep(key, name)
+    yield "A larger world", study.systems("world-large")
+    yield "What perplexity finds", study.difficulty()
+    yield "Kinds of questions", study.kinds()
+
+
+def opening(scores: Scores, missing: Sequence[str], how: Resampling, baseline: str | None) -> str:
+    """What was run, how to run it again, and what is not there."""
+    seeds, questions = scores.seeds("default"), scores.questions("default")
+    commits = sorted({run.baseline[:7] for run in scores.runs.values()})
+    command = "python experiments/study.py" + (f" --baseline {baseline}" if baseline else "")
+    swept = scores.seeds("default", *[n for n in grid("sweeps") if scores.seeds(n)])
+    again = [
+        f"python experiments/run.py --grid ablations --seeds {' '.join(map(str, seeds))}",
+        f"python experiments/run.py --grid sweeps --seeds {' '.join(map(str, swept))}",
+        f"{command}    # this page and its figures",
+    ]
+    lines = [
+        "# The study",
+        "",
+        f"On the closed world, seeds {listed(seeds)}, {questions} test questions each. A seed makes another "
+        "world, another base model and other adapters. Counts of facts are per answer; completeness, order, "
+        f"METEOR and ROUGE-L in %. Intervals: {100 * how.confidence:g} %, two-level bootstrap over seeds and "
+        f"questions, {how.resamples:,} resamples; with few seeds they are rather too narrow. Bold: the "
+        f"interval leaves out 0. The runs started from commit {', '.join(commits)}. This page is written by "
+        "a script; the readings under the tables are by hand (`experiments/readings.md`).",
+        "",
+        "Every number again:",
+        "",
+        "```sh",
+        *again,
+        "```",
+    ]
+    if missing:
+        lines += ["", f"Not run: {', '.join(missing)}."]
+    return "\n".join(lines)
+
+
+def page(scores: Scores, missing: Sequence[str], folder: Path, baseline: str | None) -> str:
+    """The whole page; its figures go to `folder`."""
+    readings, parts = read_readings(), [opening(scores, missing, scores.how, baseline)]
+    for title, tables in sections(Study(scores, folder)):
+        reading = readings.pop(title, "")
+        if tables:
+            parts += [f"## {title}", tables, reading]
+    claims = readings.pop("What the paper claims, and what was found", "")
+    if claims:
+        parts += ["## What the paper claims, and what was found", claims]
+    if readings:
+        raise ValueError(f"{READINGS.name}: no section is called {', '.join(readings)}; mend the title")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def collect(shelf: Shelf, seeds: Sequence[int]) -> tuple[dict[tuple[str, int], Finished], list[str]]:
+    """The study's runs that are there, and the names of those that are not."""
+    names = dict.fromkeys(name for part in GRIDS for name in grid(part))
+    wanted = {(name, seed): shelf.find(name, seed) for name in names for seed in seeds}
+    there = {key: run for key, run in wanted.items() if run}
+    return there, [name for name in names if not any(found == name for found, _ in there)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="seeds to look for")
+    parser.add_argument("--baseline", help="take the experiments of this commit, whatever their code")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/study.md")
+    parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
+    arguments = parser.parse_args()
+    baseline = git("rev-parse", "--short", arguments.baseline).strip() if arguments.baseline else None
+    there, missing = collect(Shelf(baseline), arguments.seeds)
+    if not any(name == "default" for name, _ in there):
+        sys.stderr.write(
+            "error: no experiment default-s1 .. by this code and these parameters; run "
+            "`python experiments/run.py --grid ablations --seeds 1 2 3` or give --baseline\n"
+        )
+        return 1
+    scores = Scores(there, Resampling(1, arguments.resamples, 0.95))
+    text = page(scores, missing, arguments.out.parent / "study", baseline)
+    with atomic_write(arguments.out) as stream:
+        stream.write(text)
+    print(f"{arguments.out}: {len(there)} runs; not there: {', '.join(missing) or 'none'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

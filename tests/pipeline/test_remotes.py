@@ -1,0 +1,253 @@
+"""DVC remotes for real: a folder, S3 and SSH on loopback; push, clone, pull; lost and damaged objects; gc."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import servers
+from small_project import ROOT, environment, new_clone, new_project, params, run
+
+CHECK = ("python", "-m", "knowtuning.remote")
+AWS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@dataclass
+class Remote:
+    """How to reach a remote: settings that git keeps, and those of one machine."""
+
+    url: str
+    settings: dict[str, str] = field(default_factory=dict)
+    local: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def add(self, project: Path) -> None:
+        """Make it the default remote, in a commit."""
+        run(project, "dvc", "remote", "add", "-d", "team", self.url)
+        for name, value in {"verify": "true", **self.settings}.items():
+            run(project, "dvc", "remote", "modify", "team", name, value)
+        run(project, "git", "commit", "-qam", "A remote for the team")
+
+    def unlock(self, project: Path) -> None:
+        """What a person types once in a clone: credentials, kept out of git."""
+        for name, value in self.local.items():
+            run(project, "dvc", "remote", "modify", "--local", "team", name, value)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small project with its outputs in its cache."""
+    folder = tmp_path_factory.mktemp("made") / "project"
+    folder.mkdir()
+    return new_project(folder)
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """A copy of the small project, cache included; its default remote is the folder ../knowtuning-store."""
+    folder = tmp_path / "project"
+    shutil.copytree(made, folder)
+    return folder
+
+
+def objects(store: Path) -> list[Path]:
+    """The stored files, lists of folders left out."""
+    return sorted(path for path in store.rglob("*") if path.is_file() and path.suffix != ".dir")
+
+
+def share(project: Path, remote: Remote) -> None:
+    """Push, clone, pull: the clone has everything, runs nothing and compares metrics."""
+    remote.add(project)
+    remote.unlock(project)
+    # 4 files of data/prepared, their list, and models/sum.txt.
+    assert "6 files pushed" in run(project, "dvc", "push", **remote.variables)
+    clone = new_clone(project, project.parent / "clone")
+    remote.unlock(clone)
+    run(clone, "dvc", "pull", **remote.variables)
+    for path in ("data/prepared/0.txt", "models/sum.txt"):
+        assert (clone / path).read_bytes() == (project / path).read_bytes()
+    assert "Running stage" not in run(clone, "dvc", "repro")
+    assert run(clone, "git", "status", "--short") == ""
+    assert "all objects are good" in check(clone, "check", **remote.variables)
+
+
+def check(folder: Path, *words: str, status: int = 0, **variables: str) -> str:
+    return run(folder, *CHECK, *words, status=status, PYTHONPATH=str(ROOT / "src"), **variables)
+
+
+def test_the_default_remote_needs_no_account(project: Path) -> None:
+    assert "6 files pushed" in run(project, "dvc", "push")
+    assert len(objects(project.parent / "knowtuning-store")) == 5
+    clone = new_clone(project, project.parent / "clone")
+    assert "Running stage" not in run(clone, "dvc", "repro", "--pull")
+    assert run(clone, "git", "status", "--short") == ""
+
+
+def test_a_pull_from_a_remote_that_lacks_everything_says_what_is_missing(project: Path) -> None:
+    clone = new_clone(project, project.parent / "clone")
+    said = run(clone, "dvc", "pull", status=1)
+    assert "do not exist neither locally nor on remote" in said
+    assert "data/prepared" in said
+    assert "models/sum.txt" in said
+    # ... and the stages can make it all again.
+    assert "Running stage 'make'" in run(clone, "dvc", "repro")
+
+
+def test_s3(project: Path) -> None:
+    with servers.s3(project.parent) as (url, _):
+        import boto3
+
+        keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket="knowtuning")
+        share(project, Remote("s3://knowtuning/store", {"endpointurl": url}, variables=AWS))
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> servers.Sshd:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    return servers.Sshd(folder)
+
+
+def ssh_remote(server: servers.Sshd, store: Path) -> Remote:
+    url = f"ssh://{server.user}@127.0.0.1:{server.port}{store}"
+    return Remote(url, local={"keyfile": str(server.folder / "client_key")})
+
+
+def test_ssh(project: Path, sshd: servers.Sshd) -> None:
+    with sshd.serving():
+        share(project, ssh_remote(sshd, project.parent / "store"))
+
+
+def test_metrics_of_two_commits_compare_in_a_clone_without_data(project: Path) -> None:
+    (project / "params.yaml").write_text(params(factor=3))
+    run(project, "dvc", "repro", "-q")
+    run(project, "git", "commit", "-qam", "Three times as much")
+    clone = new_clone(project, project.parent / "clone")
+    # Four files of 50 times a three-digit number: 600 characters, then three times as many.
+    line = run(clone, "dvc", "metrics", "diff", "--md", "HEAD~1").splitlines()[2]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["metrics/sum.json", "total", "600", "1800", "1200"]
+
+
+def test_a_pull_that_loses_its_server_says_so_and_goes_on(project: Path, sshd: servers.Sshd) -> None:
+    # Enough to be under way when the server dies: 60 files of 0.9 MB.
+    (project / "params.yaml").write_text(params(rows=60, size=300_000))
+    run(project, "dvc", "repro", "-q")
+    run(project, "git", "commit", "-qam", "More rows")
+    remote, clone = ssh_remote(sshd, project.parent / "store"), project.parent / "clone"
+    with sshd.serving() as server:
+        remote.add(project)
+        remote.unlock(project)
+        run(project, "dvc", "push")
+        new_clone(project, clone)
+        remote.unlock(clone)
+        pull = start(clone, "dvc", "pull", "--jobs", "1")
+        until(lambda: len(objects(clone / ".dvc/cache")) > 0 or pull.poll() is not None)
+        servers.stop(server)
+        said, _ = pull.communicate(timeout=120)
+    assert pull.returncode == 1
+    assert "ERROR" in said
+    assert "Traceback" not in said
+    before = len(objects(clone / ".dvc/cache"))
+    assert 0 < before < 61
+    assert run(clone, "git", "status", "--short") == ""
+    with sshd.serving():
+        said = run(clone, "dvc", "pull")
+    assert "Running stage" not in run(clone, "dvc", "repro")
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    site = str(folder.parent / "site-cache")
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment(DVC_SITE_CACHE_DIR=site),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for a condition, a minute at most."""
+    for _ in range(6000):
+        if done():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within a minute")
+
+
+def test_missing_and_corrupted_objects_are_named_and_mended(project: Path) -> None:
+    run(project, "dvc", "push")
+    store = project.parent / "knowtuning-store"
+    lost, damaged = objects(store)[:2]
+    names = {path.parent.name + path.name for path in (lost, damaged)}
+    lost.unlink()
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"not this" + damaged.read_bytes())
+    clone = new_clone(project, project.parent / "clone")
+    said = check(clone, "check", status=1)
+    assert {line.split("object ")[1].split()[0] for line in said.splitlines() if " object " in line} == names
+    assert "is missing" in said
+    assert "is corrupted" in said
+    assert "error: 2 of 2 faulty objects left; run `mend` in a checkout whose cache has them" in said
+    said = run(clone, "dvc", "pull", status=1)
+    assert "failed to pull data from the cloud" in said
+    # The clone cannot mend what it does not have; the checkout that made the objects can.
+    assert "not in the local cache" in check(clone, "mend", status=1)
+    assert check(project, "mend").count("; mended") == 2
+    run(clone, "dvc", "pull")
+    assert "Running stage" not in run(clone, "dvc", "repro")
+
+
+def test_gc_keeps_what_branches_and_experiments_need(project: Path) -> None:
+    run(project, "git", "checkout", "-q", "-b", "other")
+    (project / "params.yaml").write_text(params(seed=2))
+    run(project, "dvc", "repro", "-q")
+    run(project, "git", "commit", "-qam", "Another seed")
+    run(project, "git", "checkout", "-q", "main")
+    run(project, "dvc", "checkout", "-q")
+    run(project, "dvc", "exp", "run", "-q", "--temp", "-n", "third", "-S", "seed=3")
+    hub = project.parent / "hub.git"
+    run(project.parent, "git", "clone", "-q", "--bare", str(project), str(hub))
+    run(project, "dvc", "push", "-q", "--all-branches")
+    run(project, "dvc", "exp", "push", "-q", str(hub), "third")
+    store = project.parent / "knowtuning-store"
+    needed = {path.name for path in objects(store)}
+    # What nothing needs: the outputs of a run that was never committed.
+    (project / "params.yaml").write_text(params(seed=4))
+    run(project, "dvc", "repro", "-q")
+    run(project, "dvc", "push", "-q")
+    assert {path.name for path in objects(store)} > needed
+    run(project, "git", "reset", "-q", "--hard")
+    run(project, "dvc", "checkout", "-q")
+    scope = ("--all-branches", "--all-tags", "--all-experiments")
+    run(project, "dvc", "gc", "--force", "--cloud", "--workspace", *scope)
+    assert {path.name for path in objects(store)} == needed
+    assert "all objects are good" in check(project, "check", "--all")
+    for branch in ("other", "main"):
+        run(project, "git", "checkout", "-q", branch)
+        run(project, "dvc", "checkout", "-q")
+        assert "Running stage" not in run(project, "dvc", "repro")
+
+
+def test_experiments_travel_with_code_and_outputs(project: Path) -> None:
+    hub = project.parent / "hub.git"
+    run(project.parent, "git", "clone", "-q", "--bare", str(project), str(hub))
+    run(project, "git", "remote", "add", "origin", str(hub))
+    run(project, "dvc", "push", "-q")
+    run(project, "dvc", "exp", "run", "-q", "--temp", "-n", "twice-s1", "-S", "sum.factor=2")
+    run(project, "dvc", "exp", "push", "origin", "-A")
+    clone = new_clone(hub, project.parent / "clone")
+    assert "twice-s1" in run(clone, "dvc", "exp", "list", "origin", "-A")
+    run(clone, "dvc", "exp", "pull", "origin", "-A")
+    run(clone, "dvc", "exp", "apply", "twice-s1")
+    # 600 characters, twice.
+    assert (clone / "models/sum.txt").read_text() == "1200\n"
+    assert "Running stage" not in run(clone, "dvc", "repro", "--pull")

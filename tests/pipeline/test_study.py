@@ -1,0 +1,113 @@
+"""The study's page from scores that are written here, so that every mean is known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from experiments import study
+from experiments.figures import Panel, Point, draw
+from experiments.pooled import Scores, Subject, cell
+from knowtuning.evaluation.stats import Estimate, Resampling
+
+AUDIT = {
+    aspect: {"accuracy": 60.0, "style_accuracy": 55.0, "length_accuracy": 50.0} for aspect in study.ASPECTS
+}
+
+
+@dataclass
+class Written:
+    """Stands in for a finished experiment: four questions a system, all with the same scores."""
+
+    correct: dict[str, float]
+    baseline: str = "0123456789"
+
+    def output(self, path: str) -> str:
+        assert path == "data/evaluation/answers.jsonl"
+        kinds = [(k, s) for k in ("general", "specific") for s in ("transfer", "recall")]
+        rows = [
+            {"question": f"q{i}", "system": system, "groups": {"kind": kind, "stratum": stratum}}
+            | {"scores": {"correct": value + i, "incorrect": 1.0, "order": None if i else 50.0}}
+            for i, (kind, stratum) in enumerate(kinds)
+            for system, value in self.correct.items()
+        ]
+        return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+    def json(self, path: str) -> Any:
+        ppl = {"status": "computed", "auroc": 0.8, "low": 0.7, "high": 0.9, "not_recalled": 2, "facts": 9}
+        return {"metrics/audit.json": AUDIT, "metrics/ppl.json": ppl}[path]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"rewrite": {"alpha": 0.5}, "perturb": {"beta_delete": 0.5}, "train_kc": {"gamma": 0.2}}
+
+
+@pytest.fixture
+def scores() -> Scores:
+    runs: dict[Any, Any] = {}
+    for seed in (1, 2):
+        runs["default", seed] = Written({"base": 1, "sft": 2, "ka": 3, "kc": 5 + seed})
+        runs["no-ka", seed] = Written({"kc": 4})
+        runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
+        runs["paper-style", seed] = Written({"kc": 6})
+    runs["alpha-25", 1] = Written({"kc": 9})
+    return Scores(runs, Resampling(1, 1000, 0.95))
+
+
+def test_means_and_differences_are_over_seeds_and_questions(scores: Scores) -> None:
+    # correct of kc: questions add 0, 1, 2, 3 (mean 1.5) to 6 and 7: 7.5 and 8.5, mean 8.
+    kc, sft = Subject("default", "kc"), Subject("default", "sft")
+    assert scores.mean(kc, "correct", (1, 2)).value == 8.0
+    # A pair differs by 4 in seed 1 and by 5 in seed 2 on every question: only the seed is uncertain.
+    found = scores.difference(kc, sft, "correct", (1, 2))
+    assert (found.value, found.low, found.high) == (4.5, 4.0, 5.0)
+    # One question of four defines the order, and general_recall (the second) does not.
+    assert scores.mean(kc, "order", (1, 2)).value == 50.0
+    assert cell(scores.mean(kc, "order", (1, 2), "general_recall")) == "–"
+    assert scores.mean(sft, "correct", (1,), "general_recall").value == 3.0
+
+
+def test_the_page_has_what_was_run_and_names_what_was_not(scores: Scores, tmp_path: Path) -> None:
+    text = study.page(scores, ["gamma-0"], tmp_path, None)
+    assert "seeds 1, 2, 4 test questions each" in text
+    assert "Not run: gamma-0." in text
+    # full - (-KCC): 6 - 2 and 7 - 4.
+    assert "| full − (−KCC) (2) | **+3.50 [+3.00, +4.00]** | +0.00 [+0.00, +0.00] |" in text
+    # The sweep has three points, all there with seed 1 alone.
+    assert "Default 0.5; means over seeds 1." in text
+    assert "| 0.25 − 0.5 (1) | **+3.00 [+3.00, +3.00]** |" in text
+    assert "| paper | logicality | 60.0 | 55.0 | 50.0 |" in text
+    assert "Reference of the DPO" not in text
+    for figure in ("ablations", "alpha"):
+        assert f"(study/{figure}.svg)" in text
+        assert ElementTree.parse(tmp_path / f"{figure}.svg").getroot().tag.endswith("svg")
+    assert study.page(scores, ["gamma-0"], tmp_path, None) == text
+
+
+def test_a_reading_without_a_section_is_an_error(
+    scores: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = tmp_path / "readings.md"
+    readings.write_text("## Systems\n\nGood.\n\n## Sytle\n\nOdd.\n")
+    monkeypatch.setattr(study, "READINGS", readings)
+    with pytest.raises(ValueError, match=r"readings\.md: no section is called Sytle"):
+        study.page(scores, [], tmp_path, None)
+
+
+def test_a_figure_keeps_zero_in_view_and_points_in_order() -> None:
+    points = [Point("a", 2.0, 1.0, 3.0), Point("b", 3.0, 2.0, 4.0)]
+    drawn = ElementTree.fromstring(draw([Panel("m", points, zero=True)], label="x", joined=False))
+    circles = [e for e in drawn.iter() if e.tag.endswith("circle")]
+    # The axis runs from 0 - 0.4 to 4 + 0.4 over 106 pixels up from 134: 2 lies at 134 - 2.4 / 4.8 * 106 = 81.
+    assert [circle.get("cy") for circle in circles] == ["81.0", "58.9"]
+
+
+def test_cells() -> None:
+    assert cell(Estimate(-0.5, -0.75, -0.25, 9), signed=True) == "**−0.50 [−0.75, −0.25]**"
+    assert cell(Estimate(0.5, -0.25, 0.75, 9), signed=True) == "+0.50 [−0.25, +0.75]"
+    assert cell(Estimate(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
