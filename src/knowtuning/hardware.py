@@ -25,7 +25,7 @@ class Hardware:
     device: str
     precision: Precision
     micro_batch: int | None
-    batch_tokens: int
+    batch_tokens: int | None
     save_seconds: int = 30
 
 
@@ -100,6 +100,6 @@ def detect(environ: Mapping[str, str]) -> Hardware:
         device=device,
         precision="bfloat16" if precision == "bfloat16" else "float32",
         micro_batch=_whole(environ, "KNOWTUNING_MICRO_BATCH", least=1),
-        batch_tokens=_whole(environ, "KNOWTUNING_BATCH_TOKENS", least=1) or 8192,
+        batch_tokens=_whole(environ, "KNOWTUNING_BATCH_TOKENS", least=1),
         save_seconds=30 if seconds is None else seconds,
     )

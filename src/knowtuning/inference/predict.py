@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.batching import by_length
 from knowtuning.config.model import Template
+from knowtuning.inference.greedy import cache_bytes, decodes, greedy
 from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example, Prediction
 from knowtuning.resume import Journal
@@ -14,13 +16,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def _batches(prompts: Sequence[list[int]], new_tokens: int, budget: int) -> Iterator[list[int]]:
-    """Indices of the prompts, longest first, at most `budget` tokens a batch when answers are full."""
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    while order:
-        size = max(1, budget // (len(prompts[order[0]]) + new_tokens))
-        yield order[:size]
-        order = order[size:]
+# Answers a batch at most: what a killed run can lose, and the share that another process can take.
+_MOST = 128
+
+
+def tokens_that_fit(model: Any) -> int:
+    """Tokens whose key-value cache takes 1 GiB of a CPU's memory, or a quarter of a GPU's."""
+    import torch
+
+    memory = 2**30
+    if model.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(model.device).total_memory // 4
+    return max(1, memory // cache_bytes(model))
 
 
 def _generate(
@@ -29,6 +36,9 @@ def _generate(
     """Greedy continuations of the prompts, cut before EOS; one without EOS has `new_tokens` tokens."""
     import torch
 
+    if decodes(model):
+        eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        return greedy(model, prompts, new_tokens=new_tokens, eos=eos, pad=pad)
     width = max(map(len, prompts))
     pad = tokenizer.pad_token_id
     ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
@@ -60,12 +70,13 @@ def predict(
     *,
     template: Template,
     max_new_tokens: int,
-    batch_tokens: int,
+    batch_tokens: int | None = None,
     journal: Journal | None = None,
 ) -> list[Prediction]:
     """One greedy answer for each example, in the order of `examples`.
 
-    Each finished batch is noted in the journal, and not computed where an earlier run has noted it.
+    batch_tokens: tokens a batch may have when its answers are full; None: as many as fit. Each finished batch
+    is noted in the journal, and not computed where an earlier run has noted it.
 
     Deviation: the released scripts' framework samples (T 0.95, top-p 0.7); greedy answers are comparable
     from run to run.
@@ -74,7 +85,9 @@ def predict(
 
     prompts = [encode_prompt(tokenizer, template, example.question) for example in examples]
     journal = journal or Journal()
-    batches = {str(batch[0]): batch for batch in _batches(prompts, max_new_tokens, batch_tokens)}
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    plan = by_length(lengths, batch_tokens or tokens_that_fit(model), most=_MOST)
+    batches = {str(batch[0]): batch for batch in plan}
     todo = journal.todo(list(batches))
     finished = len(examples) - sum(len(batches[key]) for key in todo)
     with tqdm(desc="predict", total=len(examples), unit="answer", initial=finished) as bar:

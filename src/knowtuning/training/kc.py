@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from knowtuning.batching import by_length
 from knowtuning.config.training import KCParams
 from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.storage import read_json, write_json
@@ -46,14 +47,8 @@ def sequence_logps(logits: torch.Tensor, ids: torch.Tensor, completion: torch.Te
     return (picked * completion[:, 1:]).sum(dim=1)
 
 
-def _batches(sequences: Sequence[tuple[list[int], list[int]]], budget: int) -> Iterator[list[int]]:
-    """Indices of (prompt, completion) sequences, longest first, at most `budget` padded tokens a batch."""
-    order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i][0]) - len(sequences[i][1]), i))
-    while order:
-        longest = len(sequences[order[0]][0]) + len(sequences[order[0]][1])
-        size = max(1, budget // longest)
-        yield order[:size]
-        order = order[size:]
+# Tokens a forward pass of the reference, where KNOWTUNING_BATCH_TOKENS does not say.
+_REFERENCE_TOKENS = 8192
 
 
 def _logps(model: Any, sequences: Sequence[tuple[list[int], list[int]]], hardware: Hardware) -> list[float]:
@@ -61,7 +56,8 @@ def _logps(model: Any, sequences: Sequence[tuple[list[int], list[int]]], hardwar
     import torch
 
     found = [0.0] * len(sequences)
-    for indices in _batches(sequences, hardware.batch_tokens):
+    lengths = [len(prompt) + len(completion) for prompt, completion in sequences]
+    for indices in by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS):
         rows = [sequences[i] for i in indices]
         width = max(len(prompt) + len(completion) for prompt, completion in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)

@@ -9,12 +9,14 @@ text; precision averages over the prediction, recall over the reference.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import evaluate
 import torch
+
+from knowtuning.batching import by_length
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
 _INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the
@@ -44,15 +46,6 @@ def load(encoder: str, layers: int, device: str) -> tuple[Any, Any, int]:
     # RoBERTa counts positions from behind its padding index.
     room = config.max_position_embeddings - (config.pad_token_id + 1 if "roberta" in config.model_type else 0)
     return tokenizer, model.to(device).eval(), min(room, tokenizer.model_max_length)
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of items, longest first, at most `budget` padded tokens together."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    while order:
-        size = max(1, budget // max(1, lengths[order[0]]))
-        yield order[:size]
-        order = order[size:]
 
 
 def embed(model: Any, rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,7 +99,7 @@ class BertScore(evaluate.Metric):  # type: ignore[misc]
         marks = torch.tensor([tokenizer.cls_token_id, tokenizer.sep_token_id], device=device)
         found = torch.zeros(len(said), 3)
         pair_lengths = [max(len(a), len(b)) for a, b in zip(said, wanted, strict=True)]
-        for indices in batches(pair_lengths, budget):
+        for indices in by_length(pair_lengths, budget):
             sides, counted = [], []
             for texts in (said, wanted):
                 rows = [texts[i] for i in indices]
