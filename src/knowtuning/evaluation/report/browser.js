@@ -217,6 +217,7 @@
     view("answers");
     draw();
     reveal();
+    byId("announce").textContent = `${current + 1} of ${shown.length}: ${data.questions[shown[current]].q}`;
   }
 
   // The question must be in sight: below its list on a phone, after a long answer on any screen.
@@ -226,7 +227,7 @@
   }
 
   function view(name) {
-    for (const page of document.querySelectorAll("main[data-page]")) page.classList.toggle("shown", page.dataset.page === name);
+    for (const page of document.querySelectorAll(".view")) page.classList.toggle("shown", page.dataset.page === name);
     for (const link of document.querySelectorAll("nav [data-view]")) {
       if (link.dataset.view === name) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
