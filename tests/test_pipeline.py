@@ -40,7 +40,7 @@ def test_two_runs_write_the_same_bytes_and_lose_no_row(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run_all(one)
     run_all(two)
-    for part in ("data", "models", "metrics", "plots"):
+    for part in ("data", "models", "metrics", "plots", "report"):
         assert digest_folder(one / part) == digest_folder(two / part), part
     prepared = one / "data/prepared"
     counts = json.loads((one / "metrics/data.json").read_text())["train"]

@@ -40,7 +40,7 @@ class Tab:
         return [str(text) for text in self.page.locator("#list button > span").all_text_contents()]
 
     def visible(self, name: str) -> bool:
-        return bool(self.page.locator(f"main#{name}").is_visible())
+        return bool(self.page.locator(f".view#{name}").is_visible())
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +81,10 @@ def test_it_renders_and_switches_views(tab: Tab) -> None:
     # The style was applied: the policy's hash fits.
     assert tab.page.evaluate("getComputedStyle(document.querySelector('.top')).position") == "sticky"
     tab.press("a")
-    tab.page.wait_for_selector("main#answers.shown")
+    tab.page.wait_for_selector("#answers.shown")
     assert tab.listed() == ["What is Alpha?", "What is Beta?", "Tell me of Gamma.", "An id like a section?"]
     tab.press("r")
-    tab.page.wait_for_selector("main#results.shown")
+    tab.page.wait_for_selector("#results.shown")
 
 
 def test_hostile_text_shows_as_text(tab: Tab) -> None:
@@ -113,7 +113,7 @@ def test_verdicts_differ_in_more_than_colour(tab: Tab) -> None:
 
 def test_filters(tab: Tab) -> None:
     tab.press("a")
-    tab.page.wait_for_selector("main#answers.shown")
+    tab.page.wait_for_selector("#answers.shown")
     tab.page.check("#disagree")
     # base 0, sft 1, ka 2, kc 3 correct facts: beta alone.
     assert tab.listed() == ["What is Beta?"]
@@ -142,7 +142,7 @@ def test_filters(tab: Tab) -> None:
 
 def test_keys(tab: Tab) -> None:
     tab.press("a")
-    tab.page.wait_for_selector("main#answers.shown")
+    tab.page.wait_for_selector("#answers.shown")
     tab.press("j", "ArrowDown")
     assert tab.shown() == "gamma/δ"
     tab.press("k")
@@ -165,7 +165,7 @@ def test_keys(tab: Tab) -> None:
 
 def test_links_to_questions(tab: Tab) -> None:
     tab.press("a")
-    tab.page.wait_for_selector("main#answers.shown")
+    tab.page.wait_for_selector("#answers.shown")
     tab.press("j", "j")
     assert tab.page.url == f"{tab.address}#q=gamma%2F%CE%B4"
     for link, question in (("#q=results", "results"), ("#beta", "beta"), ("#q=gamma%2F%CE%B4", "gamma/δ")):

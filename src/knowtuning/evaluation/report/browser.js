@@ -2,6 +2,8 @@
 // The answer browser. Data is text of unknown origin: it reaches the page through textContent alone.
 (() => {
   const PER_PAGE = 50;
+  // Counts that are nearly always 0 and are left out of an answer's scores then.
+  const SELDOM = ["unparsed", "unverifiable", "unscored", "duplicate", "truncated"];
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const places = new Map(data.questions.map((question, place) => [question.i, place]));
@@ -181,7 +183,7 @@
     }
     if (answer.u) article.append(element("p", { class: "empty", text: `unscored: ${answer.u.join("; ")}` }));
     const scores = data.metrics.map((metric, place) => [metric, answer.s[place]]).filter(([metric, value]) =>
-      value !== null && (value !== 0 || ["correct", "incorrect"].includes(metric.name)));
+      value !== null && (value !== 0 || !SELDOM.includes(metric.name)));
     article.append(element("dl", { class: "scores" }, ...scores.map(([metric, value]) =>
       element("div", {}, element("dt", { text: metric.label.toLowerCase().replace("rouge-l", "ROUGE-L").replace("meteor", "METEOR") }), element("dd", { text: String(value) })))));
     return article;
@@ -215,6 +217,7 @@
     view("answers");
     draw();
     reveal();
+    byId("announce").textContent = `${current + 1} of ${shown.length}: ${data.questions[shown[current]].q}`;
   }
 
   // The question must be in sight: below its list on a phone, after a long answer on any screen.
@@ -224,7 +227,7 @@
   }
 
   function view(name) {
-    for (const page of document.querySelectorAll("main[data-page]")) page.classList.toggle("shown", page.dataset.page === name);
+    for (const page of document.querySelectorAll(".view")) page.classList.toggle("shown", page.dataset.page === name);
     for (const link of document.querySelectorAll("nav [data-view]")) {
       if (link.dataset.view === name) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
@@ -267,8 +270,8 @@
     "/": () => { location.hash = "answers"; view("answers"); byId("filters").open = true; byId("search").focus(); },
     d: () => { if (inAnswers()) byId("disagree").click(); },
     c: () => { if (inAnswers()) clear(shown[current]); },
-    a: () => { location.hash = "answers"; },
-    r: () => { location.hash = "results"; },
+    a: () => { location.hash = "answers"; view("answers"); },
+    r: () => { location.hash = "results"; view("results"); },
     "?": () => toggleHelp(true),
   };
 
@@ -290,7 +293,9 @@
   document.documentElement.classList.add("js");
   setUp();
   byId("browser").hidden = false;
-  if (window.matchMedia("(max-width: 700px)").matches) byId("filters").open = false;
+  const phone = window.matchMedia("(max-width: 700px)");
+  byId("filters").open = !phone.matches;
+  phone.addEventListener("change", () => { byId("filters").open = !phone.matches; });
   filter(0);
   route();
   const refilter = () => filter(shown[current]);
