@@ -1,4 +1,4 @@
-"""What `stages/annotate.py` reads of params.yaml; it has no section of its own, its settings are arguments."""
+"""What `stages/annotate.py` reads of params.yaml; what it needs beyond that are arguments."""
 
 from __future__ import annotations
 
