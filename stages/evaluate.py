@@ -1,8 +1,7 @@
 """Compare the systems' answers: `python -m stages.evaluate`.
 
-Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs, and
-for the report what the stages before it counted and logged; writes metrics, plot data, the scores of every
-answer and the report; prints the table of systems.
+Reads questions, predictions, the ground truth where there is one, scored facts and preference pairs;
+writes metrics, plot data and the scores of every answer; prints the table of systems.
 """
 
 from __future__ import annotations
@@ -51,11 +50,12 @@ def main() -> None:
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
-    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
+    results.write_table(PLOTS / "calibration.csv", perplexity.CALIBRATION, calibrated)
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write(table.render(summaries[0], baseline="sft", confidence=settings.confidence) + "\n")
+    # Reads the files of this stage and of those before it.
     shown = params.model_dump()
     report.build(REPORT, data=DATA, metrics=METRICS, plots=PLOTS, split=predict.split, params=shown)
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
