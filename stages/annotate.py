@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config import load
-from knowtuning.config.judge import EvaluateStage
+from knowtuning.config.annotate import Annotation
 from knowtuning.evaluation.answers import read_predictions
 from knowtuning.evaluation.human import items, label_studio, sheets, verdicts
 from knowtuning.evaluation.human.summary import summarise
@@ -28,7 +28,7 @@ DATA, FOLDER = Path("data"), Path("data/human")
 
 def export(arguments: argparse.Namespace) -> None:
     """Write sheets, tasks and key."""
-    params = load(PARAMS, EvaluateStage)
+    params = load(PARAMS, Annotation)
     if arguments.key.exists():
         raise ValueError(
             f"{arguments.key}: exists; people may be at work with it: name other --out and --key"
@@ -65,7 +65,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def collect(arguments: argparse.Namespace) -> None:
     """Read what annotators filled in and write the numbers."""
-    params = load(PARAMS, EvaluateStage)
+    params = load(PARAMS, Annotation)
     key = {each.id: each for each in read_jsonl(arguments.key, items.KeyItem)}
     votes = []
     for path in arguments.files:

@@ -76,7 +76,7 @@ def main() -> None:
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
-    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
+    results.write_table(PLOTS / "calibration.csv", perplexity.CALIBRATION, calibrated)
     pairs = read_jsonl(DATA / "knowledge/kc.jsonl", Preference)
     write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
     tables = [table.render(summaries[0], baseline="sft", confidence=settings.confidence)]
@@ -86,6 +86,7 @@ def main() -> None:
         tables.append(table.render_contests(contests, confidence=settings.confidence))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
+    # Reads the files of this stage and of those before it.
     shown = params.model_dump()
     report.build(REPORT, data=DATA, metrics=METRICS, plots=PLOTS, split=predict.split, params=shown)
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")

@@ -44,14 +44,19 @@ def write_judging(
     write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows of the same keys as CSV, atomically.
-
-    columns: the keys, for a table that may be empty. Raises ValueError where there is no row and none.
-    """
-    if not rows and not columns:
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of the same keys as CSV, atomically. Raises ValueError where there is no row."""
+    if not rows:
         raise ValueError(f"{path}: found nothing to plot; expected at least one row")
     with atomic_write(path) as stream:
-        writer = csv.DictWriter(stream, list(columns or rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with these columns as CSV, atomically; no row leaves the header alone."""
+    with atomic_write(path) as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

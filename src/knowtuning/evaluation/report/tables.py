@@ -246,7 +246,8 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
     found = []
     for stage, note in about.items():
         if stage in inputs.metrics:
-            rows = [(k, _short(v)) for k, v in leaves(inputs.metrics[stage]) if v not in (0, "")]
+            values = leaves(inputs.metrics[stage])
+            rows = [(key, _short(value)) for key, value in values if value is False or value not in (0, "")]
             found.append(("prepare" if stage == "data" else stage, note, rows))
     return found
 
@@ -262,7 +263,9 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _short(value: Any) -> str:
     """A value in few characters: hashes are cut, numbers have thousands separators."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
         return f"{value:,}"
     text = str(value)
     return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
