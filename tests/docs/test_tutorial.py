@@ -24,7 +24,7 @@ def test_the_tutorial_ends_in_an_adapter(tmp_path: Path) -> None:
         "adapter_config.json",
         "adapter_model.safetensors",
     }
-    # Sixteen rows: two for valid, three for test; every training answer has three facts and makes three pairs.
+    # Sixteen rows: two for valid, three for test, the rest for training.
     counts = json.loads((project / "metrics/data.json").read_text())
     assert [counts[split]["kept"] for split in ("train", "valid", "test")] == [11, 2, 3]
     assert len(read_jsonl(project / "data/predictions/kc.jsonl", Prediction)) == 3
