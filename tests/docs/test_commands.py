@@ -24,7 +24,6 @@ RUN = {
     "dvc metrics diff HEAD~1",
     "dvc remote add -d team s3://BUCKET/knowtuning",
     "dvc remote modify team verify true",
-    "dvc remote modify --local team keyfile ~/.ssh/id_ed25519",
 }
 REMOTES = "tests/pipeline/test_remotes.py runs it against real servers, on a small project"
 STUDY = "hours of training; tests/pipeline/test_experiments_run.py runs the same script on a small project"
@@ -38,6 +37,7 @@ PARSED = {
     "python experiments/run.py --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
     "dvc exp run -S perturb.factuality=false": STUDY,
     "dvc plots show": "needs the training curves; they come with `dvc pull`",
+    "dvc remote modify --local team keyfile ~/.ssh/id_ed25519": REMOTES,
     "dvc push": REMOTES,
     "dvc pull": REMOTES,
     "dvc exp push origin NAME": REMOTES,
@@ -109,9 +109,7 @@ def test_the_short_commands_run(tmp_path: Path) -> None:
     said = {command: shell(project, command) for command in sorted(RUN)}
     assert "no-ka" in said["python experiments/run.py"]
     assert "--set-param rewrite.alpha=0.0" in said["python experiments/run.py no-ka no-kcc --show"]
-    config = (project / ".dvc/config").read_text()
-    assert "remote = team" in config
-    assert "keyfile" not in config
+    assert "remote = team" in (project / ".dvc/config").read_text()
 
 
 def test_links_between_pages_lead_somewhere() -> None:

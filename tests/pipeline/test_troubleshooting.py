@@ -20,7 +20,7 @@ def answer(title: str) -> list[str]:
     section = PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert block, f"no commands under {title}"
-    return [line.split("  #")[0].strip() for line in block.group(1).splitlines()]
+    return [line.split("    #")[0].strip() for line in block.group(1).splitlines()]
 
 
 def mend(project: Path, title: str) -> str:
