@@ -13,10 +13,10 @@ MAIN = re.compile(r"^(base|sft|ka|kc)\.overall\.(correct|incorrect|completeness|
 
 
 def rows(diff: dict[str, Any]) -> list[str]:
-    """Table rows of the changed main metrics, in the order of the files."""
+    """Table rows of the changed main metrics, by name."""
     found = []
     for metrics in diff.values():
-        for name, change in metrics.items():
+        for name, change in sorted(metrics.items()):
             if MAIN.match(name) and change.get("diff"):
                 old, new, delta = (change[key] for key in ("old", "new", "diff"))
                 found.append(f"| {name} | {old:.3f} | {new:.3f} | {delta:+.3f} |")

@@ -81,12 +81,22 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, **identity, **nothing, "PATH": path, **extra}
 
 
+def beside(folder: Path) -> dict[str, str]:
+    """A home folder and DVC's own files beside a project: nothing outside the test is read or left."""
+    return {"HOME": str(folder.parent / "home"), "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache")}
+
+
+def store(folder: Path) -> Path:
+    """The default remote as the commands on this project see it."""
+    return folder.parent / "home/.local/share/knowtuning/store"
+
+
 def run(folder: Path, *words: str, status: int = 0, **extra: str) -> str:
     """stdout and stderr of a command that must end with `status`."""
     done = subprocess.run(
         words,
         cwd=folder,
-        env=environment(DVC_SITE_CACHE_DIR=str(folder.parent / "site-cache"), **extra),
+        env=environment(**beside(folder), **extra),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from small_project import ROOT, environment, new_clone, new_project, params, run
+from small_project import ROOT, beside, environment, new_clone, new_project, params, run, store
 
 CHECK = ("python", "-m", "knowtuning.remote")
 AWS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -49,15 +49,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(made: Path, tmp_path: Path) -> Path:
-    """A copy of the small project, cache included; its default remote is the folder ../knowtuning-store."""
+    """A copy of the small project, cache included; its default remote is a folder in the test's home."""
     folder = tmp_path / "project"
     shutil.copytree(made, folder)
     return folder
 
 
-def objects(store: Path) -> list[Path]:
+def objects(folder: Path) -> list[Path]:
     """The stored files, lists of folders left out."""
-    return sorted(path for path in store.rglob("*") if path.is_file() and path.suffix != ".dir")
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".dir")
 
 
 def share(project: Path, remote: Remote) -> None:
@@ -82,7 +82,7 @@ def check(folder: Path, *words: str, status: int = 0, **variables: str) -> str:
 
 def test_the_default_remote_needs_no_account(project: Path) -> None:
     assert "6 files pushed" in run(project, "dvc", "push")
-    assert len(objects(project.parent / "knowtuning-store")) == 5
+    assert len(objects(store(project))) == 5
     clone = new_clone(project, project.parent / "clone")
     assert "Running stage" not in run(clone, "dvc", "repro", "--pull")
     assert run(clone, "git", "status", "--short") == ""
@@ -163,11 +163,10 @@ def test_a_pull_that_loses_its_server_says_so_and_goes_on(project: Path, sshd: s
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    site = str(folder.parent / "site-cache")
     return subprocess.Popen(
         words,
         cwd=folder,
-        env=environment(DVC_SITE_CACHE_DIR=site),
+        env=environment(**beside(folder)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -185,8 +184,8 @@ def until(done: Callable[[], bool]) -> None:
 
 def test_missing_and_corrupted_objects_are_named_and_mended(project: Path) -> None:
     run(project, "dvc", "push")
-    store = project.parent / "knowtuning-store"
-    lost, damaged = objects(store)[:2]
+    folder = store(project)
+    lost, damaged = objects(folder)[:2]
     names = {path.parent.name + path.name for path in (lost, damaged)}
     lost.unlink()
     damaged.chmod(0o644)
@@ -218,18 +217,18 @@ def test_gc_keeps_what_branches_and_experiments_need(project: Path) -> None:
     run(project.parent, "git", "clone", "-q", "--bare", str(project), str(hub))
     run(project, "dvc", "push", "-q", "--all-branches")
     run(project, "dvc", "exp", "push", "-q", str(hub), "third")
-    store = project.parent / "knowtuning-store"
-    needed = {path.name for path in objects(store)}
+    folder = store(project)
+    needed = {path.name for path in objects(folder)}
     # What nothing needs: the outputs of a run that was never committed.
     (project / "params.yaml").write_text(params(seed=4))
     run(project, "dvc", "repro", "-q")
     run(project, "dvc", "push", "-q")
-    assert {path.name for path in objects(store)} > needed
+    assert {path.name for path in objects(folder)} > needed
     run(project, "git", "reset", "-q", "--hard")
     run(project, "dvc", "checkout", "-q")
     scope = ("--all-branches", "--all-tags", "--all-experiments")
     run(project, "dvc", "gc", "--force", "--cloud", "--workspace", *scope)
-    assert {path.name for path in objects(store)} == needed
+    assert {path.name for path in objects(folder)} == needed
     assert "all objects are good" in check(project, "check", "--all")
     for branch in ("other", "main"):
         run(project, "git", "checkout", "-q", branch)

@@ -1,0 +1,140 @@
+"""The reference pages, made from the schemas: `python -m knowtuning.reference` writes docs/params.md and
+docs/records.md anew."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from knowtuning import records
+from knowtuning.config import read_yaml
+from knowtuning.config.schema import Params
+from knowtuning.storage import atomic_write
+
+LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+RECORDS = (
+    records.Example,
+    records.Atoms,
+    records.Scored,
+    records.FactScore,
+    records.Rewrite,
+    records.Preference,
+    records.Prediction,
+    records.Rejected,
+)
+
+
+def first_sentences(text: str) -> str:
+    """A docstring as one paragraph."""
+    return " ".join(inspect.cleandoc(text).split())
+
+
+def kind(annotation: Any) -> str:
+    """A type as a reader of YAML or JSON names it."""
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    if annotation in plain:
+        return plain[annotation]
+    if annotation is Any:
+        return "anything"
+    if getattr(annotation, "__name__", "") in ("list", "dict"):
+        inner = get_args(annotation)
+        return f"list of {kind(inner[0])}" if len(inner) == 1 else "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.__name__
+    options = get_args(annotation)
+    if options and all(isinstance(option, str) for option in options):
+        return " or ".join(f"`{option}`" for option in options)
+    return " or ".join(kind(option) for option in options) if options else str(annotation)
+
+
+def limits(field: FieldInfo) -> str:
+    """`≥ 0, ≤ 1`, or nothing."""
+    found = [
+        f"{sign} {getattr(limit, name):g}"
+        for limit in field.metadata
+        for name, sign in LIMITS.items()
+        if hasattr(limit, name)
+    ]
+    return ", ".join(found)
+
+
+def cell(text: str) -> str:
+    """Text that cannot break a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted key and field of every parameter below `model`."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from leaves(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def default_of(values: dict[str, Any], key: str) -> str:
+    """The value of a dotted key, as YAML writes it."""
+    found: Any = values
+    for part in key.split("."):
+        found = found[part]
+    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
+    return words[found] if found is None or isinstance(found, bool) else str(found)
+
+
+def params_page(values: dict[str, Any]) -> str:
+    """Every key of params.yaml with its value there, type, range and meaning."""
+    parts = [
+        "# Parameters",
+        "Every key of `params.yaml`: its value as shipped, what may stand there, and what it means. Written "
+        "by `python -m knowtuning.reference` from `src/knowtuning/config/`.",
+    ]
+    for name, section in Params.model_fields.items():
+        model = section.annotation
+        nested = isinstance(model, type) and issubclass(model, BaseModel)
+        fields = list(leaves(model, f"{name}.")) if nested else [(name, section)]  # type: ignore[arg-type]
+        about = first_sentences(model.__doc__ or "") if nested and model else ""
+        rows = [
+            f"| `{key}` | {cell(default_of(values, key))} | "
+            f"{', '.join(filter(None, (kind(field.annotation), limits(field))))} | "
+            f"{cell(field.description or '')} |"
+            for key, field in fields
+        ]
+        parts += [f"## {name}", *filter(None, [about])]
+        parts.append("\n".join(["| key | value | may be | meaning |", "|---|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def records_page() -> str:
+    """Every record that stages exchange, with its fields."""
+    parts = [
+        "# Records",
+        "What stages exchange: JSON Lines, one record a line, sorted by id, UTF-8. Written by "
+        "`python -m knowtuning.reference` from `src/knowtuning/records.py`.",
+    ]
+    for record in RECORDS:
+        rows = [
+            f"| `{name}` | {cell(kind(field.annotation))} | {'yes' if field.is_required() else 'no'} |"
+            for name, field in record.model_fields.items()
+        ]
+        parts += [f"## {record.__name__}", first_sentences(record.__doc__ or "")]
+        parts.append("\n".join(["| field | type | required |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def pages(root: Path) -> dict[Path, str]:
+    """Path -> text of the reference pages of the project in `root`."""
+    values = read_yaml(root / "params.yaml")
+    return {root / "docs/params.md": params_page(values), root / "docs/records.md": records_page()}
+
+
+if __name__ == "__main__":
+    for path, text in pages(Path.cwd()).items():
+        with atomic_write(path) as stream:
+            stream.write(text)
+        print(path.relative_to(Path.cwd()))

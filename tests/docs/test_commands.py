@@ -1,0 +1,119 @@
+"""Every command of README and docs is run by a test, or parsed here with the reason why it is not run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import PAGES, ROOT, commands, project_copy, shell
+
+# Pages whose commands a test of their own types, one after the other.
+TYPED = {
+    "tutorial.md": "tests/docs/test_tutorial.py",
+    "troubleshooting.md": "tests/pipeline/test_troubleshooting.py",
+}
+# Run here, in a copy of the project without data.
+RUN = {
+    "python experiments/run.py",
+    "python experiments/run.py no-ka no-kcc --show",
+    "dvc exp show --only-changed",
+    "dvc metrics diff HEAD~1",
+    "dvc remote add -d team s3://BUCKET/knowtuning",
+    "dvc remote modify team verify true",
+}
+REMOTES = "tests/pipeline/test_remotes.py runs it against real servers, on a small project"
+STUDY = "hours of training; tests/pipeline/test_experiments_run.py runs the same script on a small project"
+PAGE = "needs the experiments; tests/pipeline/test_study.py makes the page from written scores"
+# Not run here, and why.
+PARSED = {
+    "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
+    "make test": "it is what runs this test",
+    "make check": "CI runs it beside the tests",
+    "python experiments/run.py no-kfc --seeds 1 2 3": STUDY,
+    "python experiments/run.py --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
+    "dvc exp run -S perturb.factuality=false": STUDY,
+    "dvc plots show": "needs the training curves; they come with `dvc pull`",
+    "dvc remote modify --local team keyfile ~/.ssh/id_ed25519": REMOTES,
+    "dvc push": REMOTES,
+    "dvc pull": REMOTES,
+    "dvc exp push origin NAME": REMOTES,
+    "dvc exp list origin --all-commits": REMOTES,
+    "dvc exp pull origin NAME": REMOTES,
+    "dvc exp apply NAME": REMOTES,
+    "PYTHONPATH=src python -m knowtuning.remote check": REMOTES,
+    "PYTHONPATH=src python -m knowtuning.remote mend": REMOTES,
+    "dvc gc --workspace --all-branches --all-tags --all-experiments --cloud": REMOTES,
+    "git clone … && dvc pull && dvc repro --force extract": "needs a remote with paid replies; "
+    "tests/teacher/test_openai_store.py repeats a stage from its replies",
+}
+PATTERNS = {
+    r"python experiments/run\.py --grid (ablations|sweeps) --seeds [\d ]+": STUDY,
+    r"python experiments/study\.py( --baseline \w+)?": PAGE,
+}
+ALL = sorted({command for page in PAGES if page.name not in TYPED for command in commands(page)})
+
+
+def known(command: str) -> bool:
+    return command in RUN | PARSED.keys() or any(re.fullmatch(p, command) for p in PATTERNS)
+
+
+def test_every_command_is_run_or_has_a_reason() -> None:
+    assert [command for command in ALL if not known(command)] == []
+    # ... and nothing is listed that no page has any more.
+    assert [c for c in RUN | PARSED.keys() if c not in ALL] == []
+    for reason in (*TYPED.values(), *PARSED.values(), *PATTERNS.values()):
+        for path in re.findall(r"tests/[\w/]+\.py", reason):
+            assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_a_command_parses(command: str) -> None:
+    for part in re.split(r"&&|\|", command):
+        words = [word for word in shlex.split(part) if not re.match(r"\w+=", word) or "-S" in part]
+        if words[0] == "dvc":
+            from dvc.cli.parser import get_main_parser
+
+            get_main_parser().parse_args(words[1:])
+        elif words[0] == "make":
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        elif words[0] == "python":
+            script = words[1:3] if words[1] == "-m" else words[1:2]
+            flags = {word for word in words if word.startswith("--")}
+            assert flags <= flags_of(tuple(script))
+        else:
+            assert words[0] == "git"
+
+
+def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}) -> set[str]:  # noqa: B006
+    """The options a script's --help names."""
+    if script not in seen:
+        done = subprocess.run(
+            [sys.executable, *script, "--help"],
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen[script] = set(re.findall(r"--[\w-]+", done.stdout))
+    return seen[script]
+
+
+def test_the_short_commands_run(tmp_path: Path) -> None:
+    project = project_copy(tmp_path / "project")
+    shell(project, "echo >> README.md && git commit -qam second")
+    said = {command: shell(project, command) for command in sorted(RUN)}
+    assert "no-ka" in said["python experiments/run.py"]
+    assert "--set-param rewrite.alpha=0.0" in said["python experiments/run.py no-ka no-kcc --show"]
+    assert "remote = team" in (project / ".dvc/config").read_text()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"

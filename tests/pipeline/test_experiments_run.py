@@ -1,0 +1,97 @@
+"""experiments/run.py with DVC itself on a small project: skipping, kills, the queue, the shared cache."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from small_project import beside, environment, new_project, params, run
+
+RUN = ("python", "experiments/run.py")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "project"
+    folder.mkdir()
+    return new_project(folder)
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(made, folder)
+    return folder
+
+
+def paid(project: Path) -> list[str]:
+    """The replies that were paid for, in the cache of the checkout."""
+    return (project / ".cache/paid").read_text().split()
+
+
+@pytest.mark.slow
+def test_a_grid_runs_once_and_leaves_the_checkout_alone(project: Path) -> None:
+    # A file of the user's that git ignores: the copies need it too, or the first stage would run again.
+    (project / "data/raw/mine.txt").write_text("mine\n")
+    run(project, *RUN, "--grid", "ablations", "--seeds", "1", "2")
+    assert run(project, "git", "status", "--short") == ""
+    assert (project / "params.yaml").read_text() == params()
+    # more-rows has six rows; the others share four of them, found in the cache of the checkout.
+    assert sorted(paid(project)) == [f"{seed}-{row}" for seed in (1, 2) for row in range(6)]
+    said = run(project, *RUN, "--grid", "ablations", "--seeds", "1", "2")
+    assert said.count("there already") == 6
+    assert "dvc exp run" not in said
+    # Other code makes other experiments, at this commit under the same name: nothing is taken for them.
+    with (project / "stages/sum.py").open("a") as stream:
+        stream.write("# changed\n")
+    said = run(project, *RUN, "twice", "--seeds", "1", status=1)
+    assert "error: this commit has an experiment twice-s1 made by other code or parameters" in said
+    run(project, "git", "commit", "-qam", "Other code")
+    assert "Running stage 'sum'" in run(project, *RUN, "twice", "--seeds", "1")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(project: Path) -> None:
+    before = len(paid(project))
+    child = subprocess.Popen(
+        [*RUN, "more-rows", "--seeds", "7"],
+        cwd=project,
+        env=environment(**beside(project), SLOW="0.5"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while len(paid(project)) < before + 2:
+        assert child.poll() is None
+        time.sleep(0.05)
+    subprocess.run(["kill", f"-{signal.SIGKILL.value}", "--", f"-{child.pid}"], check=True)
+    child.wait()
+    assert run(project, "git", "status", "--short") == ""
+    # As a kill in the moment in which DVC has its overrides in the file would leave it.
+    (project / "params.yaml").write_text(params(rows=6, seed=7))
+    said = run(project, *RUN, "more-rows", "--seeds", "7")
+    assert "params.yaml held an experiment's values; it is put back" in said
+    assert (project / "params.yaml").read_text() == params()
+    # Every reply was paid for once.
+    assert sorted(paid(project)[before:]) == [f"7-{row}" for row in range(6)]
+
+
+@pytest.mark.slow
+def test_the_queue(project: Path) -> None:
+    scripts = project / "experiments/queued.py"
+    scripts.write_text(scripts.read_text().replace("PAUSE_SECONDS = 10.0", "PAUSE_SECONDS = 1.0"))
+    run(project, "git", "commit", "-qam", "Look more often")
+    said = run(project, *RUN, "more-rows", "twice", "--seeds", "3", "--queue", "--jobs", "2")
+    assert "more-rows-s3: success" in said
+    assert "twice-s3: success" in said
+    assert run(project, "git", "status", "--short") == ""
+    assert set(paid(project)) >= {f"3-{row}" for row in range(6)}
+    # One that fails is named, and the next start runs it again.
+    said = run(project, *RUN, "twice", "--seeds", "4", "--queue", status=1, FAIL="1")
+    assert "error: twice-s4 failed; see `dvc queue logs twice-s4`" in said
+    assert "twice-s4: success" in run(project, *RUN, "twice", "--seeds", "4", "--queue")
+    assert run(project, *RUN, "twice", "--seeds", "4", "--queue").startswith("twice-s4: there already")
