@@ -28,6 +28,8 @@ RUN = {
 REMOTES = "tests/pipeline/test_remotes.py runs it against real servers, on a small project"
 STUDY = "hours of training; tests/pipeline/test_experiments_run.py runs the same script on a small project"
 PAGE = "needs the experiments; tests/pipeline/test_study.py makes the page from written scores"
+PROCESSES = "tests/pipeline/test_two_processes.py starts two processes on a small project"
+SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 # Not run here, and why.
 PARSED = {
     "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
@@ -47,6 +49,13 @@ PARSED = {
     "PYTHONPATH=src python -m knowtuning.remote check": REMOTES,
     "PYTHONPATH=src python -m knowtuning.remote mend": REMOTES,
     "dvc gc --workspace --all-branches --all-tags --all-experiments --cloud": REMOTES,
+    "ACCELERATE_USE_CPU=true KNOWTUNING_PROCESSES=2 torchrun --nproc_per_node 2 -m stages.score": PROCESSES,
+    "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.predict kc": PROCESSES,
+    "dvc commit score": "needs the outputs of a run",
+    "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
+    "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,
+    "python -m stages.report --human metrics/human.json --out human.html": "needs the outputs of a run; "
+    "tests/evaluation/test_report_page.py makes the page from such a file",
     "git clone … && dvc pull && dvc repro --force extract": "needs a remote with paid replies; "
     "tests/teacher/test_openai_store.py repeats a stage from its replies",
 }
@@ -80,6 +89,8 @@ def test_a_command_parses(command: str) -> None:
             get_main_parser().parse_args(words[1:])
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        elif words[0] == "torchrun":
+            assert (ROOT / "stages" / f"{words[words.index('-m') + 1].removeprefix('stages.')}.py").exists()
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else words[1:2]
             flags = {word for word in words if word.startswith("--")}

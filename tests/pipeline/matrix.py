@@ -22,6 +22,8 @@ from experiments.catalogue import applied
 
 GOLDEN = Path(__file__).with_name("invalidation.yaml")
 NOTHING = "nothing"
+# What stages make: absent in a copy without data, or of its own.
+MADE = ("data/", "models/", "plots/", "metrics/")
 Matrix = dict[str, dict[str, list[str]]]
 
 
@@ -63,7 +65,7 @@ class Graph:
             for dep in stage.deps:
                 if isinstance(dep, ParamsDependency):
                     self.params.append((stage, dep))
-                elif not dep.def_path.startswith(("data/", "models/")):
+                elif not dep.def_path.startswith(MADE):
                     self.files.setdefault(dep.def_path, []).append(stage)
                     self.deps[dep.def_path] = dep
         self.values = self.read_params()
