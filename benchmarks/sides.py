@@ -94,16 +94,16 @@ def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
     from lm_eval.models.huggingface import HFLM
 
     tokenizer = load_tokenizer(folder / "models/base")
+    model = HFLM(
+        pretrained=base(folder, hardware), tokenizer=tokenizer, batch_size=16, device=hardware.device
+    )
+    watch = Watch()
     requests = []
     for record in read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms):
         prompt = encode_prompt(tokenizer, params.model.template, record.question)
         for fact in record.facts:
             ids = encode_completion(tokenizer, params.model.template, fact, eos=False)
             requests.append(((record.question, f"{len(requests)} {fact}"), prompt, ids))
-    model = HFLM(
-        pretrained=base(folder, hardware), tokenizer=tokenizer, batch_size=16, device=hardware.device
-    )
-    watch = Watch()
     answers = model._loglikelihood_tokens(requests, disable_tqdm=True)
     times = watch.times()
     real = sum(len(prompt) + len(ids) for _, prompt, ids in requests)

@@ -98,6 +98,14 @@ def new_project(folder: Path) -> None:
         finish(folder, stage, KNOWTUNING_SAVE_SECONDS="1000")
 
 
+def calm_project(base: Path) -> Path:
+    """The project that all tests of a session start from, made by the first that asks."""
+    folder = base / "calm-project"
+    if not folder.exists():
+        new_project(folder)
+    return folder
+
+
 def copy_without(project: Path, target: Path, stage: str) -> None:
     """A copy of the project in which `stage` has not run."""
     shutil.copytree(project, target)

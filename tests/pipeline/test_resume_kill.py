@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stage_runs import OUTPUTS, copy_without, finish, kill_when, new_project, start, units
+from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_when, start, units
 
 from knowtuning.resume import content
 from knowtuning.storage import read_json
@@ -18,9 +18,7 @@ from stages import explain
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("resume") / "calm"
-    new_project(out)
-    return out
+    return calm_project(tmp_path_factory.getbasetemp())
 
 
 def work_of(project: Path, tmp_path: Path, stage: str) -> int:

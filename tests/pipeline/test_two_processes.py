@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from imports import ROOT
-from stage_runs import OUTPUTS, copy_without, finish, new_project, start_two, units
+from stage_runs import OUTPUTS, calm_project, copy_without, finish, start_two, units
 
 from knowtuning.resume import content
 
@@ -20,9 +20,7 @@ SHARED = ("score", "predict kc")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("two") / "calm"
-    new_project(out)
-    return out
+    return calm_project(tmp_path_factory.getbasetemp())
 
 
 def free_port() -> int:
