@@ -1,6 +1,7 @@
 # make repro   run what changed, from prepare to evaluate (sets everything up first)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
+# make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check format setup clean
+.PHONY: repro test test-all check docs format setup clean
 
 setup: $(STAMP)
 
@@ -34,6 +35,9 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: setup
+	PYTHONPATH=src python -m knowtuning.reference
 
 format: setup
 	ruff check --fix .
