@@ -101,6 +101,13 @@ def test_a_run_that_fails_leaves_nothing_for_git(project: Path) -> None:
     assert run(project, "git", "status", "--short").split() == ["M", "params.yaml"]
 
 
+def test_a_kill_while_dvc_wrote_its_locks(project: Path) -> None:
+    (project / ".dvc/tmp/rwlock").write_text("")
+    assert "Unable to read RWLock-file" in run(project, "dvc", "repro", status=255)
+    mend(project, "Unable to read RWLock-file")
+    clean(project)
+
+
 def kill_while_running(project: Path, *words: str) -> None:
     """Start a command whose stage takes long, and kill it with all its children in the middle."""
     child = subprocess.Popen(
