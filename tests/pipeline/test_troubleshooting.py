@@ -127,12 +127,13 @@ def kill_while_running(project: Path, *words: str) -> None:
 
 
 def test_an_experiment_that_was_killed(project: Path) -> None:
-    kill_while_running(project, "dvc", "exp", "run", "-n", "long", "-S", "make.rows=9")
-    assert "rows: 9" in (project / "params.yaml").read_text()
+    kill_while_running(project, "dvc", "exp", "run", "-n", "long", "-S", "make.rows=12")
+    assert "rows: 12" in (project / "params.yaml").read_text()
     assert "refs/exps/exec" in run(project, "git", "for-each-ref", "refs/exps/exec")
     mend(project, "An experiment that was killed")
     assert (project / "params.yaml").read_text() == params()
     assert run(project, "git", "for-each-ref", "refs/exps/exec") == ""
+    assert run(project, "git", "branch", "--show-current") == "main\n"
     clean(project)
 
 
