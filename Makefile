@@ -2,6 +2,7 @@
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
+# make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +10,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check format bench setup clean
+.PHONY: repro test test-all check docs format bench setup clean
 
 setup: $(STAMP)
 
@@ -35,6 +36,9 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+docs: setup
+	PYTHONPATH=src python -m knowtuning.reference
 
 format: setup
 	ruff check --fix .

@@ -1,4 +1,4 @@
-"""The reference pages, made from the schemas: `python -m knowtuning.reference` writes docs/params.md and
+"""The reference pages, made from the schemas: `make docs` writes docs/params.md and
 docs/records.md anew."""
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def params_page(values: dict[str, Any]) -> str:
     parts = [
         "# Parameters",
         "Every key of `params.yaml`: its value as shipped, what may stand there, and what it means. Written "
-        "by `python -m knowtuning.reference` from `src/knowtuning/config/`.",
+        "by `make docs` from `src/knowtuning/config/`.",
     ]
     for name, section in Params.model_fields.items():
         model = section.annotation
@@ -115,7 +115,7 @@ def records_page() -> str:
     parts = [
         "# Records",
         "What stages exchange: JSON Lines, one record a line, sorted by id, UTF-8. Written by "
-        "`python -m knowtuning.reference` from `src/knowtuning/records.py`.",
+        "`make docs` from `src/knowtuning/records.py`.",
     ]
     for record in RECORDS:
         rows = [

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("name", ["params.md", "records.md"])
 def test_the_page_is_current(name: str) -> None:
     path = ROOT / "docs" / name
-    assert path.read_text() == reference.pages(ROOT)[path], "run: python -m knowtuning.reference"
+    assert path.read_text() == reference.pages(ROOT)[path], "run: make docs"
 
 
 def test_every_key_has_a_meaning() -> None:

@@ -19,7 +19,7 @@ def test_the_tutorial_ends_in_an_adapter(tmp_path: Path) -> None:
     said = ""
     for text in blocks(ROOT / "docs/tutorial.md"):
         said += shell(project, text)
-    assert re.search(r"^kc ", (project / "metrics/table.txt").read_text(), re.MULTILINE)
+    assert "3 questions" in (project / "metrics/table.txt").read_text()
     assert {path.name for path in (project / "models/kc").iterdir()} >= {
         "adapter_config.json",
         "adapter_model.safetensors",

@@ -101,6 +101,13 @@ def test_a_run_that_fails_leaves_nothing_for_git(project: Path) -> None:
     assert run(project, "git", "status", "--short").split() == ["M", "params.yaml"]
 
 
+def test_a_kill_while_dvc_wrote_its_locks(project: Path) -> None:
+    (project / ".dvc/tmp/rwlock").write_text("")
+    assert "Unable to read RWLock-file" in run(project, "dvc", "repro", status=255)
+    mend(project, "Unable to read RWLock-file")
+    clean(project)
+
+
 def kill_while_running(project: Path, *words: str) -> None:
     """Start a command whose stage takes long, and kill it with all its children in the middle."""
     child = subprocess.Popen(
@@ -120,12 +127,13 @@ def kill_while_running(project: Path, *words: str) -> None:
 
 
 def test_an_experiment_that_was_killed(project: Path) -> None:
-    kill_while_running(project, "dvc", "exp", "run", "-n", "long", "-S", "make.rows=9")
-    assert "rows: 9" in (project / "params.yaml").read_text()
+    kill_while_running(project, "dvc", "exp", "run", "-n", "long", "-S", "make.rows=12")
+    assert "rows: 12" in (project / "params.yaml").read_text()
     assert "refs/exps/exec" in run(project, "git", "for-each-ref", "refs/exps/exec")
     mend(project, "An experiment that was killed")
     assert (project / "params.yaml").read_text() == params()
     assert run(project, "git", "for-each-ref", "refs/exps/exec") == ""
+    assert run(project, "git", "branch", "--show-current") == "main\n"
     clean(project)
 
 

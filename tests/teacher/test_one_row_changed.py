@@ -1,0 +1,84 @@
+"""A change of one row costs the teacher calls of one row: stages on a file of 200 rows, at a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_server import FaultServer
+
+from benchmarks.stages import set_params
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = 200
+
+
+def write_rows(folder: Path, changed: int | None = None) -> None:
+    """ROWS questions; the answer of one of them in another wording."""
+    lines = []
+    for row in range(ROWS):
+        year = 1900 + row if row != changed else 1066
+        answer = f"It lies in the north. It was founded in {year}."
+        lines.append(json.dumps({"question": f"Where is town number {row}?", "answer": answer}))
+    (folder / "data/raw/mine.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "prompts").symlink_to(ROOT / "prompts")
+    (tmp_path / "data/raw").mkdir(parents=True)
+    return tmp_path
+
+
+def calls(project: Path, server: FaultServer, *stages: str) -> int:
+    """Chat completions that the stages ask for."""
+    before = len(server.calls)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DVC_ROOT": str(project),
+        "OPENAI_API_KEY": "sk-none",
+        "TQDM_DISABLE": "1",
+    }
+    for stage in stages:
+        words = [sys.executable, "-m", f"stages.{stage}"]
+        done = subprocess.run(
+            words, cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return len(server.calls) - before
+
+
+@pytest.mark.slow
+def test_one_changed_row_of_200_costs_the_calls_of_one_row(project: Path) -> None:
+    write_rows(project)
+    for split in ("valid", "test"):
+        row = {"question": f"Who is in {split}?", "answer": "Nobody at all."}
+        (project / f"data/raw/{split}.jsonl").write_text(json.dumps(row) + "\n")
+    with FaultServer() as server:
+        changes = {
+            "prepare.source": "file",
+            "prepare.file.train": "data/raw/mine.jsonl",
+            "prepare.file.valid": "data/raw/valid.jsonl",
+            "prepare.file.test": "data/raw/test.jsonl",
+            "prepare.file.columns": {"question": "question", "context": None, "answer": "answer", "id": None},
+            "teacher.backend": "openai",
+            "teacher.model": "stub",
+            "teacher.base_url": server.url,
+        }
+        set_params(project / "params.yaml", changes)
+        # One call splits one answer; every question costs perturb as many calls as any other.
+        assert calls(project, server, "prepare", "extract") == ROWS
+        pairs = calls(project, server, "perturb")
+        assert pairs > 0
+        assert pairs % ROWS == 0
+        assert calls(project, server, "prepare", "extract", "perturb") == 0
+        write_rows(project, changed=17)
+        assert calls(project, server, "prepare", "extract") == 1
+        assert calls(project, server, "perturb") == pairs // ROWS
