@@ -93,6 +93,8 @@ def test_a_command_parses(command: str) -> None:
             assert (ROOT / "stages" / f"{words[words.index('-m') + 1].removeprefix('stages.')}.py").exists()
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else words[1:2]
+            if script[-1] == "stages.annotate":
+                script.append(words[3])  # it has commands of its own
             flags = {word for word in words if word.startswith("--")}
             assert flags <= flags_of(tuple(script))
         else:
