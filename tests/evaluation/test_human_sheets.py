@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """
 seed: 7
 predict: {split: test, max_new_tokens: 64, limit: null}
-evaluate: {resamples: 1000, confidence: 0.95, audit_folds: 2}
+evaluate: {resamples: 1000, confidence: 0.95}
 """
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from knowtuning.config import Selection
-from knowtuning.config.evaluation import EvaluateParams, PredictedSplit
+from pydantic import Field
+
+from knowtuning.config import Seed, Selection
+from knowtuning.config.evaluation import PredictedSplit
+
+
+class Intervals(Selection):
+    """How sure the rates are."""
+
+    resamples: int = Field(ge=1000)
+    confidence: float = Field(gt=0.5, lt=1)
 
 
 class Annotation(Selection):
     """Whose answers people compare, and how sure the rates are."""
 
-    seed: int
+    seed: Seed
     predict: PredictedSplit
-    evaluate: EvaluateParams
+    evaluate: Intervals
