@@ -141,7 +141,7 @@ def table(results: dict[str, Any]) -> str:
     ]
     for name, entry in results.items():
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
-        lines += [f"{entry['rounds']} rounds in turns. {entry['agreement'].capitalize()}.", ""]
+        lines += [f"{entry['rounds']} rounds in turns. {entry['agreement']}.", ""]
         lines += [
             "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
             "| processed / real tokens |"

@@ -117,10 +117,12 @@ def copy_without(project: Path, target: Path, stage: str) -> None:
 def units(folder: Path) -> int:
     """How much the state under `folder` holds: the newest step, or the lines of the journal."""
     found = [0]
-    for path in folder.glob(".cache/resume/*/*"):
-        with contextlib.suppress(FileNotFoundError, ValueError):  # the stage works in there
-            if path.name.startswith("checkpoint-"):
-                found.append(int(path.name.removeprefix("checkpoint-")))
+    # The stage works in there: files and the folder itself may go while we look.
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.glob(".cache/resume/*/*"):
+            step = path.name.removeprefix("checkpoint-")
+            if step.isdecimal():
+                found.append(int(step))
             elif path.suffix == ".jsonl":
                 found.append(path.read_bytes().count(b"\n"))
     return max(found)

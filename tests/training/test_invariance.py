@@ -86,13 +86,15 @@ def test_the_reference_beforehand_equals_the_reference_in_each_step(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from trl.trainer import dpo_config
+    from knowtuning.training.dpo_trainer import PairTrainer
 
     before = kc(tiny_base, ka, tmp_path / "before", CPU)
-    plain = dpo_config.DPOConfig
+    plain = PairTrainer.__init__
 
-    def online(**options: Any) -> Any:
-        return plain(**{**options, "precompute_ref_log_probs": False})
+    def online(self: Any, **options: Any) -> None:
+        options["args"].precompute_ref_log_probs = False
+        plain(self, **options)
+        assert not self.precompute_ref_logps
 
-    monkeypatch.setattr(dpo_config, "DPOConfig", online)
+    monkeypatch.setattr(PairTrainer, "__init__", online)
     assert kc(tiny_base, ka, tmp_path / "online", CPU) == pytest.approx(before, abs=TOLERANCE)
