@@ -26,11 +26,14 @@ repro: setup
 	@PYTHONPATH=src python -m knowtuning.config.schema params.yaml
 	@dvc repro
 
+# A thread each: the cores are busy with other tests.
+test test-all: export OMP_NUM_THREADS := 1
+
 test: setup
-	python -m pytest -m "not slow and not gpu"
+	python -m pytest --numprocesses auto --dist loadfile -m "not slow and not gpu"
 
 test-all: setup
-	python -m pytest -m "not gpu"
+	python -m pytest --numprocesses auto --dist loadfile -m "not gpu"
 
 check: setup
 	ruff check .

@@ -16,7 +16,7 @@ def test_settings_override_what_is_found() -> None:
     }
     assert detect(environ) == Hardware("cpu", "bfloat16", 4, 100)
     assert detect({"KNOWTUNING_DEVICE": "cpu", "KNOWTUNING_PRECISION": "float32"}) == Hardware(
-        "cpu", "float32", None, 8192
+        "cpu", "float32", None, None
     )
 
 

@@ -17,9 +17,9 @@ class Hardware:
     """Where and how a stage computes.
 
     device: cpu, cuda or mps. precision: of matrix products in training. micro_batch: rows a forward pass
-    in training at most, None for the whole batch. batch_tokens: tokens a forward pass in scoring and
-    prediction at most. save_seconds: time between saves of a training's state, from which it goes on when
-    killed; 0 saves at every step.
+    in training at most, None for the whole batch. batch_tokens: tokens a batch in prediction, and of the
+    reference in KC, at most; None: as the stage sees fit. save_seconds: time between saves of a training's
+    state, from which it goes on when killed; 0 saves at every step.
     """
 
     device: str

@@ -31,6 +31,16 @@ evaluate:
 judge:
   {{backend: {backend}, model: stub, base_url: "{url}", temperature: 0.0, top_p: null, max_tokens: 1024,
   seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05}}
+prepare: {{source: world}}
+base: {{source: scratch, hub: {{id: null, revision: null}}}}
+model: {{template: bare, max_length: 512}}
+teacher: {{backend: rules, model: none}}
+lora: {{r: 4, alpha: 8, targets: all-linear}}
+train_sft: {{lr: 0.1, epochs: 1, batch: 2}}
+rewrite: {{alpha: 0.5}}
+perturb: {{style: matched, completeness: true, factuality: true, logicality: true, beta_delete: 0.5}}
+train_ka: {{lr: 0.1, epochs: 1, batch: 2}}
+train_kc: {{lr: 0.1, epochs: 1, batch: 2, beta: 0.3, gamma: 0.2, reference: ka}}
 """
 
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from small_project import beside, environment, new_project, params, run
+from small_project import beside, environment, params, run
 
 RUN = ("python", "experiments/run.py")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "project"
-    folder.mkdir()
-    return new_project(folder)
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    shutil.copytree(made, folder)
-    return folder
 
 
 def paid(project: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from small_project import ROOT, beside, environment, new_clone, new_project, params, run, store
+from small_project import ROOT, beside, environment, new_clone, params, run, store
 
 CHECK = ("python", "-m", "knowtuning.remote")
 AWS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -37,22 +36,6 @@ class Remote:
         """What a person types once in a clone: credentials, kept out of git."""
         for name, value in self.local.items():
             run(project, "dvc", "remote", "modify", "--local", "team", name, value)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small project with its outputs in its cache."""
-    folder = tmp_path_factory.mktemp("made") / "project"
-    folder.mkdir()
-    return new_project(folder)
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    """A copy of the small project, cache included; its default remote is a folder in the test's home."""
-    folder = tmp_path / "project"
-    shutil.copytree(made, folder)
-    return folder
 
 
 def objects(folder: Path) -> list[Path]:

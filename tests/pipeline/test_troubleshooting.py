@@ -9,8 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-from small_project import ROOT, beside, environment, new_project, params, run
+from small_project import ROOT, beside, environment, params, run
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
@@ -26,20 +25,6 @@ def answer(title: str) -> list[str]:
 def mend(project: Path, title: str) -> str:
     """Type the commands of an answer; all must succeed. Returns what they print."""
     return "".join(run(project, "bash", "-c", command) for command in answer(title))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "project"
-    folder.mkdir()
-    return new_project(folder)
-
-
-@pytest.fixture
-def project(made: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    shutil.copytree(made, folder)
-    return folder
 
 
 def commit(project: Path, message: str, **values: int) -> None:

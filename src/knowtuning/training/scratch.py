@@ -92,7 +92,8 @@ def pack(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) 
     rows = len(stream) // length
     if rows == 0:
         raise ValueError(
-            f"the corpus has {len(stream)} tokens; expected at least base.scratch.sequence = {length}"
+            f"the corpus has {len(stream)} tokens; expected at least base.scratch.sequence = {length}; "
+            "give more training answers or lower it"
         )
     return torch.tensor(stream[: rows * length]).view(rows, length)
 

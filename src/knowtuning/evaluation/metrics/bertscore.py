@@ -12,11 +12,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
-import evaluate
 import torch
 
 from knowtuning.batching import by_length
+from knowtuning.evaluation.text_metric import TextMetric
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
 _INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the
@@ -68,18 +67,11 @@ def match(
     return total / counted.sum(dim=1).clamp(min=1)
 
 
-class BertScore(evaluate.Metric):  # type: ignore[misc]
+class BertScore(TextMetric):
     """BERTScore of predictions against one reference each."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-        )
+    about = _DESCRIPTION
+    inputs = _INPUTS
 
     def _compute(
         self,

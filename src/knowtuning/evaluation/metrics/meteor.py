@@ -9,12 +9,12 @@ import functools
 import re
 from typing import Any
 
-import datasets
-import evaluate
 from nltk.corpus import wordnet
 from nltk.stem.porter import PorterStemmer
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import single_meteor_score
+
+from knowtuning.evaluation.text_metric import TextMetric
 
 _DESCRIPTION = """METEOR (Lavie and Agarwal, 2007) with alpha 0.9, beta 3, gamma 0.5, as NLTK computes it:
 exact, then stem, then synonym matches, where synonyms are looked up for the *stems* that NLTK passes on.
@@ -99,18 +99,11 @@ def _synonyms() -> _Synonyms:
     return _Synonyms()
 
 
-class Meteor(evaluate.Metric):  # type: ignore[misc]
+class Meteor(TextMetric):
     """METEOR of predictions against one reference each."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-        )
+    about = _DESCRIPTION
+    inputs = _INPUTS
 
     def _compute(
         self, predictions: list[str], references: list[str], synonyms: bool = True

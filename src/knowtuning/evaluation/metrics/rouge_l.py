@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
-import evaluate
 from rouge_score.tokenizers import DefaultTokenizer
+
+from knowtuning.evaluation.text_metric import TextMetric
 
 _DESCRIPTION = """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge:
 F measure of the longest common subsequence of tokens, tokenised by `rouge_score`."""
@@ -42,18 +42,11 @@ def rouge_l(reference: Sequence[str], prediction: Sequence[str]) -> float:
     return 2 * common / (len(reference) + len(prediction)) if common else 0.0
 
 
-class RougeL(evaluate.Metric):  # type: ignore[misc]
+class RougeL(TextMetric):
     """ROUGE-L of predictions against one reference each."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
-        )
+    about = _DESCRIPTION
+    inputs = _INPUTS
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         tokenise = DefaultTokenizer(use_stemmer=False).tokenize

@@ -72,8 +72,7 @@ def _answer(
     facts = [[sentence.text, verdicts.index(sentence.verdict)] for sentence in row.sentences]
     scores = [row.scores.get(name) for name in metrics]
     found: dict[str, Any] = {"f": facts, "s": [None if s is None else round(s, 1) for s in scores]}
-    reasons = getattr(row, "unscored", None)
-    if reasons:
-        found["u"] = list(reasons)
+    if row.unscored:
+        found["u"] = list(row.unscored)
     whole = " ".join(sentence.text for sentence in row.sentences)
     return found if whole.split() == given.answer.split() else {**found, "t": given.answer}
