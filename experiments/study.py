@@ -23,6 +23,7 @@ from experiments import figures
 from experiments.catalogue import GRIDS, ROOT, grid, sweep
 from experiments.finished import Finished, Shelf, git
 from experiments.pooled import GROUPS, METRICS, OVERALL, Scores, Subject, cell, markdown
+from knowtuning.evaluation.results import write_csv
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.records import ASPECTS, SYSTEMS
 from knowtuning.storage import atomic_write
@@ -95,8 +96,21 @@ class Study:
         pairs |= {f"full − ({label(name)})": (FULL, Subject(name, "kc")) for name in names}
         rows = {"full (kc)": FULL} | {label(name): Subject(name, "kc") for name in names}
         self.effects_figure(pairs)
+        self.effects_table(pairs)
         figure = "![What each part is worth](study/ablations.svg)"
         return f"{self.means(rows)}\n\n{self.differences(pairs)}\n\n{figure}"
+
+    def effects_table(self, pairs: dict[str, tuple[Subject, Subject]]) -> None:
+        """docs/study/ablations.csv: the same for `python -m stages.report --ablations`."""
+        rows = []
+        for name, pair in pairs.items():
+            for metric in METRICS:
+                found = self.scores.difference(*pair, metric, self.seeds(pair))
+                bounds = {"value": found.value, "low": found.low, "high": found.high}
+                part = name.removeprefix("full − (").removesuffix(")")
+                rounded = {key: round(value, 4) for key, value in bounds.items()}
+                rows.append({"group": OVERALL, "ablation": part, "metric": metric, **rounded})
+        write_csv(self.folder / "ablations.csv", rows)
 
     def effects_figure(self, pairs: dict[str, tuple[Subject, Subject]]) -> None:
         """docs/study/ablations.svg: the effect of every part on four metrics."""

@@ -134,8 +134,8 @@ def audit_pairs(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> 
 
     accuracy: held-out pairs whose chosen text looks more like a chosen one, by form and length;
     style_accuracy: the same without lengths; length_accuracy: pairs whose chosen text has more words, a
-    guess that needs no training. Each has its bootstrap interval over pairs, `_low` and `_high`.
-    text_accuracy: single texts told right by form and length. For completeness, length is a consequence
+    guess that needs no training. text_accuracy: single texts told right by form and length. Each has its
+    bootstrap interval over pairs, `_low` and `_high`. For completeness, length is a consequence
     of the missing facts and no shortcut: look at style_accuracy.
     """
     sources = len({pair.source for pair in pairs})
@@ -148,11 +148,11 @@ def audit_pairs(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> 
         "length_accuracy": _words(pairs),
     }
     metrics: dict[str, Any] = {"status": "computed", "pairs": len(pairs), "chance": 50.0}
-    wins = np.column_stack([_wins(first, second) for first, second in sides.values()])
-    for name, found in zip(sides, estimates(Ratios.of_means(wins), how, "audit"), strict=True):
-        metrics[name] = round(found.value, 4)
-        metrics[f"{name}_low"], metrics[f"{name}_high"] = round(found.low, 4), round(found.high, 4)
-    metrics["text_accuracy"] = round(50 * float(np.mean(chosen > 0) + np.mean(rejected < 0)), 4)
+    values = {name: _wins(first, second) for name, (first, second) in sides.items()}
+    values["text_accuracy"] = 50.0 * ((chosen > 0).astype(float) + (rejected < 0))
+    table = np.column_stack(list(values.values()))
+    for name, found in zip(values, estimates(Ratios.of_means(table), how, "audit"), strict=True):
+        metrics |= found.flat(name)
     return metrics
 
 
