@@ -52,7 +52,7 @@ def message(path: Path, data: bytes) -> str:
         ("a.csv", b"instruction,answer\nQ,A\n", "no column 'output'; found 'instruction', 'answer'"),
         ("a.csv", b"output,output\nQ,A\n", "a.csv:1: column 'output' occurs twice"),
         ("a.csv", b'instruction,output\nQ,"A\n', "a.csv:2: not CSV: unexpected end of data"),
-        ("a.jsonl.gz", gzip.compress(b'{"instruction": "Q"}\n', mtime=0)[:-6], "a.jsonl.gz: broken gzip file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": "Q"}\n', mtime=0)[:-6], "a.jsonl.gz: broken gzip file"),
         ("a.jsonl.gz", b'{"instruction": "Q"}\n', "a.jsonl.gz: broken gzip file"),
         ("a.parquet", b"PAR0", "a.parquet: not a readable Parquet file"),
         ("a.txt", b"", "a.txt: unknown extension; expected .json, .jsonl, .csv"),

@@ -15,11 +15,6 @@ WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , t
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("evaluate")
-
-
-@pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of 3 layers with a word-piece tokenizer."""
     import torch

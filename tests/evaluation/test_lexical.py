@@ -20,11 +20,6 @@ GUIDE = "It is a guide to action which ensures that the military always obeys th
 REFERENCE = "It is a guide to action that ensures that the military will forever heed Party commands"
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("evaluate")
-
-
 @pytest.fixture
 def synonyms() -> None:
     if lexical.meteor_name(NLTK_DATA) != "meteor":
