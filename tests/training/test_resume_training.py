@@ -8,16 +8,14 @@ from typing import Any
 import pytest
 import torch
 from test_scratch import TEXTS, params
-from test_train import CPU, LORA, pairs, rows, schedule
+from test_train import CPU, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule
 from knowtuning.hardware import Hardware
-from knowtuning.models import load_base
 from knowtuning.resume import checkpoints
 from knowtuning.storage import digest_folder
 from knowtuning.training import checkpoints as saved
 from knowtuning.training import scratch
-from knowtuning.training.adapters import new_adapter, save_adapter
 from knowtuning.training.kc import train_kc
 from knowtuning.training.sft import train_sft
 
@@ -104,19 +102,6 @@ def test_sft_goes_on_from_any_step(
     # After the last step there is nothing left to train, and the same to write.
     assert sft(tiny_base, rough, hardware) == calm
     assert outputs(rough, "sft", "plots") == outputs(tmp_path / "calm", "sft", "plots")
-
-
-@pytest.fixture(scope="module")
-def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that differs from the base model."""
-    out = tmp_path_factory.mktemp("ka")
-    torch.manual_seed(5)
-    model = new_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), LORA)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    save_adapter(model, out)
-    return out
 
 
 def kc(base: Path, ka: Path, folder: Path, seconds: int) -> Any:

@@ -68,19 +68,6 @@ def pairs(base: Path) -> list[PairRow]:
     return [pair for pair in found if isinstance(pair, PairRow)]
 
 
-@pytest.fixture(scope="module")
-def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter that differs from the base model: its B matrices are not zero."""
-    out = tmp_path_factory.mktemp("ka")
-    torch.manual_seed(5)
-    model = new_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), LORA)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    save_adapter(model, out)
-    return out
-
-
 def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, str, Path]:
     out = tmp_path / "kc"
     params = KCParams(
