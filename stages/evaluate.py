@@ -64,13 +64,13 @@ def main() -> None:
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
     judged = judges.compare(examples, predictions, params.judge.matchups)
     write_jsonl(DATA / "evaluation/judgements.jsonl", judged)
-    _save_responses(teacher)
+    save_responses(teacher, RESPONSES)
 
     summaries = summary.summarise_groups(rows, how)
     results.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
     words = {system: [len(one.answer.split()) for one in given] for system, given in predictions.items()}
     contests = pairwise.contests(judged, words, how)
-    usage = usage_metrics(teacher) if teacher else {}
+    usage = usage_metrics(teacher)
     results.write_judging(rows, contests, how, metrics=METRICS, status=judges.status, usage=usage)
     scored = read_jsonl(DATA / "knowledge/scored.jsonl", Scored)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
@@ -139,15 +139,6 @@ def _teacher(params: JudgeParams) -> Teacher:
     )
     load_responses(teacher, RESPONSES, root=Path.cwd())
     return teacher
-
-
-def _save_responses(teacher: Teacher | None) -> None:
-    """Write the replies that were used; an empty file where no one was asked."""
-    if teacher is not None:
-        save_responses(teacher, RESPONSES)
-    else:
-        with atomic_write(RESPONSES):
-            pass
 
 
 if __name__ == "__main__":

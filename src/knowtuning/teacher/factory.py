@@ -56,8 +56,8 @@ def load_responses(teacher: Teacher, out: Path, *, root: Path) -> int:
     return 0 if kept is None else teacher.load_responses(kept)
 
 
-def save_responses(teacher: Teacher, out: Path) -> int:
-    """Write the replies that the teacher used to `out`; an empty file for a teacher that pays nothing."""
+def save_responses(teacher: Teacher | None, out: Path) -> int:
+    """Write the replies that the teacher used to `out`; an empty file where nobody was paid."""
     from knowtuning.teacher.openai.teacher import OpenAITeacher
 
     if isinstance(teacher, OpenAITeacher):
@@ -66,8 +66,8 @@ def save_responses(teacher: Teacher, out: Path) -> int:
         return 0
 
 
-def usage_metrics(teacher: Teacher) -> dict[str, Any]:
-    """Totals of calls, tokens and money for a metrics file; empty for a teacher that pays nothing.
+def usage_metrics(teacher: Teacher | None) -> dict[str, Any]:
+    """Totals of calls, tokens and money for a metrics file; empty where nobody was paid.
 
     `paid` is this run's part and `cached` what earlier runs paid for; `total` is both, and the same
     whether the stage was resumed or not.
