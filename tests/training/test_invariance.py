@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_resume_training import ka  # noqa: F401  (a fixture)
 from test_train import CPU, LORA, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, Schedule
