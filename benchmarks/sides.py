@@ -50,9 +50,15 @@ class Count:
         return model
 
     def _add(self, model: Any, _: Any, kwargs: dict[str, Any]) -> None:
-        if model.training:
+        if not model.training:
+            return
+        batch = kwargs.get("logps_of")
+        if batch is None:
             self.processed += kwargs["input_ids"].numel()
             self.real += int(kwargs["attention_mask"].sum())
+        else:
+            self.processed += batch.input_ids.numel()
+            self.real += int((batch.tree >= 0).sum())
 
     def found(self) -> Found:
         return {"processed": self.processed, "real": self.real}

@@ -1,7 +1,7 @@
 """score: perplexity of every fact under the base model. `python -m stages.score`
 
-KNOWTUNING_SCORE_BATCH_TOKENS runs rows of that many tokens together: faster on a GPU, and the last stored
-decimal may then differ. Without it each question runs alone and equal inputs give equal bytes.
+Questions of similar length run together. KNOWTUNING_SCORE_BATCH_TOKENS says how many tokens a forward pass
+has at most; with 0 each question runs alone, so that no other one can change the last decimal of its facts.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/scored.jso
 METRICS = Path("metrics/score.json")
 
 
-def batch_budget(text: str) -> int:
-    """Tokens a forward pass at most; 0, the default, is one row a pass."""
+def batch_budget(text: str, device: str) -> int:
+    """Tokens a forward pass at most; more than the default fall out of a CPU's cache."""
     if text and not text.isdecimal():
         raise ValueError(f"KNOWTUNING_SCORE_BATCH_TOKENS is {text!r}; expected a whole number of tokens")
-    return int(text or 0)
+    return int(text) if text else 2048 if device == "cpu" else 16384
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     auto = hardware.precision if hardware.device.startswith("cuda") else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
     processes = started(os.environ, hardware.device)
-    budget = batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", ""))
+    budget = batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", ""), hardware.device)
     settings = [params.model_dump(), dtype, budget, machine(hardware), weights_stamp(BASE)]
     with resumable(
         CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes

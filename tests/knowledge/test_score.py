@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from tiny_models import random_model, unigram_model, word_tokenizer
 
-from knowtuning.knowledge.likelihood import Likelihood, attention_window
 from knowtuning.knowledge.recall import Recall, recalls
-from knowtuning.knowledge.rows import Row, split_rows
 from knowtuning.knowledge.score import fact_score, plan_batches, score, summarise
+from knowtuning.likelihood import Likelihood, attention_window
+from knowtuning.packing import Tree, split_trees
 from knowtuning.records import Atoms, dumps
 from knowtuning.world.verifier import Cue
 
 WORDS = [f"w{index}" for index in range(90)]
 
 
-def random_rows(count: int, vocabulary: int = 97) -> list[Row]:
+def random_rows(count: int, vocabulary: int = 97) -> list[Tree]:
     draw = random.Random(0)
 
     def tokens(low: int, high: int) -> tuple[int, ...]:
         return tuple(draw.randrange(vocabulary) for _ in range(draw.randint(low, high)))
 
-    return [Row(tokens(1, 9), tuple(tokens(1, 7) for _ in range(draw.randint(1, 5)))) for _ in range(count)]
+    return [Tree(tokens(1, 9), tuple(tokens(1, 7) for _ in range(draw.randint(1, 5)))) for _ in range(count)]
 
 
 def reference_logps(model, prompt: tuple[int, ...], fact: tuple[int, ...]) -> float:
@@ -60,7 +60,7 @@ def test_every_family_agrees_with_the_reference(family: str) -> None:
     likelihood = Likelihood(model)
     assert likelihood.shared == (family in SHARED)
     rows = random_rows(6)
-    expected = [[reference_logps(model, row.prompt, fact) for fact in row.facts] for row in rows]
+    expected = [[reference_logps(model, row.prompt, fact) for fact in row.branches] for row in rows]
     alone = [likelihood.logps([row])[0] for row in rows]
     for got in (alone, likelihood.logps(rows)):
         for row_got, row_expected in zip(got, expected, strict=True):
@@ -71,10 +71,10 @@ def test_a_sliding_window_shorter_than_the_context_runs_fact_by_fact() -> None:
     model = random_model("mistral", intermediate_size=48, num_key_value_heads=2, sliding_window=6)
     likelihood = Likelihood(model)
     assert attention_window(model.config) == 6
-    short, long = Row((1, 2, 3), ((4, 5), (6, 7, 8))), Row((1, 2, 3, 9), ((4, 5), (6, 7, 8)))
+    short, long = Tree((1, 2, 3), ((4, 5), (6, 7, 8))), Tree((1, 2, 3, 9), ((4, 5), (6, 7, 8)))
     assert (likelihood.shares(short), likelihood.shares(long)) == (likelihood.shared, False)
     for row in (short, long):
-        expected = [reference_logps(model, row.prompt, fact) for fact in row.facts]
+        expected = [reference_logps(model, row.prompt, fact) for fact in row.branches]
         assert likelihood.logps([row])[0] == pytest.approx(expected, abs=1e-4)
     # 4 prompt tokens with 2 and with 3 fact tokens.
     assert likelihood.processed([long]) == 13
@@ -108,9 +108,9 @@ def test_batches_hold_every_row_once_within_budget_and_padding() -> None:
 
 def test_long_questions_are_split_over_rows() -> None:
     facts = [[1] * 4, [2] * 5, [3] * 20, [4] * 2]
-    rows = list(split_rows([0] * 3, facts, limit=12))
+    rows = list(split_trees([0] * 3, facts, limit=12))
     # 3 + 4 + 5 = 12 fits; 3 + 20 does not fit anywhere and stands alone.
-    assert [[len(fact) for fact in row.facts] for row in rows] == [[4, 5], [20], [2]]
+    assert [[len(fact) for fact in row.branches] for row in rows] == [[4, 5], [20], [2]]
     assert {row.prompt for row in rows} == {(0, 0, 0)}
 
 
@@ -165,7 +165,7 @@ def test_facts_beyond_the_context_are_rejected_and_the_others_scored() -> None:
     records = [atoms("part", "w1 w2 w3 w4", "w1"), atoms("whole", "w5 w6 w7"), atoms("fine", "w8 w9")]
     # The prompt has 7 tokens, so 9 leave 2 for a fact.
     results = score(records, model, tokenizer, template="plain", max_length=9).results
-    assert {row.id: [fact.text for fact in row.facts] for row in results.rows} == {
+    assert {row.id: [fact.text for fact in row.branches] for row in results.rows} == {
         "part": ["w1"],
         "fine": ["w8 w9"],
     }

@@ -30,27 +30,26 @@ def micro(size: int) -> Hardware:
     return Hardware(**{**vars(CPU), "micro_batch": size})
 
 
-def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
-    # 12 of 15 rows train, in batches of 8: an epoch ends with a batch of 4.
+def sft(base: Path, folder: Path, hardware: Hardware, how: dict[str, Any] | None = None) -> list[float]:
+    # 13 of 15 rows train, in batches of 8: an epoch ends with a batch of 5.
     train_sft(
         rows(base),
         base,
         folder / "sft",
         folder / "curves",
         section="train_sft",
-        params=Schedule(**schedule(batch=8, epochs=3.0)),
+        params=Schedule(**(how or schedule(batch=8, epochs=3.0))),
         lora=LORA,
         hardware=hardware,
         state=folder / "state",
         seed=1,
     )
-    # The Trainer's validation loss is a mean over batches of different token counts: not compared here.
-    return curve(folder / "curves", "loss")
+    return curve(folder / "curves", "loss") + curve(folder / "curves", "eval_loss")
 
 
-def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
-    # Without the NLL term, which is a mean over the tokens of a micro-batch and so depends on its size.
-    options = {"beta": 0.1, "gamma": 0.0, "reference": "ka"}
+def kc(base: Path, start: Path, folder: Path, hardware: Hardware, gamma: float = 0.0) -> list[float]:
+    # The NLL term is a mean over the tokens of a micro-batch and so depends on its size.
+    options = {"beta": 0.1, "gamma": gamma, "reference": "ka"}
     train_kc(
         pairs(base),
         base,
@@ -72,22 +71,39 @@ def test_eight_rows_at_once_equal_one_row_eight_times(tiny_base: Path, tmp_path:
 
 def test_four_pairs_at_once_equal_one_pair_four_times(
     tiny_base: Path,
-    ka: Path,  # noqa: F811
+    ka: Path,
     tmp_path: Path,
 ) -> None:
     whole = kc(tiny_base, ka, tmp_path / "4x1", micro(4))
     assert kc(tiny_base, ka, tmp_path / "1x4", micro(1)) == pytest.approx(whole, abs=TOLERANCE)
 
 
-def test_the_reference_beforehand_equals_the_reference_in_each_step(
-    tiny_base: Path,
-    ka: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from knowtuning.training.dpo_trainer import PairTrainer
+def padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training as on a model that cannot share a prompt: TRL pads the batches and computes the loss."""
+    for module in ("sft", "kc"):
+        monkeypatch.setattr(f"knowtuning.training.{module}.packs", lambda *_: False, raising=False)
+    monkeypatch.setattr("knowtuning.training.trainers.packs", lambda *_: False)
 
-    before = kc(tiny_base, ka, tmp_path / "before", CPU)
+
+def test_a_packed_batch_equals_a_padded_one(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All rows in one batch: padded batches would otherwise hold other rows.
+    one_batch = schedule(batch=64, epochs=6.0)
+    packed = sft(tiny_base, tmp_path / "packed", CPU, one_batch)
+    padded(monkeypatch)
+    assert sft(tiny_base, tmp_path / "padded", CPU, one_batch) == pytest.approx(packed, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.2])
+def test_a_shared_prompt_equals_a_separate_one_and_a_reference_in_each_step(
+    tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gamma: float
+) -> None:
+    from knowtuning.training.trainers import PairTrainer
+
+    shared = kc(tiny_base, ka, tmp_path / "shared", CPU, gamma)
+    padded(monkeypatch)
+    assert kc(tiny_base, ka, tmp_path / "separate", CPU, gamma) == pytest.approx(shared, abs=TOLERANCE)
     plain = PairTrainer.__init__
 
     def online(self: Any, **options: Any) -> None:
@@ -96,4 +112,4 @@ def test_the_reference_beforehand_equals_the_reference_in_each_step(
         assert not self.precompute_ref_logps
 
     monkeypatch.setattr(PairTrainer, "__init__", online)
-    assert kc(tiny_base, ka, tmp_path / "online", CPU) == pytest.approx(before, abs=TOLERANCE)
+    assert kc(tiny_base, ka, tmp_path / "online", CPU, gamma) == pytest.approx(shared, abs=TOLERANCE)

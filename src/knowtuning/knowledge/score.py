@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.model import Template
-from knowtuning.knowledge.likelihood import Likelihood
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
-from knowtuning.knowledge.rows import Row, split_rows
+from knowtuning.likelihood import Likelihood
+from knowtuning.packing import Tree, split_trees
 from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Atoms, FactScore, Rejected, Scored
 from knowtuning.resume import Journal
@@ -30,7 +30,7 @@ class Encoded:
 
     record: Atoms
     kept: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Tree, ...]
     failure: Failure | None
 
 
@@ -53,11 +53,11 @@ def encode(
             f"up to {longest} tokens, expected a fact of at least 1 and {context} together at most",
             raw=[record.facts[i] for i in range(len(facts)) if i not in kept],
         )
-    rows = tuple(split_rows(prompt, [facts[i] for i in kept]))
+    rows = tuple(split_trees(prompt, [facts[i] for i in kept]))
     return Encoded(record, kept, rows, failure)
 
 
-def plan_batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[int]]:
+def plan_batches(rows: Sequence[Tree], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of `rows` that run together: neighbours in length, at most `batch_tokens` with padding.
 
     0 runs every row alone. A row longer than the budget runs alone too.
@@ -100,10 +100,9 @@ def score(
 ) -> Scoring:
     """Score every fact of `records` behind the prompt of its question.
 
-    With batch_tokens = 0 each row has a forward of its own, whose result depends on nothing else: no
-    padding, and other records, their order or their number change no bit of it. A larger budget runs
-    rows of similar length together, which is faster on a GPU and agrees to 1e-4 nats in float32, not
-    always to the last stored decimal.
+    Rows of similar length run together, at most `batch_tokens` of them with padding. With batch_tokens = 0
+    each row has a forward of its own, whose result depends on nothing else: other records, their order or
+    their number change no bit of it. Both agree to 1e-4 nats in float32, not always to the last decimal.
 
     A record with facts beyond the context (`max_length` tokens or the model's own, whichever is less) is
     rejected, and its other facts are scored all the same. Finished batches and cues are noted in the journal,
@@ -125,7 +124,7 @@ def score(
     )
     return Scoring(
         results=results,
-        fact_tokens=sum(len(fact) for row in rows for fact in row.facts),
+        fact_tokens=sum(len(fact) for row in rows for fact in row.branches),
         tokens=sum(map(len, rows)),
         processed=processed,
         shared=all(map(likelihood.shares, rows)),
@@ -133,7 +132,7 @@ def score(
 
 
 def _sums(
-    rows: Sequence[Row],
+    rows: Sequence[Tree],
     plan: Sequence[list[int]],
     likelihood: Likelihood,
     journal: Journal,
@@ -178,7 +177,7 @@ def _rows_of(
         yield reject(record.id, item.failure, record)
     if not item.kept:
         return
-    tokens = [len(fact) for row in item.rows for fact in row.facts]
+    tokens = [len(fact) for row in item.rows for fact in row.branches]
     flat = [value for values in sums for value in values]
     texts = [record.facts[place] for place in item.kept]
     facts = [

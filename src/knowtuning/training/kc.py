@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from knowtuning.batching import by_length
 from knowtuning.config.training import KCParams
 from knowtuning.hardware import Hardware, weights_dtype
+from knowtuning.likelihood import Likelihood
+from knowtuning.packing import split_trees
 from knowtuning.storage import read_json, write_json
 from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import PairRow, split_rows
+from knowtuning.training.rows import PairRow, pair_tree, split_rows
 
 if TYPE_CHECKING:
     import torch
@@ -47,17 +49,40 @@ def sequence_logps(logits: torch.Tensor, ids: torch.Tensor, completion: torch.Te
     return (picked * completion[:, 1:]).sum(dim=1)
 
 
-# Tokens a forward pass of the reference, where KNOWTUNING_BATCH_TOKENS does not say.
-_REFERENCE_TOKENS = 8192
+# Tokens a forward pass of the reference, where KNOWTUNING_BATCH_TOKENS does not say: more fall out of a CPU's
+# cache.
+_REFERENCE_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 8192}
+
+Sequences = Sequence[tuple[list[int], list[int]]]
 
 
-def _logps(model: Any, sequences: Sequence[tuple[list[int], list[int]]], hardware: Hardware) -> list[float]:
-    """Summed log-probabilities of completions given their prompts, in the order of `sequences`."""
+def _tree_logps(likelihood: Likelihood, sequences: Sequences, hardware: Hardware) -> list[float]:
+    """Summed log-probabilities of completions given their prompts, each prompt and each completion once.
+
+    The chosen answer of a question stands in a pair of each aspect.
+    """
+    wanted: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
+    for prompt, completion in sequences:
+        wanted.setdefault(tuple(prompt), {})[tuple(completion)] = None
+    trees = [tree for prompt, found in wanted.items() for tree in split_trees(prompt, list(found))]
+    sums: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+    for indices in by_length(
+        list(map(len, trees)), hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]
+    ):
+        batch = [trees[i] for i in indices]
+        for tree, values in zip(batch, likelihood.logps(batch), strict=True):
+            for branch, value in zip(tree.branches, values, strict=True):
+                sums[tree.prompt, branch] = value
+    return [sums[tuple(prompt), tuple(completion)] for prompt, completion in sequences]
+
+
+def _padded_logps(model: Any, sequences: Sequences, hardware: Hardware) -> list[float]:
+    """The same, each completion with its own prompt, for models that cannot share it."""
     import torch
 
     found = [0.0] * len(sequences)
     lengths = [len(prompt) + len(completion) for prompt, completion in sequences]
-    for indices in by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS):
+    for indices in by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]):
         rows = [sequences[i] for i in indices]
         width = max(len(prompt) + len(completion) for prompt, completion in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -69,8 +94,7 @@ def _logps(model: Any, sequences: Sequence[tuple[list[int], list[int]]], hardwar
             attention[number, :end] = 1
             counted[number, len(prompt) : end] = 1
         device = torch.device(hardware.device)
-        bfloat16 = hardware.precision == "bfloat16"
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        with torch.no_grad():
             logits = model(input_ids=ids.to(device), attention_mask=attention.to(device)).logits
         for i, value in zip(
             indices, sequence_logps(logits, ids.to(device), counted.to(device)).tolist(), strict=True
@@ -87,15 +111,23 @@ def reference_logps(
     `ka`: the adapter as it stands. `base`: with the adapter switched off, as the released code's framework
     does (Deviation from the paper, kept for comparison).
     """
+    import torch
+
     off = reference == "base"
     context: AbstractContextManager[Any] = model.disable_adapter() if off else nullcontext()
+    bfloat16 = hardware.precision == "bfloat16"
+    sequences = [(row.prompt_ids, row.chosen_ids) for row in rows]
+    sequences += [(row.prompt_ids, row.rejected_ids) for row in rows]
     was_training = model.training
-    model.eval()
-    with context:
-        chosen = _logps(model, [(row.prompt_ids, row.chosen_ids) for row in rows], hardware)
-        rejected = _logps(model, [(row.prompt_ids, row.rejected_ids) for row in rows], hardware)
+    likelihood = Likelihood(model.eval().get_base_model())
+    packing = all(likelihood.shares(pair_tree(row)) for row in rows)
+    with context, torch.autocast(torch.device(hardware.device).type, torch.bfloat16, enabled=bfloat16):
+        if packing:
+            found = _tree_logps(likelihood, sequences, hardware)
+        else:
+            found = _padded_logps(model, sequences, hardware)
     model.train(was_training)
-    return ReferenceLogps(chosen, rejected, "none" if off else adapter_hash(model))
+    return ReferenceLogps(found[: len(rows)], found[len(rows) :], "none" if off else adapter_hash(model))
 
 
 def kept_logps(
@@ -133,7 +165,7 @@ def train_kc(
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.checkpoints import train as train_from
-    from knowtuning.training.dpo_trainer import PairTrainer, pair_dataset
+    from knowtuning.training.trainers import PairTrainer, packs, pair_dataset
 
     train, held_out = split_rows(rows, params.eval_rows, seed)
     if not train or not held_out:
@@ -150,8 +182,9 @@ def train_kc(
         for name, part in (("train", train), ("valid", held_out))
     ]
     tokens = sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in train)
+    packing = packs(model, [pair_tree(row) for row in rows])
     config = DPOConfig(
-        **arguments(params, hardware, state, section="train_kc", rows=len(train), seed=seed),
+        **arguments(params, hardware, state, section="train_kc", rows=len(train), seed=seed, packing=packing),
         beta=params.beta,
         loss_type=["sigmoid", "sft"] if params.gamma else ["sigmoid"],
         loss_weights=[1.0, params.gamma] if params.gamma else [1.0],
@@ -159,6 +192,7 @@ def train_kc(
         max_length=None,
     )
     trainer = PairTrainer(
+        packing=packing,
         model=model,
         args=one_device(config),
         train_dataset=pair_dataset(train, logps[0].chosen, logps[0].rejected),

@@ -26,12 +26,14 @@ class Summary:
 
 
 def arguments(
-    params: Schedule, hardware: Hardware, state: Path, *, section: str, rows: int, seed: int
+    params: Schedule, hardware: Hardware, state: Path, *, section: str, rows: int, seed: int, packing: bool
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
     Checkpoints go to `state`, where training.checkpoints keeps the last and the best of them. Each step that
     evaluates also saves, so that the best one exists. Fewer rows than params.batch make one step an epoch.
+    Batches are drawn at random, as in the paper; where they are padded (not `packing`), rows of similar
+    length go together.
     """
     micro = min(params.batch, hardware.micro_batch or params.batch, rows)
     if params.batch % micro and rows >= params.batch:
@@ -60,7 +62,7 @@ def arguments(
         "logging_steps": min(0.02, every),
         "logging_first_step": True,
         "logging_nan_inf_filter": False,
-        "train_sampling_strategy": "group_by_length",
+        "train_sampling_strategy": "random" if packing else "group_by_length",
         "bf16": hardware.precision == "bfloat16",
         "use_cpu": hardware.device == "cpu",
         "gradient_checkpointing": hardware.device != "cpu",

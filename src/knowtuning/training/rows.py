@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from knowtuning.config.model import Template
+from knowtuning.packing import Tree
 from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl
 from knowtuning.storage import digest
@@ -37,6 +38,17 @@ class PairRow:
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+
+
+def row_tree(row: Row) -> Tree:
+    """The prompt of a training row with its one completion."""
+    start = next(place for place, label in enumerate(row.labels) if label >= 0)
+    return Tree(tuple(row.input_ids[:start]), (tuple(row.input_ids[start:]),))
+
+
+def pair_tree(row: PairRow) -> Tree:
+    """The prompt of a pair with its chosen and its rejected completion."""
+    return Tree(tuple(row.prompt_ids), (tuple(row.chosen_ids), tuple(row.rejected_ids)))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import Row, split_rows
+from knowtuning.training.rows import Row, row_tree, split_rows
 
 
 def train_sft(
@@ -32,14 +32,13 @@ def train_sft(
     when there are too few rows or the loss is no number.
     """
     import torch
-    from datasets import Dataset
     from transformers import PrinterCallback
     from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
 
     from knowtuning.models import load_base, load_tokenizer
     from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.checkpoints import train as train_from
+    from knowtuning.training.trainers import RowTrainer, packs, row_dataset
 
     train, held_out = split_rows(rows, params.eval_rows, seed)
     if not train or not held_out:
@@ -50,16 +49,18 @@ def train_sft(
     torch.manual_seed(seed)
     model = new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), lora)
     tokens = sum(len(row.input_ids) for row in train)
+    packing = packs(model, [row_tree(row) for row in rows])
     config = SFTConfig(
-        **arguments(params, hardware, state, section=section, rows=len(train), seed=seed),
+        **arguments(params, hardware, state, section=section, rows=len(train), seed=seed, packing=packing),
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
-    trainer = SFTTrainer(
+    trainer = RowTrainer(
+        packing=packing,
         model=model,
         args=one_device(config),
-        train_dataset=_dataset(Dataset, train),
-        eval_dataset=_dataset(Dataset, held_out),
+        train_dataset=row_dataset(train),
+        eval_dataset=row_dataset(held_out),
         processing_class=load_tokenizer(base),
         callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
     )
@@ -67,8 +68,3 @@ def train_sft(
     train_from(trainer, state, hardware.save_seconds)
     save_adapter(trainer.model, out)
     return summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))
-
-
-def _dataset(kind: type, rows: Sequence[Row]) -> object:
-    columns = {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
-    return kind.from_dict(columns)  # type: ignore[attr-defined]

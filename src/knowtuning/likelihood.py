@@ -1,0 +1,147 @@
+"""Log-probabilities of completions given their prompts under a causal language model."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from knowtuning.packing import Batch, Tree, lay_out
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+# Logits held at a time (numbers of 4 bytes): vocabularies have up to 260k entries.
+_LOGITS = 2**26
+# What two ways of computing the same summed log-probability may differ by, per token (nats).
+_TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
+
+
+def token_logps(model: Any, batch: Batch) -> torch.Tensor:
+    """Log-probability of each completion token of a batch, (n,), float32 nats.
+
+    One forward of the decoder; the output head sees the states alone that predict a completion token. Where
+    gradients are wanted and the logits are large, they are computed again in the backward pass.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    hidden = model.base_model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.mask(model.dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+    ).last_hidden_state[batch.row, batch.source]
+    head = model.get_output_embeddings()
+
+    def logps(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return _log_probability(head(states), targets)
+
+    size = max(1, _LOGITS // model.config.get_text_config().vocab_size)
+    if len(hidden) <= size:
+        return logps(hidden, batch.labels)
+    parts = zip(torch.split(hidden, size), torch.split(batch.labels, size), strict=True)
+    return torch.cat([checkpoint(logps, *part, use_reentrant=False) for part in parts])
+
+
+def answer_logps(model: Any) -> None:
+    """Teach a causal language model the call `model(logps_of=batch)`, which returns `token_logps`.
+
+    A call of the model itself goes through whatever wraps it (an adapter, distributed training).
+    """
+    plain = model.forward
+
+    def forward(self: Any, *args: Any, logps_of: Batch | None = None, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs) if logps_of is None else token_logps(self, logps_of)
+
+    model.forward = types.MethodType(forward, model)
+
+
+class Likelihood:
+    """Sums log-probabilities of completions.
+
+    `shared` says whether the model computes a tree exactly; where it does not (it takes no block mask or no
+    positions, or it rescales its logits), each completion runs with its own prompt. `window` is the reach of
+    its attention in tokens (None: all); trees with a longer context run completion by completion too, since
+    the block mask replaces the model's own.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        # transformers types few of its methods.
+        self.model: Any = model
+        self.window = attention_window(model.config)
+        self.shared = self._agrees()
+
+    def shares(self, tree: Tree) -> bool:
+        """Whether the completions of `tree` can run behind one prompt."""
+        return self.shared and (self.window is None or tree.longest <= self.window)
+
+    def logps(self, trees: Sequence[Tree]) -> list[list[float]]:
+        """Summed log-probability of each completion (nats); the trees run together where they can."""
+        if all(self.shares(tree) for tree in trees):
+            return self._together(trees)
+        return [self.one_by_one(tree) for tree in trees]
+
+    def processed(self, trees: Sequence[Tree]) -> int:
+        """Tokens that the model processes for `trees`, padding included."""
+        if all(self.shares(tree) for tree in trees):
+            return len(trees) * max(map(len, trees))
+        return sum(len(tree.prompt) + len(branch) for tree in trees for branch in tree.branches)
+
+    def one_by_one(self, tree: Tree) -> list[float]:
+        """The same by definition: each completion alone behind the prompt, through the whole model."""
+        import torch
+
+        sums = []
+        for branch in tree.branches:
+            ids = torch.tensor([[*tree.prompt, *branch]], device=self.model.device)
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, use_cache=False).logits[0, len(tree.prompt) - 1 : -1]
+            sums.append(_log_probability(logits, ids[0, len(tree.prompt) :]).double().sum().item())
+        return sums
+
+    def _together(self, trees: Sequence[Tree]) -> list[list[float]]:
+        import torch
+
+        with torch.inference_mode():
+            values = token_logps(self.model, lay_out(trees).to(self.model.device)).double().cpu()
+        lengths = [len(branch) for tree in trees for branch in tree.branches]
+        sums = iter(part.sum().item() for part in torch.split(values, lengths))
+        return [[next(sums) for _ in tree.branches] for tree in trees]
+
+    def _agrees(self) -> bool:
+        """Whether a small tree gives the same sums behind one prompt as completion by completion.
+
+        Also whether the last completion stays the same, to the bit, when the one before it changes: a weak
+        model may hide in its small numbers that its completions see each other.
+        """
+        vocabulary: int = self.model.config.get_text_config().vocab_size
+        tokens = [(7 * index + 3) % vocabulary for index in range(15)]
+        tree = Tree(tuple(tokens[:5]), (tuple(tokens[5:9]), tuple(tokens[9:12]), tuple(tokens[12:])))
+        other = Tree(tree.prompt, (tree.branches[0], tree.branches[1][::-1], tree.branches[2]))
+        try:
+            together, changed = self._together([tree])[0], self._together([other])[0]
+        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+            return False
+        tolerance = _TOLERANCE[str(self.model.dtype).removeprefix("torch.")]
+        pairs = zip(together, self.one_by_one(tree), tree.branches, strict=True)
+        close = all(abs(a - b) <= tolerance * len(branch) for a, b, branch in pairs)
+        return close and together[2] == changed[2]
+
+
+def attention_window(config: Any) -> int | None:
+    """The shortest reach of a model's attention layers (tokens); None where all layers see everything."""
+    config = config.get_text_config()
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    names = ("sliding_window", "attention_chunk_size", "window_size")
+    windows = [getattr(config, name, None) for name in names]
+    return min((size for size in windows if isinstance(size, int) and size > 0), default=None)
+
+
+def _log_probability(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log p of each target (n,) under logits (n, vocabulary), in float32."""
+    logits = logits.float()
+    chosen = logits.gather(-1, targets[:, None])[:, 0]
+    return chosen - logits.logsumexp(-1)

@@ -1,0 +1,176 @@
+"""TRL's trainers on rows that are token ids already, without padding where the model allows it.
+
+Prompt and completion are never tokenised together, so that their boundary cannot move. On a model that
+computes trees exactly (knowtuning.likelihood) a batch is packed: completions share their prompt, short rows
+share one, and the output head sees completion positions alone. On other models TRL pads the batch and
+computes the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch.nn.functional import logsigmoid
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_trainer import SFTTrainer
+
+from knowtuning.likelihood import Likelihood, answer_logps
+from knowtuning.packing import Batch, Tree, lay_out, packed
+from knowtuning.training.rows import PairRow, Row, pair_tree, row_tree
+
+# Columns of a packed batch that are not the batch itself.
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
+
+
+def packs(model: Any, trees: Sequence[Tree]) -> bool:
+    """Whether the model (with its adapter) computes all of `trees` exactly in packed batches."""
+    was_training = model.training
+    likelihood = Likelihood(model.eval().get_base_model())
+    model.train(was_training)
+    return all(map(likelihood.shares, trees))
+
+
+def row_dataset(rows: Sequence[Row]) -> Dataset:
+    """A dataset of rows, in the columns TRL knows."""
+    return Dataset.from_dict(
+        {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
+    )
+
+
+def pair_dataset(rows: Sequence[PairRow], chosen: Sequence[float], rejected: Sequence[float]) -> Dataset:
+    """A dataset of pairs with their reference log-probabilities (nats), in the columns TRL knows."""
+    return Dataset.from_dict(
+        {
+            "prompt_ids": [row.prompt_ids for row in rows],
+            "chosen_ids": [row.chosen_ids for row in rows],
+            "rejected_ids": [row.rejected_ids for row in rows],
+            "ref_chosen_logps": list(chosen),
+            "ref_rejected_logps": list(rejected),
+            "length": [len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows],
+        }
+    )
+
+
+def _collator(tree_of: Callable[[dict[str, Any]], Tree], hidden: int) -> Callable[..., dict[str, Any]]:
+    """Examples of a dataset -> the tensors of a packed batch, and the reference where they have one."""
+
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        trees = [tree_of(example) for example in examples]
+        tensors: dict[str, Any] = lay_out(trees, packed(list(map(len, trees)), hidden)).tensors()
+        known = [name for name in REFERENCE if name in examples[0]]
+        tensors |= {name: torch.tensor([example[name] for example in examples]) for name in known}
+        # The Trainer counts the tokens of a step by this name; `labels` would lose its first one.
+        return tensors | {"shift_labels": tensors["labels"]}
+
+    return collate
+
+
+def _batch(inputs: dict[str, Any]) -> Batch:
+    return Batch(**{name: inputs[name] for name in Batch.__dataclass_fields__})
+
+
+class _Quiet:
+    """No model card with each checkpoint: rendering it takes as long as saving the adapter."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class RowTrainer(_Quiet, SFTTrainer):
+    """Mean NLL of the completion tokens. Its validation loss is a mean over tokens, whatever the batches."""
+
+    def __init__(self, *, packing: bool, **options: Any) -> None:
+        if packing:
+            hidden = options["model"].config.get_text_config().hidden_size
+            options["data_collator"] = _collator(
+                lambda example: row_tree(Row("", "", example["input_ids"], example["labels"])), hidden
+            )
+        super().__init__(**options)
+        self.packing = packing
+        if packing:
+            answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
+            held_out: Any = self.eval_dataset
+            labels = [label >= 0 for row in held_out["labels"] for label in row]
+            self.eval_tokens_a_row = sum(labels) / len(held_out)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if not self.packing:
+            return super().compute_loss(  # type: ignore[no-untyped-call]
+                model, inputs, return_outputs, num_items_in_batch
+            )
+        batch = _batch(inputs)
+        nll = -model(logps_of=batch).sum()
+        if not model.training:
+            # The Trainer averages over rows: this makes it the mean over tokens.
+            return nll / (int(batch.tree.max() + 1) * self.eval_tokens_a_row)
+        tokens = batch.labels.numel() if num_items_in_batch is None else num_items_in_batch
+        # Distributed training averages the processes' gradients, and a step's tokens are those of all.
+        spread = self.accelerator.num_processes if num_items_in_batch is not None else 1
+        return nll / tokens * spread
+
+
+class PairTrainer(_Quiet, DPOTrainer):
+    """DPO(beta) + gamma · NLL(chosen), with reference log-probabilities computed beforehand.
+
+    TRL would compute them in file order with a cache whose key leaves out the adapter's scale.
+    """
+
+    def __init__(self, *, packing: bool, **options: Any) -> None:
+        if packing:
+            hidden = options["model"].config.get_text_config().hidden_size
+            options["data_collator"] = _collator(
+                lambda example: pair_tree(
+                    PairRow("", "", example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
+                ),
+                hidden,
+            )
+        super().__init__(**options)
+        self.packing = packing
+        if packing:
+            answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()  # type: ignore[no-untyped-call]
+        # The length-grouped sampler reads this column; the collators leave it alone.
+        columns: Any = self._signature_columns
+        if "length" not in columns:
+            columns.append("length")
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        if not self.packing:
+            return super()._compute_loss(model, inputs, return_outputs)  # type: ignore[no-untyped-call]
+        batch = _batch(inputs)
+        logps = model(logps_of=batch)
+        reference = torch.stack([inputs[name] for name in REFERENCE], dim=1).to(logps)
+        sums = logps.new_zeros(reference.numel()).index_add(0, batch.branch, logps).view_as(reference)
+        rewards = self.beta * (sums - reference)
+        margins = rewards[:, 0] - rewards[:, 1]
+        loss = -logsigmoid(margins).mean()
+        if self.loss_types[1:] == ["sft"]:
+            chosen = batch.branch % 2 == 0
+            loss = loss - self.loss_weights[1] * logps[chosen].mean()
+        self._note(rewards.detach(), margins.detach(), training=model.training)
+        return loss
+
+    def _note(self, rewards: torch.Tensor, margins: torch.Tensor, *, training: bool) -> None:
+        """Add a batch to the metrics that are logged with the loss."""
+        kept = self._metrics["train" if training else "eval"]
+        values = {
+            "rewards/chosen": rewards[:, 0],
+            "rewards/rejected": rewards[:, 1],
+            "rewards/margins": margins,
+            "rewards/accuracies": (margins > 0).float(),
+        }
+        for name, value in values.items():
+            kept[name].append(self.accelerator.gather(value).mean().item())
