@@ -11,10 +11,11 @@ from knowtuning.config.model import ModelParams
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.hardware import detect, machine
 from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.processes import alone
+from knowtuning.processes import started
 from knowtuning.records import Example, Rewrite
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
+from knowtuning.training.loop import refuse_sharding
 from knowtuning.training.rows import Encoder, accept, cut_off
 from knowtuning.training.sft import train_sft
 from stages import CACHE
@@ -41,11 +42,12 @@ def fine_tune(
         limit=params.max_rejected,
         key=f"{stage}.max_rejected",
     )
-    alone(os.environ, stage)
+    refuse_sharding(os.environ, stage)
     hardware = detect(os.environ)
+    processes = started(os.environ, hardware.device)
     sections = [section.model_dump() for section in (params, model, lora)]
-    settings = [sections, seed, machine(hardware), weights_stamp(BASE)]
-    with resumable(CACHE, stage, settings=settings, inputs=[*inputs, BASE]) as state:
+    settings = [sections, seed, machine(hardware), weights_stamp(BASE), processes.count]
+    with resumable(CACHE, stage, settings=settings, inputs=[*inputs, BASE], processes=processes) as state:
         summary = train_sft(
             rows,
             BASE,
@@ -57,7 +59,10 @@ def fine_tune(
             hardware=hardware,
             state=state,
             seed=seed,
+            processes=processes,
         )
+        if not processes.first:
+            return
         cut = cut_off(rows, encoder.tokenizer.eos_token_id)
         write_json(Path(f"metrics/{stage}.json"), {**asdict(summary), "cut_off_rows": cut})
     print(f"{stage}: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")

@@ -10,11 +10,12 @@ from knowtuning.config import load
 from knowtuning.config.training import KCStage
 from knowtuning.hardware import detect, machine
 from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.processes import alone
+from knowtuning.processes import started
 from knowtuning.records import Preference, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
 from knowtuning.training.kc import train_kc
+from knowtuning.training.loop import refuse_sharding
 from knowtuning.training.rows import Encoder, accept, cut_off
 from stages import CACHE, PARAMS, run
 
@@ -35,10 +36,13 @@ def main() -> None:
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
-    alone(os.environ, "train_kc")
+    refuse_sharding(os.environ, "train_kc")
     hardware = detect(os.environ)
-    settings = [params.model_dump(), machine(hardware), weights_stamp(BASE)]
-    with resumable(CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE]) as state:
+    processes = started(os.environ, hardware.device)
+    settings = [params.model_dump(), machine(hardware), weights_stamp(BASE), processes.count]
+    with resumable(
+        CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE], processes=processes
+    ) as state:
         summary, reference = train_kc(
             rows,
             BASE,
@@ -49,7 +53,10 @@ def main() -> None:
             hardware=hardware,
             state=state,
             seed=params.seed,
+            processes=processes,
         )
+        if not processes.first:
+            return
         cut = cut_off(rows, encoder.tokenizer.eos_token_id)
         metrics = {**asdict(summary), "cut_off_rows": cut, "reference_adapter_sha256": reference}
         write_json(METRICS, metrics)

@@ -67,8 +67,9 @@ def _stage(folder: Path, words: list[str], environment: dict[str, str]) -> None:
 def start(folder: Path, stage: str, **environment: str) -> BaseProcess:
     """Start a stage; its state lies under <folder>/.cache unless DVC_ROOT says otherwise."""
     defaults = {"DVC_ROOT": str(folder), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    # Eight answers a batch, so that there are several batches; a save at every step.
-    defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SAVE_SECONDS": "0"}
+    # Eight answers a batch and a few questions, so that there are several batches; a save at every step.
+    defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SCORE_BATCH_TOKENS": "200"}
+    defaults |= {"KNOWTUNING_SAVE_SECONDS": "0"}
     process = CONTEXT.Process(target=_stage, args=(folder, stage.split(), {**defaults, **environment}))
     process.start()
     return process

@@ -9,24 +9,28 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from knowtuning.processes import ALONE, Processes
 from knowtuning.resume import Due, checkpoints, seal
 from knowtuning.storage import read_json
 
 PROGRESS = "progress.pt"
+T = TypeVar("T")
 
 
 class Checkpoints(TrainerCallback):
     """Completes and seals each checkpoint, keeps the last and the best, and restores what it added.
 
-    It saves at the steps that evaluate and, between them, every `seconds`.
+    It saves at the steps that evaluate and, between them, every `seconds`. Of several processes the first
+    looks after the folder; the order of their batches depends on no random state.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, processes: Processes = ALONE) -> None:
         self.folder = folder
+        self.processes = processes
         self.due = Due(seconds)
         self.trainer: Any = None
         self.restored: dict[str, Any] | None = None
@@ -46,17 +50,17 @@ class Checkpoints(TrainerCallback):
     ) -> None:
         import torch
 
-        if self.restored is not None:
+        if self.restored is not None and self.processes.count == 1:
             # Inside an epoch the batches are drawn once more, in the order they had.
             inside = (state.epoch or 0.0) % 1 > 0
             torch.set_rng_state(self.restored["epoch_rng" if inside else "rng"].cpu())
-            self.restored = None
+        self.restored = None
         self.epoch_rng = torch.get_rng_state()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        if self.due():
+        if told(self.processes, self.due()):  # their clocks differ
             control.should_save = True
 
     def on_save(
@@ -64,6 +68,9 @@ class Checkpoints(TrainerCallback):
     ) -> None:
         import torch
 
+        self.processes.wait()  # each has written its random state
+        if not self.processes.first:
+            return
         with self.due.saving():
             path = self.folder / f"checkpoint-{state.global_step}"
             torch.save(self._progress(), path / PROGRESS)
@@ -96,6 +103,15 @@ class Checkpoints(TrainerCallback):
         trainer._metrics["train"] = defaultdict(list, saved["metrics"])
 
 
+def told(processes: Processes, value: T) -> T:
+    """What the first process has as `value`."""
+    if processes.count == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]  # type: ignore[no-any-return]
+
+
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint of `folder` that is whole and whose best checkpoint is too."""
     whole = checkpoints(folder)
@@ -107,14 +123,14 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
-def train(trainer: Any, folder: Path, seconds: float) -> None:
+def train(trainer: Any, folder: Path, seconds: float, processes: Processes = ALONE) -> None:
     """Run `trainer`, whose output folder is `folder`, from its newest checkpoint or from the start."""
     import torch
 
-    saver = Checkpoints(folder, seconds)
+    saver = Checkpoints(folder, seconds, processes)
     saver.trainer = trainer
     trainer.add_callback(saver)
-    found = newest(folder)
+    found = told(processes, newest(folder) if processes.first else None)
     if found is None:
         trainer.train()
         return

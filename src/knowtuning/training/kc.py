@@ -13,6 +13,7 @@ from knowtuning.config.training import KCParams
 from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import split_trees
+from knowtuning.processes import ALONE, Processes
 from knowtuning.storage import read_json, write_json
 from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
@@ -56,23 +57,28 @@ _REFERENCE_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 8192}
 Sequences = Sequence[tuple[list[int], list[int]]]
 
 
-def _tree_logps(likelihood: Likelihood, sequences: Sequences, hardware: Hardware) -> list[float]:
+def _tree_logps(
+    likelihood: Likelihood, sequences: Sequences, hardware: Hardware, processes: Processes
+) -> list[float]:
     """Summed log-probabilities of completions given their prompts, each prompt and each completion once.
 
-    The chosen answer of a question stands in a pair of each aspect.
+    The chosen answer of a question stands in a pair of each aspect. The processes share the work.
     """
     wanted: dict[tuple[int, ...], dict[tuple[int, ...], None]] = {}
     for prompt, completion in sequences:
         wanted.setdefault(tuple(prompt), {})[tuple(completion)] = None
     trees = [tree for prompt, found in wanted.items() for tree in split_trees(prompt, list(found))]
+    lengths = list(map(len, trees))
+    batches = list(by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]))
+    found: dict[str, list[list[float]]] = {}
+    for first, *rest in processes.share(batches):
+        found[str(first)] = likelihood.logps([trees[i] for i in (first, *rest)])
+    found = processes.union(found)
     sums: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-    for indices in by_length(
-        list(map(len, trees)), hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]
-    ):
-        batch = [trees[i] for i in indices]
-        for tree, values in zip(batch, likelihood.logps(batch), strict=True):
-            for branch, value in zip(tree.branches, values, strict=True):
-                sums[tree.prompt, branch] = value
+    for batch in batches:
+        for index, values in zip(batch, found[str(batch[0])], strict=True):
+            for branch, value in zip(trees[index].branches, values, strict=True):
+                sums[trees[index].prompt, branch] = value
     return [sums[tuple(prompt), tuple(completion)] for prompt, completion in sequences]
 
 
@@ -104,7 +110,11 @@ def _padded_logps(model: Any, sequences: Sequences, hardware: Hardware) -> list[
 
 
 def reference_logps(
-    model: Any, rows: Sequence[PairRow], reference: Reference, hardware: Hardware
+    model: Any,
+    rows: Sequence[PairRow],
+    reference: Reference,
+    hardware: Hardware,
+    processes: Processes = ALONE,
 ) -> ReferenceLogps:
     """Log-probabilities of all pairs under the reference, before any training step.
 
@@ -123,7 +133,7 @@ def reference_logps(
     packing = all(likelihood.shares(pair_tree(row)) for row in rows)
     with context, torch.autocast(torch.device(hardware.device).type, torch.bfloat16, enabled=bfloat16):
         if packing:
-            found = _tree_logps(likelihood, sequences, hardware)
+            found = _tree_logps(likelihood, sequences, hardware, processes)
         else:
             found = _padded_logps(model, sequences, hardware)
     model.train(was_training)
@@ -131,11 +141,21 @@ def reference_logps(
 
 
 def kept_logps(
-    path: Path, model: Any, rows: Sequence[PairRow], reference: Reference, hardware: Hardware
+    path: Path,
+    model: Any,
+    rows: Sequence[PairRow],
+    reference: Reference,
+    hardware: Hardware,
+    processes: Processes = ALONE,
 ) -> ReferenceLogps:
     """Like reference_logps, but taken from the file at `path`, which the first call writes."""
-    if not path.exists():
-        write_json(path, asdict(reference_logps(model, rows, reference, hardware)))
+    there = path.exists()
+    processes.wait()  # before anyone writes it
+    if not there:
+        found = reference_logps(model, rows, reference, hardware, processes)
+        if processes.first:
+            write_json(path, asdict(found))
+        processes.wait()
     return ReferenceLogps(**read_json(path))
 
 
@@ -150,6 +170,7 @@ def train_kc(
     hardware: Hardware,
     state: Path,
     seed: int,
+    processes: Processes = ALONE,
 ) -> tuple[Summary, str]:
     """Continue the adapter `ka` on preference pairs; save the best checkpoint to `out`.
 
@@ -178,13 +199,22 @@ def train_kc(
     model = trained_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), ka)
     started_from = adapter_hash(model)
     logps = [
-        kept_logps(state / f"reference-{name}.json", model, part, params.reference, hardware)
+        kept_logps(state / f"reference-{name}.json", model, part, params.reference, hardware, processes)
         for name, part in (("train", train), ("valid", held_out))
     ]
     tokens = sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in train)
     packing = packs(model, [pair_tree(row) for row in rows])
     config = DPOConfig(
-        **arguments(params, hardware, state, section="train_kc", rows=len(train), seed=seed, packing=packing),
+        **arguments(
+            params,
+            hardware,
+            state,
+            section="train_kc",
+            rows=len(train),
+            seed=seed,
+            packing=packing,
+            processes=processes,
+        ),
         beta=params.beta,
         loss_type=["sigmoid", "sft"] if params.gamma else ["sigmoid"],
         loss_weights=[1.0, params.gamma] if params.gamma else [1.0],
@@ -193,17 +223,22 @@ def train_kc(
     )
     trainer = PairTrainer(
         packing=packing,
+        processes=processes,
         model=model,
         args=one_device(config),
         train_dataset=pair_dataset(train, logps[0].chosen, logps[0].rejected),
         eval_dataset=pair_dataset(held_out, logps[1].chosen, logps[1].rejected),
         processing_class=load_tokenizer(base),
-        callbacks=[StopOnNaN("train_kc"), Progress("train_kc", tokens), Curves(curves)],
+        callbacks=[
+            StopOnNaN("train_kc"),
+            *([Progress("train_kc", tokens), Curves(curves)] if processes.first else []),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
-    train_from(trainer, state, hardware.save_seconds)
+    train_from(trainer, state, hardware.save_seconds, processes)
     # The policy moved, its frozen copy did not: the reference was the adapter we started from.
     assert adapter_hash(trainer.model, "ref") == started_from
-    save_adapter(trainer.model, out)
+    if processes.first:
+        save_adapter(trainer.model, out)
     summary = summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))
     return summary, logps[0].adapter_sha256

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knowtuning.config.training import Schedule
 from knowtuning.hardware import Hardware
+from knowtuning.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,15 @@ class Summary:
 
 
 def arguments(
-    params: Schedule, hardware: Hardware, state: Path, *, section: str, rows: int, seed: int, packing: bool
+    params: Schedule,
+    hardware: Hardware,
+    state: Path,
+    *,
+    section: str,
+    rows: int,
+    seed: int,
+    packing: bool,
+    processes: Processes,
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
@@ -35,10 +45,22 @@ def arguments(
     Batches are drawn at random, as in the paper; where they are padded (not `packing`), rows of similar
     length go together.
     """
-    micro = min(params.batch, hardware.micro_batch or params.batch, rows)
-    if params.batch % micro and rows >= params.batch:
+    if params.batch % processes.count:
         raise ValueError(
-            f"KNOWTUNING_MICRO_BATCH is {micro}; expected a divisor of {section}.batch = {params.batch}"
+            f"{section}.batch is {params.batch}; expected a multiple of the {processes.count} processes"
+        )
+    if processes.count > 1 and not packing:
+        raise ValueError(
+            f"{section}: this model cannot share a prompt among completions, so it trains in one process; "
+            f"start it with `python -m stages.{section}`"
+        )
+    # A step's rows, and those of one pass, in each process.
+    share = -(-min(params.batch, rows) // processes.count)
+    micro = min(share, hardware.micro_batch or share)
+    if share % micro and rows >= params.batch:
+        raise ValueError(
+            f"KNOWTUNING_MICRO_BATCH is {micro}; expected a divisor of {section}.batch = {params.batch} "
+            f"over {processes.count} processes"
         )
     # The Trainer reads a share below 1 as a share of the steps, but 1 as every step.
     every = min(params.eval_every, 1 - 1e-9)
@@ -46,7 +68,7 @@ def arguments(
         "output_dir": str(state),
         "per_device_train_batch_size": micro,
         "per_device_eval_batch_size": micro,
-        "gradient_accumulation_steps": -(-min(params.batch, rows) // micro),
+        "gradient_accumulation_steps": -(-share // micro),
         "learning_rate": params.lr,
         "num_train_epochs": params.epochs,
         "lr_scheduler_type": params.schedule,
@@ -65,12 +87,23 @@ def arguments(
         "train_sampling_strategy": "random" if packing else "group_by_length",
         "bf16": hardware.precision == "bfloat16",
         "use_cpu": hardware.device == "cpu",
+        "ddp_find_unused_parameters": False,
         "gradient_checkpointing": hardware.device != "cpu",
         "dataloader_pin_memory": hardware.device != "cpu",
         "seed": seed,
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+def refuse_sharding(environ: Mapping[str, str], stage: str) -> None:
+    """Raise ValueError when a launcher asks for weights split over processes: here each has a whole model."""
+    for name in ("FSDP", "DEEPSPEED"):
+        if environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true"):
+            raise ValueError(
+                f"{stage}: ACCELERATE_USE_{name} is set, but each process holds a whole model; start it with "
+                "experiments/accelerate/ddp.yaml or torchrun"
+            )
 
 
 def one_device(config: Any) -> Any:

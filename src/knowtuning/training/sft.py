@@ -7,6 +7,7 @@ from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.hardware import Hardware, weights_dtype
+from knowtuning.processes import ALONE, Processes
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.rows import Row, row_tree, split_rows
@@ -24,12 +25,13 @@ def train_sft(
     hardware: Hardware,
     state: Path,
     seed: int,
+    processes: Processes = ALONE,
 ) -> Summary:
     """Train a new adapter on `rows` and save the best checkpoint to `out`.
 
     The loss is the mean NLL of completion tokens (paper, 3.2). `section` names the params section in
-    messages. Checkpoints go to the folder `state`; those of a killed run are taken up. Raises ValueError
-    when there are too few rows or the loss is no number.
+    messages. Checkpoints go to the folder `state`; those of a killed run are taken up. Of several processes
+    the first writes. Raises ValueError when there are too few rows or the loss is no number.
     """
     import torch
     from transformers import PrinterCallback
@@ -51,20 +53,34 @@ def train_sft(
     tokens = sum(len(row.input_ids) for row in train)
     packing = packs(model, [row_tree(row) for row in rows])
     config = SFTConfig(
-        **arguments(params, hardware, state, section=section, rows=len(train), seed=seed, packing=packing),
+        **arguments(
+            params,
+            hardware,
+            state,
+            section=section,
+            rows=len(train),
+            seed=seed,
+            packing=packing,
+            processes=processes,
+        ),
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
     trainer = RowTrainer(
         packing=packing,
+        processes=processes,
         model=model,
         args=one_device(config),
         train_dataset=row_dataset(train),
         eval_dataset=row_dataset(held_out),
         processing_class=load_tokenizer(base),
-        callbacks=[StopOnNaN(section), Progress(section, tokens), Curves(curves)],
+        callbacks=[
+            StopOnNaN(section),
+            *([Progress(section, tokens), Curves(curves)] if processes.first else []),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
-    train_from(trainer, state, hardware.save_seconds)
-    save_adapter(trainer.model, out)
+    train_from(trainer, state, hardware.save_seconds, processes)
+    if processes.first:
+        save_adapter(trainer.model, out)
     return summarise(trainer, train_tokens=tokens, adapter_sha256=adapter_hash(trainer.model))

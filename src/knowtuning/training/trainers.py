@@ -14,12 +14,15 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.nn.functional import logsigmoid
+from torch.utils.data import DataLoader
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.likelihood import Likelihood, answer_logps
 from knowtuning.packing import Batch, Tree, lay_out, packed
+from knowtuning.processes import Processes
 from knowtuning.training.rows import PairRow, Row, pair_tree, row_tree
+from knowtuning.training.shares import IDLE, ShareLoader, Shares
 
 # Columns of a packed batch that are not the batch itself.
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
@@ -62,8 +65,12 @@ def _collator(tree_of: Callable[[dict[str, Any]], Tree], hidden: int) -> Callabl
         tensors: dict[str, Any] = lay_out(trees, packed(list(map(len, trees)), hidden)).tensors()
         known = [name for name in REFERENCE if name in examples[0]]
         tensors |= {name: torch.tensor([example[name] for example in examples]) for name in known}
-        # The Trainer counts the tokens of a step by this name; `labels` would lose its first one.
-        return tensors | {"shift_labels": tensors["labels"]}
+        if examples[0].get(IDLE):
+            tensors |= {"counts": torch.zeros(1), "shift_labels": tensors["labels"][:0]}
+        else:
+            # The Trainer counts the tokens of a step by this name; `labels` would lose its first one.
+            tensors |= {"counts": torch.ones(1), "shift_labels": tensors["labels"]}
+        return tensors
 
     return collate
 
@@ -72,23 +79,54 @@ def _batch(inputs: dict[str, Any]) -> Batch:
     return Batch(**{name: inputs[name] for name in Batch.__dataclass_fields__})
 
 
-class _Quiet:
-    """No model card with each checkpoint: rendering it takes as long as saving the adapter."""
+class _Shared:
+    """What both trainers do their own way: data of several processes, and no model cards."""
+
+    def __init__(self, *, processes: Processes, **options: Any) -> None:
+        self.processes = processes
+        super().__init__(**options)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        pass
+        """None with each checkpoint: rendering it takes as long as saving the adapter."""
+
+    def get_train_dataloader(self: Any) -> Any:
+        if self.processes.count == 1:
+            return super().get_train_dataloader()  # type: ignore[misc]
+        args = self.args
+        micro = args.per_device_train_batch_size
+        batch = micro * args.gradient_accumulation_steps * self.processes.count
+        shares = Shares(len(self.train_dataset), batch, micro, args.seed, self.processes)
+        return ShareLoader(self.train_dataset, shares, self.data_collator)
+
+    def get_eval_dataloader(self: Any, *rest: Any) -> Any:
+        if self.processes.count == 1:
+            return super().get_eval_dataloader(*rest)  # type: ignore[misc]
+        # Few rows: all of them in every process, so that all know the same loss.
+        size = self.args.per_device_eval_batch_size
+        return DataLoader(self.eval_dataset, batch_size=size, collate_fn=self.data_collator)
+
+    def weigh(self: Any, loss: Any, rows: int) -> Any:
+        """The validation loss of a batch, so that the Trainer's mean over batches is one over rows.
+
+        Of one process it leaves out what goes beyond the rows in the last batch; of several it cannot know.
+        """
+        if self.processes.count == 1:
+            return loss
+        size = self.args.per_device_eval_batch_size
+        batches = -(-len(self.eval_dataset) // size)
+        return loss * (rows * batches / len(self.eval_dataset))
 
 
-class RowTrainer(_Quiet, SFTTrainer):
+class RowTrainer(_Shared, SFTTrainer):
     """Mean NLL of the completion tokens. Its validation loss is a mean over tokens, whatever the batches."""
 
-    def __init__(self, *, packing: bool, **options: Any) -> None:
+    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
         if packing:
             hidden = options["model"].config.get_text_config().hidden_size
             options["data_collator"] = _collator(
                 lambda example: row_tree(Row("", "", example["input_ids"], example["labels"])), hidden
             )
-        super().__init__(**options)
+        super().__init__(processes=processes, **options)
         self.packing = packing
         if packing:
             answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
@@ -104,23 +142,24 @@ class RowTrainer(_Quiet, SFTTrainer):
                 model, inputs, return_outputs, num_items_in_batch
             )
         batch = _batch(inputs)
-        nll = -model(logps_of=batch).sum()
+        nll = -model(logps_of=batch).sum() * inputs["counts"].sum()
         if not model.training:
             # The Trainer averages over rows: this makes it the mean over tokens.
-            return nll / (int(batch.tree.max() + 1) * self.eval_tokens_a_row)
+            rows = int(batch.tree.max() + 1)
+            return self.weigh(nll / (rows * self.eval_tokens_a_row), rows)
         tokens = batch.labels.numel() if num_items_in_batch is None else num_items_in_batch
         # Distributed training averages the processes' gradients, and a step's tokens are those of all.
         spread = self.accelerator.num_processes if num_items_in_batch is not None else 1
         return nll / tokens * spread
 
 
-class PairTrainer(_Quiet, DPOTrainer):
+class PairTrainer(_Shared, DPOTrainer):
     """DPO(beta) + gamma · NLL(chosen), with reference log-probabilities computed beforehand.
 
     TRL would compute them in file order with a cache whose key leaves out the adapter's scale.
     """
 
-    def __init__(self, *, packing: bool, **options: Any) -> None:
+    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
         if packing:
             hidden = options["model"].config.get_text_config().hidden_size
             options["data_collator"] = _collator(
@@ -129,7 +168,7 @@ class PairTrainer(_Quiet, DPOTrainer):
                 ),
                 hidden,
             )
-        super().__init__(**options)
+        super().__init__(processes=processes, **options)
         self.packing = packing
         if packing:
             answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
@@ -156,21 +195,23 @@ class PairTrainer(_Quiet, DPOTrainer):
         sums = logps.new_zeros(reference.numel()).index_add(0, batch.branch, logps).view_as(reference)
         rewards = self.beta * (sums - reference)
         margins = rewards[:, 0] - rewards[:, 1]
-        loss = -logsigmoid(margins).mean()
+        chosen = logps[batch.branch % 2 == 0]
+        counts = inputs["counts"].sum()
+        # Means over the pairs and the chosen tokens of all processes, whose gradients are averaged.
+        sizes = torch.stack([counts * len(margins), counts * len(chosen)])
+        pairs, tokens = self._of_all(sizes, model.training)
+        loss = -logsigmoid(margins).sum() / pairs
         if self.loss_types[1:] == ["sft"]:
-            chosen = batch.branch % 2 == 0
-            loss = loss - self.loss_weights[1] * logps[chosen].mean()
-        self._note(rewards.detach(), margins.detach(), training=model.training)
-        return loss
+            loss = loss - self.loss_weights[1] * (chosen.sum() / tokens)
+        sums = torch.stack([*rewards.sum(dim=0), margins.sum(), (margins > 0).sum()]).detach() * counts
+        names = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+        kept = self._metrics["train" if model.training else "eval"]
+        for name, value in zip(names, self._of_all(sums, model.training) / pairs, strict=True):
+            kept[name].append(value.item())
+        if not model.training:
+            return self.weigh(loss, len(margins))
+        return loss * counts * self.accelerator.num_processes
 
-    def _note(self, rewards: torch.Tensor, margins: torch.Tensor, *, training: bool) -> None:
-        """Add a batch to the metrics that are logged with the loss."""
-        kept = self._metrics["train" if training else "eval"]
-        values = {
-            "rewards/chosen": rewards[:, 0],
-            "rewards/rejected": rewards[:, 1],
-            "rewards/margins": margins,
-            "rewards/accuracies": (margins > 0).float(),
-        }
-        for name, value in values.items():
-            kept[name].append(self.accelerator.gather(value).mean().item())
+    def _of_all(self, values: torch.Tensor, training: bool) -> torch.Tensor:
+        """The sum over the processes, which train on shares of a batch but evaluate all of it."""
+        return self.accelerator.gather(values[None]).sum(dim=0) if training else values
