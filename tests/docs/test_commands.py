@@ -50,7 +50,10 @@ PARSED = {
     "PYTHONPATH=src python -m knowtuning.remote mend": REMOTES,
     "dvc gc --workspace --all-branches --all-tags --all-experiments --cloud": REMOTES,
     "ACCELERATE_USE_CPU=true KNOWTUNING_PROCESSES=2 torchrun --nproc_per_node 2 -m stages.score": PROCESSES,
-    "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.predict kc": PROCESSES,
+    "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.train_ka": PROCESSES,
+    "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/ddp.yaml "
+    "-m stages.predict kc": "Accelerate starts no second process on a CPU; "
+    "tests/training/test_accelerate_files.py reads the file as Accelerate does",
     "dvc commit score": "needs the outputs of a run",
     "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
     "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,
@@ -89,7 +92,9 @@ def test_a_command_parses(command: str) -> None:
             get_main_parser().parse_args(words[1:])
         elif words[0] == "make":
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        elif words[0] == "torchrun":
+        elif words[0] in ("torchrun", "accelerate"):
+            if "--config_file" in words:
+                assert (ROOT / words[words.index("--config_file") + 1]).exists()
             assert (ROOT / "stages" / f"{words[words.index('-m') + 1].removeprefix('stages.')}.py").exists()
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else words[1:2]

@@ -165,7 +165,7 @@ def test_facts_beyond_the_context_are_rejected_and_the_others_scored() -> None:
     records = [atoms("part", "w1 w2 w3 w4", "w1"), atoms("whole", "w5 w6 w7"), atoms("fine", "w8 w9")]
     # The prompt has 7 tokens, so 9 leave 2 for a fact.
     results = score(records, model, tokenizer, template="plain", max_length=9).results
-    assert {row.id: [fact.text for fact in row.branches] for row in results.rows} == {
+    assert {row.id: [fact.text for fact in row.facts] for row in results.rows} == {
         "part": ["w1"],
         "fine": ["w8 w9"],
     }
