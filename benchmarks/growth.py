@@ -1,7 +1,7 @@
 """Time and memory as the data grow: `python benchmarks/growth.py [STAGE ...]`, one thread.
 
 Scores, trains and answers with 1, 4 and 16 times the rows of this checkout (`make repro` makes them), one
-epoch, each run a process of its own. Writes benchmarks/growth.md. Time is that of the processor, without imports.
+epoch, each run a process of its own. Writes benchmarks/growth.md. Time: of the processor, without imports.
 """
 
 from __future__ import annotations

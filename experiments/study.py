@@ -1,4 +1,4 @@
-"""Make docs/study.md and its figures from the experiments in git: `python experiments/study.py`.
+"""Make docs/study.md and its figures from the experiments in git: `python experiments/study.py [--readme]`.
 
 Nothing is typed by hand but the readings, which come from experiments/readings.md. Used are the
 experiments that the code and params.yaml of this checkout made (`experiments/run.py` makes the missing ones,
@@ -34,6 +34,9 @@ SFT = Subject("default", "sft")
 SHORT = ("correct", "incorrect", "completeness", "order")
 ABLATIONS = ("no-ka", "no-kcc", "no-kfc", "no-klc")
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
+
+# Around the tables in the README that this script writes.
+MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
 Rows = dict[str, Subject]
 
@@ -211,6 +214,40 @@ class Study:
         return "\n\n".join(parts)
 
 
+def summary(study: Study) -> str:
+    """The tables of the README: the systems, and what each part of the method is worth."""
+    seeds = study.seeds([FULL])
+    metrics = [metric for metric in METRICS if metric != "words"]
+    lines = [
+        [system, *(cell(study.scores.mean(Subject("default", system), metric, seeds)) for metric in metrics)]
+        for system in SYSTEMS
+    ]
+    gains = [cell(study.scores.difference(FULL, SFT, metric, seeds), signed=True) for metric in metrics]
+    systems = markdown(["system", *metrics], [*lines, ["kc − sft", *gains]])
+    pairs = {"−KC (kc − ka)": (FULL, Subject("default", "ka"))}
+    pairs |= {label(name): (FULL, Subject(name, "kc")) for name in study.there(ABLATIONS)}
+    others = {"paper-style": "style `paper`", "base-reference": "reference `base`"}
+    pairs |= {others[name]: (FULL, Subject(name, "kc")) for name in study.there(list(others))}
+    about = (
+        f"{len(seeds)} seeds (each another world, base model and adapters), "
+        f"{study.scores.questions('default')} test questions each; counts are per answer, the rest in %, "
+        "intervals 95 % over seeds and questions. All tables: [docs/study.md](docs/study.md)."
+    )
+    parts = (
+        "What each part is worth: the full method minus what is left when the part is left out or changed."
+    )
+    return "\n\n".join([about, systems, parts, study.differences(pairs, SHORT)])
+
+
+def into(readme: Path, text: str) -> None:
+    """Put `text` between the marks of the README. Raises ValueError where they are missing."""
+    found = re.fullmatch(rf"(.*{MARKS[0]}\n).*(\n{MARKS[1]}.*)", readme.read_text("utf-8"), flags=re.DOTALL)
+    if not found:
+        raise ValueError(f"{readme.name} lacks {MARKS[0]} or {MARKS[1]}; put them around its results")
+    with atomic_write(readme) as stream:
+        stream.write(found[1] + text + found[2])
+
+
 def label(name: str) -> str:
     """−KA for no-ka, and so on."""
     return "−" + name.removeprefix("no-").upper()
@@ -248,7 +285,7 @@ def opening(scores: Scores, missing: Sequence[str], how: Resampling, baseline: s
     again = [
         f"python experiments/run.py --grid ablations --seeds {' '.join(map(str, seeds))}",
         f"python experiments/run.py --grid sweeps --seeds {' '.join(map(str, swept))}",
-        f"{command}    # this page and its figures",
+        f"{command} --readme    # this page, its figures and the README's tables",
     ]
     lines = [
         "# The study",
@@ -299,6 +336,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="seeds to look for")
     parser.add_argument("--baseline", help="take the experiments of this commit, whatever their code")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/study.md")
+    parser.add_argument("--readme", action="store_true", help="write the results of README.md too")
     parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
     arguments = parser.parse_args()
     baseline = git("rev-parse", "--short", arguments.baseline).strip() if arguments.baseline else None
@@ -313,6 +351,8 @@ def main() -> int:
     text = page(scores, missing, arguments.out.parent / "study", baseline)
     with atomic_write(arguments.out) as stream:
         stream.write(text)
+    if arguments.readme:
+        into(ROOT / "README.md", summary(Study(scores, arguments.out.parent / "study")))
     print(f"{arguments.out}: {len(there)} runs; not there: {', '.join(missing) or 'none'}")
     return 0
 

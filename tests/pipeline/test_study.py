@@ -72,6 +72,23 @@ def test_means_and_differences_are_over_seeds_and_questions(scores: Scores) -> N
     assert scores.mean(sft, "correct", (1,), "general_recall").value == 3.0
 
 
+def test_the_readme_gets_the_tables_between_its_marks(scores: Scores, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    begin, end = study.MARKS
+    readme.write_text(f"Before\n{begin}\nold\n{end}\nAfter\n", encoding="utf-8")
+    for _ in range(2):
+        study.into(readme, study.summary(study.Study(scores, tmp_path)))
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"Before\n{begin}\n2 seeds")
+    assert text.endswith(f"|\n{end}\nAfter\n")
+    assert "| kc − sft | **+4.50 [+4.00, +5.00]** |" in text
+    assert "old" not in text
+    assert "| −KCC (2) | **+3.50 [+3.00, +4.00]** |" in text
+    readme.write_text("bare", encoding="utf-8")
+    with pytest.raises(ValueError, match="lacks <!-- results: begin -->"):
+        study.into(readme, "x")
+
+
 def test_the_page_has_what_was_run_and_names_what_was_not(scores: Scores, tmp_path: Path) -> None:
     text = study.page(scores, ["gamma-0"], tmp_path, None)
     assert "seeds 1, 2, 4 test questions each" in text
