@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from experiments.catalogue import ROOT
 
-# Between two looks at the queue; a look costs a second of CPU.
+# Between two looks at the queue, at least; a look costs a second of CPU and more.
 PAUSE_SECONDS = 10.0
 ENDED = ("Failed", "Success")
 
@@ -42,7 +42,9 @@ def work(names: list[str], jobs: int) -> list[str]:
     subprocess.run(["dvc", "queue", "start", "--jobs", str(jobs)], cwd=ROOT, check=True)
     shown: dict[str, str] = {}
     while True:
+        start = time.monotonic()
         entries = status()
+        looked = time.monotonic() - start
         now = {name: entries.get(name, "Success") for name in names}
         for name, state in now.items():
             if shown.get(name) != state:
@@ -50,4 +52,5 @@ def work(names: list[str], jobs: int) -> list[str]:
         shown = now
         if all(state in ENDED for state in now.values()):
             return [name for name, state in now.items() if state == "Failed"]
-        time.sleep(PAUSE_SECONDS)
+        # A look takes the longer the more is in the queue.
+        time.sleep(max(PAUSE_SECONDS, 20 * looked))
