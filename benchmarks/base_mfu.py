@@ -1,8 +1,8 @@
 """How near the base stage's training comes to the machine's matrix product: `python benchmarks/base_mfu.py`.
 
 Times steps of the default scratch model on random tokens, counts their floating-point operations (forward,
-backward and those of the optimizer), and compares with a large matrix product in float32 and in bfloat16. Writes
-benchmarks/base_mfu.md, with a profile of what the rest of the time goes into.
+backward and those of the optimizer), and compares with a large matrix product in float32 and in bfloat16.
+Writes benchmarks/base_mfu.md, with a profile of what the rest of the time goes into.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def main() -> None:
     lines = [
         "# The base stage's training loop",
         "",
-        f"Made by `python benchmarks/base_mfu.py`, which says how. {machine()}. A step has {batch.numel()} tokens "
-        f"and {flops / 1e9:.1f} GFLOP and takes {each * 1000:.0f} ms.",
+        f"Made by `python benchmarks/base_mfu.py`, which says how. {machine()}. A step has "
+        f"{batch.numel()} tokens and {flops / 1e9:.1f} GFLOP and takes {each * 1000:.0f} ms.",
         "",
         "| | GFLOP/s | the loop's share of it |",
         "|---|---:|---:|",
