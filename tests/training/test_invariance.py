@@ -16,6 +16,7 @@ from test_train import CPU, LORA, pairs, rows, schedule
 from knowtuning.config.training import KCParams, Schedule
 from knowtuning.hardware import Hardware
 from knowtuning.training.kc import train_kc
+from knowtuning.training.loop import arguments
 from knowtuning.training.sft import train_sft
 
 TOLERANCE = 1e-4  # nats
@@ -113,3 +114,29 @@ def test_a_shared_prompt_equals_a_separate_one_and_a_reference_in_each_step(
 
     monkeypatch.setattr(PairTrainer, "__init__", online)
     assert kc(tiny_base, ka, tmp_path / "online", CPU, gamma) == pytest.approx(shared, abs=TOLERANCE)
+
+
+def test_layers_computed_again_in_the_backward_pass_change_nothing(
+    tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a GPU, where it saves memory.
+    kept = sft(tiny_base, tmp_path / "sft", CPU), kc(tiny_base, ka, tmp_path / "kc", CPU, 0.2)
+    for module in ("sft", "kc"):
+        monkeypatch.setattr(
+            f"knowtuning.training.{module}.arguments",
+            lambda *args, **rest: {**arguments(*args, **rest), "gradient_checkpointing": True},
+        )
+    monkeypatch.setattr("knowtuning.likelihood._LOGITS", 1000)  # the logits too, in parts
+    again = sft(tiny_base, tmp_path / "sft-2", CPU), kc(tiny_base, ka, tmp_path / "kc-2", CPU, 0.2)
+    for found, expected in zip(again, kept, strict=True):
+        assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_bfloat16_is_float32_but_for_rounding(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    half = Hardware(**{**vars(CPU), "precision": "bfloat16"})
+    single = sft(tiny_base, tmp_path / "sft", CPU), kc(tiny_base, ka, tmp_path / "kc", CPU, 0.2)
+    found = sft(tiny_base, tmp_path / "sft-2", half), kc(tiny_base, ka, tmp_path / "kc-2", half, 0.2)
+    # A product of bfloat16 numbers is right to 2^-8, losses of 5.8 nats to about 0.02.
+    assert found[0] == pytest.approx(single[0], abs=0.05)
+    assert found[1] == pytest.approx(single[1], abs=0.05)
+    assert found != single
