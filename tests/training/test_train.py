@@ -322,7 +322,7 @@ def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: P
 
 def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     params = KCParams(**schedule(), beta=0.1, gamma=0.2, reference="ka")
-    with pytest.raises(ValueError, match=r"train_kc: 0 pairs from 0 examples; expected pairs of at least 5"):
+    with pytest.raises(ValueError, match=r"train_kc: 0 rows from 0 examples; expected those of at least 5"):
         train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, hardware=CPU, state=tmp_path, seed=1)
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):

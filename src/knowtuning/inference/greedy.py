@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 # Ended answers leave the batch when they are this share of it: leaving copies the cache.
-_LEAVE = 0.25
+_LEAVE = 0.05
 
 
 def greedy(
@@ -27,9 +27,7 @@ def greedy(
     """
     import torch
 
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(prompt)) + [*prompt] for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    ids, mask = left_padded(prompts, pad)
     answers: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     with torch.inference_mode():
@@ -47,6 +45,16 @@ def greedy(
                 tokens = tokens[batch.keep(going)]
             batch.feed(tokens)
     return answers
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask (1 where there is a token), both (prompts, longest)."""
+    import torch
+
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(prompt)) + [*prompt] for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return ids, mask
 
 
 class _Batch:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowtuning.batching import by_length
 from knowtuning.config.model import Template
-from knowtuning.inference.greedy import cache_bytes, decodes, greedy
+from knowtuning.inference.greedy import cache_bytes, decodes, greedy, left_padded
 from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example, Prediction
 from knowtuning.resume import Journal
@@ -36,13 +36,10 @@ def _generate(
     """Greedy continuations of the prompts, cut before EOS; one without EOS has `new_tokens` tokens."""
     import torch
 
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     if decodes(model):
-        eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         return greedy(model, prompts, new_tokens=new_tokens, eos=eos, pad=pad)
-    width = max(map(len, prompts))
-    pad = tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    ids, mask = left_padded(prompts, pad)
     with torch.no_grad():
         out = model.generate(
             input_ids=ids.to(model.device),
@@ -53,12 +50,12 @@ def _generate(
             temperature=None,
             top_p=None,
             top_k=None,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=eos,
             pad_token_id=pad,
         )
     answers = []
-    for row in out[:, width:].tolist():
-        end = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else new_tokens
+    for row in out[:, ids.shape[1] :].tolist():
+        end = row.index(eos) if eos in row else new_tokens
         answers.append(row[:end])
     return answers
 

@@ -17,7 +17,7 @@ from knowtuning.processes import ALONE, Processes
 from knowtuning.storage import read_json, write_json
 from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import PairRow, pair_tree, split_rows
+from knowtuning.training.rows import PairRow, pair_tree, parts
 
 if TYPE_CHECKING:
     import torch
@@ -188,13 +188,8 @@ def train_kc(
     from knowtuning.training.checkpoints import train as train_from
     from knowtuning.training.trainers import PairTrainer, packs, pair_dataset
 
-    train, held_out = split_rows(rows, params.eval_rows, seed)
-    if not train or not held_out:
-        raise ValueError(
-            f"train_kc: {len(rows)} pairs from {len({row.source for row in rows})} examples; expected pairs "
-            "of at least 5 examples, a fifth of which is held out; look at data/knowledge/kc.jsonl and at "
-            "the aspect switches of perturb"
-        )
+    source = "data/knowledge/kc.jsonl and at the aspect switches of perturb"
+    train, held_out = parts(rows, params.eval_rows, seed, section="train_kc", source=source)
     torch.manual_seed(seed)
     model = trained_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), ka)
     started_from = adapter_hash(model)

@@ -129,6 +129,18 @@ def hold_out(sources: Iterable[str], count: int, seed: int) -> set[str]:
     return set(distinct[: min(count, len(distinct) // 5)])
 
 
+def parts(rows: Sequence[R], count: int, seed: int, *, section: str, source: str) -> tuple[list[R], list[R]]:
+    """split_rows for the stage `section`. Raises ValueError when a part is empty, and names `source`."""
+    train, held_out = split_rows(rows, count, seed)
+    if not train or not held_out:
+        examples = len({row.source for row in rows})
+        raise ValueError(
+            f"{section}: {len(rows)} rows from {examples} examples; expected those of at least 5 examples, a "
+            f"fifth of which is held out; look at {source}"
+        )
+    return train, held_out
+
+
 def split_rows(rows: Sequence[R], count: int, seed: int) -> tuple[list[R], list[R]]:
     """(training rows, validation rows); see hold_out."""
     held = hold_out((row.source for row in rows), count, seed)

@@ -10,7 +10,7 @@ from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.processes import ALONE, Processes
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import Row, row_tree, split_rows
+from knowtuning.training.rows import Row, parts, row_tree
 
 
 def train_sft(
@@ -42,12 +42,7 @@ def train_sft(
     from knowtuning.training.checkpoints import train as train_from
     from knowtuning.training.trainers import RowTrainer, packs, row_dataset
 
-    train, held_out = split_rows(rows, params.eval_rows, seed)
-    if not train or not held_out:
-        raise ValueError(
-            f"{section}: {len(rows)} rows from {len({row.source for row in rows})} examples; expected at "
-            "least 5 examples, a fifth of which is held out; look at data/prepared"
-        )
+    train, held_out = parts(rows, params.eval_rows, seed, section=section, source="data/prepared")
     torch.manual_seed(seed)
     model = new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), lora)
     tokens = sum(len(row.input_ids) for row in train)

@@ -80,10 +80,16 @@ def _batch(inputs: dict[str, Any]) -> Batch:
 
 
 class _Shared:
-    """What both trainers do their own way: data of several processes, and no model cards."""
+    """What both trainers do their own way: packed batches, data of several processes, and no model cards."""
 
-    def __init__(self, *, processes: Processes, **options: Any) -> None:
-        self.processes = processes
+    tree_of: Callable[[dict[str, Any]], Tree]
+
+    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
+        self.packing, self.processes = packing, processes
+        if packing:
+            hidden = options["model"].config.get_text_config().hidden_size
+            options["data_collator"] = _collator(self.tree_of, hidden)
+            answer_logps(options["model"].get_base_model())
         super().__init__(**options)
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
@@ -120,19 +126,15 @@ class _Shared:
 class RowTrainer(_Shared, SFTTrainer):
     """Mean NLL of the completion tokens. Its validation loss is a mean over tokens, whatever the batches."""
 
-    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
-        if packing:
-            hidden = options["model"].config.get_text_config().hidden_size
-            options["data_collator"] = _collator(
-                lambda example: row_tree(Row("", "", example["input_ids"], example["labels"])), hidden
-            )
-        super().__init__(processes=processes, **options)
-        self.packing = packing
-        if packing:
-            answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
-            held_out: Any = self.eval_dataset
-            labels = [label >= 0 for row in held_out["labels"] for label in row]
-            self.eval_tokens_a_row = sum(labels) / len(held_out)
+    @staticmethod
+    def tree_of(example: dict[str, Any]) -> Tree:
+        return row_tree(Row("", "", example["input_ids"], example["labels"]))
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        held_out: Any = self.eval_dataset
+        labels = [label >= 0 for row in held_out["labels"] for label in row]
+        self.eval_tokens_a_row = sum(labels) / len(held_out)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -159,19 +161,10 @@ class PairTrainer(_Shared, DPOTrainer):
     TRL would compute them in file order with a cache whose key leaves out the adapter's scale.
     """
 
-    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
-        if packing:
-            hidden = options["model"].config.get_text_config().hidden_size
-            options["data_collator"] = _collator(
-                lambda example: pair_tree(
-                    PairRow("", "", example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
-                ),
-                hidden,
-            )
-        super().__init__(processes=processes, **options)
-        self.packing = packing
-        if packing:
-            answer_logps(self.accelerator.unwrap_model(self.model).get_base_model())
+    @staticmethod
+    def tree_of(example: dict[str, Any]) -> Tree:
+        columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+        return pair_tree(PairRow("", "", *(example[name] for name in columns)))
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
