@@ -118,17 +118,21 @@ def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
 
 
 def larger(raw: Path) -> Path:
-    """A copy of the tracked files where the stages made what the sides read, with the larger model."""
+    """A copy of the tracked files where the stages made what the sides read, with the larger model.
+
+    Made on first use; one that was stopped after its base model, the longest part, goes on from there.
+    """
     folder = ROOT / ".cache/bench-larger"
-    if not (folder / "models/kc").exists():
+    known = dict(commands(ROOT))
+    if not (folder / "models/base").exists():
         shutil.rmtree(folder, ignore_errors=True)
         copy_tracked(folder)
         for name in DOLLY:
             shutil.copy2(raw / name, folder / "data/raw")
         set_params(folder / "params.yaml", {**overrides("dolly-smoke"), **LARGER})
-        known = dict(commands(folder))
         for stage in ("prepare", "base"):
             measure(known[stage], folder)
+    if not (folder / "models/kc").exists():
         # Tokenizer and model have seen all of the text; the sides get a part of it.
         set_params(folder / "params.yaml", {"prepare.limit.train": LARGER_QUESTIONS})
         for stage in ("prepare", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"):
@@ -223,7 +227,7 @@ def table(results: dict[str, Any]) -> str:
     ]
     for name, entry in results.items():
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
-        lines += [f"{entry['rounds']} rounds in turns. {entry['agreement']}.", ""]
+        lines += [f"Rounds in turns: {entry['rounds']}. {entry['agreement']}.", ""]
         lines += [
             "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
             "| back | forward | by tokens |"
