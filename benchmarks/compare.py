@@ -1,8 +1,11 @@
 """Our stages beside what one would run instead: `python benchmarks/compare.py [TASK ...] [--set KEY=VALUE]`.
 
-Both sides work on the data and models of this checkout (`make repro` makes them), each in a process of its
-own, in turns. Writes medians and ratios to benchmarks/results.json and the table benchmarks/results.md.
-lm-evaluation-harness goes to .cache/bench-lm-eval with what it needs; torch and transformers are shared.
+All sides work on the data and models of this checkout (`make repro` makes them), or with `--raw FOLDER` on
+some questions of Dolly (FOLDER holds dolly_train.json, dolly_valid.json and dolly_test.json) and a model of
+58M parameters, made in .cache/bench-larger. Each is a process of its own, in turns. Writes medians and
+ratios to benchmarks/results.json and the table benchmarks/results.md. lm-evaluation-harness goes to
+.cache/bench-lm-eval and shares torch and transformers; LLaMA-Factory, which needs older ones, goes to
+.cache/bench-llamafactory with torch and all.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +29,36 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from benchmarks.sides import TASKS  # noqa: E402
-from benchmarks.stages import set_params  # noqa: E402
+from benchmarks.sides import LLAMA_FACTORY, TASKS  # noqa: E402
+from benchmarks.stages import commands, copy_tracked, measure, overrides, set_params  # noqa: E402
 from knowtuning.storage import read_json, write_json  # noqa: E402
 
 PEER_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
+# What its metadata asks for, as far as it is imported here.
+LLAMA_FACTORY_PACKAGES = [
+    *["accelerate==1.11.0", "datasets==4.0.0", "peft==0.18.1", "transformers==5.6.0", "trl==0.24.0"],
+    *["av<=16.0.0", "einops", "fire", "jieba", "matplotlib", "nltk", "numpy", "omegaconf", "pandas"],
+    *["pydantic", "pyyaml", "rouge_chinese", "ruamel.yaml", "scipy", "sentencepiece", "tiktoken"],
+    *["torchdata==0.11.0", "tyro<0.9.0"],
+]
+# The larger model, barely trained, and as many questions as take a side a minute or two.
+LARGER = {
+    "base.scratch.vocab": 16384,
+    "base.scratch.hidden": 640,
+    "base.scratch.layers": 9,
+    "base.scratch.heads": 10,
+    "base.scratch.batch": 8,
+    "base.scratch.max_steps": 20,
+    "prepare.limit.valid": 20,
+    "prepare.limit.test": 32,
+    "predict.max_new_tokens": 256,
+    "train_ka.epochs": 1,
+    "train_ka.eval_every": 0.5,
+    "train_kc.epochs": 1,
+    "train_kc.eval_every": 0.5,
+}
+LARGER_QUESTIONS = 40
+DOLLY = ("dolly_train.json", "dolly_valid.json", "dolly_test.json")
 RESULTS = ROOT / "benchmarks/results.json"
 # The work of the two sides must agree to this (nats).
 SAME_LOGPS = 1e-4
@@ -46,6 +75,24 @@ def lm_eval() -> Path:
     return folder
 
 
+def llama_factory() -> Path:
+    """The Python of an environment that holds LLaMA-Factory and what it needs."""
+    folder = ROOT / ".cache/bench-llamafactory"
+    python = folder / "bin/python"
+    if not (folder / "installed").exists():
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        # torch first and LLaMA-Factory without dependencies: they would bring a web server and more.
+        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), "torch"], check=True)
+        subprocess.run([*pip, "--no-deps", "llamafactory==0.9.5"], check=True)
+        subprocess.run([*pip, *LLAMA_FACTORY_PACKAGES], check=True)
+        # It imports torchaudio always and uses it for audio alone; the published build needs CUDA.
+        site = next((folder / "lib").glob("python*/site-packages"))
+        (site / "torchaudio.py").touch()
+        (folder / "installed").touch()
+    return python
+
+
 def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     """One run of one side: what it printed, with the seconds of its process and its peak memory (MiB)."""
     environment = {
@@ -56,8 +103,9 @@ def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     }
     if side == "lm-evaluation-harness":
         environment["PYTHONPATH"] = str(lm_eval())
+    python = str(llama_factory() if side == LLAMA_FACTORY else sys.executable)
     start = time.perf_counter()
-    words = [sys.executable, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)]
+    words = [python, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)]
     child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdout is not None
     printed = child.stdout.read().decode()
@@ -69,14 +117,37 @@ def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     return {**found, **whole, "peak": usage.ru_maxrss / 1024}
 
 
-def project(folder: Path, changes: dict[str, Any]) -> None:
+def larger(raw: Path) -> Path:
+    """A copy of the tracked files where the stages made what the sides read, with the larger model.
+
+    Made on first use; one that was stopped after its base model, the longest part, goes on from there.
+    """
+    folder = ROOT / ".cache/bench-larger"
+    known = dict(commands(ROOT))
+    if not (folder / "models/base").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        copy_tracked(folder)
+        for name in DOLLY:
+            shutil.copy2(raw / name, folder / "data/raw")
+        set_params(folder / "params.yaml", {**overrides("dolly-smoke"), **LARGER})
+        for stage in ("prepare", "base"):
+            measure(known[stage], folder)
+    if not (folder / "models/kc").exists():
+        # Tokenizer and model have seen all of the text; the sides get a part of it.
+        set_params(folder / "params.yaml", {"prepare.limit.train": LARGER_QUESTIONS})
+        for stage in ("prepare", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"):
+            measure(known[stage], folder)
+    return folder
+
+
+def project(source: Path, folder: Path, changes: dict[str, Any]) -> None:
     """A copy of what the sides read, with changed parameters."""
-    shutil.copy2(ROOT / "params.yaml", folder)
+    shutil.copy2(source / "params.yaml", folder)
     set_params(folder / "params.yaml", changes)
     for name in ("data/prepared", "data/knowledge", "models/base", "models/ka", "models/kc"):
-        if not (ROOT / name).exists():
+        if not (source / name).exists():
             raise SystemExit(f"error: {name} is not there; run `make repro` first")
-        shutil.copytree(ROOT / name, folder / name)
+        shutil.copytree(source / name, folder / name)
 
 
 def agreement(task: str, runs: dict[str, list[dict[str, Any]]]) -> str:
@@ -94,11 +165,15 @@ def agreement(task: str, runs: dict[str, list[dict[str, Any]]]) -> str:
             )
         return f"{len(ours['values'])} log-probabilities differ by {worst:.1e} nats at most"
     if task == "predict":
-        other = first["generate"]["values"]
-        same = sum(a == b for a, b in zip(ours["values"], other, strict=True))
-        return f"{same} of {len(other)} answers are the same text"
-    losses = ", ".join(f"{side} {row['loss']:.4f}" for side, row in first.items())
-    return f"{ours['steps']} and {first['TRL']['steps']} steps; best validation loss: {losses}"
+        total = len(ours["values"])
+        same = [
+            f"{side} {sum(a == b for a, b in zip(ours['values'], row['values'], strict=True))}"
+            for side, row in first.items()
+            if side != "ours"
+        ]
+        return f"answers of {total} that are the same text as ours: {', '.join(same)}"
+    told = (f"{side} {row['steps']} steps, {row['loss']:.4f}" for side, row in first.items())
+    return f"steps and best validation loss: {'; '.join(told)}"
 
 
 def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
@@ -112,7 +187,7 @@ def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
             print(f"{task}, {side}: {last['seconds']:.1f} s, processor {last['cpu']:.1f} s", file=sys.stderr)
     medians = {}
     for side, rows in runs.items():
-        keys = ("seconds", "cpu", "wall", "wall_cpu", "peak", "processed", "real")
+        keys = ("seconds", "cpu", "wall", "wall_cpu", "peak", "trained", "passed")
         medians[side] = {key: statistics.median([r[key] for r in rows]) for key in keys if key in rows[0]}
         medians[side]["runs"] = [round(row["seconds"], 2) for row in rows]
     return {"sides": medians, "agreement": agreement(task, runs), "rounds": rounds}
@@ -129,6 +204,10 @@ def machine() -> str:
     return f"{cpu}, {level}, torch {torch.__version__}, {threads} threads"
 
 
+def thousands(count: float) -> str:
+    return f"{count / 1000:.0f}" if count else ""
+
+
 def table(results: dict[str, Any]) -> str:
     """The Markdown page of all results."""
     lines = [
@@ -136,28 +215,39 @@ def table(results: dict[str, Any]) -> str:
         "",
         "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor time of",
         "a side over ours, which with one thread hardly depends on what else the machine does. `work` leaves",
-        "out imports and, for score, loading.",
+        "out imports and, for score, loading. `back` and `forward` are thousands of tokens that pass through",
+        "the layers of a model, padding included, with gradients and without (reference, validation, scores,",
+        "answers). The base model is frozen, so a backward pass costs about what a forward pass costs, and",
+        "arithmetic in the layers alone would make the ratio that of 2 · back + forward: `by tokens`.",
+        "",
+        "LLaMA-Factory trains on the tokens that we train on, with the KA adapter as the reference of KC; it",
+        "pads a training batch to a multiple of 8, cuts long rows on both sides of the boundary, and its",
+        "NLL(chosen) is a mean of per-sequence means. The others validate SFT by batches, we by tokens.",
         "",
     ]
     for name, entry in results.items():
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
-        lines += [f"{entry['rounds']} rounds in turns. {entry['agreement']}.", ""]
+        lines += [f"Rounds in turns: {entry['rounds']}. {entry['agreement']}.", ""]
         lines += [
             "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
-            "| processed / real tokens |"
+            "| back | forward | by tokens |"
         ]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
+        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
         ours = entry["sides"]["ours"]
         for side, found in entry["sides"].items():
-            ratio = found["processed"] / found["real"] if {"processed", "real"} <= set(found) else None
-            whole = found["wall_cpu"]
+            whole, by_tokens = found["wall_cpu"], tokens(found) / tokens(ours)
             lines.append(
                 f"| {side} | {found['seconds']:.2f} | {found['cpu']:.2f} | {found['cpu'] / ours['cpu']:.2f} "
                 f"| {whole:.1f} | {whole / ours['wall_cpu']:.2f} | {found['peak']:.0f} "
-                f"| {'' if ratio is None else format(ratio, '.3f')} |"
+                f"| {thousands(found['trained'])} | {thousands(found['passed'])} | {by_tokens:.2f} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def tokens(side: dict[str, float]) -> float:
+    """Tokens in units of a forward pass."""
+    return 2 * side["trained"] + side["passed"]
 
 
 def main() -> None:
@@ -165,19 +255,20 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="parameters to change")
-    parser.add_argument("--title", default="default size", help="heading of these results")
+    parser.add_argument("--raw", type=Path, help="folder of Dolly's splits: compare at the larger size")
     arguments = parser.parse_args()
     changes = {
         key: YAML(typ="safe").load(value) for key, value in (text.split("=", 1) for text in arguments.set)
     }
+    source, size = (larger(arguments.raw), "58M, Dolly") if arguments.raw else (ROOT, "default size")
     for task in arguments.tasks or TASKS:
         with tempfile.TemporaryDirectory() as name:
-            project(Path(name), changes)
+            project(source, Path(name), changes)
             load = " ".join(f"{value:.1f}" for value in os.getloadavg())
             found = compare(task, Path(name), arguments.rounds)
         set_to = f" ({', '.join(arguments.set)})" if arguments.set else ""
         results = read_json(RESULTS) if RESULTS.exists() else {}
-        results[f"{task}, {arguments.title}{set_to}"] = {**found, "machine": machine(), "load": load}
+        results[f"{task}, {size}{set_to}"] = {**found, "machine": machine(), "load": load}
         write_json(RESULTS, results)
         (ROOT / "benchmarks/results.md").write_text(table(results), encoding="utf-8")
 

@@ -6,6 +6,7 @@ that both sides must agree on. benchmarks/compare.py runs the sides in turns.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -23,10 +24,16 @@ from knowtuning.config.schema import Params  # noqa: E402
 from knowtuning.hardware import Hardware, detect  # noqa: E402
 from knowtuning.models import load_base, load_system, load_tokenizer  # noqa: E402
 from knowtuning.prompting import encode_completion, encode_prompt, render  # noqa: E402
-from knowtuning.records import Atoms, Example, Preference, Rewrite, read_jsonl  # noqa: E402
+from knowtuning.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
 from knowtuning.training.rows import Encoder, split_rows  # noqa: E402
 
 Found = dict[str, Any]
+
+
+def imported(*names: str) -> None:
+    """Import what a side would otherwise import while its time runs."""
+    for name in ("peft", "transformers.models.llama.modeling_llama", *names):
+        importlib.import_module(name)
 
 
 class Watch:
@@ -40,28 +47,27 @@ class Watch:
 
 
 class Count:
-    """Counts the tokens that pass through a model in training, with padding and without."""
+    """Counts the tokens that pass through a model's layers, padding included: with gradients and without."""
 
     def __init__(self) -> None:
-        self.processed = self.real = 0
+        self.trained = self.passed = 0
 
     def watch(self, model: Any) -> Any:
-        model.register_forward_pre_hook(self._add, with_kwargs=True)
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        causal.base_model.register_forward_pre_hook(self._add, with_kwargs=True)
         return model
 
-    def _add(self, model: Any, _: Any, kwargs: dict[str, Any]) -> None:
-        if not model.training:
-            return
-        batch = kwargs.get("logps_of")
-        if batch is None:
-            self.processed += kwargs["input_ids"].numel()
-            self.real += int(kwargs["attention_mask"].sum())
+    def _add(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        import torch
+
+        tokens = (args[0] if args else kwargs["input_ids"]).numel()
+        if torch.is_grad_enabled():
+            self.trained += tokens
         else:
-            self.processed += batch.input_ids.numel()
-            self.real += int((batch.tree >= 0).sum())
+            self.passed += tokens
 
     def found(self) -> Found:
-        return {"processed": self.processed, "real": self.real}
+        return {"trained": self.trained, "passed": self.passed}
 
 
 def base(folder: Path, hardware: Hardware) -> Any:
@@ -70,12 +76,15 @@ def base(folder: Path, hardware: Hardware) -> Any:
     return load_base(folder / "models/base", dtype=torch.float32, device=hardware.device)
 
 
-def score_ours(folder: Path, params: Params, hardware: Hardware, batch_tokens: int = 0) -> Found:
-    """All facts of the project, several behind one prompt."""
+def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "") -> Found:
+    """All facts of the project, several behind one prompt, as the stage does."""
     from knowtuning.knowledge.score import score
+    from stages.score import batch_budget
 
     records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
     model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
+    count = Count()
+    count.watch(model)
     watch = Watch()
     done = score(
         records,
@@ -83,26 +92,25 @@ def score_ours(folder: Path, params: Params, hardware: Hardware, batch_tokens: i
         tokenizer,
         template=params.model.template,
         max_length=params.model.max_length,
-        batch_tokens=batch_tokens,
+        batch_tokens=batch_budget(budget, hardware.device),
     )
     times = watch.times()
     values = [fact.logps for row in done.results.rows for fact in row.facts]
-    return {**times, "values": values, "processed": done.processed, "real": done.tokens}
+    return {**times, "values": values, **count.found()}
 
 
-def score_batched(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """The same with rows of similar length together (KNOWTUNING_SCORE_BATCH_TOKENS=2048)."""
-    return score_ours(folder, params, hardware, 2048)
+def score_alone(folder: Path, params: Params, hardware: Hardware) -> Found:
+    """The same with one question a pass (KNOWTUNING_SCORE_BATCH_TOKENS=0)."""
+    return score_ours(folder, params, hardware, "0")
 
 
 def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
     """The same pairs of tokens through lm-evaluation-harness, batch size 16 (its best here)."""
     from lm_eval.models.huggingface import HFLM
 
-    tokenizer = load_tokenizer(folder / "models/base")
-    model = HFLM(
-        pretrained=base(folder, hardware), tokenizer=tokenizer, batch_size=16, device=hardware.device
-    )
+    tokenizer, count = load_tokenizer(folder / "models/base"), Count()
+    plain = count.watch(base(folder, hardware))
+    model = HFLM(pretrained=plain, tokenizer=tokenizer, batch_size=16, device=hardware.device)
     watch = Watch()
     requests = []
     for record in read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms):
@@ -112,20 +120,38 @@ def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
             requests.append(((record.question, f"{len(requests)} {fact}"), prompt, ids))
     answers = model._loglikelihood_tokens(requests, disable_tqdm=True)
     times = watch.times()
-    real = sum(len(prompt) + len(ids) for _, prompt, ids in requests)
-    return {**times, "values": [round(value, 4) for value, _ in answers], "real": real}
+    return {**times, "values": [round(value, 4) for value, _ in answers], **count.found()}
 
 
-def ka_records(folder: Path) -> list[Example | Rewrite]:
-    originals = read_jsonl(folder / "data/prepared/train.jsonl", Example)
-    return [*originals, *read_jsonl(folder / "data/knowledge/ka.jsonl", Rewrite)]
+def encoded(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]]:
+    """The records of a training task and their rows; all of them fit."""
+    encoder = Encoder(load_tokenizer(folder / "models/base"), params.model.template, params.model.max_length)
+    records: list[Any]
+    if task == "train_kc":
+        records = read_jsonl(folder / "data/knowledge/kc.jsonl", Preference)
+        rows = [encoder.pair(record) for record in records]
+    else:
+        records = [
+            *read_jsonl(folder / "data/prepared/train.jsonl", Example),
+            *read_jsonl(folder / "data/knowledge/ka.jsonl", Rewrite),
+        ]
+        rows = [encoder.example(record) for record in records]
+    return records, [row for row in rows if not isinstance(row, Rejected)]
+
+
+def parts(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]]:
+    """The records that our side trains on and those it holds out."""
+    records, rows = encoded(task, folder, params)
+    found = {record.id: record for record in records}
+    train, held = split_rows(rows, getattr(params, task).eval_rows, params.seed)
+    return [found[row.id] for row in train], [found[row.id] for row in held]
 
 
 def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import sft
 
-    encoder = Encoder(load_tokenizer(folder / "models/base"), params.model.template, params.model.max_length)
-    rows = [row for record in ka_records(folder) if hasattr(row := encoder.example(record), "labels")]
+    imported("knowtuning.training.trainers", "knowtuning.training.checkpoints")
+    _, rows = encoded("train_ka", folder, params)
     count, plain = Count(), sft.new_adapter
     sft.new_adapter = lambda *args: count.watch(plain(*args))
     with tempfile.TemporaryDirectory() as name:
@@ -147,7 +173,7 @@ def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
 
 
 def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> dict[str, Any]:
-    """The hyper-parameters of a section; everything else as TRL has it, but for its gradient checkpointing.
+    """The hyper-parameters of a section; everything else as a peer has it, but for gradient checkpointing.
 
     Checkpointing saves memory for time and would make the peer slower still.
     """
@@ -159,6 +185,7 @@ def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> 
         "num_train_epochs": section.epochs,
         "lr_scheduler_type": section.schedule,
         "warmup_steps": section.warmup,
+        "weight_decay": section.weight_decay,
         "max_grad_norm": section.max_grad_norm,
         "eval_strategy": "steps",
         "eval_steps": section.eval_every,
@@ -170,7 +197,6 @@ def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> 
         "use_cpu": hardware.device == "cpu",
         "seed": seed,
         "report_to": "none",
-        "max_length": None,
         "disable_tqdm": True,
     }
 
@@ -179,55 +205,63 @@ def text_of(tokenizer: Any, params: Params, question: str) -> str:
     return f"{tokenizer.bos_token}{render(params.model.template, question)}"
 
 
-def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """Plain TRL: texts, random batches, the same rows held out."""
+def with_trl(
+    task: str,
+    folder: Path,
+    params: Params,
+    hardware: Hardware,
+    *,
+    kind: str,
+    adapter: Callable[[Any], Any],
+    row: Callable[[Any], dict[str, str]],
+    **options: Any,
+) -> Found:
+    """Plain TRL (its trainer of a kind): texts, random batches, the same rows held out."""
+    import trl
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
 
-    from knowtuning.training.adapters import new_adapter
-
-    tokenizer = load_tokenizer(folder / "models/base")
-    encoder = Encoder(tokenizer, params.model.template, params.model.max_length)
-    texts = {record.id: record for record in ka_records(folder)}
-    parts = split_rows(
-        [row for record in texts.values() if hasattr(row := encoder.example(record), "labels")],
-        params.train_ka.eval_rows,
-        params.seed,
-    )
+    imported(f"trl.trainer.{kind.lower()}_trainer")
+    tokenizer, count = load_tokenizer(folder / "models/base"), Count()
     train, held = (
-        Dataset.from_list(
-            [
-                {
-                    "prompt": text_of(tokenizer, params, texts[row.id].question),
-                    "completion": f" {texts[row.id].answer.strip()}",
-                }
-                for row in part
-            ]
-        )
-        for part in parts
+        Dataset.from_list([{"prompt": text_of(tokenizer, params, r.question), **row(r)} for r in part])
+        for part in parts(task, folder, params)
     )
-    count = Count()
+    trainer_of, config_of = getattr(trl, f"{kind}Trainer"), getattr(trl, f"{kind}Config")
     with tempfile.TemporaryDirectory() as out:
+        arguments = trainer_arguments(getattr(params, task), hardware, out, params.seed)
         watch = Watch()
-        trainer = SFTTrainer(
-            model=count.watch(new_adapter(base(folder, hardware), params.lora)),
-            args=SFTConfig(**trainer_arguments(params.train_ka, hardware, out, params.seed)),
+        trainer = trainer_of(
+            model=count.watch(adapter(base(folder, hardware))),
+            args=config_of(**arguments, **options, max_length=params.model.max_length),
             train_dataset=train,
             eval_dataset=held,
             processing_class=tokenizer,
         )
         trainer.train()
         times = watch.times()
-    loss = float(trainer.state.best_metric or 0.0)
-    return {**times, "steps": trainer.state.global_step, "loss": loss, **count.found()}
+    state = trainer.state
+    return {**times, "steps": state.global_step, "loss": float(state.best_metric), **count.found()}
+
+
+def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
+    from knowtuning.training.adapters import new_adapter
+
+    return with_trl(
+        "train_ka",
+        folder,
+        params,
+        hardware,
+        kind="SFT",
+        adapter=lambda model: new_adapter(model, params.lora),
+        row=lambda record: {"completion": f" {record.answer.strip()}"},
+    )
 
 
 def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import kc
 
-    encoder = Encoder(load_tokenizer(folder / "models/base"), params.model.template, params.model.max_length)
-    pairs = read_jsonl(folder / "data/knowledge/kc.jsonl", Preference)
-    rows = [row for pair in pairs if hasattr(row := encoder.pair(pair), "chosen_ids")]
+    imported("knowtuning.training.trainers", "knowtuning.training.checkpoints")
+    _, rows = encoded("train_kc", folder, params)
     count, plain = Count(), kc.trained_adapter
     kc.trained_adapter = lambda *args: count.watch(plain(*args))
     with tempfile.TemporaryDirectory() as name:
@@ -248,94 +282,42 @@ def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
 
 
 def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """Plain TRL: texts, random batches, the reference run beside the policy in each step."""
-    from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
+    """The reference, a copy of the adapter, runs beside the policy in each step."""
     from knowtuning.training.adapters import trained_adapter
 
-    tokenizer = load_tokenizer(folder / "models/base")
-    encoder = Encoder(tokenizer, params.model.template, params.model.max_length)
-    texts = {pair.id: pair for pair in read_jsonl(folder / "data/knowledge/kc.jsonl", Preference)}
-    parts = split_rows(
-        [row for pair in texts.values() if hasattr(row := encoder.pair(pair), "chosen_ids")],
-        params.train_kc.eval_rows,
-        params.seed,
+    return with_trl(
+        "train_kc",
+        folder,
+        params,
+        hardware,
+        kind="DPO",
+        adapter=lambda model: trained_adapter(model, folder / "models/ka"),
+        row=lambda pair: {"chosen": f" {pair.chosen.strip()}", "rejected": f" {pair.rejected.strip()}"},
+        beta=params.train_kc.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[1.0, params.train_kc.gamma],
     )
-    train, held = (
-        Dataset.from_list(
-            [
-                {
-                    "prompt": text_of(tokenizer, params, texts[row.id].question),
-                    "chosen": f" {texts[row.id].chosen.strip()}",
-                    "rejected": f" {texts[row.id].rejected.strip()}",
-                }
-                for row in part
-            ]
-        )
-        for part in parts
-    )
-    count, section = Count(), params.train_kc
-    with tempfile.TemporaryDirectory() as out:
-        watch = Watch()
-        trainer = DPOTrainer(
-            model=count.watch(trained_adapter(base(folder, hardware), folder / "models/ka")),
-            args=DPOConfig(
-                **trainer_arguments(section, hardware, out, params.seed),
-                beta=section.beta,
-                loss_type=["sigmoid", "sft"],
-                loss_weights=[1.0, section.gamma],
-            ),
-            train_dataset=train,
-            eval_dataset=held,
-            processing_class=tokenizer,
-        )
-        trainer.train()
-        times = watch.times()
-    loss = float(trainer.state.best_metric or 0.0)
-    return {**times, "steps": trainer.state.global_step, "loss": loss, **count.found()}
 
 
 def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
-    from knowtuning.inference.predict import predict
-
-    examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
-    adapter, processed = folder / "models/kc", Processed()
-    watch = Watch()
     import torch
 
+    from knowtuning.inference.predict import predict
+
+    imported()
+    examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
+    adapter, count = folder / "models/kc", Count()
+    watch = Watch()
     model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
     answers = predict(
         examples,
-        processed.watch(model),
+        count.watch(model),
         tokenizer,
         template=params.model.template,
         max_new_tokens=params.predict.max_new_tokens,
         batch_tokens=hardware.batch_tokens,
     )
-    times = watch.times()
-    prompts = sum(len(encode_prompt(tokenizer, params.model.template, e.question)) for e in examples)
-    real = prompts + sum(answer.tokens for answer in answers)
-    return {
-        **times,
-        "values": [answer.answer for answer in answers],
-        "processed": processed.tokens,
-        "real": real,
-    }
-
-
-class Processed:
-    """Counts the tokens that a model processes, padding included."""
-
-    def __init__(self) -> None:
-        self.tokens = 0
-
-    def watch(self, model: Any) -> Any:
-        def add(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
-            self.tokens += kwargs["input_ids"].numel()
-
-        model.register_forward_pre_hook(add, with_kwargs=True)
-        return model
+    return {**watch.times(), "values": [answer.answer for answer in answers], **count.found()}
 
 
 def questions(folder: Path, params: Params) -> list[Example]:
@@ -348,11 +330,11 @@ def predict_generate(folder: Path, params: Params, hardware: Hardware) -> Found:
     import torch
     from peft import PeftModel
 
+    imported()
     examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
-    processed = Processed()
+    count = Count()
     watch = Watch()
-    model = PeftModel.from_pretrained(base(folder, hardware), str(folder / "models/kc")).eval()
-    processed.watch(model.get_base_model())
+    model = count.watch(PeftModel.from_pretrained(base(folder, hardware), str(folder / "models/kc")).eval())
     tokenizer.padding_side = "left"
     answers: list[str] = []
     for first in range(0, len(examples), 16):
@@ -364,14 +346,27 @@ def predict_generate(folder: Path, params: Params, hardware: Hardware) -> Found:
             out = model.generate(**batch, max_new_tokens=params.predict.max_new_tokens, do_sample=False)
         tails = out[:, batch["input_ids"].shape[1] :]
         answers += [text.strip() for text in tokenizer.batch_decode(tails, skip_special_tokens=True)]
-    return {**watch.times(), "values": answers, "processed": processed.tokens}
+    return {**watch.times(), "values": answers, **count.found()}
 
 
+def llamafactory(task: str) -> Callable[[Path, Params, Hardware], Found]:
+    """Its side of a task, run by the Python of its own environment."""
+
+    def side(folder: Path, params: Params, hardware: Hardware) -> Found:
+        from benchmarks import llamafactory_side
+
+        found: Found = getattr(llamafactory_side, task)(folder, params, hardware)
+        return found
+
+    return side
+
+
+LLAMA_FACTORY = "LLaMA-Factory"
 TASKS: dict[str, dict[str, Callable[[Path, Params, Hardware], Found]]] = {
-    "score": {"ours": score_ours, "ours, batched": score_batched, "lm-evaluation-harness": score_lm_eval},
-    "train_ka": {"ours": train_ka_ours, "TRL": train_ka_trl},
-    "train_kc": {"ours": train_kc_ours, "TRL": train_kc_trl},
-    "predict": {"ours": predict_ours, "generate": predict_generate},
+    "score": {"ours": score_ours, "ours, one by one": score_alone, "lm-evaluation-harness": score_lm_eval},
+    "train_ka": {"ours": train_ka_ours, "TRL": train_ka_trl, LLAMA_FACTORY: llamafactory("train_ka")},
+    "train_kc": {"ours": train_kc_ours, "TRL": train_kc_trl, LLAMA_FACTORY: llamafactory("train_kc")},
+    "predict": {"ours": predict_ours, "generate": predict_generate, LLAMA_FACTORY: llamafactory("predict")},
 }
 
 
