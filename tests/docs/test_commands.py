@@ -64,7 +64,7 @@ PARSED = {
 }
 PATTERNS = {
     r"python experiments/run\.py --grid (ablations|sweeps) --seeds [\d ]+": STUDY,
-    r"python experiments/study\.py( --baseline \w+)?": PAGE,
+    r"python experiments/study\.py( --baseline \w+)?( --readme)?": PAGE,
 }
 ALL = sorted({command for page in PAGES if page.name not in TYPED for command in commands(page)})
 
