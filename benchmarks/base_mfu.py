@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from benchmarks.compare import machine  # noqa: E402
 from knowtuning.config import load  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
-from knowtuning.training.scratch import Run, _optimizers, new_model  # noqa: E402
+from knowtuning.training.base.scratch import Run, _optimizers, new_model  # noqa: E402
 
 STEPS, SIZE = 20, 2048
 

@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule  # noqa: E402
-from knowtuning.hardware import Hardware, weights_dtype  # noqa: E402
+from knowtuning.machine import Hardware, weights_dtype  # noqa: E402
 from knowtuning.models import load_base, load_tokenizer  # noqa: E402
 from knowtuning.records import Atoms, Example  # noqa: E402
-from knowtuning.training.rows import PairRow, Row  # noqa: E402
+from knowtuning.training.engine.rows import PairRow, Row  # noqa: E402
 
 SHAPES: dict[str, dict[str, int]] = {
     "7b": {
@@ -61,7 +61,7 @@ def make_base(folder: Path, shape: str, hardware: Hardware) -> int:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from knowtuning.training.scratch import train_tokenizer
+    from knowtuning.training.base.scratch import train_tokenizer
 
     tokenizer = train_tokenizer(["The export of town 7 is tin."], 300)
     config = LlamaConfig(**SHAPES[shape], bos_token_id=0, eos_token_id=1, pad_token_id=2)

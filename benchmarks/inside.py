@@ -24,12 +24,12 @@ TIMED = {
     "load": {
         "knowtuning.models": ["load_base", "load_system", "load_tokenizer"],
         "knowtuning.records": ["read_jsonl"],
-        "knowtuning.training.adapters": ["trained_adapter"],
+        "knowtuning.training.engine.adapters": ["trained_adapter"],
     },
     "write": {
         "knowtuning.records": ["write_jsonl"],
         "knowtuning.storage": ["write_json"],
-        "knowtuning.training.adapters": ["save_adapter"],
+        "knowtuning.training.engine.adapters": ["save_adapter"],
         "knowtuning.resume": ["seal"],
     },
 }

@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from benchmarks.sides import Count, Found, Watch, parts, questions, trainer_arguments
 from knowtuning.config.schema import Params
-from knowtuning.hardware import Hardware
+from knowtuning.machine import Hardware
 from knowtuning.prompting import render
 from knowtuning.storage import read_json, write_json
 

@@ -21,11 +21,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from knowtuning.config import load  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
-from knowtuning.hardware import Hardware, detect  # noqa: E402
+from knowtuning.machine import Hardware, detect  # noqa: E402
 from knowtuning.models import load_base, load_system, load_tokenizer  # noqa: E402
 from knowtuning.prompting import encode_completion, encode_prompt, render  # noqa: E402
 from knowtuning.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.training.rows import Encoder, split_rows  # noqa: E402
+from knowtuning.training.engine.rows import Encoder, split_rows  # noqa: E402
 
 Found = dict[str, Any]
 
@@ -92,7 +92,7 @@ def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "
         tokenizer,
         template=params.model.template,
         max_length=params.model.max_length,
-        batch_tokens=batch_budget(budget, hardware.device),
+        batch_tokens=batch_budget(budget, hardware),
     )
     times = watch.times()
     values = [fact.logps for row in done.results.rows for fact in row.facts]
@@ -150,7 +150,7 @@ def parts(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]
 def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import sft
 
-    imported("knowtuning.training.trainers", "knowtuning.training.checkpoints")
+    imported("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints")
     _, rows = encoded("train_ka", folder, params)
     count, plain = Count(), sft.new_adapter
     sft.new_adapter = lambda *args: count.watch(plain(*args))
@@ -244,7 +244,7 @@ def with_trl(
 
 
 def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
-    from knowtuning.training.adapters import new_adapter
+    from knowtuning.training.engine.adapters import new_adapter
 
     return with_trl(
         "train_ka",
@@ -260,7 +260,7 @@ def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
 def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import kc
 
-    imported("knowtuning.training.trainers", "knowtuning.training.checkpoints")
+    imported("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints")
     _, rows = encoded("train_kc", folder, params)
     count, plain = Count(), kc.trained_adapter
     kc.trained_adapter = lambda *args: count.watch(plain(*args))
@@ -283,7 +283,7 @@ def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
 
 def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
     """The reference, a copy of the adapter, runs beside the policy in each step."""
-    from knowtuning.training.adapters import trained_adapter
+    from knowtuning.training.engine.adapters import trained_adapter
 
     return with_trl(
         "train_kc",

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.training import BaseStage
-from knowtuning.hardware import detect, machine
-from knowtuning.processes import alone
+from knowtuning.machine import alone, detect, fingerprint
 from knowtuning.records import Example, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
-from knowtuning.training.pin import pin_model
-from knowtuning.training.scratch import build_base
+from knowtuning.training.base.pin import pin_model
+from knowtuning.training.base.scratch import build_base
 from stages import CACHE, PARAMS, run
 
 PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metrics/base.json")
@@ -39,7 +38,7 @@ def train_from_scratch(params: BaseStage) -> None:
     alone(os.environ, "base")
     hardware = detect(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
-    settings = [params.model_dump(), machine(hardware)]
+    settings = [params.model_dump(), fingerprint(hardware)]
     with resumable(CACHE, "base", settings=settings, inputs=inputs) as state:
         trained = build_base(
             corpus,

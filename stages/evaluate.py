@@ -29,7 +29,7 @@ from knowtuning.evaluation import (
     table,
 )
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.hardware import detect
+from knowtuning.machine import detect
 from knowtuning.records import Example, Prediction, Preference, Scored, System, read_jsonl, write_jsonl
 from knowtuning.storage import atomic_write, write_json
 from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from knowtuning.config.model import ModelParams
+from knowtuning.config import ModelParams
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.hardware import detect, machine
+from knowtuning.machine import detect, fingerprint, started
 from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.processes import started
 from knowtuning.records import Example, Rewrite
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
-from knowtuning.training.loop import refuse_sharding
-from knowtuning.training.rows import Encoder, accept, cut_off
+from knowtuning.training.engine.loop import refuse_sharding
+from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.sft import train_sft
 from stages import CACHE
 
@@ -46,7 +45,7 @@ def fine_tune(
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
     sections = [section.model_dump() for section in (params, model, lora)]
-    settings = [sections, seed, machine(hardware), weights_stamp(BASE), processes.count]
+    settings = [sections, seed, fingerprint(hardware), weights_stamp(BASE), processes.count]
     with resumable(CACHE, stage, settings=settings, inputs=[*inputs, BASE], processes=processes) as state:
         summary = train_sft(
             rows,

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.evaluation import PredictStage
-from knowtuning.hardware import detect, machine, weights_dtype
 from knowtuning.inference.predict import predict
+from knowtuning.machine import detect, fingerprint, started, weights_dtype
 from knowtuning.models import load_system, load_tokenizer, weights_stamp
-from knowtuning.processes import started
 from knowtuning.records import SYSTEMS, Example, read_jsonl, write_jsonl
 from knowtuning.resume import Journal, resumable
 from stages import CACHE, PARAMS, run
@@ -29,7 +28,7 @@ def main() -> None:
     adapter = None if system == "base" else Path("models") / system
     split = PREPARED / f"{params.predict.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
-    settings = [params.model_dump(), machine(hardware), weights_stamp(BASE)]
+    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE)]
     stage = f"predict-{system}"
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
         answers = predict(

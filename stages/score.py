@@ -14,11 +14,10 @@ from tqdm import tqdm
 
 from knowtuning.config import load
 from knowtuning.config.knowledge import ScoreStage
-from knowtuning.hardware import detect, machine
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
+from knowtuning.machine import Hardware, detect, fingerprint, forward_tokens, started
 from knowtuning.models import load_base, load_tokenizer, weights_stamp
-from knowtuning.processes import started
 from knowtuning.records import Atoms, read_jsonl
 from knowtuning.resume import Journal, resumable
 from knowtuning.storage import write_json
@@ -30,11 +29,11 @@ ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/scored.jso
 METRICS = Path("metrics/score.json")
 
 
-def batch_budget(text: str, device: str) -> int:
-    """Tokens a forward pass at most; more than the default fall out of a CPU's cache."""
+def batch_budget(text: str, hardware: Hardware) -> int:
+    """Tokens a forward pass at most."""
     if text and not text.isdecimal():
         raise ValueError(f"KNOWTUNING_SCORE_BATCH_TOKENS is {text!r}; expected a whole number of tokens")
-    return int(text) if text else 2048 if device == "cpu" else 16384
+    return int(text) if text else forward_tokens(hardware)
 
 
 def main() -> None:
@@ -46,8 +45,8 @@ def main() -> None:
     auto = hardware.precision if hardware.device.startswith("cuda") else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
     processes = started(os.environ, hardware.device)
-    budget = batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", ""), hardware.device)
-    settings = [params.model_dump(), dtype, budget, machine(hardware), weights_stamp(BASE)]
+    budget = batch_budget(os.environ.get("KNOWTUNING_SCORE_BATCH_TOKENS", ""), hardware)
+    settings = [params.model_dump(), dtype, budget, fingerprint(hardware), weights_stamp(BASE)]
     with resumable(
         CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
     ) as state:

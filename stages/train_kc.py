@@ -8,15 +8,14 @@ from pathlib import Path
 
 from knowtuning.config import load
 from knowtuning.config.training import KCStage
-from knowtuning.hardware import detect, machine
+from knowtuning.machine import detect, fingerprint, started
 from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.processes import started
 from knowtuning.records import Preference, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
+from knowtuning.training.engine.loop import refuse_sharding
+from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.kc import train_kc
-from knowtuning.training.loop import refuse_sharding
-from knowtuning.training.rows import Encoder, accept, cut_off
 from stages import CACHE, PARAMS, run
 
 PAIRS = Path("data/knowledge/kc.jsonl")
@@ -39,7 +38,7 @@ def main() -> None:
     refuse_sharding(os.environ, "train_kc")
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
-    settings = [params.model_dump(), machine(hardware), weights_stamp(BASE), processes.count]
+    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), processes.count]
     with resumable(
         CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE], processes=processes
     ) as state:

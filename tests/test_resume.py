@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from knowtuning.processes import Processes, alone, started
+from knowtuning.machine import Processes, alone, started
 from knowtuning.resume import KEEP, Due, Journal, checkpoints, resumable, seal
 
 ROOT = Path(__file__).resolve().parents[1]

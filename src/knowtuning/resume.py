@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from knowtuning.processes import ALONE, Processes
+from knowtuning.machine import ALONE, Processes
 from knowtuning.storage import digest, digest_folder, read_json, write_json
 
 # State that nobody took up for this long (seconds) is of inputs that changed, or of a run that was given up.

@@ -14,7 +14,7 @@ def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from test_train import LORA
 
     from knowtuning.models import load_base
-    from knowtuning.training.adapters import new_adapter, save_adapter
+    from knowtuning.training.engine.adapters import new_adapter, save_adapter
 
     out = tmp_path_factory.mktemp("ka")
     torch.manual_seed(5)

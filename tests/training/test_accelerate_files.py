@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from knowtuning.training.loop import refuse_sharding
+from knowtuning.training.engine.loop import refuse_sharding
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments/accelerate"
 

@@ -14,9 +14,9 @@ import pytest
 from test_train import CPU, LORA, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, Schedule
-from knowtuning.hardware import Hardware
+from knowtuning.machine import Hardware
+from knowtuning.training.engine.loop import arguments
 from knowtuning.training.kc import train_kc
-from knowtuning.training.loop import arguments
 from knowtuning.training.sft import train_sft
 
 TOLERANCE = 1e-4  # nats
@@ -83,7 +83,7 @@ def padded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training as on a model that cannot share a prompt: TRL pads the batches and computes the loss."""
     for module in ("sft", "kc"):
         monkeypatch.setattr(f"knowtuning.training.{module}.packs", lambda *_: False, raising=False)
-    monkeypatch.setattr("knowtuning.training.trainers.packs", lambda *_: False)
+    monkeypatch.setattr("knowtuning.training.engine.trainers.packs", lambda *_: False)
 
 
 def test_a_packed_batch_equals_a_padded_one(
@@ -100,7 +100,7 @@ def test_a_packed_batch_equals_a_padded_one(
 def test_a_shared_prompt_equals_a_separate_one_and_a_reference_in_each_step(
     tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gamma: float
 ) -> None:
-    from knowtuning.training.trainers import PairTrainer
+    from knowtuning.training.engine.trainers import PairTrainer
 
     shared = kc(tiny_base, ka, tmp_path / "shared", CPU, gamma)
     padded(monkeypatch)

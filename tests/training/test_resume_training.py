@@ -11,11 +11,11 @@ from test_scratch import TEXTS, params
 from test_train import CPU, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule
-from knowtuning.hardware import Hardware
+from knowtuning.machine import Hardware
 from knowtuning.resume import checkpoints
 from knowtuning.storage import digest_folder
-from knowtuning.training import checkpoints as saved
-from knowtuning.training import scratch
+from knowtuning.training.base import scratch
+from knowtuning.training.engine import checkpoints as saved
 from knowtuning.training.kc import train_kc
 from knowtuning.training.sft import train_sft
 

@@ -8,7 +8,16 @@ import pytest
 
 from knowtuning.models import load_tokenizer
 from knowtuning.records import Example, Preference, Rejected, Rewrite
-from knowtuning.training.rows import IGNORED, Encoder, PairRow, Row, accept, cut_off, hold_out, split_rows
+from knowtuning.training.engine.rows import (
+    IGNORED,
+    Encoder,
+    PairRow,
+    Row,
+    accept,
+    cut_off,
+    hold_out,
+    split_rows,
+)
 
 
 def encoder(base: Path, max_length: int = 128) -> Encoder:

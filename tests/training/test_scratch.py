@@ -12,8 +12,8 @@ import torch
 from knowtuning.config.training import Hub, Scratch
 from knowtuning.models import load_base, load_tokenizer, source_of
 from knowtuning.storage import digest_folder
-from knowtuning.training.pin import pin_model
-from knowtuning.training.scratch import build_base, pack, rate, train_tokenizer
+from knowtuning.training.base.pin import pin_model
+from knowtuning.training.base.scratch import build_base, pack, rate, train_tokenizer
 
 TEXTS = [f"The export of town {n} is tin." for n in range(40)]
 

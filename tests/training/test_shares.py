@@ -7,8 +7,8 @@ from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.processes import ALONE, Processes
-from knowtuning.training.shares import Shares, deal
+from knowtuning.machine import ALONE, Processes
+from knowtuning.training.engine.shares import Shares, deal
 
 
 @given(

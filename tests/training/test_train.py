@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule
-from knowtuning.hardware import Hardware
+from knowtuning.machine import Hardware
 from knowtuning.models import load_base, load_tokenizer
 from knowtuning.records import Example, Preference
 from knowtuning.storage import read_json
-from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.engine.rows import Encoder, PairRow, Row, split_rows
 from knowtuning.training.kc import reference_logps, sequence_logps, train_kc
-from knowtuning.training.rows import Encoder, PairRow, Row, split_rows
 from knowtuning.training.sft import train_sft
 
 CPU = Hardware(device="cpu", precision="float32", micro_batch=None, batch_tokens=512)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Seed = Annotated[int, Field(ge=0, description="seed of every random choice")]
+Template = Literal["bare", "plain", "alpaca", "chat"]
 
 
 class Section(BaseModel):
     """A section of params.yaml: strict types, no unknown keys, immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelParams(Section):
+    """How a question becomes model input: in scoring, training and prediction."""
+
+    template: Template = Field(
+        description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
+        "alpaca (the released scripts) or chat (the tokenizer's own)"
+    )
+    max_length: int = Field(
+        ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"
+    )
 
 
 class Selection(BaseModel):

@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Selection
-from knowtuning.config.model import Template
+from knowtuning.config import Section, Selection, Template
 
 Split = Literal["train", "valid", "test"]
 

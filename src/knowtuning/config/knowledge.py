@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from knowtuning.config import Section, Seed, Selection
-from knowtuning.config.model import ModelParams
+from knowtuning.config import ModelParams, Section, Seed, Selection
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.records import ASPECTS, Aspect
 

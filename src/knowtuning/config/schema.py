@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knowtuning.config import Section, Seed, load
+from knowtuning.config import ModelParams, Section, Seed, load
 from knowtuning.config.evaluation import EvaluateParams, PredictParams
 from knowtuning.config.judge import JudgeParams
 from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
-from knowtuning.config.model import ModelParams
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import BaseParams, KCParams, LoraParams, Schedule

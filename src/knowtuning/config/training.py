@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Seed, Selection
-from knowtuning.config.model import ModelParams
+from knowtuning.config import ModelParams, Section, Seed, Selection
 
 
 class Scratch(Section):

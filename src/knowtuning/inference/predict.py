@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.batching import by_length
-from knowtuning.config.model import Template
+from knowtuning.config import Template
 from knowtuning.inference.greedy import cache_bytes, decodes, greedy, left_padded
 from knowtuning.prompting import encode_prompt
 from knowtuning.records import Example, Prediction

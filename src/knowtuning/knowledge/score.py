@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.config.model import Template
+from knowtuning.config import Template
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import Tree, split_trees

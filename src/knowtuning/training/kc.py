@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from knowtuning.batching import by_length
 from knowtuning.config.training import KCParams
-from knowtuning.hardware import Hardware, weights_dtype
 from knowtuning.likelihood import Likelihood
+from knowtuning.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
 from knowtuning.packing import split_trees
-from knowtuning.processes import ALONE, Processes
 from knowtuning.storage import read_json, write_json
-from knowtuning.training.adapters import adapter_hash, save_adapter, trained_adapter
-from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import PairRow, pair_tree, parts
+from knowtuning.training.engine.adapters import adapter_hash, save_adapter, trained_adapter
+from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
+from knowtuning.training.engine.rows import PairRow, pair_tree, parts
 
 if TYPE_CHECKING:
     import torch
@@ -50,10 +49,6 @@ def sequence_logps(logits: torch.Tensor, ids: torch.Tensor, completion: torch.Te
     return (picked * completion[:, 1:]).sum(dim=1)
 
 
-# Tokens a forward pass of the reference, where KNOWTUNING_BATCH_TOKENS does not say: more fall out of a CPU's
-# cache.
-_REFERENCE_TOKENS = {"cpu": 2048, "cuda": 16384, "mps": 8192}
-
 Sequences = Sequence[tuple[list[int], list[int]]]
 
 
@@ -69,7 +64,7 @@ def _tree_logps(
         wanted.setdefault(tuple(prompt), {})[tuple(completion)] = None
     trees = [tree for prompt, found in wanted.items() for tree in split_trees(prompt, list(found))]
     lengths = list(map(len, trees))
-    batches = list(by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]))
+    batches = list(by_length(lengths, hardware.batch_tokens or forward_tokens(hardware)))
     found: dict[str, list[list[float]]] = {}
     for first, *rest in processes.share(batches):
         found[str(first)] = likelihood.logps([trees[i] for i in (first, *rest)])
@@ -88,7 +83,7 @@ def _padded_logps(model: Any, sequences: Sequences, hardware: Hardware) -> list[
 
     found = [0.0] * len(sequences)
     lengths = [len(prompt) + len(completion) for prompt, completion in sequences]
-    for indices in by_length(lengths, hardware.batch_tokens or _REFERENCE_TOKENS[hardware.device]):
+    for indices in by_length(lengths, hardware.batch_tokens or forward_tokens(hardware)):
         rows = [sequences[i] for i in indices]
         width = max(len(prompt) + len(completion) for prompt, completion in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -184,9 +179,9 @@ def train_kc(
     from trl.trainer.dpo_config import DPOConfig
 
     from knowtuning.models import load_base, load_tokenizer
-    from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
-    from knowtuning.training.checkpoints import train as train_from
-    from knowtuning.training.trainers import PairTrainer, packs, pair_dataset
+    from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
+    from knowtuning.training.engine.checkpoints import train as train_from
+    from knowtuning.training.engine.trainers import PairTrainer, packs, pair_dataset
 
     source = "data/knowledge/kc.jsonl and at the aspect switches of perturb"
     train, held_out = parts(rows, params.eval_rows, seed, section="train_kc", source=source)

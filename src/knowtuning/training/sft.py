@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.hardware import Hardware, weights_dtype
-from knowtuning.processes import ALONE, Processes
-from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter
-from knowtuning.training.loop import Summary, arguments, one_device, summarise
-from knowtuning.training.rows import Row, parts, row_tree
+from knowtuning.machine import ALONE, Hardware, Processes, weights_dtype
+from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter
+from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
+from knowtuning.training.engine.rows import Row, parts, row_tree
 
 
 def train_sft(
@@ -38,9 +37,9 @@ def train_sft(
     from trl.trainer.sft_config import SFTConfig
 
     from knowtuning.models import load_base, load_tokenizer
-    from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
-    from knowtuning.training.checkpoints import train as train_from
-    from knowtuning.training.trainers import RowTrainer, packs, row_dataset
+    from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
+    from knowtuning.training.engine.checkpoints import train as train_from
+    from knowtuning.training.engine.trainers import RowTrainer, packs, row_dataset
 
     train, held_out = parts(rows, params.eval_rows, seed, section=section, source="data/prepared")
     torch.manual_seed(seed)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.training import Schedule
-from knowtuning.hardware import Hardware
-from knowtuning.processes import Processes
+from knowtuning.machine import Hardware, Processes
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def arguments(
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
-    Checkpoints go to `state`, where training.checkpoints keeps the last and the best of them. Each step that
+    Checkpoints go to `state`, where `checkpoints` keeps the last and the best of them. Each step that
     evaluates also saves, so that the best one exists. Fewer rows than params.batch make one step an epoch.
     Batches are drawn at random, as in the paper; where they are padded (not `packing`), rows of similar
     length go together.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from knowtuning.config.model import Template
+from knowtuning.config import Template
 from knowtuning.packing import Tree
 from knowtuning.prompting import encode_completion, encode_prompt
 from knowtuning.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl

@@ -122,7 +122,7 @@ def _optimizers(model: torch.nn.Module, params: Scratch) -> list[Any]:
     """Muon for the matrices inside the blocks, AdamW for embeddings and norms."""
     import torch
 
-    from knowtuning.training.muon import Muon
+    from knowtuning.training.base.muon import Muon
 
     named = dict(model.named_parameters())
     inner = {name for name, p in named.items() if p.ndim == 2 and "embed_tokens" not in name}

@@ -19,10 +19,10 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.likelihood import Likelihood, answer_logps
+from knowtuning.machine import Processes
 from knowtuning.packing import Batch, Tree, lay_out, packed
-from knowtuning.processes import Processes
-from knowtuning.training.rows import PairRow, Row, pair_tree, row_tree
-from knowtuning.training.shares import IDLE, ShareLoader, Shares
+from knowtuning.training.engine.rows import PairRow, Row, pair_tree, row_tree
+from knowtuning.training.engine.shares import IDLE, ShareLoader, Shares
 
 # Columns of a packed batch that are not the batch itself.
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")

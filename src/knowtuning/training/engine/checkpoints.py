@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from knowtuning.processes import ALONE, Processes
+from knowtuning.machine import ALONE, Processes
 from knowtuning.resume import Due, checkpoints, seal
 from knowtuning.storage import read_json
 

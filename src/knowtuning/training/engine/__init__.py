@@ -1,0 +1,1 @@
+"""What supervised fine-tuning and preference learning share: rows, adapters, trainers, checkpoints."""
