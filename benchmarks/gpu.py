@@ -1,8 +1,8 @@
 """Speed on one GPU with a Llama-2-7B-shaped model of random weights: `python benchmarks/gpu.py [--shape 7b]`.
 
 Tokens a second and the share of the card's measured bfloat16 matrix speed (MFU) for SFT, KC, score and
-predict, as the stages run them; training includes loading the model. `--shape tiny --device cpu` runs the
-same anywhere in a minute. It has not been run on a GPU yet.
+predict, as the stages run them, and for training as plain TRL does it on the same rows; training includes
+loading the model. `--shape tiny --device cpu` runs the same anywhere in a minute. Not yet run on a GPU.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHAPES: dict[str, dict[str, int]] = {
         "vocab_size": 400,
     },
 }
-SCHEDULE = {
+SCHEDULE: dict[str, Any] = {
     "lr": 1e-4,
     "epochs": 1.0,
     "schedule": "cosine",
@@ -53,6 +53,9 @@ SCHEDULE = {
     "eval_every": 1.0,
     "max_rejected": 0.0,
 }
+LORA = LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"])
+SFT_BATCH, KC_BATCH = 32, 16
+HELD_OUT = SCHEDULE["eval_rows"]
 PROMPT, FACT = 48, 24  # tokens
 
 
@@ -103,24 +106,37 @@ def tokens(draw: random.Random, count: int) -> list[int]:
     return [draw.randrange(3, 300) for _ in range(count)]
 
 
+def sft_rows(rows: int, length: int) -> list[Row]:
+    """Rows of half to all of `length` tokens."""
+    draw, data = random.Random(0), []
+    for n in range(rows):
+        answer = tokens(draw, draw.randint(length // 2, length) - PROMPT)
+        prompt = tokens(draw, PROMPT)
+        data.append(Row(str(n), str(n), prompt + answer, [-100] * PROMPT + answer))
+    return data
+
+
+def kc_rows(rows: int, length: int) -> list[PairRow]:
+    """Pairs of half to all of `length` tokens a side."""
+    draw, data = random.Random(1), []
+    for n in range(rows):
+        prompt, size = tokens(draw, PROMPT), draw.randint(length // 2, length) - PROMPT
+        data.append(PairRow(str(n), str(n), prompt, tokens(draw, size), tokens(draw, size)))
+    return data
+
+
 def sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
     """SFT on `rows` sequences of about `length` tokens; returns the tokens trained on."""
     from knowtuning.training.sft import train_sft
 
-    draw, data = random.Random(0), []
-    for n in range(rows + 10):
-        answer = tokens(draw, draw.randint(length // 2, length) - PROMPT)
-        prompt = tokens(draw, PROMPT)
-        data.append(Row(str(n), str(n), prompt + answer, [-100] * PROMPT + answer))
-    lora = LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"])
     summary = train_sft(
-        data,
+        sft_rows(rows + HELD_OUT, length),
         base,
         work / "ka",
         work / "plots-ka",
         section="train_ka",
-        params=Schedule(**SCHEDULE, batch=32),
-        lora=lora,
+        params=Schedule(**SCHEDULE, batch=SFT_BATCH),
+        lora=LORA,
         hardware=hardware,
         state=work / "state-ka",
         seed=1,
@@ -132,22 +148,83 @@ def kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> in
     """KC on `rows` pairs; returns the tokens trained on. Their reference is computed too."""
     from knowtuning.training.kc import train_kc
 
-    draw, data = random.Random(1), []
-    for n in range(rows + 10):
-        prompt, size = tokens(draw, PROMPT), draw.randint(length // 2, length) - PROMPT
-        data.append(PairRow(str(n), str(n), prompt, tokens(draw, size), tokens(draw, size)))
     summary, _ = train_kc(
-        data,
+        kc_rows(rows + HELD_OUT, length),
         base,
         work / "ka",
         work / "kc",
         work / "plots-kc",
-        params=KCParams(**{**SCHEDULE, "lr": 1e-5}, batch=16, beta=0.1, gamma=0.2, reference="ka"),
+        params=KCParams(**SCHEDULE, batch=KC_BATCH, beta=0.1, gamma=0.2, reference="ka"),
         hardware=hardware,
         state=work / "state-kc",
         seed=1,
     )
     return summary.train_tokens
+
+
+def plain(work: Path, hardware: Hardware, batch: int) -> dict[str, Any]:
+    """The same hyper-parameters for TRL's own trainers; everything else as TRL has it."""
+    return {
+        "output_dir": str(work),
+        "per_device_train_batch_size": hardware.micro_batch,
+        "gradient_accumulation_steps": batch // (hardware.micro_batch or batch),
+        "learning_rate": SCHEDULE["lr"],
+        "num_train_epochs": SCHEDULE["epochs"],
+        "lr_scheduler_type": SCHEDULE["schedule"],
+        "bf16": hardware.precision == "bfloat16",
+        "use_cpu": hardware.device == "cpu",
+        "save_strategy": "no",
+        "max_length": None,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def trl_sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
+    """Plain TRL on the rows of `sft`: padded batches in random order."""
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    from knowtuning.training.engine.adapters import new_adapter
+    from knowtuning.training.engine.trainers import row_dataset
+
+    data = sft_rows(rows, length)
+    SFTTrainer(
+        model=new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), LORA),
+        args=SFTConfig(**plain(work / "trl-ka", hardware, SFT_BATCH)),
+        train_dataset=row_dataset(data),
+        processing_class=load_tokenizer(base),
+    ).train()
+    return sum(len(row.input_ids) for row in data)
+
+
+def trl_kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
+    """Plain TRL on the pairs of `kc`: padded batches, the reference in each step."""
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    from knowtuning.training.engine.adapters import trained_adapter
+    from knowtuning.training.engine.trainers import pair_dataset
+
+    class Trainer(DPOTrainer):
+        """TRL's, on token ids."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+    data = kc_rows(rows, length)
+    unknown = [0.0] * rows
+    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
+    weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.1}
+    Trainer(
+        model=trained_adapter(model, work / "ka"),
+        args=DPOConfig(**plain(work / "trl-kc", hardware, KC_BATCH), **weights),
+        train_dataset=pair_dataset(data, unknown, unknown).remove_columns(
+            ["ref_chosen_logps", "ref_rejected_logps", "length"]
+        ),
+        processing_class=load_tokenizer(base),
+    ).train()
+    return sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in data)
 
 
 def score(base: Path, hardware: Hardware, rows: int) -> Callable[[], int]:
@@ -212,7 +289,9 @@ def main() -> None:
         # checkpointing computes again is not counted. KC adds a forward for its reference.
         table: list[tuple[str, Callable[[], Callable[[], int]], int]] = [
             ("train_ka", lambda: partial(sft, base, work, hardware, rows, length), 4),
+            ("train_ka, TRL", lambda: partial(trl_sft, base, work, hardware, rows, length), 4),
             ("train_kc", lambda: partial(kc, base, work, hardware, rows, length), 6),
+            ("train_kc, TRL", lambda: partial(trl_kc, base, work, hardware, rows, length), 6),
             ("score", lambda: score(base, hardware, rows), 2),
             ("predict", lambda: predict(base, hardware, rows, length // 4), 2),
         ]

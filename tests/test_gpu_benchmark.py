@@ -18,4 +18,6 @@ def test_every_stage_has_a_row() -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("|")[1].strip() for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert rows == ["stage", "train_ka", "train_kc", "score", "predict"]
+    assert rows == [
+        *("stage", "train_ka", "train_ka, TRL", "train_kc", "train_kc, TRL", "score", "predict"),
+    ]
