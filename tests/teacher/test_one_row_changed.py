@@ -1,4 +1,4 @@
-"""A change of one row costs the teacher calls of one row: stages on a file of 200 rows, at a real server."""
+"""A change of one row costs the teacher calls of one row: stages on a whole file, at a real server."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import pytest
 from fault_server import FaultServer
 
 from benchmarks.stages import set_params
+from knowtuning.knowledge.score import fact_score
+from knowtuning.records import Atoms, Scored, read_jsonl, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = 200
+ROWS = 400
 
 
 def write_rows(folder: Path, changed: int | None = None) -> None:
     """ROWS questions; the answer of one of them in another wording."""
     lines = []
     for row in range(ROWS):
-        year = 1900 + row if row != changed else 1066
+        year = 1100 + row if row != changed else 999
         answer = f"It lies in the north. It was founded in {year}."
         lines.append(json.dumps({"question": f"Where is town number {row}?", "answer": answer}))
     (folder / "data/raw/mine.jsonl").write_text("\n".join(lines) + "\n")
@@ -55,8 +57,23 @@ def calls(project: Path, server: FaultServer, *stages: str) -> int:
     return len(server.calls) - before
 
 
+def score(project: Path) -> None:
+    """Stands in for the stage, which needs no teacher: later facts are harder."""
+    records = read_jsonl(project / "data/knowledge/atoms.jsonl", Atoms)
+    rows = [
+        Scored(
+            id=record.id,
+            question=record.question,
+            answer=record.answer,
+            facts=[fact_score(record.id, fact, -2.0 * n, 1, None) for n, fact in enumerate(record.facts)],
+        )
+        for record in records
+    ]
+    write_jsonl(project / "data/knowledge/scored.jsonl", rows)
+
+
 @pytest.mark.slow
-def test_one_changed_row_of_200_costs_the_calls_of_one_row(project: Path) -> None:
+def test_one_changed_row_costs_the_calls_of_one_row(project: Path) -> None:
     write_rows(project)
     for split in ("valid", "test"):
         row = {"question": f"Who is in {split}?", "answer": "Nobody at all."}
@@ -73,12 +90,15 @@ def test_one_changed_row_of_200_costs_the_calls_of_one_row(project: Path) -> Non
             "teacher.base_url": server.url,
         }
         set_params(project / "params.yaml", changes)
-        # One call splits one answer; every question costs perturb as many calls as any other.
+        # One call splits one answer; every question costs the other stages as many calls as any other.
         assert calls(project, server, "prepare", "extract") == ROWS
-        pairs = calls(project, server, "perturb")
-        assert pairs > 0
-        assert pairs % ROWS == 0
-        assert calls(project, server, "prepare", "extract", "perturb") == 0
+        score(project)
+        later = [calls(project, server, stage) for stage in ("rewrite", "perturb")]
+        assert all(count > 0 and count % ROWS == 0 for count in later)
         write_rows(project, changed=17)
         assert calls(project, server, "prepare", "extract") == 1
-        assert calls(project, server, "perturb") == pairs // ROWS
+        score(project)
+        assert [calls(project, server, stage) for stage in ("rewrite", "perturb")] == [
+            count // ROWS for count in later
+        ]
+        assert calls(project, server, "prepare", "extract", "rewrite", "perturb") == 0
