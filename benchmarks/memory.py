@@ -3,7 +3,9 @@
 Builds the models on torch's meta device (no weights, no GPU) and prints a Markdown table in GiB. Weights,
 adapter, gradients and AdamW's moments are exact; activations are an estimate for gradient checkpointing: the
 input of every block, one block computed again, and the logits in the model's type and in float32, with their
-gradient. What CUDA itself takes (about 1 GiB) and fragmentation come on top.
+gradient. Split over several cards (experiments/accelerate/fsdp.yaml) are the weights of the blocks, of which
+each card gathers two at a time; embeddings, head and adapter are whole on each. What CUDA itself takes (about
+1 GiB) and fragmentation come on top.
 """
 
 from __future__ import annotations
@@ -26,17 +28,21 @@ ADAPTERS = (("r 8 on q, v", 8, ["q_proj", "v_proj"]), ("r 16 on all", 16, "all-l
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes. weights: the frozen model in bfloat16; adapter: float32 with gradients and two moments."""
+    """Bytes. blocks and rest: the frozen model in bfloat16; block: one of them; adapter: float32 with
+    gradients and two moments."""
 
     parameters: int
     trained: int
-    weights: int
+    blocks: int
+    block: int
+    rest: int
     adapter: int
     activations: int
 
     def on(self, cards: int) -> float:
-        """GiB on each of `cards` that split weights and adapter (FSDP), each with its own rows."""
-        return ((self.weights + self.adapter) / cards + self.activations) / GIB
+        """GiB on each of `cards` that split the blocks, each with its own rows."""
+        gathered = 2 * self.block if cards > 1 else 0
+        return (self.blocks / cards + gathered + self.rest + self.adapter + self.activations) / GIB
 
 
 def model_of(hidden: int, inner: int, blocks: int, heads: int, kv_heads: int) -> Any:
@@ -64,6 +70,7 @@ def need(name: str, *, rank: int, targets: list[str] | str, rows: int, length: i
     shape = SHAPES[name]
     model = model_of(*shape)
     parameters = sum(p.numel() for p in model.parameters())
+    inside = sum(p.numel() for p in model.model.layers.parameters())
     with torch.device("meta"):
         adapted = get_peft_model(model, LoraConfig(r=rank, target_modules=targets, task_type="CAUSAL_LM"))
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
@@ -74,7 +81,15 @@ def need(name: str, *, rank: int, targets: list[str] | str, rows: int, length: i
     # gate, up, their product and its input, in bfloat16.
     block = tokens * half * (6 * hidden + 2 * hidden * kv_heads // heads + 4 * inner)
     logits = tokens * VOCABULARY * (half + 2 * single)
-    return Need(parameters, trained, parameters * half, trained * 4 * single, kept + block + logits)
+    return Need(
+        parameters=parameters,
+        trained=trained,
+        blocks=inside * half,
+        block=inside * half // blocks,
+        rest=(parameters - inside) * half,
+        adapter=trained * 4 * single,
+        activations=kept + block + logits,
+    )
 
 
 def main() -> None:

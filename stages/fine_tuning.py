@@ -14,7 +14,6 @@ from knowtuning.models import load_tokenizer, weights_stamp
 from knowtuning.records import Example, Rewrite
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
-from knowtuning.training.engine.loop import refuse_sharding
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.sft import train_sft
 from stages import CACHE
@@ -41,7 +40,6 @@ def fine_tune(
         limit=params.max_rejected,
         key=f"{stage}.max_rejected",
     )
-    refuse_sharding(os.environ, stage)
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
     sections = [section.model_dump() for section in (params, model, lora)]

@@ -33,7 +33,9 @@ def main() -> None:
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
         answers = predict(
             read_jsonl(split, Example)[: params.predict.limit],
-            load_system(BASE, adapter, dtype=weights_dtype(hardware), device=hardware.device),
+            load_system(
+                BASE, adapter, dtype=weights_dtype(hardware), device=hardware.device, processes=processes
+            ),
             load_tokenizer(BASE),
             template=params.model.template,
             max_new_tokens=params.predict.max_new_tokens,

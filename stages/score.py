@@ -50,7 +50,7 @@ def main() -> None:
     with resumable(
         CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
     ) as state:
-        model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device)
+        model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device, processes=processes)
         tokenizer = load_tokenizer(BASE)
         scoring = score(
             records,

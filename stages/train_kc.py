@@ -13,7 +13,6 @@ from knowtuning.models import load_tokenizer, weights_stamp
 from knowtuning.records import Preference, read_jsonl
 from knowtuning.resume import resumable
 from knowtuning.storage import write_json
-from knowtuning.training.engine.loop import refuse_sharding
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.kc import train_kc
 from stages import CACHE, PARAMS, run
@@ -35,7 +34,6 @@ def main() -> None:
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
-    refuse_sharding(os.environ, "train_kc")
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
     settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), processes.count]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from knowtuning.machine import Processes, alone, started
 from knowtuning.resume import KEEP, Due, Journal, checkpoints, resumable, seal
@@ -104,13 +106,21 @@ def test_a_torn_or_damaged_line_ends_the_journal(tmp_path: Path, damage: bytes) 
 
 def test_a_journal_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
     keys = [f"k{n}" for n in range(7)]
-    for rank in range(3):
-        journal = Journal(tmp_path, Processes(rank, 3))
-        for key in journal.todo(keys)[:1]:
-            journal.put(key, rank)
-    # Places 0, 1 and 2 are done; of the others two processes take turns by place.
-    assert Journal(tmp_path, Processes(0, 2)).todo(keys) == ["k4", "k6"]
-    assert Journal(tmp_path, Processes(1, 2)).todo(keys) == ["k3", "k5"]
+    for rank, journal in enumerate([Journal(tmp_path, Processes(rank, 3)) for rank in range(3)]):
+        journal.put(journal.todo(keys)[0], rank)
+    # Places 0, 1 and 2 are done; the others two processes take in turns.
+    assert Journal(tmp_path, Processes(0, 2)).todo(keys) == ["k3", "k5"]
+    assert Journal(tmp_path, Processes(1, 2)).todo(keys) == ["k4", "k6"]
+
+
+@given(items=st.lists(st.integers(), max_size=20), count=st.integers(1, 5))
+def test_where_weights_are_split_all_take_the_same_number_of_passes(items: list[int], count: int) -> None:
+    alone = [Processes(rank, count).share(items) for rank in range(count)]
+    assert sorted(item for share in alone for item in share) == sorted(items)
+    split = [Processes(rank, count, split=True).share(items) for rank in range(count)]
+    assert {item for share in split for item in share} == set(items)
+    assert {len(share) for share in split} == {-(-len(items) // count)}
+    assert Processes(count - 1, count, split=True).share(items, alike=False) == items
 
 
 def test_a_checkpoint_without_its_manifest_or_with_other_bytes_is_torn(tmp_path: Path) -> None:

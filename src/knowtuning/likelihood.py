@@ -96,7 +96,7 @@ class Likelihood:
         sums = []
         for branch in tree.branches:
             ids = torch.tensor([[*tree.prompt, *branch]], device=self.model.device)
-            with torch.inference_mode():
+            with torch.no_grad():
                 logits = self.model(input_ids=ids, use_cache=False).logits[0, len(tree.prompt) - 1 : -1]
             sums.append(_log_probability(logits, ids[0, len(tree.prompt) :]).double().sum().item())
         return sums
@@ -104,7 +104,7 @@ class Likelihood:
     def _together(self, trees: Sequence[Tree]) -> list[list[float]]:
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():
             values = token_logps(self.model, lay_out(trees).to(self.model.device)).double().cpu()
         lengths = [len(branch) for tree in trees for branch in tree.branches]
         sums = iter(part.sum().item() for part in torch.split(values, lengths))

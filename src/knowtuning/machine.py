@@ -5,7 +5,7 @@ None of this is a tracked parameter: it must not invalidate a stage.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -116,19 +116,31 @@ def detect(environ: Mapping[str, str]) -> Hardware:
 
 @dataclass(frozen=True)
 class Processes:
-    """One process among `count`: each takes every count-th item, and all know all results at the end."""
+    """One process among `count`: each takes every count-th item, and all know all results at the end.
+
+    split: whether each holds a part of the base model's weights, so that a pass needs them all (models.py).
+    """
 
     rank: int = 0
     count: int = 1
+    split: bool = False
 
     @property
     def first(self) -> bool:
         """Whether this is the process that shows progress and writes."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> list[T]:
-        """The items of this process. Which they are depends on their place alone."""
-        return list(items[self.rank :: self.count])
+    def share(self, items: Sequence[T], *, alike: bool = True) -> list[T]:
+        """The items of this process. Which they are depends on their place alone.
+
+        Where weights are split all processes must take the same number of passes: their shares are of equal
+        length, by the last item once more, and of items that are not `alike` in passes each has all.
+        """
+        if not self.split:
+            return list(items[self.rank :: self.count])
+        if not alike:
+            return list(items)
+        return [items[min(place + self.rank, len(items) - 1)] for place in range(0, len(items), self.count)]
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -149,12 +161,28 @@ class Processes:
 ALONE = Processes()
 
 
-def started(environ: Mapping[str, str], device: str) -> Processes:
+def splits(environ: MutableMapping[str, str]) -> bool:
+    """Whether the launcher asks for split weights, FSDP in its words; from here on nobody else hears of it.
+
+    Otherwise Accelerate would split the adapter too. Raises ValueError for what is not supported.
+    """
+    flags = ("true", "1")
+    for name, fix in (
+        ("ACCELERATE_USE_DEEPSPEED", "to split weights start with experiments/accelerate/fsdp.yaml"),
+        ("FSDP_OFFLOAD_PARAMS", "set fsdp_offload_params to false and take more cards"),
+    ):
+        if environ.get(name, "").lower() in flags:
+            raise ValueError(f"{name} is {environ[name]}, which is not supported; {fix}")
+    return environ.pop("ACCELERATE_USE_FSDP", "").lower() in flags
+
+
+def started(environ: MutableMapping[str, str], device: str) -> Processes:
     """This process among those of its launcher; WORLD_SIZE and KNOWTUNING_PROCESSES say how many there are.
 
     Raises ValueError when they contradict each other or what Accelerate finds: `accelerate launch --cpu
     --num_processes 2` (1.15) runs a single process and says nothing.
     """
+    split = splits(environ)
     world = int(environ.get("WORLD_SIZE") or 1)
     wanted = int(environ.get("KNOWTUNING_PROCESSES") or world)
     if wanted != world:
@@ -169,7 +197,7 @@ def started(environ: Mapping[str, str], device: str) -> Processes:
     state = PartialState(cpu=device == "cpu")
     if state.num_processes != world:
         raise ValueError(f"Accelerate runs {state.num_processes} processes; WORLD_SIZE is {world}")
-    return Processes(rank=state.process_index, count=state.num_processes)
+    return Processes(rank=state.process_index, count=state.num_processes, split=split)
 
 
 def alone(environ: Mapping[str, str], stage: str) -> None:

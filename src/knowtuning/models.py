@@ -1,4 +1,4 @@
-"""Loading of base models, tokenizers and adapters; safetensors only, never remote code.
+"""Loading of base models, tokenizers and adapters, whole or split; safetensors only, never remote code.
 
 `models/base/` holds either a whole small model (source `scratch`) or `pin.json` with the id and the
 commit of a Hugging Face model whose weights stay in the Hugging Face cache (source `hub`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.machine import ALONE, Processes
 from knowtuning.storage import read_json
 
 if TYPE_CHECKING:
@@ -53,23 +54,86 @@ def load_tokenizer(base: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_base(base: Path, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The base model of a base folder on `device`, in evaluation mode."""
+def load_base(
+    base: Path, *, dtype: torch.dtype, device: str, processes: Processes = ALONE
+) -> PreTrainedModel:
+    """The base model of a base folder on `device`, in evaluation mode, split if `processes` are."""
+    loaded: PreTrainedModel = load_system(base, None, dtype=dtype, device=device, processes=processes)
+    return loaded
+
+
+def load_system(
+    base: Path, adapter: Path | None, *, dtype: torch.dtype, device: str, processes: Processes = ALONE
+) -> Any:
+    """The base model, or with `adapter` the base model with that LoRA adapter merged into it."""
+    if not processes.split:
+        return _whole(base, adapter, dtype, device)
+    if processes.first:
+        return split(_whole(base, adapter, dtype, "cpu"), device, processes)
+    return split(_empty(base, dtype), device, processes)
+
+
+def _whole(base: Path, adapter: Path | None, dtype: torch.dtype, device: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     name, arguments = source_of(base)
     model: Any = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, trust_remote_code=False, use_safetensors=True, **arguments
     )
-    loaded: PreTrainedModel = model.to(device).eval()
-    return loaded
-
-
-def load_system(base: Path, adapter: Path | None, *, dtype: torch.dtype, device: str) -> Any:
-    """The base model, or with `adapter` the base model with that LoRA adapter merged into it."""
-    model = load_base(base, dtype=dtype, device=device)
+    model = model.to(device).eval()
     if adapter is None:
         return model
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
+
+
+def _empty(base: Path, dtype: torch.dtype) -> Any:
+    """The base model without weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name, arguments = source_of(base)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **arguments)
+    auto: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto.from_config(config, dtype=dtype, trust_remote_code=False)
+    return model.eval()
+
+
+def split(model: Any, device: str, processes: Processes) -> Any:
+    """Split the frozen weights of a model's blocks over the processes; the rest they hold whole.
+
+    The first process comes with a model on the CPU, the others with one without weights; no device ever
+    holds more than one whole block. An adapter that is added later stays whole in each process. FSDP of
+    torch gathers the weights of a block when it is passed through.
+    """
+    import torch
+    from torch.distributed import broadcast, device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    def place(module: Any, *, recurse: bool) -> None:
+        if processes.first:
+            module._apply(lambda tensor: tensor.to(device), recurse=recurse)
+        else:
+            module.to_empty(device=device, recurse=recurse)
+        for tensor in (*module.parameters(recurse), *module.buffers(recurse)):
+            broadcast(tensor.data, src=0)
+
+    names = set(model._no_split_modules or ())
+    blocks = [module for module in model.modules() if type(module).__name__ in names]
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} does not name its blocks, so that it cannot be split")
+    inside = {id(module) for block in blocks for module in block.modules()}
+    mesh = device_mesh.init_device_mesh(torch.device(device).type, (processes.count,))
+    for block in blocks:
+        place(block, recurse=True)
+        fully_shard(block.requires_grad_(False), mesh=mesh)
+    for module in model.modules():
+        if id(module) not in inside:
+            place(module, recurse=False)
+    model.tie_weights()
+    split_already = {id(parameter) for block in blocks for parameter in block.parameters()}
+    whole = {parameter for parameter in model.parameters() if id(parameter) not in split_already}
+    fully_shard(model.base_model, mesh=mesh, ignored_params=whole)
+    return model

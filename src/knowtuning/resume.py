@@ -164,11 +164,12 @@ class Journal:
                 sound = self._read(path)
                 if path == own:
                     os.truncate(path, sound)
+            processes.wait()  # all know the same before anyone adds to it
             self._stream = own.open("ab")
 
-    def todo(self, keys: Sequence[str]) -> list[str]:
-        """Those of `keys` that this process has to do, and nobody has done."""
-        return [key for key in self._processes.share(keys) if key not in self.done]
+    def todo(self, keys: Sequence[str], *, alike: bool = True) -> list[str]:
+        """Those of `keys` that this process has to do, and nobody has done; `alike`: see Processes.share."""
+        return self._processes.share([key for key in keys if key not in self.done], alike=alike)
 
     def put(self, key: str, value: Any) -> None:
         """Note that `key` is finished with `value` (JSON)."""

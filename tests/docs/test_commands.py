@@ -29,6 +29,10 @@ REMOTES = "tests/pipeline/test_remotes.py runs it against real servers, on a sma
 STUDY = "hours of training; tests/pipeline/test_experiments_run.py runs the same script on a small project"
 PAGE = "needs the experiments; tests/pipeline/test_study.py makes the page from written scores"
 PROCESSES = "tests/pipeline/test_two_processes.py starts two processes on a small project"
+LAUNCHER = (
+    "Accelerate starts no second process on a CPU; tests/training/test_accelerate_files.py reads the file as "
+    "Accelerate does"
+)
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 # Not run here, and why.
 PARSED = {
@@ -52,8 +56,9 @@ PARSED = {
     "ACCELERATE_USE_CPU=true KNOWTUNING_PROCESSES=2 torchrun --nproc_per_node 2 -m stages.score": PROCESSES,
     "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.train_ka": PROCESSES,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/ddp.yaml "
-    "-m stages.predict kc": "Accelerate starts no second process on a CPU; "
-    "tests/training/test_accelerate_files.py reads the file as Accelerate does",
+    "-m stages.predict kc": LAUNCHER,
+    "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/fsdp.yaml "
+    "-m stages.train_kc": LAUNCHER,
     "dvc commit score": "needs the outputs of a run",
     "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
     "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,

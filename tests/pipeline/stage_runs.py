@@ -14,11 +14,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from imports import ROOT
+from servers import free_port
 
 from benchmarks.stages import set_params
 
 # Imported once, by the server that all stage processes are forked from.
-HEAVY = ("peft", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "transformers.models.llama", "dvclive")
+HEAVY = (
+    *("peft", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "transformers.models.llama", "dvclive"),
+    "torch.distributed.fsdp",
+)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(list(HEAVY))
 SMALL = {
@@ -82,10 +86,10 @@ def finish(folder: Path, stage: str, **environment: str) -> None:
     assert process.exitcode == 0, (folder / "log.txt").read_text()[-2000:]
 
 
-def start_two(folder: Path, stage: str, port: int, **environment: str) -> list[BaseProcess]:
+def start_two(folder: Path, stage: str, **environment: str) -> list[BaseProcess]:
     """Start two processes of a stage as torchrun does."""
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", **environment}
-    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [start(folder, stage, RANK=rank, LOCAL_RANK=rank, **common) for rank in ("0", "1")]
 
 
@@ -127,6 +131,15 @@ def units(folder: Path) -> int:
             elif path.suffix == ".jsonl":
                 found.append(path.read_bytes().count(b"\n"))
     return max(found)
+
+
+def kill_both(processes: list[BaseProcess], ready: Callable[[], bool]) -> None:
+    """SIGKILL as soon as `ready()`, or do nothing when they end before."""
+    while not ready() and any(process.is_alive() for process in processes):
+        time.sleep(0.002)
+    for process in processes:
+        process.kill()
+        process.join()
 
 
 def kill_when(process: BaseProcess, ready: Callable[[], bool], delay: float) -> bool:

@@ -5,31 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from imports import ROOT
-from stage_runs import OUTPUTS, calm_project, copy_without, finish, start_two, units
+from servers import free_port
+from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_both, start_two, units
 
 from benchmarks.stages import set_params
 from knowtuning.resume import content
 from knowtuning.storage import read_json, write_json
 
 SHARED = ("score", "predict kc")
+# How the launcher asks for weights that are split over the processes.
+SPLIT = {"ACCELERATE_USE_FSDP": "true"}
+both_ways = pytest.mark.parametrize("more", [{}, SPLIT], ids=["whole", "split"])
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return calm_project(tmp_path_factory.getbasetemp())
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def same(folder: Path, project: Path, stage: str) -> None:
@@ -39,11 +36,12 @@ def same(folder: Path, project: Path, stage: str) -> None:
 
 
 @pytest.mark.slow
+@both_ways
 @pytest.mark.parametrize("stage", SHARED)
-def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str) -> None:
+def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str, more: dict[str, str]) -> None:
     folder = tmp_path / "two"
     copy_without(project, folder, stage)
-    processes = start_two(folder, stage, free_port())
+    processes = start_two(folder, stage, **more)
     both_wrote = False
     while any(process.is_alive() for process in processes):
         with contextlib.suppress(FileNotFoundError):  # they remove it when they are done
@@ -55,15 +53,11 @@ def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str) -> N
 
 
 @pytest.mark.slow
-def test_two_killed_processes_go_on_as_one(project: Path, tmp_path: Path) -> None:
+@both_ways
+def test_two_killed_processes_go_on_as_one(project: Path, tmp_path: Path, more: dict[str, str]) -> None:
     folder = tmp_path / "two"
     copy_without(project, folder, "score")
-    processes = start_two(folder, "score", free_port())
-    while units(folder) < 3 and any(process.is_alive() for process in processes):
-        pass
-    for process in processes:
-        process.kill()
-        process.join()
+    kill_both(start_two(folder, "score", **more), lambda: units(folder) >= 3)
     assert not (folder / "data/knowledge/scored.jsonl").exists()
     finish(folder, "score")
     same(folder, project, "score")
@@ -89,20 +83,24 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize("stage", ["train_sft", pytest.param("train_kc", marks=pytest.mark.slow)])
-def test_two_processes_train_as_one_and_go_on_after_a_kill(project: Path, tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        pytest.param("train_sft", {}, id="train_sft"),
+        pytest.param("train_kc", {}, id="train_kc", marks=pytest.mark.slow),
+        pytest.param("train_kc", SPLIT, id="train_kc split", marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_train_as_one_and_go_on_after_a_kill(
+    project: Path, tmp_path: Path, stage: str, more: dict[str, str]
+) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         without_dropout(project, folder, stage)
     finish(one, stage)
-    processes = start_two(two, stage, free_port())
-    while units(two) < 3 and any(process.is_alive() for process in processes):
-        pass
-    for process in processes:
-        process.kill()
-        process.join()
+    kill_both(start_two(two, stage, **more), lambda: units(two) >= 3)
     assert not (two / OUTPUTS[stage][0]).exists()
-    processes = start_two(two, stage, free_port())
+    processes = start_two(two, stage, **more)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0], (two / "log.txt").read_text()[-2000:]

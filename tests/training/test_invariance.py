@@ -108,9 +108,8 @@ def test_a_shared_prompt_equals_a_separate_one_and_a_reference_in_each_step(
     plain = PairTrainer.__init__
 
     def online(self: Any, **options: Any) -> None:
-        options["args"].precompute_ref_log_probs = False
         plain(self, **options)
-        assert not self.precompute_ref_logps
+        self.precompute_ref_logps = False
 
     monkeypatch.setattr(PairTrainer, "__init__", online)
     assert kc(tiny_base, ka, tmp_path / "online", CPU, gamma) == pytest.approx(shared, abs=TOLERANCE)
@@ -124,7 +123,7 @@ def test_layers_computed_again_in_the_backward_pass_change_nothing(
     for module in ("sft", "kc"):
         monkeypatch.setattr(
             f"knowtuning.training.{module}.arguments",
-            lambda *args, **rest: {**arguments(*args, **rest), "gradient_checkpointing": True},
+            lambda *args, **rest: {**arguments(*args, **rest), "activation_checkpointing": True},
         )
     monkeypatch.setattr("knowtuning.likelihood._LOGITS", 1000)  # the logits too, in parts
     again = sft(tiny_base, tmp_path / "sft-2", CPU), kc(tiny_base, ka, tmp_path / "kc-2", CPU, 0.2)

@@ -85,7 +85,7 @@ def predict(
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     plan = by_length(lengths, batch_tokens or tokens_that_fit(model), most=_MOST)
     batches = {str(batch[0]): batch for batch in plan}
-    todo = journal.todo(list(batches))
+    todo = journal.todo(list(batches), alike=False)
     finished = len(examples) - sum(len(batches[key]) for key in todo)
     with tqdm(desc="predict", total=len(examples), unit="answer", initial=finished) as bar:
         for key in todo:

@@ -140,7 +140,7 @@ def _sums(
 ) -> dict[int, list[float]]:
     """Summed log-probabilities of the facts of each row, batch by batch as planned."""
     keys = {f"rows {batch[0]}": batch for batch in plan}
-    todo = journal.todo(list(keys))
+    todo = journal.todo(list(keys), alike=all(map(likelihood.shares, rows)))
     for key in progress(todo, "score", len(plan), initial=len(plan) - len(todo)):
         journal.put(key, likelihood.logps([rows[index] for index in keys[key]]))
     done = journal.exchange()

@@ -186,7 +186,9 @@ def train_kc(
     source = "data/knowledge/kc.jsonl and at the aspect switches of perturb"
     train, held_out = parts(rows, params.eval_rows, seed, section="train_kc", source=source)
     torch.manual_seed(seed)
-    model = trained_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), ka)
+    dtype = weights_dtype(hardware)
+    plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
+    model = trained_adapter(plain, ka)
     started_from = adapter_hash(model)
     logps = [
         kept_logps(state / f"reference-{name}.json", model, part, params.reference, hardware, processes)
@@ -208,7 +210,6 @@ def train_kc(
         beta=params.beta,
         loss_type=["sigmoid", "sft"] if params.gamma else ["sigmoid"],
         loss_weights=[1.0, params.gamma] if params.gamma else [1.0],
-        precompute_ref_log_probs=True,
         max_length=None,
     )
     trainer = PairTrainer(

@@ -43,7 +43,9 @@ def train_sft(
 
     train, held_out = parts(rows, params.eval_rows, seed, section=section, source="data/prepared")
     torch.manual_seed(seed)
-    model = new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), lora)
+    dtype = weights_dtype(hardware)
+    plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
+    model = new_adapter(plain, lora)
     tokens = sum(len(row.input_ids) for row in train)
     packing = packs(model, [row_tree(row) for row in rows])
     config = SFTConfig(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,23 +85,12 @@ def arguments(
         "train_sampling_strategy": "random" if packing else "group_by_length",
         "bf16": hardware.precision == "bfloat16",
         "use_cpu": hardware.device == "cpu",
-        "ddp_find_unused_parameters": False,
-        "gradient_checkpointing": hardware.device != "cpu",
+        "activation_checkpointing": hardware.device != "cpu",
         "dataloader_pin_memory": hardware.device != "cpu",
         "seed": seed,
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def refuse_sharding(environ: Mapping[str, str], stage: str) -> None:
-    """Raise ValueError when a launcher asks for weights split over processes: here each has a whole model."""
-    for name in ("FSDP", "DEEPSPEED"):
-        if environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true"):
-            raise ValueError(
-                f"{stage}: ACCELERATE_USE_{name} is set, but each process holds a whole model; start it with "
-                "experiments/accelerate/ddp.yaml or torchrun"
-            )
 
 
 def one_device(config: Any) -> Any:

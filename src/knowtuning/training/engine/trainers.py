@@ -8,7 +8,8 @@ computes the loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,6 +76,16 @@ def _collator(tree_of: Callable[[dict[str, Any]], Tree], hidden: int) -> Callabl
     return collate
 
 
+def average(gradients: Iterable[torch.Tensor | None]) -> None:
+    """Replace gradients, of the same tensors in each process, by their means over the processes."""
+    present = [gradient for gradient in gradients if gradient is not None]
+    flat = torch.cat([gradient.flatten() for gradient in present])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for gradient, mean in zip(present, torch.split(flat, [g.numel() for g in present]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
 def _batch(inputs: dict[str, Any]) -> Batch:
     return Batch(**{name: inputs[name] for name in Batch.__dataclass_fields__})
 
@@ -91,6 +102,16 @@ class _Shared:
             options["data_collator"] = _collator(self.tree_of, hidden)
             answer_logps(options["model"].get_base_model())
         super().__init__(**options)
+        # Without a wrapper: weights are frozen and may be split, and the gradients of an adapter are few.
+        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
+        accelerator.prepare_model = partial(accelerator.prepare_model, evaluation_mode=True)
+
+    def training_step(self: Any, *arguments: Any, **options: Any) -> Any:
+        """One micro-batch; the last one of a step averages the gradients over the processes."""
+        loss = super().training_step(*arguments, **options)  # type: ignore[misc]
+        if self.processes.count > 1 and self.accelerator.sync_gradients:
+            average(parameter.grad for parameter in self.model.parameters() if parameter.requires_grad)
+        return loss
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """None with each checkpoint: rendering it takes as long as saving the adapter."""
@@ -166,10 +187,12 @@ class PairTrainer(_Shared, DPOTrainer):
         columns = ("prompt_ids", "chosen_ids", "rejected_ids")
         return pair_tree(PairRow("", "", *(example[name] for name in columns)))
 
-    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-        return dataset
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Said by `precompute_ref_log_probs`, TRL would hash all weights for the key of its cache.
+        self.precompute_ref_logps = True
 
-    def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
