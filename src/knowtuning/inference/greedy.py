@@ -31,7 +31,7 @@ def greedy(
     answers: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     with torch.inference_mode():
-        batch = _Batch(model, ids.to(model.device), mask.to(model.device))
+        batch = _Batch(model, ids.to(model.device), mask.to(model.device), new_tokens)
         for step in range(new_tokens):
             tokens = batch.next_tokens()
             for row, token in zip(batch.rows, tokens.tolist(), strict=True):
@@ -60,12 +60,12 @@ def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tenso
 class _Batch:
     """Rows that are decoded together: their cache, mask and positions, and the logits of the last step."""
 
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor) -> None:
-        from transformers import DynamicCache
+    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, new_tokens: int) -> None:
+        from knowtuning.inference.cache import cache_for
 
         self.rows = list(range(len(ids)))
         self._model, self._mask = model, mask
-        self._cache = DynamicCache(config=model.config)
+        self._cache = cache_for(model, ids.shape[1] + new_tokens)
         self._positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         self._forward(ids)
 

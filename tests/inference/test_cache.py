@@ -1,0 +1,41 @@
+"""The cache that is written in place against the one of transformers, which copies."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.cache_utils import DynamicLayer
+
+from knowtuning.inference.cache import InPlaceLayer, cache_for
+
+# How many tokens come at a time, and before each which rows stay (by their bits; none: all).
+steps = st.lists(st.tuples(st.integers(0, 15), st.integers(1, 4)), min_size=1, max_size=6)
+
+
+@given(steps=steps, seed=st.integers(0, 100))
+def test_it_holds_what_the_copying_one_holds(steps: list[tuple[int, int]], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    copying, in_place = DynamicLayer(), InPlaceLayer(sum(count for _, count in steps))
+    rows = 4
+    for bits, count in steps:
+        kept = [row for row in range(rows) if bits >> row & 1]
+        if kept and in_place.get_seq_length():
+            for layer in (copying, in_place):
+                layer.batch_select_indices(torch.tensor(kept))
+            rows = len(kept)
+        keys, values = torch.randn(2, rows, 3, count, 5, generator=generator)
+        for found, expected in zip(in_place.update(keys, values), copying.update(keys, values), strict=True):
+            assert torch.equal(found, expected)
+        assert in_place.get_seq_length() == copying.get_seq_length()
+        assert in_place.get_mask_sizes(1) == copying.get_mask_sizes(1)
+
+
+def test_layers_that_forget_tokens_stay_as_they_are() -> None:
+    from transformers import Gemma2Config
+
+    class Model:
+        config = Gemma2Config(num_hidden_layers=2, sliding_window=4)
+
+    kinds = [type(layer).__name__ for layer in cache_for(Model(), 9).layers]
+    assert sorted(kinds) == ["DynamicSlidingWindowLayer", "InPlaceLayer"]
