@@ -77,7 +77,8 @@ class Clock:
 
 def main() -> None:
     out, stage, *arguments = sys.argv[1:]
-    sys.path[:0] = [str(Path.cwd()), str(Path.cwd() / "src")]
+    # Instead of this file's folder, whose evaluate.py is not the library of that name.
+    sys.path[:1] = [str(Path.cwd()), str(Path.cwd() / "src")]
     clock = Clock()
     builtins.__import__ = clock.timed("import", builtins.__import__)
     importlib.import_module = clock.timed("import", importlib.import_module)

@@ -115,7 +115,10 @@ def main() -> None:
         set_params(folder / "params.yaml", changes)
         if arguments.raw:
             shutil.copytree(arguments.raw, folder / "data/raw", dirs_exist_ok=True)
-        rows = {stage: measure(words, folder) for stage, words in commands(folder)}
+        rows = {}
+        for stage, words in commands(folder):
+            rows[stage] = measure(words, folder)
+            print(f"{stage}: {rows[stage]}", file=sys.stderr)
     print(f"\n{table(arguments.experiment, rows)}")
 
 
