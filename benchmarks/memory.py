@@ -102,10 +102,7 @@ def main() -> None:
     print(f"| model | adapter | parameters | trained | {heads} |")
     print("|---|---|---:|---:|" + "---:|" * len(cards))
     for name in SHAPES:
-        for title, rank, targets in (
-            ("r 8 on q, v", 8, ["q_proj", "v_proj"]),
-            ("r 16 on all", 16, "all-linear"),
-        ):
+        for title, rank, targets in ADAPTERS:
             found = need(name, rank=rank, targets=targets, rows=options.rows, length=options.length)
             cells = " | ".join(f"{found.on(count):.0f}" for count in cards)
             counts = f"{found.parameters / 1e9:.2f} B | {found.trained / 1e6:.1f} M"

@@ -36,26 +36,24 @@ def _files(name: str) -> list[Path]:
     return found
 
 
-def _empty(path: Path, tree: ast.Module) -> bool:
+def _empty(path: Path) -> bool:
     """Whether this is the file of a package that runs nothing; DVC need not look at it in every stage."""
-    return path.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in tree.body)
+    if path.name != "__init__.py":
+        return False
+    return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
 
 
 def reached(script: Path) -> set[Path]:
     """All project files that running `script` may import, itself included, but for empty ones of packages."""
     seen: set[Path] = set()
-    empty: set[Path] = set()
     todo = [script, script.parent / "__init__.py"]
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            if _empty(path, tree):
-                empty.add(path)
-            for name in _imports(tree):
+            for name in _imports(ast.parse(path.read_text(encoding="utf-8"))):
                 todo += _files(name)
             if path.name == "lexical.py":
                 # It has the `evaluate` library load these by their paths.
                 todo += sorted((path.parent / "metrics").glob("*.py"))
-    return seen - empty
+    return {path for path in seen if not _empty(path)}

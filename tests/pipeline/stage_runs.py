@@ -46,6 +46,8 @@ SMALL = {
     "predict.max_new_tokens": 8,
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
+# How the launcher asks for weights that are split over the processes.
+SPLIT = {"ACCELERATE_USE_FSDP": "true"}
 OUTPUTS = {
     "base": ["models/base", "metrics/base.json"],
     "score": ["data/knowledge/scored.jsonl", "data/knowledge/scored.rejected.jsonl", "metrics/score.json"],
@@ -86,11 +88,16 @@ def finish(folder: Path, stage: str, **environment: str) -> None:
     assert process.exitcode == 0, (folder / "log.txt").read_text()[-2000:]
 
 
-def start_two(folder: Path, stage: str, **environment: str) -> list[BaseProcess]:
-    """Start two processes of a stage as torchrun does."""
+def two(**environment: str) -> list[dict[str, str]]:
+    """The environments that torchrun gives two processes."""
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", **environment}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    return [start(folder, stage, RANK=rank, LOCAL_RANK=rank, **common) for rank in ("0", "1")]
+    return [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+
+
+def start_two(folder: Path, stage: str, **environment: str) -> list[BaseProcess]:
+    """Start two processes of a stage as torchrun does."""
+    return [start(folder, stage, **one) for one in two(**environment)]
 
 
 def new_project(folder: Path) -> None:

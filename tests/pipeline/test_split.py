@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_port
-from stage_runs import CONTEXT
+from stage_runs import CONTEXT, SPLIT, two
 
 from knowtuning.machine import Processes, started
 from knowtuning.storage import read_json, write_json
@@ -62,11 +61,10 @@ def numbers(folder: Path, family: str, processes: Processes) -> dict[str, Any]:
     return {"held": held, "sums": sums, "losses": losses}
 
 
-def split_process(folder: Path, rank: str, port: str) -> None:
+def split_process(folder: Path, environment: dict[str, str]) -> None:
     """One of two processes."""
-    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    os.environ.update({**environment, "ACCELERATE_USE_CPU": "true", "ACCELERATE_USE_FSDP": "true"})
+    rank = environment["RANK"]
+    os.environ.update(environment)
     processes = started(os.environ, "cpu")
     assert processes == Processes(int(rank), 2, split=True)
     write_json(folder / f"{rank}.json", {f: numbers(folder, f, processes) for f in FAMILIES})
@@ -82,8 +80,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What one process finds, and each of two that hold parts."""
     folder = tmp_path_factory.mktemp("split")
     families(folder)
-    port = str(free_port())
-    runs = [CONTEXT.Process(target=split_process, args=(folder, rank, port)) for rank in ("0", "1")]
+    environments = two(OMP_NUM_THREADS="1", **SPLIT)
+    runs = [CONTEXT.Process(target=split_process, args=(folder, one)) for one in environments]
     runs.append(CONTEXT.Process(target=one_process, args=(folder,)))
     for run in runs:
         run.start()

@@ -12,15 +12,13 @@ from pathlib import Path
 import pytest
 from imports import ROOT
 from servers import free_port
-from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_both, start_two, units
+from stage_runs import OUTPUTS, SPLIT, calm_project, copy_without, finish, kill_both, start_two, units
 
 from benchmarks.stages import set_params
 from knowtuning.resume import content
 from knowtuning.storage import read_json, write_json
 
 SHARED = ("score", "predict kc")
-# How the launcher asks for weights that are split over the processes.
-SPLIT = {"ACCELERATE_USE_FSDP": "true"}
 both_ways = pytest.mark.parametrize("more", [{}, SPLIT], ids=["whole", "split"])
 
 
