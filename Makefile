@@ -2,15 +2,17 @@
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
+# make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
 # make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
+VLLM   ?= vllm==0.33.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check docs format bench setup clean
+.PHONY: repro test test-all check docs format bench vllm setup clean
 
 setup: $(STAMP)
 
@@ -49,6 +51,11 @@ format: setup
 
 bench: setup
 	python benchmarks/compare.py
+
+# Of its own: it pins other versions of torch and transformers.
+vllm:
+	test -x .cache/vllm/bin/python || $(PYTHON) -m venv .cache/vllm
+	.cache/vllm/bin/pip install --quiet --disable-pip-version-check $(VLLM)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.compare import machine  # noqa: E402
-from knowtuning.config import load  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
+from knowtuning.core.params import load  # noqa: E402
 from knowtuning.training.base.scratch import Run, _optimizers, new_model  # noqa: E402
 
 STEPS, SIZE = 20, 2048

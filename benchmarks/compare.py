@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.sides import LLAMA_FACTORY, TASKS  # noqa: E402
 from benchmarks.stages import commands, copy_tracked, measure, overrides, set_params  # noqa: E402
-from knowtuning.storage import read_json, write_json  # noqa: E402
+from knowtuning.core.storage import read_json, write_json  # noqa: E402
 
 PEER_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
 # What its metadata asks for, as far as it is imported here.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.stages import copy_tracked, measure  # noqa: E402
-from knowtuning.records import SYSTEMS, Example, Prediction, R, read_jsonl, write_jsonl  # noqa: E402
+from knowtuning.core.records import SYSTEMS, Example, Prediction, R, read_jsonl, write_jsonl  # noqa: E402
 
 
 def repeat(path: Path, kind: type[R], count: int) -> None:

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule  # noqa: E402
-from knowtuning.machine import Hardware, weights_dtype  # noqa: E402
-from knowtuning.models import load_base, load_tokenizer  # noqa: E402
-from knowtuning.records import Atoms, Example  # noqa: E402
+from knowtuning.core.records import Atoms, Example  # noqa: E402
+from knowtuning.runtime.machine import Hardware, weights_dtype  # noqa: E402
+from knowtuning.runtime.models import load_base, load_tokenizer  # noqa: E402
 from knowtuning.training.engine.rows import PairRow, Row  # noqa: E402
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -249,6 +249,7 @@ def score(base: Path, hardware: Hardware, rows: int) -> Callable[[], int]:
 
 def predict(base: Path, hardware: Hardware, rows: int, length: int) -> Callable[[], int]:
     """Answers of up to `length` tokens; the call returns the tokens generated."""
+    from knowtuning.inference.decoders import ModelDecoder
     from knowtuning.inference.predict import predict as predict_all
 
     draw, tokenizer = random.Random(3), load_tokenizer(base)
@@ -256,12 +257,9 @@ def predict(base: Path, hardware: Hardware, rows: int, length: int) -> Callable[
         Example(id=str(n), question=tokenizer.decode(tokens(draw, PROMPT)), answer="-") for n in range(rows)
     ]
     model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
-    settings: dict[str, Any] = {
-        "template": "bare",
-        "max_new_tokens": length,
-        "batch_tokens": hardware.batch_tokens,
-    }
-    return lambda: sum(answer.tokens for answer in predict_all(examples, model, tokenizer, **settings))
+    decoder = ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens)
+    settings: dict[str, Any] = {"template": "bare", "max_new_tokens": length}
+    return lambda: sum(answer.tokens for answer in predict_all(examples, decoder, tokenizer, **settings))
 
 
 def main() -> None:

@@ -22,15 +22,15 @@ START = time.perf_counter()
 ROOT = Path(__file__).resolve().parent.parent
 TIMED = {
     "load": {
-        "knowtuning.models": ["load_base", "load_system", "load_tokenizer"],
-        "knowtuning.records": ["read_jsonl"],
+        "knowtuning.runtime.models": ["load_base", "load_system", "load_tokenizer"],
+        "knowtuning.core.records": ["read_jsonl"],
         "knowtuning.training.engine.adapters": ["trained_adapter"],
     },
     "write": {
-        "knowtuning.records": ["write_jsonl"],
-        "knowtuning.storage": ["write_json"],
+        "knowtuning.core.records": ["write_jsonl"],
+        "knowtuning.core.storage": ["write_json"],
         "knowtuning.training.engine.adapters": ["save_adapter"],
-        "knowtuning.resume": ["seal"],
+        "knowtuning.runtime.resume": ["seal"],
     },
 }
 # Methods, timed when their module has been imported.

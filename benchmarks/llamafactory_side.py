@@ -22,9 +22,9 @@ from transformers import TrainerCallback
 
 from benchmarks.sides import Count, Found, Watch, parts, questions, trainer_arguments
 from knowtuning.config.schema import Params
-from knowtuning.machine import Hardware
-from knowtuning.prompting import render
-from knowtuning.storage import read_json, write_json
+from knowtuning.core.storage import read_json, write_json
+from knowtuning.runtime.machine import Hardware
+from knowtuning.runtime.prompting import render
 
 register_template(
     name="ours",

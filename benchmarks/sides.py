@@ -19,12 +19,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from knowtuning.config import load  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
-from knowtuning.machine import Hardware, detect  # noqa: E402
-from knowtuning.models import load_base, load_system, load_tokenizer  # noqa: E402
-from knowtuning.prompting import encode_completion, encode_prompt, render  # noqa: E402
-from knowtuning.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
+from knowtuning.core.params import load  # noqa: E402
+from knowtuning.core.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
+from knowtuning.runtime.machine import Hardware, detect  # noqa: E402
+from knowtuning.runtime.models import load_base, load_system, load_tokenizer  # noqa: E402
+from knowtuning.runtime.prompting import encode_completion, encode_prompt, render  # noqa: E402
 from knowtuning.training.engine.rows import Encoder, split_rows  # noqa: E402
 
 Found = dict[str, Any]
@@ -302,6 +302,7 @@ def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
 def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     import torch
 
+    from knowtuning.inference.decoders import ModelDecoder
     from knowtuning.inference.predict import predict
 
     imported()
@@ -311,11 +312,10 @@ def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
     answers = predict(
         examples,
-        count.watch(model),
+        ModelDecoder(count.watch(model), tokenizer, batch_tokens=hardware.batch_tokens),
         tokenizer,
         template=params.model.template,
         max_new_tokens=params.predict.max_new_tokens,
-        batch_tokens=hardware.batch_tokens,
     )
     return {**watch.times(), "values": [answer.answer for answer in answers], **count.found()}
 

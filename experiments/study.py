@@ -23,10 +23,10 @@ from experiments import figures
 from experiments.catalogue import GRIDS, ROOT, grid, sweep
 from experiments.finished import Finished, Shelf, git
 from experiments.pooled import GROUPS, METRICS, OVERALL, Scores, Subject, cell, markdown
+from knowtuning.core.records import ASPECTS, SYSTEMS
+from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.results import write_csv
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.records import ASPECTS, SYSTEMS
-from knowtuning.storage import atomic_write
 
 READINGS = Path(__file__).resolve().parent / "readings.md"
 FULL = Subject("default", "kc")

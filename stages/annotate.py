@@ -13,14 +13,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knowtuning.config import load
 from knowtuning.config.annotate import Annotation
+from knowtuning.core.params import load
+from knowtuning.core.records import ASPECTS, SYSTEMS, Example, System, read_jsonl, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.answers import read_predictions
 from knowtuning.evaluation.human import items, label_studio, sheets, verdicts
 from knowtuning.evaluation.human.summary import summarise
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.records import ASPECTS, SYSTEMS, Example, System, read_jsonl, write_jsonl
-from knowtuning.storage import atomic_write, write_json
 from stages import PARAMS, run
 
 DATA, FOLDER = Path("data"), Path("data/human")

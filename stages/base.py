@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.training import BaseStage
-from knowtuning.machine import alone, detect, fingerprint
-from knowtuning.records import Example, read_jsonl
-from knowtuning.resume import resumable
-from knowtuning.storage import write_json
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, read_jsonl
+from knowtuning.core.storage import write_json
+from knowtuning.runtime.machine import alone, detect, fingerprint
+from knowtuning.runtime.resume import resumable
 from knowtuning.training.base.pin import pin_model
 from knowtuning.training.base.scratch import build_base
 from stages import CACHE, PARAMS, run

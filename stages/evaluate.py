@@ -12,9 +12,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.judge import JudgeParams
 from knowtuning.config.report import EvaluateAndReport
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, Prediction, Preference, Scored, System, read_jsonl, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation import (
     answers,
     audit,
@@ -29,9 +31,7 @@ from knowtuning.evaluation import (
     table,
 )
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.machine import detect
-from knowtuning.records import Example, Prediction, Preference, Scored, System, read_jsonl, write_jsonl
-from knowtuning.storage import atomic_write, write_json
+from knowtuning.runtime.machine import detect
 from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from knowtuning.teacher.tasks import Teacher

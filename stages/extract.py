@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from knowtuning.config import load
 from knowtuning.config.knowledge import ExtractStage
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, read_jsonl
+from knowtuning.core.storage import write_json
 from knowtuning.knowledge.extract import extract, summarise
 from knowtuning.knowledge.results import Results
-from knowtuning.records import Example, read_jsonl
-from knowtuning.storage import write_json
 from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from stages import CACHE, PARAMS, run

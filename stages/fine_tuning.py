@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from knowtuning.config import ModelParams
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.machine import detect, fingerprint, started
-from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.records import Example, Rewrite
-from knowtuning.resume import resumable
-from knowtuning.storage import write_json
+from knowtuning.core.params import ModelParams
+from knowtuning.core.records import Example, Rewrite
+from knowtuning.core.storage import write_json
+from knowtuning.runtime.machine import detect, fingerprint, started
+from knowtuning.runtime.models import load_tokenizer, weights_stamp
+from knowtuning.runtime.resume import resumable
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.sft import train_sft
 from stages import CACHE

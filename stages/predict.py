@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.evaluation import PredictStage
+from knowtuning.core.params import load
+from knowtuning.core.records import SYSTEMS, Example, read_jsonl, write_jsonl
+from knowtuning.inference.decoders import Decoder, ModelDecoder
 from knowtuning.inference.predict import predict
-from knowtuning.machine import detect, fingerprint, started, weights_dtype
-from knowtuning.models import load_system, load_tokenizer, weights_stamp
-from knowtuning.records import SYSTEMS, Example, read_jsonl, write_jsonl
-from knowtuning.resume import Journal, resumable
+from knowtuning.inference.vllm import Program, VllmDecoder, find
+from knowtuning.runtime.machine import Hardware, Processes, detect, fingerprint, started, weights_dtype
+from knowtuning.runtime.models import load_system, load_tokenizer, weights_stamp
+from knowtuning.runtime.resume import Journal, resumable
 from stages import CACHE, PARAMS, run
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
@@ -25,28 +28,40 @@ def main() -> None:
         raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
+    program = find(os.environ, CACHE) if params.predict.backend == "vllm" else None
     adapter = None if system == "base" else Path("models") / system
     split = PREPARED / f"{params.predict.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
-    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE)]
+    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), program and program.version]
     stage = f"predict-{system}"
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
-        answers = predict(
-            read_jsonl(split, Example)[: params.predict.limit],
-            load_system(
-                BASE, adapter, dtype=weights_dtype(hardware), device=hardware.device, processes=processes
-            ),
-            load_tokenizer(BASE),
-            template=params.model.template,
-            max_new_tokens=params.predict.max_new_tokens,
-            batch_tokens=hardware.batch_tokens,
-            journal=Journal(state, processes),
-        )
+        with _decoder(adapter, program, hardware, processes) as decoder:
+            answers = predict(
+                read_jsonl(split, Example)[: params.predict.limit],
+                decoder,
+                load_tokenizer(BASE),
+                template=params.model.template,
+                max_new_tokens=params.predict.max_new_tokens,
+                journal=Journal(state, processes),
+            )
         if not processes.first:
             return
         write_jsonl(OUT / f"{system}.jsonl", answers)
     cut = sum(answer.truncated for answer in answers)
     print(f"predict: {len(answers)} answers of {system}, {cut} cut off at the token limit")
+
+
+def _decoder(
+    adapter: Path | None, program: Program | None, hardware: Hardware, processes: Processes
+) -> AbstractContextManager[Decoder]:
+    """The system in vLLM where there is a program, else in this process."""
+    tokenizer = load_tokenizer(BASE)
+    if program:
+        eos = int(tokenizer.eos_token_id)
+        return closing(VllmDecoder(program, BASE, adapter, eos, hardware, processes, os.environ))
+    dtype, device = weights_dtype(hardware), hardware.device
+    model = load_system(BASE, adapter, dtype=dtype, device=device, processes=processes)
+    return nullcontext(ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.prepare import PrepareStage
+from knowtuning.core.params import load
+from knowtuning.core.storage import write_json
 from knowtuning.data.prepare import prepare, write_prepared
-from knowtuning.storage import write_json
 from stages import PARAMS, run
 
 PREPARED = Path("data/prepared")

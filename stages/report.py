@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.report import EvaluateAndReport
+from knowtuning.core.params import load
 from knowtuning.evaluation import report
 from stages import PARAMS, run
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from knowtuning.config import load
 from knowtuning.config.knowledge import ScoreStage
+from knowtuning.core.params import load
+from knowtuning.core.records import Atoms, read_jsonl
+from knowtuning.core.storage import write_json
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
-from knowtuning.machine import Hardware, detect, fingerprint, forward_tokens, started
-from knowtuning.models import load_base, load_tokenizer, weights_stamp
-from knowtuning.records import Atoms, read_jsonl
-from knowtuning.resume import Journal, resumable
-from knowtuning.storage import write_json
+from knowtuning.runtime.machine import Hardware, detect, fingerprint, forward_tokens, started
+from knowtuning.runtime.models import load_base, load_tokenizer, weights_stamp
+from knowtuning.runtime.resume import Journal, resumable
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 

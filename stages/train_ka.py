@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.training import KAStage
-from knowtuning.records import Example, Rewrite, read_jsonl
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, Rewrite, read_jsonl
 from stages import PARAMS, run
 from stages.fine_tuning import fine_tune
 

@@ -6,13 +6,13 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from knowtuning.config import load
 from knowtuning.config.training import KCStage
-from knowtuning.machine import detect, fingerprint, started
-from knowtuning.models import load_tokenizer, weights_stamp
-from knowtuning.records import Preference, read_jsonl
-from knowtuning.resume import resumable
-from knowtuning.storage import write_json
+from knowtuning.core.params import load
+from knowtuning.core.records import Preference, read_jsonl
+from knowtuning.core.storage import write_json
+from knowtuning.runtime.machine import detect, fingerprint, started
+from knowtuning.runtime.models import load_tokenizer, weights_stamp
+from knowtuning.runtime.resume import resumable
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
 from knowtuning.training.kc import train_kc
 from stages import CACHE, PARAMS, run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knowtuning.machine import Hardware, detect
+from knowtuning.runtime.machine import Hardware, detect
 
 
 def test_settings_override_what_is_found() -> None:

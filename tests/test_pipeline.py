@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.stages import commands, copy_tracked, measure, set_params
-from knowtuning.records import Example, Preference, Rejected, read_jsonl
-from knowtuning.storage import digest_folder
+from knowtuning.core.records import Example, Preference, Rejected, read_jsonl
+from knowtuning.core.storage import digest_folder
 
 SMALL = {
     "prepare.world.towns.train": 12,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.records import Example, Rejected, check_rejected, read_jsonl, rejected_path, write_jsonl
-from knowtuning.storage import atomic_write, digest, digest_folder, read_json, record_rng, write_json
+from knowtuning.core.records import Example, Rejected, check_rejected, read_jsonl, rejected_path, write_jsonl
+from knowtuning.core.storage import atomic_write, digest, digest_folder, read_json, record_rng, write_json
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 examples = st.lists(

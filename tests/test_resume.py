@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.machine import Processes, alone, started
-from knowtuning.resume import KEEP, Due, Journal, checkpoints, resumable, seal
+from knowtuning.runtime.machine import Processes, alone, started
+from knowtuning.runtime.resume import KEEP, Due, Journal, checkpoints, resumable, seal
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,7 +62,7 @@ def test_old_state_of_the_stage_goes_and_that_of_others_stays(tmp_path: Path) ->
 HOLD = """
 import sys, time
 from pathlib import Path
-from knowtuning.resume import resumable
+from knowtuning.runtime.resume import resumable
 with resumable(Path(sys.argv[1]), "score", settings={"seed": 1}, inputs=[]) as folder:
     print("here", flush=True)
     sys.stdin.readline()

@@ -11,10 +11,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from knowtuning import records
-from knowtuning.config import read_yaml
 from knowtuning.config.schema import Params
-from knowtuning.storage import atomic_write
+from knowtuning.core import records
+from knowtuning.core.params import read_yaml
+from knowtuning.core.storage import atomic_write
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 RECORDS = (
@@ -115,7 +115,7 @@ def records_page() -> str:
     parts = [
         "# Records",
         "What stages exchange: JSON Lines, one record a line, sorted by id, UTF-8. Written by "
-        "`make docs` from `src/knowtuning/records.py`.",
+        "`make docs` from `src/knowtuning/core/records.py`.",
     ]
     for record in RECORDS:
         rows = [

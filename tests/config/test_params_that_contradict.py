@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from knowtuning.config import Selection, load, read_yaml
 from knowtuning.config.judge import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params
 from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage
+from knowtuning.core.params import Selection, load, read_yaml
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 

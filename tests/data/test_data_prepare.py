@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from knowtuning.config.prepare import PrepareParams
+from knowtuning.core.records import Example, Rejected, read_jsonl
+from knowtuning.core.storage import digest_folder
 from knowtuning.data.prepare import Prepared, prepare, write_prepared
-from knowtuning.records import Example, Rejected, read_jsonl
-from knowtuning.storage import digest_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowtuning.core.records import Example
 from knowtuning.data.normalise import fold, question_id
 from knowtuning.data.splits import Row, Split, apply_limit, check_ids, draw, drop_duplicates, drop_leaked
-from knowtuning.records import Example
 
 # Few letters, so that questions often collide, in case and white space too.
 QUESTIONS = st.lists(st.text("aAb ", min_size=1, max_size=4), min_size=1, max_size=30)

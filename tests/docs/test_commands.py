@@ -33,6 +33,7 @@ LAUNCHER = (
     "Accelerate starts no second process on a CPU; tests/training/test_accelerate_files.py reads the file as "
     "Accelerate does"
 )
+VLLM = "a download of gigabytes; tests/inference/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 # Not run here, and why.
 PARSED = {
@@ -59,6 +60,9 @@ PARSED = {
     "-m stages.predict kc": LAUNCHER,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/fsdp.yaml "
     "-m stages.train_kc": LAUNCHER,
+    "make vllm": VLLM,
+    "dvc exp run -S predict.backend=vllm": VLLM,
+    "python benchmarks/backends.py --systems base kc": VLLM,
     "dvc commit score": "needs the outputs of a run",
     "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
     "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,

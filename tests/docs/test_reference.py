@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from knowtuning import records, reference
+from knowtuning import reference
 from knowtuning.config.schema import Params
+from knowtuning.core import records
 
 ROOT = Path(__file__).resolve().parents[2]
 

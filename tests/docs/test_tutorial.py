@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, blocks, project_copy, shell
 
-from knowtuning.records import Prediction, Preference, read_jsonl
+from knowtuning.core.records import Prediction, Preference, read_jsonl
 
 
 @pytest.mark.slow

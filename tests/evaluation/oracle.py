@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from knowtuning.core.records import SYSTEMS, Example, Prediction, System
+from knowtuning.core.storage import record_rng
 from knowtuning.evaluation.judges import preferred
-from knowtuning.records import SYSTEMS, Example, Prediction, System
-from knowtuning.storage import record_rng
 from knowtuning.world.questions import held_out_questions
 from knowtuning.world.towns import Town, make_towns
 from knowtuning.world.verifier import Truth

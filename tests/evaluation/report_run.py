@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core.records import SYSTEMS, Example, Prediction, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation import report
 from knowtuning.evaluation.answers import Scores, Sentence, Verdict
-from knowtuning.records import SYSTEMS, Example, Prediction, write_jsonl
-from knowtuning.storage import atomic_write, write_json
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 BREAKOUT = (

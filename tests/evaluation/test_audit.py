@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from knowtuning.core.records import Aspect, Preference
 from knowtuning.evaluation.audit import FUNCTION_WORDS, audit, form_features, held_out_scores, mask
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.records import Aspect, Preference
 
 HOW = Resampling(seed=2)
 NOUNS = ["copper", "wool", "salt", "honey", "silk", "resin", "flax", "cork", "tin", "amber"]

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from knowtuning.evaluation.answers import Scores
-from knowtuning.records import (
+from knowtuning.core.records import (
     ASPECTS,
     SYSTEMS,
     Example,
@@ -21,7 +20,8 @@ from knowtuning.records import (
     read_jsonl,
     write_jsonl,
 )
-from knowtuning.storage import digest_folder, read_json, write_json
+from knowtuning.core.storage import digest_folder, read_json, write_json
+from knowtuning.evaluation.answers import Scores
 from knowtuning.world.wording import NAMES, say
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from knowtuning.core.records import Example, Prediction
 from knowtuning.evaluation.answers import Sentence, Verdict, score_answers
 from knowtuning.evaluation.asking import ask_once
 from knowtuning.evaluation.facts import fact_metrics, tally
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.verification import check_answers
-from knowtuning.records import Example, Prediction
 from knowtuning.teacher.judging import Claims, FactVerdicts, Recall, Stated, Verify
 from knowtuning.teacher.tasks import Facts, Failure, Outcome, Task
 

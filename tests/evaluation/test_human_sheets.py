@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_run import QUESTIONS, write_answers, write_text
 
+from knowtuning.core.records import ASPECTS, Example, Prediction, System, read_jsonl
+from knowtuning.core.storage import read_json, write_json
 from knowtuning.evaluation.human.items import Item, KeyItem, draw_items, sheet_order
 from knowtuning.evaluation.human.label_studio import interface, read_export, write_tasks
 from knowtuning.evaluation.human.sheets import guard, read_sheet, unguard, write_sheet
 from knowtuning.evaluation.human.verdicts import Vote
-from knowtuning.records import ASPECTS, Example, Prediction, System, read_jsonl
-from knowtuning.storage import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """

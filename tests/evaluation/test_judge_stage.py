@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.core.records import FactScore, Preference, Scored, read_jsonl, write_jsonl
+from knowtuning.core.storage import digest_folder, read_json, write_json
 from knowtuning.evaluation.answers import Scores
 from knowtuning.evaluation.judgements import Judgement
-from knowtuning.records import FactScore, Preference, Scored, read_jsonl, write_jsonl
-from knowtuning.storage import digest_folder, read_json, write_json
 from tests.evaluation.oracle import Oracle, answers_of, share, small_world
 from tests.teacher.fault_server import Answer, Call, FaultServer, says
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation import lexical, wordnet
-from knowtuning.storage import digest_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where CI and the README put it; NLTK's default folders are searched as well.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.core.records import SYSTEMS, System
 from knowtuning.evaluation.answers import Checked, Scores, score_answers
 from knowtuning.evaluation.facts import fact_metrics
 from knowtuning.evaluation.judgements import Judgement, judge_pairs
@@ -14,7 +15,6 @@ from knowtuning.evaluation.pairwise import Pair, contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics
 from knowtuning.evaluation.verification import check_answers
-from knowtuning.records import SYSTEMS, System
 from tests.evaluation.oracle import Oracle, answers_of, sections, share, small_world
 from tests.teacher.fault_server import Answer, Call, FaultServer, says
 from tests.teacher.openai_setup import teacher_at

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from knowtuning.core.records import ASPECTS, Example
 from knowtuning.evaluation.judgements import EQUAL, Comparison, Judgement, judge_pairs
 from knowtuning.evaluation.judges import ExactJudge, preferred
 from knowtuning.evaluation.jury import check_unjudged
@@ -20,7 +21,6 @@ from knowtuning.evaluation.pairwise import (
 )
 from knowtuning.evaluation.stats import Resampling, pool
 from knowtuning.evaluation.table import render_contests
-from knowtuning.records import ASPECTS, Example
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
 from knowtuning.world.verifier import Truth

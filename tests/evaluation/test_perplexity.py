@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from knowtuning.core.records import FactScore, Scored
 from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram, wilson
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.records import FactScore, Scored
 
 HOW = Resampling(seed=5)
 

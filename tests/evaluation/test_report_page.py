@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_run import BREAKOUT, SCRIPT, build, write_run, write_text
 
+from knowtuning.core.storage import read_json, write_json
 from knowtuning.evaluation.report.embed import policy, script_json
 from knowtuning.evaluation.report.svg import Scale, extent, log_ticks, round_ticks, text
-from knowtuning.storage import read_json, write_json
 
 
 class Page(HTMLParser):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.core.records import SYSTEMS, Example, Prediction, System, write_jsonl
 from knowtuning.evaluation.answers import Scores, read_predictions, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import (
@@ -16,7 +17,6 @@ from knowtuning.evaluation.summary import (
     systems_metrics,
 )
 from knowtuning.evaluation.table import render
-from knowtuning.records import SYSTEMS, Example, Prediction, System, write_jsonl
 
 HOW = Resampling(seed=3)
 

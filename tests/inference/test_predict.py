@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from knowtuning.core.records import Example
+from knowtuning.inference.decoders import ModelDecoder
 from knowtuning.inference.predict import predict
-from knowtuning.models import load_base, load_tokenizer
-from knowtuning.prompting import encode_prompt
-from knowtuning.records import Example
-from knowtuning.resume import Journal
+from knowtuning.runtime.models import load_base, load_tokenizer
+from knowtuning.runtime.prompting import encode_prompt
+from knowtuning.runtime.resume import Journal
 
 EXAMPLES = [
     Example(id=f"q{n}", question="Where " + "is it " * n + "?", answer="-") for n in (5, 1, 9, 3, 1, 7)
@@ -19,14 +20,9 @@ EXAMPLES = [
 
 
 def run(base: Path, model: torch.nn.Module, batch_tokens: int, new_tokens: int = 12) -> list[tuple[str, str]]:
-    found = predict(
-        EXAMPLES,
-        model,
-        load_tokenizer(base),
-        template="plain",
-        max_new_tokens=new_tokens,
-        batch_tokens=batch_tokens,
-    )
+    tokenizer = load_tokenizer(base)
+    decoder = ModelDecoder(model, tokenizer, batch_tokens=batch_tokens)
+    found = predict(EXAMPLES, decoder, tokenizer, template="plain", max_new_tokens=new_tokens)
     return [(p.id, p.answer) for p in found]
 
 
@@ -67,23 +63,25 @@ def test_an_answer_without_an_end_is_marked(tiny_base: Path, step: int, truncate
         return out
 
     model.forward = ends_at_step
-    found = predict(EXAMPLES[:1], model, tokenizer, template="plain", max_new_tokens=5, batch_tokens=1_000)
+    decoder = ModelDecoder(model, tokenizer)
+    found = predict(EXAMPLES[:1], decoder, tokenizer, template="plain", max_new_tokens=5)
     assert (found[0].truncated, found[0].tokens) == (truncated, 5 if truncated else 3)
 
 
 def test_the_order_of_the_file_changes_no_answer(tiny_base: Path) -> None:
     model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
-    settings = {"template": "plain", "max_new_tokens": 12, "batch_tokens": 100_000}
-    found = predict(EXAMPLES, model, tokenizer, **settings)
-    assert predict(EXAMPLES[::-1], model, tokenizer, **settings) == found[::-1]
+    decoder, settings = ModelDecoder(model, tokenizer), {"template": "plain", "max_new_tokens": 12}
+    found = predict(EXAMPLES, decoder, tokenizer, **settings)
+    assert predict(EXAMPLES[::-1], decoder, tokenizer, **settings) == found[::-1]
 
 
 def test_finished_batches_are_not_computed_again(tiny_base: Path, tmp_path: Path) -> None:
     model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
     # 40 tokens a batch: every question stands alone.
-    settings = {"template": "plain", "max_new_tokens": 5, "batch_tokens": 40}
-    found = predict(EXAMPLES, model, tokenizer, **settings, journal=Journal(tmp_path))
+    decoder = ModelDecoder(model, tokenizer, batch_tokens=40)
+    settings = {"template": "plain", "max_new_tokens": 5}
+    found = predict(EXAMPLES, decoder, tokenizer, **settings, journal=Journal(tmp_path))
     calls = []
     model.register_forward_pre_hook(lambda *_: calls.append(1))
-    assert predict(EXAMPLES, model, tokenizer, **settings, journal=Journal(tmp_path)) == found
+    assert predict(EXAMPLES, decoder, tokenizer, **settings, journal=Journal(tmp_path)) == found
     assert calls == []

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowtuning.core.records import FactScore
 from knowtuning.knowledge.perturb import delete_facts, shuffle_facts
 from knowtuning.knowledge.rewrite import difficult_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
-from knowtuning.records import FactScore
 
 SEEDS = st.integers(0, 2**31)
 FACTS = st.integers(2, 40).map(lambda count: [f"fact {index}" for index in range(count)])

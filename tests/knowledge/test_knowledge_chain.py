@@ -7,12 +7,12 @@ from pathlib import Path
 from scripted_teacher import ScriptedTeacher
 from tiny_models import unigram_model, word_tokenizer
 
+from knowtuning.core.records import ASPECTS, Example, Record, dumps
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.knowledge.score import score
-from knowtuning.records import ASPECTS, Example, Record, dumps
 
 GOLDEN = Path(__file__).parent / "golden" / "chain.jsonl"
 EXAMPLES = [

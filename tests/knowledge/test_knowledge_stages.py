@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_models import unigram_model, word_tokenizer
 
-from knowtuning.records import Atoms, Example, Preference, Rewrite, Scored, read_jsonl, write_jsonl
+from knowtuning.core.records import Atoms, Example, Preference, Rewrite, Scored, read_jsonl, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tiny_models import random_model, unigram_model, word_tokenizer
 
+from knowtuning.core.records import Atoms, dumps
 from knowtuning.knowledge.recall import Recall, recalls
 from knowtuning.knowledge.score import fact_score, plan_batches, score, summarise
 from knowtuning.likelihood import Likelihood, attention_window
 from knowtuning.packing import Tree, split_trees
-from knowtuning.records import Atoms, dumps
 from knowtuning.world.verifier import Cue
 
 WORDS = [f"w{index}" for index in range(90)]

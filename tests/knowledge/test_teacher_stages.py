@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from scripted_teacher import ScriptedTeacher
 
+from knowtuning.core.records import ASPECTS, Atoms, Example, FactScore, Preference, Rejected, Scored
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
-from knowtuning.records import ASPECTS, Atoms, Example, FactScore, Preference, Rejected, Scored
 from knowtuning.teacher.tasks import Rephrase, Revise, Task
 
 THREE = Atoms(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])

@@ -32,7 +32,7 @@ MAKE = """
 import os, time
 from pathlib import Path
 from stages import CACHE
-from knowtuning.config import read_yaml
+from knowtuning.core.params import read_yaml
 
 params = read_yaml(Path("params.yaml"))
 out = Path("data/prepared")
@@ -53,7 +53,7 @@ SUM = """
 import json
 from pathlib import Path
 from stages import CACHE
-from knowtuning.config import read_yaml
+from knowtuning.core.params import read_yaml
 
 total = sum(len(path.read_text()) for path in sorted(Path("data/prepared").iterdir()))
 total *= read_yaml(Path("params.yaml"))["sum"]["factor"]
@@ -117,7 +117,8 @@ def new_project(folder: Path) -> Path:
     for name in (".dvc/config", ".dvc/.gitignore", ".gitignore", ".dvcignore", "stages/__init__.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "src/knowtuning/config", folder / "src/knowtuning/config")
+    for package in ("config", "core"):
+        shutil.copytree(ROOT / "src/knowtuning" / package, folder / "src/knowtuning" / package)
     (folder / "src/knowtuning/__init__.py").touch()
     (folder / "experiments").mkdir()
     for script in (ROOT / "experiments").glob("*.py"):

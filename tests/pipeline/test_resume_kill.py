@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_when, start, units
 
-from knowtuning.resume import content
-from knowtuning.storage import read_json
+from knowtuning.core.storage import read_json
+from knowtuning.runtime.resume import content
 from stages import explain
 
 

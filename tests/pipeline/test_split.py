@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from stage_runs import CONTEXT, SPLIT, two
 
-from knowtuning.machine import Processes, started
-from knowtuning.storage import read_json, write_json
+from knowtuning.core.storage import read_json, write_json
+from knowtuning.runtime.machine import Processes, started
 
 FAMILIES = ["llama", "gpt2", "qwen2"]
 
@@ -35,8 +35,8 @@ def numbers(folder: Path, family: str, processes: Processes) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
 
     from knowtuning.likelihood import Likelihood
-    from knowtuning.models import load_base
     from knowtuning.packing import Tree
+    from knowtuning.runtime.models import load_base
 
     model: Any = load_base(folder / family, dtype=torch.float32, device="cpu", processes=processes)
     held = sum(getattr(p, "to_local", lambda p=p: p)().numel() for p in model.parameters())

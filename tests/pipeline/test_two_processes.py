@@ -15,8 +15,8 @@ from servers import free_port
 from stage_runs import OUTPUTS, SPLIT, calm_project, copy_without, finish, kill_both, start_two, units
 
 from benchmarks.stages import set_params
-from knowtuning.resume import content
-from knowtuning.storage import read_json, write_json
+from knowtuning.core.storage import read_json, write_json
+from knowtuning.runtime.resume import content
 
 SHARED = ("score", "predict kc")
 both_ways = pytest.mark.parametrize("more", [{}, SPLIT], ids=["whole", "split"])

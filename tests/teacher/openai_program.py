@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
 
 from openai_setup import mixed, quick, teacher_at  # noqa: E402
 
-from knowtuning.records import Record, write_jsonl  # noqa: E402
+from knowtuning.core.records import Record, write_jsonl  # noqa: E402
 from knowtuning.teacher.openai.store import Response, Store  # noqa: E402
 
 

@@ -12,8 +12,8 @@ import pytest
 from fault_server import FaultServer
 
 from benchmarks.stages import set_params
+from knowtuning.core.records import Atoms, Scored, read_jsonl, write_jsonl
 from knowtuning.knowledge.score import fact_score
-from knowtuning.records import Atoms, Scored, read_jsonl, write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 400

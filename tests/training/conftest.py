@@ -13,7 +13,7 @@ def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from test_train import LORA
 
-    from knowtuning.models import load_base
+    from knowtuning.runtime.models import load_base
     from knowtuning.training.engine.adapters import new_adapter, save_adapter
 
     out = tmp_path_factory.mktemp("ka")

@@ -9,7 +9,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 
-from knowtuning.machine import splits
+from knowtuning.runtime.machine import splits
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments/accelerate"
 

@@ -14,7 +14,7 @@ import pytest
 from test_train import CPU, LORA, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, Schedule
-from knowtuning.machine import Hardware
+from knowtuning.runtime.machine import Hardware
 from knowtuning.training.engine.loop import arguments
 from knowtuning.training.kc import train_kc
 from knowtuning.training.sft import train_sft

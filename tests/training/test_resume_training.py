@@ -11,9 +11,9 @@ from test_scratch import TEXTS, params
 from test_train import CPU, pairs, rows, schedule
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule
-from knowtuning.machine import Hardware
-from knowtuning.resume import checkpoints
-from knowtuning.storage import digest_folder
+from knowtuning.core.storage import digest_folder
+from knowtuning.runtime.machine import Hardware
+from knowtuning.runtime.resume import checkpoints
 from knowtuning.training.base import scratch
 from knowtuning.training.engine import checkpoints as saved
 from knowtuning.training.kc import train_kc

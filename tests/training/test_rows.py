@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.models import load_tokenizer
-from knowtuning.records import Example, Preference, Rejected, Rewrite
+from knowtuning.core.records import Example, Preference, Rejected, Rewrite
+from knowtuning.runtime.models import load_tokenizer
 from knowtuning.training.engine.rows import (
     IGNORED,
     Encoder,

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from knowtuning.config.training import Hub, Scratch
-from knowtuning.models import load_base, load_tokenizer, source_of
-from knowtuning.storage import digest_folder
+from knowtuning.core.storage import digest_folder
+from knowtuning.runtime.models import load_base, load_tokenizer, source_of
 from knowtuning.training.base.pin import pin_model
 from knowtuning.training.base.scratch import build_base, pack, rate, train_tokenizer
 

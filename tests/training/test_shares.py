@@ -7,7 +7,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.machine import ALONE, Processes
+from knowtuning.runtime.machine import ALONE, Processes
 from knowtuning.training.engine.shares import Shares, deal
 
 

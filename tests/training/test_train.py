@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from knowtuning.config.training import KCParams, LoraParams, Schedule
-from knowtuning.machine import Hardware
-from knowtuning.models import load_base, load_tokenizer
-from knowtuning.records import Example, Preference
-from knowtuning.storage import read_json
+from knowtuning.core.records import Example, Preference
+from knowtuning.core.storage import read_json
+from knowtuning.runtime.machine import Hardware
+from knowtuning.runtime.models import load_base, load_tokenizer
 from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
 from knowtuning.training.engine.rows import Encoder, PairRow, Row, split_rows
 from knowtuning.training.kc import reference_logps, sequence_logps, train_kc

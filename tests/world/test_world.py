@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from knowtuning.config.world import Exposure, Towns, WorldParams
-from knowtuning.records import Example
+from knowtuning.core.records import Example
 from knowtuning.world import World, build_world
 from knowtuning.world.verifier import Cue, Truth
 from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, say

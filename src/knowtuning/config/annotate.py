@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config import Seed, Selection
 from knowtuning.config.evaluation import PredictedSplit
+from knowtuning.core.params import Seed, Selection
 
 
 class Intervals(Selection):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Selection, Template
+from knowtuning.core.params import Section, Selection, Template
 
 Split = Literal["train", "valid", "test"]
 
@@ -22,6 +22,10 @@ class PredictParams(Section):
     )
     limit: int | None = Field(
         ge=1, description="answer only the first questions of the split, in file order; null: all"
+    )
+    backend: Literal["transformers", "vllm"] = Field(
+        description="who computes the answers: transformers, or vllm, in an environment of its own "
+        "(`make vllm`); the same answers, but where two tokens are all but equally probable",
     )
 
 

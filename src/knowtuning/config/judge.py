@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from knowtuning.config import Seed, Selection
 from knowtuning.config.evaluation import EvaluateParams, PredictedSplit
 from knowtuning.config.teacher import Endpoint, TeacherParams
-from knowtuning.records import System
+from knowtuning.core.params import Seed, Selection
+from knowtuning.core.records import System
 
 
 class JudgeParams(Endpoint):

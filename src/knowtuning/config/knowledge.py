@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from knowtuning.config import ModelParams, Section, Seed, Selection
 from knowtuning.config.teacher import TeacherParams
-from knowtuning.records import ASPECTS, Aspect
+from knowtuning.core.params import ModelParams, Section, Seed, Selection
+from knowtuning.core.records import ASPECTS, Aspect
 
 _REJECTED = "largest share of rows that may be rejected before the stage fails (0..1)"
 

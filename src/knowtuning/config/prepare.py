@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import Section, Seed, Selection
 from knowtuning.config.world import WorldParams
+from knowtuning.core.params import Section, Seed, Selection
 
 
 class ColumnParams(Section):

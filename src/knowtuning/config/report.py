@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from knowtuning.config import Selection
 from knowtuning.config.judge import EvaluateStage
+from knowtuning.core.params import Selection
 
 
 class Source(Selection):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knowtuning.config import ModelParams, Section, Seed, load
 from knowtuning.config.evaluation import EvaluateParams, PredictParams
 from knowtuning.config.judge import JudgeParams
 from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import BaseParams, KCParams, LoraParams, Schedule
+from knowtuning.core.params import ModelParams, Section, Seed, load
 
 
 class Params(Section):

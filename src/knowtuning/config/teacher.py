@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from knowtuning.config import Section
+from knowtuning.core.params import Section
 
 
 class Endpoint(Section):

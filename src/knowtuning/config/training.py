@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config import ModelParams, Section, Seed, Selection
+from knowtuning.core.params import ModelParams, Section, Seed, Selection
 
 
 class Scratch(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from knowtuning.config import Section
+from knowtuning.core.params import Section
 
 # Of the 14,400 names that the syllables make, some go to people and rivers.
 MOST_TOWNS = 10_000

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from knowtuning.core.records import Example, Rejected
 from knowtuning.data.normalise import normalise, question_id
 from knowtuning.data.rows import RawRow, type_name
-from knowtuning.records import Example, Rejected
 
 # Why a row is unusable: these count against prepare.max_rejected ...
 BAD = ("malformed", "missing_value", "not_text", "empty_question", "empty_answer", "empty_id")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from knowtuning.storage import digest
+from knowtuning.core.storage import digest
 
 _LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
 # Zero-width space, byte-order mark and soft hyphen show nothing; the zero-width joiners stay, because

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.prepare import PrepareParams
+from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.data.examples import Reject, Row
 from knowtuning.data.sources import open_source
 from knowtuning.data.splits import (
@@ -21,8 +23,6 @@ from knowtuning.data.splits import (
     drop_duplicates,
     drop_leaked,
 )
-from knowtuning.records import check_rejected, rejected_path, write_jsonl
-from knowtuning.storage import atomic_write, write_json
 
 
 @dataclass(frozen=True)

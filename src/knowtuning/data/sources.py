@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.prepare import ColumnParams, PrepareParams
+from knowtuning.core.records import Example
 from knowtuning.data.examples import Columns, Reject, Row, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.rows import RawRow, read_rows
 from knowtuning.data.splits import SPLITS, SplitName
-from knowtuning.records import Example
 
 _MEDQUAD = Columns("question", "answer", meta=("source", "focus", "type"), withheld=True)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from knowtuning.core.storage import digest
 from knowtuning.data.examples import BAD, EXPECTED, Reject, Row
 from knowtuning.data.normalise import fold
-from knowtuning.storage import digest
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")

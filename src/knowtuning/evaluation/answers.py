@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from knowtuning.records import SYSTEMS, Example, Prediction, Record, System, read_jsonl
+from knowtuning.core.records import SYSTEMS, Example, Prediction, Record, System, read_jsonl
 
 # unparsed: the world's verifier cannot read it; unverifiable: the reference answer leaves it open;
 # duplicate: true and said before; unscored: no usable verdict came.

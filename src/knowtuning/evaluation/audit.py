@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from knowtuning.core.records import ASPECTS, Aspect, Preference
 from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
-from knowtuning.records import ASPECTS, Aspect, Preference
 
 # Closed-class words of English: what remains of a sentence when its content is taken out.
 _CLOSED_CLASS = """

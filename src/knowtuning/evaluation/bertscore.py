@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knowtuning.config.evaluation import BertScoreParams
+from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation.lexical import load_metric
-from knowtuning.storage import digest_folder
 
 # Layer of the best correlation with people on WMT16, as the `bert_score` package 0.3.13 lists it.
 LAYERS = {

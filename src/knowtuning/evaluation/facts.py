@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knowtuning.core.records import System
 from knowtuning.evaluation.answers import Scores, Sentence, Verdict
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, estimates
-from knowtuning.records import System
 from knowtuning.teacher.tasks import normal_form
 
 KINDS = ("correct", "incorrect", "unverifiable", "unscored")

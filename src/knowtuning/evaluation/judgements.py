@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from knowtuning.records import ASPECTS, Aspect, Example, Record, System
+from knowtuning.core.records import ASPECTS, Aspect, Example, Record, System
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
 

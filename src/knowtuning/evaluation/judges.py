@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from knowtuning.core.records import Aspect, Example
 from knowtuning.evaluation.answers import Verification, Verifier
 from knowtuning.evaluation.asking import ask_once
 from knowtuning.evaluation.judgements import Comparison
-from knowtuning.records import Aspect, Example
 from knowtuning.teacher.judging import Judge, Preferral, Preferred
 from knowtuning.teacher.tasks import Failure, Teacher
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from knowtuning.core.records import Example, Prediction, System
 from knowtuning.evaluation.answers import Checked, Scores, Verifier
 from knowtuning.evaluation.judgements import Judgement, Pair, judge_pairs
 from knowtuning.evaluation.judges import ExactJudge, TeacherJudge
 from knowtuning.evaluation.verification import check_answers
-from knowtuning.records import Example, Prediction, System
 from knowtuning.teacher.tasks import Teacher
 
 

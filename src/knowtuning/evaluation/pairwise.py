@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from knowtuning.core.records import ASPECTS, Aspect, System
 from knowtuning.evaluation.judgements import Judgement, Pair
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, bootstrap_p, holm, summarise
-from knowtuning.records import ASPECTS, Aspect, System
 
 RATES = ("win", "tie", "lose", "unjudged", "net", "swap_consistency", "first_position_rate")
 CONTROLLED = "net_length_controlled"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knowtuning.core.records import FactScore, Scored
 from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
-from knowtuning.records import FactScore, Scored
 
 BINS = 30
 DECILES = 10

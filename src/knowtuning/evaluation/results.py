@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.answers import Scores
 from knowtuning.evaluation.facts import fact_metrics
 from knowtuning.evaluation.pairwise import Contest, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
-from knowtuning.storage import atomic_write, write_json
 
 
 def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path) -> None:

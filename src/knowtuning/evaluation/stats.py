@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from knowtuning.storage import record_rng
+from knowtuning.core.storage import record_rng
 
 Floats = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from knowtuning.core.records import System
 from knowtuning.evaluation.answers import Groups, Scores
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, summarise
-from knowtuning.records import System
 
 POOLED = "percent_correct_pooled"
 # Scores that some answers leave undefined: the size of the rest is always reported.

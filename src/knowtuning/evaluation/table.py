@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from knowtuning.core.records import System
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest
 from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import Summary
-from knowtuning.records import System
 
 
 def render(summary: Summary, *, baseline: str, confidence: float) -> str:

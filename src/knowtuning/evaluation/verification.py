@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from knowtuning.core.records import Example, Prediction, System
 from knowtuning.evaluation.answers import Checked, Sentence, Verdict, percent
 from knowtuning.evaluation.asking import ask_once
-from knowtuning.records import Example, Prediction, System
 from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
 from knowtuning.teacher.tasks import Facts, Failure, Outcome, Task, Teacher, normal_form
 

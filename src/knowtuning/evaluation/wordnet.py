@@ -16,7 +16,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from knowtuning.storage import atomic_write
+from knowtuning.core.storage import atomic_write
 
 FILES = (
     *("cntlist.rev", "index.sense"),

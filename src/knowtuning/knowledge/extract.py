@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from knowtuning.core.records import Atoms, Example, Rejected
 from knowtuning.knowledge.results import Results, ask, reject
-from knowtuning.records import Atoms, Example, Rejected
 from knowtuning.teacher.tasks import Extract, Facts, Failure, Teacher
 
 

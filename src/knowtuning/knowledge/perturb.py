@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from knowtuning.core.records import ASPECTS, Aspect, Atoms, Preference, Rejected
+from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
 from knowtuning.knowledge.shares import floor_share
-from knowtuning.records import ASPECTS, Aspect, Atoms, Preference, Rejected
-from knowtuning.storage import record_rng
 from knowtuning.teacher.tasks import Facts, Failure, Outcome, Rephrase, Revise, Teacher, Text, normal_form
 
 Style = Literal["matched", "paper"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from knowtuning.records import Record, Rejected, check_rejected, rejected_path, write_jsonl
+from knowtuning.core.records import Record, Rejected, check_rejected, rejected_path, write_jsonl
 from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 
 R = TypeVar("R", bound=Record)

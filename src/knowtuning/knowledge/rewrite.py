@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from knowtuning.core.records import FactScore, Rejected, Rewrite, Scored
 from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.knowledge.shares import ceil_share
-from knowtuning.records import FactScore, Rejected, Rewrite, Scored
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher, normal_form
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.config import Template
+from knowtuning.core.params import Template
+from knowtuning.core.records import Atoms, FactScore, Rejected, Scored
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import Tree, split_trees
-from knowtuning.prompting import encode_completion, encode_prompt
-from knowtuning.records import Atoms, FactScore, Rejected, Scored
-from knowtuning.resume import Journal
+from knowtuning.runtime.prompting import encode_completion, encode_prompt
+from knowtuning.runtime.resume import Journal
 from knowtuning.teacher.tasks import Failure
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.teacher import TeacherParams
-from knowtuning.storage import atomic_write
+from knowtuning.core.storage import atomic_write
 from knowtuning.teacher.tasks import Teacher
 
 if TYPE_CHECKING:

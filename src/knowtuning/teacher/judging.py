@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from knowtuning.records import Aspect
+from knowtuning.core.records import Aspect
 from knowtuning.teacher.tasks import Extract, Facts, Reply, Task
 
 FactVerdict = Literal["supported", "not_supported", "contradicted"]

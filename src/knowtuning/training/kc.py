@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from knowtuning.batching import by_length
 from knowtuning.config.training import KCParams
+from knowtuning.core.storage import read_json, write_json
 from knowtuning.likelihood import Likelihood
-from knowtuning.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
 from knowtuning.packing import split_trees
-from knowtuning.storage import read_json, write_json
+from knowtuning.runtime.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.engine.rows import PairRow, pair_tree, parts
@@ -53,7 +53,7 @@ Sequences = Sequence[tuple[list[int], list[int]]]
 
 
 def _tree_logps(
-    likelihood: Likelihood, sequences: Sequences, hardware: Hardware, processes: Processes
+    likelihood: Likelihood, sequences: Sequences, budget: int, processes: Processes
 ) -> list[float]:
     """Summed log-probabilities of completions given their prompts, each prompt and each completion once.
 
@@ -63,8 +63,7 @@ def _tree_logps(
     for prompt, completion in sequences:
         wanted.setdefault(tuple(prompt), {})[tuple(completion)] = None
     trees = [tree for prompt, found in wanted.items() for tree in split_trees(prompt, list(found))]
-    lengths = list(map(len, trees))
-    batches = list(by_length(lengths, hardware.batch_tokens or forward_tokens(hardware)))
+    batches = list(by_length(list(map(len, trees)), budget))
     found: dict[str, list[list[float]]] = {}
     for first, *rest in processes.share(batches):
         found[str(first)] = likelihood.logps([trees[i] for i in (first, *rest)])
@@ -77,13 +76,13 @@ def _tree_logps(
     return [sums[tuple(prompt), tuple(completion)] for prompt, completion in sequences]
 
 
-def _padded_logps(model: Any, sequences: Sequences, hardware: Hardware) -> list[float]:
+def _padded_logps(model: Any, sequences: Sequences, budget: int) -> list[float]:
     """The same, each completion with its own prompt, for models that cannot share it."""
     import torch
 
     found = [0.0] * len(sequences)
     lengths = [len(prompt) + len(completion) for prompt, completion in sequences]
-    for indices in by_length(lengths, hardware.batch_tokens or forward_tokens(hardware)):
+    for indices in by_length(lengths, budget):
         rows = [sequences[i] for i in indices]
         width = max(len(prompt) + len(completion) for prompt, completion in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -94,12 +93,10 @@ def _padded_logps(model: Any, sequences: Sequences, hardware: Hardware) -> list[
             ids[number, :end] = torch.tensor(prompt + completion)
             attention[number, :end] = 1
             counted[number, len(prompt) : end] = 1
-        device = torch.device(hardware.device)
+        ids, attention, counted = (tensor.to(model.device) for tensor in (ids, attention, counted))
         with torch.no_grad():
-            logits = model(input_ids=ids.to(device), attention_mask=attention.to(device)).logits
-        for i, value in zip(
-            indices, sequence_logps(logits, ids.to(device), counted.to(device)).tolist(), strict=True
-        ):
+            logits = model(input_ids=ids, attention_mask=attention).logits
+        for i, value in zip(indices, sequence_logps(logits, ids, counted).tolist(), strict=True):
             found[i] = value
     return found
 
@@ -126,11 +123,12 @@ def reference_logps(
     was_training = model.training
     likelihood = Likelihood(model.eval().get_base_model())
     packing = all(likelihood.shares(pair_tree(row)) for row in rows)
+    budget = hardware.batch_tokens or forward_tokens(hardware)
     with context, torch.autocast(torch.device(hardware.device).type, torch.bfloat16, enabled=bfloat16):
         if packing:
-            found = _tree_logps(likelihood, sequences, hardware, processes)
+            found = _tree_logps(likelihood, sequences, budget, processes)
         else:
-            found = _padded_logps(model, sequences, hardware)
+            found = _padded_logps(model, sequences, budget)
     model.train(was_training)
     return ReferenceLogps(found[: len(rows)], found[len(rows) :], "none" if off else adapter_hash(model))
 
@@ -178,7 +176,7 @@ def train_kc(
     from transformers import PrinterCallback
     from trl.trainer.dpo_config import DPOConfig
 
-    from knowtuning.models import load_base, load_tokenizer
+    from knowtuning.runtime.models import load_base, load_tokenizer
     from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.engine.checkpoints import train as train_from
     from knowtuning.training.engine.trainers import PairTrainer, packs, pair_dataset

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.machine import ALONE, Hardware, Processes, weights_dtype
+from knowtuning.runtime.machine import ALONE, Hardware, Processes, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.engine.rows import Row, parts, row_tree
@@ -36,7 +36,7 @@ def train_sft(
     from transformers import PrinterCallback
     from trl.trainer.sft_config import SFTConfig
 
-    from knowtuning.models import load_base, load_tokenizer
+    from knowtuning.runtime.models import load_base, load_tokenizer
     from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.engine.checkpoints import train as train_from
     from knowtuning.training.engine.trainers import RowTrainer, packs, row_dataset

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from knowtuning.config.world import WorldParams
-from knowtuning.records import Example
+from knowtuning.core.records import Example
 from knowtuning.world.towns import Town
 from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from knowtuning.records import Example
-from knowtuning.storage import read_json
+from knowtuning.core.records import Example
+from knowtuning.core.storage import read_json
 from knowtuning.world.towns import Town
 from knowtuning.world.wording import NAMES, read_sentence
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from knowtuning.records import Example, Prediction, Record, System
-from knowtuning.storage import digest, record_rng
+from knowtuning.core.records import Example, Prediction, Record, System
+from knowtuning.core.storage import digest, record_rng
 
 Side = Literal["a", "b"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from knowtuning.core.records import Aspect
+from knowtuning.core.storage import read_json, write_json
 from knowtuning.evaluation.human.items import Item, KeyItem
 from knowtuning.evaluation.human.sheets import TEXTS, read_choice
 from knowtuning.evaluation.human.verdicts import CHOICES, Vote
-from knowtuning.records import Aspect
-from knowtuning.storage import read_json, write_json
 
 ASKED: dict[Aspect, str] = {
     "completeness": "Which answer tells more of what the question asks for?",

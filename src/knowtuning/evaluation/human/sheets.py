@@ -7,10 +7,10 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from knowtuning.core.records import Aspect
+from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.human.items import Item, KeyItem
 from knowtuning.evaluation.human.verdicts import CHOICES, Choice, Vote
-from knowtuning.records import Aspect
-from knowtuning.storage import atomic_write
 
 TEXTS = ("item", "question", "reference", "answer_1", "answer_2")
 # A spreadsheet takes a cell that begins with one of these for a formula.

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from knowtuning.core.records import ASPECTS, Aspect
 from knowtuning.evaluation.human.agreement import category_counts, cohen_kappa, fleiss_kappa
 from knowtuning.evaluation.human.verdicts import Case, Outcome, Verdicts
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
-from knowtuning.records import ASPECTS, Aspect
 
 _FLIPPED: dict[str, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
 

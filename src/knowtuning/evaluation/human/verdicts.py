@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from knowtuning.core.records import Aspect, System
 from knowtuning.evaluation.human.items import KeyItem
-from knowtuning.records import Aspect, System
 
 Choice = Literal["first", "second", "tie"]
 Outcome = Literal["win", "tie", "lose"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from knowtuning.core.records import Example, Prediction
 from knowtuning.evaluation.answers import Scores
 from knowtuning.evaluation.report.inputs import Inputs
 from knowtuning.evaluation.report.wording import metric, verdict
-from knowtuning.records import Example, Prediction
 
 
 def browser_data(inputs: Inputs) -> dict[str, Any]:

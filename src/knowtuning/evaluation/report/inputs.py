@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core.records import SYSTEMS, Example, Prediction, System, read_jsonl
+from knowtuning.core.storage import read_json
 from knowtuning.evaluation.answers import Scores
-from knowtuning.records import SYSTEMS, Example, Prediction, System, read_jsonl
-from knowtuning.storage import read_json
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.
 Row = dict[str, Any]

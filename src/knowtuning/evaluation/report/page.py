@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.report import tables
 from knowtuning.evaluation.report.answers import browser_data
 from knowtuning.evaluation.report.embed import policy, script_json
@@ -20,7 +21,6 @@ from knowtuning.evaluation.report.figures import (
 )
 from knowtuning.evaluation.report.inputs import TRAINED, Inputs, read
 from knowtuning.evaluation.report.wording import MAIN, SYSTEM_NAMES, metric
-from knowtuning.storage import atomic_write
 
 HERE = Path(__file__).parent
 _LARGEST = 6

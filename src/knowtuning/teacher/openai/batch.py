@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
-from knowtuning.storage import digest
+from knowtuning.core.storage import digest
 from knowtuning.teacher.openai.client import Client, Model, body_of, completion_of
 from knowtuning.teacher.openai.dialogue import Completion, Request
 from knowtuning.teacher.openai.errors import RETRIED, Fault, TeacherError, fault_of_status

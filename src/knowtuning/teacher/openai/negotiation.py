@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from knowtuning.storage import digest
+from knowtuning.core.storage import digest
 from knowtuning.teacher.openai.client import OFFICIAL, Client, Dialect, Model, body_of
 from knowtuning.teacher.openai.dialogue import Completion, Request
 from knowtuning.teacher.openai.errors import Fault, TeacherError

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from knowtuning.config import read_yaml
+from knowtuning.core.params import read_yaml
 from knowtuning.teacher.openai.errors import TeacherError
 
 

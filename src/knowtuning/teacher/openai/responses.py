@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from knowtuning.config import read_yaml
-from knowtuning.storage import atomic_write
+from knowtuning.core.params import read_yaml
+from knowtuning.core.storage import atomic_write
 from knowtuning.teacher.openai.store import Response, Store
 
 _CHUNK = 500

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowtuning.storage import digest
+from knowtuning.core.storage import digest
 
 VERSION = 1
 LEASE = 120.0  # seconds a claim made on another machine stays good without being renewed

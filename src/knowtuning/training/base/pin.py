@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from knowtuning.config.training import Hub
-from knowtuning.models import PIN, load_tokenizer
-from knowtuning.storage import write_json
+from knowtuning.core.storage import write_json
+from knowtuning.runtime.models import PIN, load_tokenizer
 
 
 def resolve_commit(model_id: str, revision: str | None) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
-from knowtuning.models import PIN
-from knowtuning.resume import Due, checkpoints, seal
+from knowtuning.runtime.models import PIN
+from knowtuning.runtime.resume import Due, checkpoints, seal
 
 if TYPE_CHECKING:
     import torch

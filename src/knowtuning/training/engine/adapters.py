@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import LoraParams
-from knowtuning.storage import read_json, write_json
+from knowtuning.core.storage import read_json, write_json
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from knowtuning.machine import ALONE, Processes
-from knowtuning.resume import Due, checkpoints, seal
-from knowtuning.storage import read_json
+from knowtuning.core.storage import read_json
+from knowtuning.runtime.machine import ALONE, Processes
+from knowtuning.runtime.resume import Due, checkpoints, seal
 
 PROGRESS = "progress.pt"
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.training import Schedule
-from knowtuning.machine import Hardware, Processes
+from knowtuning.runtime.machine import Hardware, Processes
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from knowtuning.config import Template
+from knowtuning.core.params import Template
+from knowtuning.core.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl
+from knowtuning.core.storage import digest
 from knowtuning.packing import Tree
-from knowtuning.prompting import encode_completion, encode_prompt
-from knowtuning.records import Example, Preference, Rejected, Rewrite, check_rejected, write_jsonl
-from knowtuning.storage import digest
+from knowtuning.runtime.prompting import encode_completion, encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

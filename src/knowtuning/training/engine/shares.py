@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from knowtuning.machine import Processes
+from knowtuning.runtime.machine import Processes
 
 # The column of an example that does not count.
 IDLE = "idle"

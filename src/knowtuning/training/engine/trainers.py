@@ -20,8 +20,8 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.likelihood import Likelihood, answer_logps
-from knowtuning.machine import Processes
 from knowtuning.packing import Batch, Tree, lay_out, packed
+from knowtuning.runtime.machine import Processes
 from knowtuning.training.engine.rows import PairRow, Row, pair_tree, row_tree
 from knowtuning.training.engine.shares import IDLE, ShareLoader, Shares
 

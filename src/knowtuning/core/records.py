@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from knowtuning.storage import atomic_write
+from knowtuning.core.storage import atomic_write
 
 Aspect = Literal["completeness", "factuality", "logicality"]
 ASPECTS: tuple[Aspect, ...] = ("completeness", "factuality", "logicality")

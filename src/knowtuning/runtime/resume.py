@@ -20,8 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from knowtuning.machine import ALONE, Processes
-from knowtuning.storage import digest, digest_folder, read_json, write_json
+from knowtuning.core.storage import digest, digest_folder, read_json, write_json
+from knowtuning.runtime.machine import ALONE, Processes
 
 # State that nobody took up for this long (seconds) is of inputs that changed, or of a run that was given up.
 # Queued experiments wait for days, not weeks.
@@ -33,7 +33,7 @@ MANIFEST = "manifest.json"
 def software() -> dict[str, str]:
     """What computes: Python, the libraries that touch numbers, and a digest of this package's own sources."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    code = digest_folder(Path(__file__).parent, "*.py")
+    code = digest_folder(Path(__file__).parents[1], "*.py")
     return {"python": platform.python_version(), "knowtuning": code, **versions}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.machine import ALONE, Processes
-from knowtuning.storage import read_json
+from knowtuning.core.storage import read_json
+from knowtuning.runtime.machine import ALONE, Processes
 
 if TYPE_CHECKING:
     import torch
@@ -125,15 +125,14 @@ def split(model: Any, device: str, processes: Processes) -> Any:
     if not blocks:
         raise ValueError(f"{type(model).__name__} does not name its blocks, so that it cannot be split")
     inside = {id(module) for block in blocks for module in block.modules()}
+    outside = [module for module in model.modules() if id(module) not in inside]
     mesh = device_mesh.init_device_mesh(torch.device(device).type, (processes.count,))
     for block in blocks:
         place(block, recurse=True)
         fully_shard(block.requires_grad_(False), mesh=mesh)
-    for module in model.modules():
-        if id(module) not in inside:
-            place(module, recurse=False)
+    for module in outside:
+        place(module, recurse=False)
     model.tie_weights()
-    split_already = {id(parameter) for block in blocks for parameter in block.parameters()}
-    whole = {parameter for parameter in model.parameters() if id(parameter) not in split_already}
+    whole = {parameter for module in outside for parameter in module.parameters(recurse=False)}
     fully_shard(model.base_model, mesh=mesh, ignored_params=whole)
     return model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from knowtuning.config import Template
+from knowtuning.core.params import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,0 +1,1 @@
+"""What every stage uses: records, files, the reading of params.yaml."""

@@ -1,0 +1,72 @@
+"""Reading of params.yaml: what its strict models are made of, and the keys that many stages share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Seed = Annotated[int, Field(ge=0, description="seed of every random choice")]
+Template = Literal["bare", "plain", "alpaca", "chat"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelParams(Section):
+    """How a question becomes model input: in scoring, training and prediction."""
+
+    template: Template = Field(
+        description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
+        "alpaca (the released scripts) or chat (the tokenizer's own)"
+    )
+    max_length: int = Field(
+        ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"
+    )
+
+
+class Selection(BaseModel):
+    """The keys one stage reads, out of the whole file; keys of other stages are left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping (so that 3e-05, as DVC writes it, is a number)."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: not found; run the stage from the repository root") from error
+    except YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: found {type(value).__name__}, expected a mapping of sections")
+    return value
+
+
+def load(path: Path, model: type[S]) -> S:
+    """Validate the part of params.yaml that `model` describes.
+
+    Raises ValueError in one line: the key, what was found, what was expected.
+    """
+    try:
+        return model.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise ValueError(f"{path}: {key} is missing; expected a value there") from error
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{path}: {key} is not a known key; check its spelling") from error
+        message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        raise ValueError(f"{path}: {key} is {first['input']!r}; expected {message}") from error
