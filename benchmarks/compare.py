@@ -140,14 +140,17 @@ def larger(raw: Path) -> Path:
     return folder
 
 
-def project(source: Path, folder: Path, changes: dict[str, Any]) -> None:
-    """A copy of what the sides read, with changed parameters."""
+def project(source: Path, folder: Path, changes: dict[str, Any], rows: int | None) -> None:
+    """A copy of what the sides read, with changed parameters; of training rows the first alone."""
     shutil.copy2(source / "params.yaml", folder)
     set_params(folder / "params.yaml", changes)
     for name in ("data/prepared", "data/knowledge", "models/base", "models/ka", "models/kc"):
         if not (source / name).exists():
             raise SystemExit(f"error: {name} is not there; run `make repro` first")
         shutil.copytree(source / name, folder / name)
+    for name in ("ka", "kc"):
+        path = folder / f"data/knowledge/{name}.jsonl"
+        path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]), "utf-8")
 
 
 def agreement(task: str, runs: dict[str, list[dict[str, Any]]]) -> str:
@@ -255,6 +258,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", help=f"of {', '.join(TASKS)}; default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="parameters to change")
+    parser.add_argument("--rows", type=int, help="rewrites and pairs to train on, the first; default: all")
     parser.add_argument("--raw", type=Path, help="folder of Dolly's splits: compare at the larger size")
     arguments = parser.parse_args()
     changes = {
@@ -263,10 +267,11 @@ def main() -> None:
     source, size = (larger(arguments.raw), "58M, Dolly") if arguments.raw else (ROOT, "default size")
     for task in arguments.tasks or TASKS:
         with tempfile.TemporaryDirectory() as name:
-            project(source, Path(name), changes)
+            project(source, Path(name), changes, arguments.rows)
             load = " ".join(f"{value:.1f}" for value in os.getloadavg())
             found = compare(task, Path(name), arguments.rounds)
-        set_to = f" ({', '.join(arguments.set)})" if arguments.set else ""
+        chosen = [*arguments.set, *([f"first {arguments.rows} rows"] if arguments.rows else [])]
+        set_to = f" ({', '.join(chosen)})" if chosen else ""
         results = read_json(RESULTS) if RESULTS.exists() else {}
         results[f"{task}, {size}{set_to}"] = {**found, "machine": machine(), "load": load}
         write_json(RESULTS, results)
