@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +34,18 @@ def test_packing_never_processes_more_than_padding(lengths: list[int]) -> None:
     width = max(sum(lengths[index] for index in row) for row in rows)
     cost = len(rows) * width * (1 + width / (6.5 * 128))
     assert cost <= len(lengths) * max(lengths) * (1 + max(lengths) / (6.5 * 128))
+
+
+def test_hardly_anything_is_padding() -> None:
+    draw = random.Random(0)
+    for hidden, size in ((128, 32), (640, 32), (4096, 32), (4096, 128)):
+        given, processed = 0, 0
+        for _ in range(20):
+            lengths = [min(1024, round(draw.lognormvariate(4.5, 0.8)) + 8) for _ in range(size)]
+            rows = packed(lengths, hidden)
+            given += sum(lengths)
+            processed += len(rows) * max(sum(lengths[index] for index in row) for row in rows)
+        assert processed <= 1.05 * given
 
 
 @given(trees=trees, width=st.integers(20, 60))

@@ -8,6 +8,7 @@ every completion what it would compute for `prompt completion` alone, while a pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 # The mask and the attention scores grow with the square of a row, so facts are spread over trees of this size
 # (tokens) unless a single fact is longer.
 TREE_TOKENS = 2048
-# Lengths of rows that are tried, as multiples of the longest tree.
-_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0)
+# Widths of rows that are tried: up to this many longest trees; so many numbers of rows; for each number the
+# least width that could do and a little more, since trees do not divide.
+_WIDEST, _NUMBERS, _SLACK = 3, 8, (1.0, 1.01, 1.02, 1.03, 1.05, 1.08, 1.12)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ def fill(lengths: Sequence[int], width: int) -> list[list[int]]:
     return rows
 
 
+def _widths(lengths: Sequence[int]) -> Iterator[int]:
+    """Widths of rows worth trying: that of the longest alone first, then those that fill fewer rows."""
+    longest, total = max(lengths), sum(lengths)
+    yield longest
+    least, most = -(-total // (_WIDEST * longest)), len(fill(lengths, longest)) - 1
+    step = max(1, -(-(most - least + 1) // _NUMBERS))
+    for rows in range(most, least - 1, -step):
+        for slack in _SLACK:
+            yield max(longest, math.ceil(slack * total / rows))
+
+
 def packed(lengths: Sequence[int], hidden: int) -> list[list[int]]:
     """The rows, of all widths tried, that cost a model of that hidden size least.
 
@@ -80,8 +93,7 @@ def packed(lengths: Sequence[int], hidden: int) -> list[list[int]]:
         width = max(sum(lengths[index] for index in row) for row in rows)
         return len(rows) * width * (1 + width / (6.5 * hidden))
 
-    longest = max(lengths)
-    return min((fill(lengths, int(factor * longest)) for factor in _WIDTHS), key=cost)
+    return min((fill(lengths, width) for width in _widths(lengths)), key=cost)
 
 
 @dataclass(frozen=True)

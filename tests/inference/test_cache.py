@@ -39,3 +39,19 @@ def test_layers_that_forget_tokens_stay_as_they_are() -> None:
 
     kinds = [type(layer).__name__ for layer in cache_for(Model(), 9).layers]
     assert sorted(kinds) == ["DynamicSlidingWindowLayer", "InPlaceLayer"]
+
+
+def test_caches_of_some_rows_become_one() -> None:
+    torch.manual_seed(0)
+    short, long = InPlaceLayer(2), InPlaceLayer(5)
+    few, many = torch.randn(2, 1, 3, 2, 5), torch.randn(2, 2, 3, 5, 5)
+    short.update(*few)
+    long.update(*many)
+    both = InPlaceLayer(7)
+    both.adopt([([0, 2], long), ([1], short)], rows=3)
+    token = torch.randn(2, 3, 3, 1, 5)
+    for found, one, other, new in zip(both.update(*token), few, many, token, strict=True):
+        assert torch.equal(found[[0, 2], :, :5], other)
+        assert torch.equal(found[1, :, 3:5], one[0])
+        assert torch.equal(found[1, :, :3], torch.zeros(3, 3, 5))
+        assert torch.equal(found[:, :, 5:], new)

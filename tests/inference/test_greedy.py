@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from knowtuning.inference.greedy import cache_bytes, decodes, greedy
+from knowtuning.inference.greedy import alike, cache_bytes, decodes, greedy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "knowledge"))
 from tiny_models import random_model
@@ -71,3 +74,15 @@ def test_models_without_such_a_cache_are_left_to_generate() -> None:
 def test_the_cache_of_a_token() -> None:
     # Keys and values of 2 layers, 2 shared heads of 8 numbers, 4 bytes each: 2 * 2 * 2 * 8 * 4 = 256.
     assert cache_bytes(random_model("llama", num_key_value_heads=2)) == 256
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
+def test_prompts_are_read_with_little_padding(lengths: list[int]) -> None:
+    groups = alike(lengths)
+    assert sorted(chain.from_iterable(groups)) == list(range(len(lengths)))
+    for group in groups:
+        own = [lengths[index] for index in group]
+        assert max(own) * len(own) <= 1.05 * sum(own)
+    # Longest first: no group reaches into the next.
+    heads = [[lengths[index] for index in group] for group in groups]
+    assert all(min(one) >= max(other) for one, other in itertools.pairwise(heads))

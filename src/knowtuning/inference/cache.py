@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,6 +34,22 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             store[..., start:end, :] = states
         return self._see(end)
 
+    def adopt(self, parts: Sequence[tuple[list[int], Any]], rows: int) -> None:
+        """Hold what other layers hold, each of some rows, padded on the left to the longest."""
+        _, first = parts[0]
+        self.lazy_initialization(first.keys, first.values)
+        end = max(layer.get_seq_length() for _, layer in parts)
+        # Zeros where there is padding: masked places count nothing, but nothing times nan is nan.
+        self._stores = [
+            states.new_zeros((rows, states.shape[1], self._room, states.shape[3]))
+            for states in (first.keys, first.values)
+        ]
+        for places, layer in parts:
+            start = end - layer.get_seq_length()
+            for store, states in zip(self._stores, (layer.keys, layer.values), strict=True):
+                store[places, :, start:end] = states
+        self._see(end)
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep the rows at `indices`; unused room is not copied."""
         end = self.get_seq_length()
@@ -48,6 +65,20 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def _see(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         self.keys, self.values = (store[..., :end, :] for store in self._stores)
         return self.keys, self.values
+
+
+def joined(model: Any, parts: Sequence[tuple[list[int], DynamicCache]], rows: int, room: int) -> DynamicCache:
+    """One cache with `room` tokens a row from caches of some of the rows each."""
+    cache = cache_for(model, room)
+    for number, layer in enumerate(cache.layers):
+        assert isinstance(layer, InPlaceLayer)
+        layer.adopt([(places, part.layers[number]) for places, part in parts], rows)
+    return cache
+
+
+def in_place(cache: DynamicCache) -> bool:
+    """Whether all layers of a cache are of the kind that can be joined."""
+    return all(isinstance(layer, InPlaceLayer) for layer in cache.layers)
 
 
 def cache_for(model: Any, room: int) -> DynamicCache:

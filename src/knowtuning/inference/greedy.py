@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Ended answers leave the batch when they are this share of it: leaving copies the cache.
 _LEAVE = 0.05
+# Prompts are read in groups with at most this share of padding.
+_PADDING = 0.05
 
 
 def greedy(
@@ -57,17 +59,46 @@ def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tenso
     return ids, mask
 
 
+def alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in groups of similar length, longest first, with little padding in each."""
+    groups: list[list[int]] = []
+    longest, tokens = 0, 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        tokens += lengths[index]
+        if groups and longest * (len(groups[-1]) + 1) <= (1 + _PADDING) * tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            longest = tokens = lengths[index]
+    return groups
+
+
 class _Batch:
     """Rows that are decoded together: their cache, mask and positions, and the logits of the last step."""
 
     def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, new_tokens: int) -> None:
-        from knowtuning.inference.cache import cache_for
+        from knowtuning.inference.cache import cache_for, in_place, joined
 
         self.rows = list(range(len(ids)))
         self._model, self._mask = model, mask
-        self._cache = cache_for(model, ids.shape[1] + new_tokens)
         self._positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        self._forward(ids)
+        room = ids.shape[1] + new_tokens
+        self._cache = cache_for(model, room)
+        groups = alike(mask.sum(dim=1).tolist())
+        if len(groups) == 1 or not in_place(self._cache):
+            self._logits = self._forward(ids, mask, self._positions, self._cache)
+            return
+        parts, logits = [], []
+        for group in groups:
+            width = int(mask[group].sum(dim=1).max())
+            part = cache_for(model, width)
+            own, seen, positions = (tensor[group, -width:] for tensor in (ids, mask, self._positions))
+            logits.append(self._forward(own, seen, positions, part))
+            parts.append((group, part))
+        self._cache = joined(model, parts, len(ids), room)
+        self._logits = logits[0].new_empty((len(ids), logits[0].shape[-1]))
+        for group, found in zip(groups, logits, strict=True):
+            self._logits[group] = found
 
     def next_tokens(self) -> torch.Tensor:
         """The most probable next token of each row, (rows,); the first of equals."""
@@ -80,7 +111,7 @@ class _Batch:
 
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
         self._positions = self._positions[:, -1:] + 1
-        self._forward(tokens[:, None])
+        self._logits = self._forward(tokens[:, None], self._mask, self._positions, self._cache)
 
     def keep(self, places: list[int]) -> torch.Tensor:
         """Drop all rows but those at `places`; returns these as an index."""
@@ -92,15 +123,19 @@ class _Batch:
         self._mask, self._positions = self._mask[index], self._positions[index]
         return index
 
-    def _forward(self, ids: torch.Tensor) -> None:
-        self._logits = self._model(
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any
+    ) -> torch.Tensor:
+        """Logits after the last token of each row; the tokens are added to the cache."""
+        logits: torch.Tensor = self._model(
             input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+        return logits
 
 
 def decodes(model: Any) -> bool:
