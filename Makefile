@@ -5,7 +5,7 @@
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
 # make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
-VLLM   ?= vllm==0.33.0
+VLLM   ?= vllm==0.32.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
@@ -54,7 +54,7 @@ bench: setup
 
 # Of its own: it pins other versions of torch and transformers.
 vllm:
-	test -x .cache/vllm/bin/python || $(PYTHON) -m venv .cache/vllm
+	$(PYTHON) -m venv --clear .cache/vllm
 	.cache/vllm/bin/pip install --quiet --disable-pip-version-check $(VLLM)
 
 clean:

@@ -70,8 +70,8 @@ def compare(folder: Path, system: str, questions: int | None) -> str:
     examples = read_jsonl(folder / f"data/prepared/{params.predict.split}.jsonl", Example)[:questions]
     prompts = [encode_prompt(tokenizer, params.model.template, example.question) for example in examples]
     new_tokens, eos = params.predict.max_new_tokens, int(tokenizer.eos_token_id)
-    program = find(os.environ, ROOT / ".cache")
-    with closing(VllmDecoder(program, base, adapter, eos, hardware, ALONE, os.environ)) as engine:
+    program = find(os.environ, ROOT / ".cache", hardware, ALONE)
+    with closing(VllmDecoder(program, base, adapter, eos, hardware, os.environ)) as engine:
         engine.plan(prompts, new_tokens)
         list(engine.answers({"first": prompts[:1]}, new_tokens))  # starts it
         theirs, their_seconds = decoded(engine, prompts, new_tokens)

@@ -28,11 +28,14 @@ def main() -> None:
         raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
-    program = find(os.environ, CACHE) if params.predict.backend == "vllm" else None
+    program = None
+    if params.predict.backend == "vllm":
+        program = find(os.environ, CACHE, hardware, processes)
     adapter = None if system == "base" else Path("models") / system
     split = PREPARED / f"{params.predict.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
-    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), program and program.version]
+    engine = f"{program.version}, {program.cards} cards" if program else None
+    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), engine]
     stage = f"predict-{system}"
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
         with _decoder(adapter, program, hardware, processes) as decoder:
@@ -58,7 +61,7 @@ def _decoder(
     tokenizer = load_tokenizer(BASE)
     if program:
         eos = int(tokenizer.eos_token_id)
-        return closing(VllmDecoder(program, BASE, adapter, eos, hardware, processes, os.environ))
+        return closing(VllmDecoder(program, BASE, adapter, eos, hardware, os.environ))
     dtype, device = weights_dtype(hardware), hardware.device
     model = load_system(BASE, adapter, dtype=dtype, device=device, processes=processes)
     return nullcontext(ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens))

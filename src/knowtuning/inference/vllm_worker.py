@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import IO, Any
 
-# Seconds in which vLLM's processes end by themselves once nobody listens.
+# Seconds in which vLLM's processes may end by themselves once nobody listens.
 PATIENCE = 10
 
 
@@ -68,15 +68,16 @@ def answer(model: Any, options: dict[str, Any], request: dict[str, Any]) -> list
 
 
 def main() -> None:
-    # vLLM and its processes write to stdout what belongs on stderr.
+    # What vLLM starts gets neither pipe: its processes write to stdout, and close stdin while we read it.
+    lines = requests(os.fdopen(os.dup(0), "rb"))
     replies = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
 
     def reply(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message) + "\n")
         replies.flush()
 
-    lines = requests(sys.stdin.buffer)
     try:
         model, options = start(next(lines))
         reply({})
