@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.padding import predicted
 from knowtuning.core.records import Example
 from knowtuning.inference.decoders import ModelDecoder
 from knowtuning.inference.predict import predict
@@ -85,3 +86,16 @@ def test_finished_batches_are_not_computed_again(tiny_base: Path, tmp_path: Path
     model.register_forward_pre_hook(lambda *_: calls.append(1))
     assert predict(EXAMPLES, decoder, tokenizer, **settings, journal=Journal(tmp_path)) == found
     assert calls == []
+
+
+def test_tokens_processed_are_those_that_are_counted(tiny_base: Path) -> None:
+    model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
+    passed = []
+    model.register_forward_pre_hook(
+        lambda _, __, given: passed.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    found = predict(EXAMPLES, ModelDecoder(model, tokenizer), tokenizer, template="plain", max_new_tokens=12)
+    prompts = [len(encode_prompt(tokenizer, "plain", example.question)) for example in EXAMPLES]
+    answers = [answer.tokens + (not answer.truncated) for answer in found]
+    given, processed = predicted(prompts, answers, 12, 2**20)
+    assert sum(passed) == processed >= given
