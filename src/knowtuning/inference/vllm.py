@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -208,6 +209,12 @@ class _Worker:
             start_new_session=True,
         )
         self._waiting = False
+        threading.Thread(target=self._bury, daemon=True).start()
+
+    def _bury(self) -> None:
+        """Wait for its end, and end what it has left: that may hold the pipe we listen to."""
+        self._process.wait()
+        self._kill()
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The reply to a request. Raises ValueError for an error there, or an end without a word."""
