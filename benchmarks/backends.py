@@ -24,6 +24,7 @@ from knowtuning.config.evaluation import PredictStage  # noqa: E402
 from knowtuning.core.params import load  # noqa: E402
 from knowtuning.core.records import SYSTEMS, Example, read_jsonl  # noqa: E402
 from knowtuning.inference.decoders import Decoder, ModelDecoder  # noqa: E402
+from knowtuning.inference.predict import decode  # noqa: E402
 from knowtuning.inference.vllm import VllmDecoder, find  # noqa: E402
 from knowtuning.runtime.machine import ALONE, detect, weights_dtype  # noqa: E402
 from knowtuning.runtime.models import load_system, load_tokenizer  # noqa: E402
@@ -50,15 +51,10 @@ def parting(model: Any, prompt: list[int], ours: list[int], theirs: list[int], e
     return Difference(place, (logits[ours[place]] - logits[theirs[place]]).item())
 
 
-def decoded(decoder: Decoder, prompts: Sequence[list[int]], new_tokens: int) -> tuple[list[list[int]], float]:
+def timed(decoder: Decoder, prompts: Sequence[list[int]], new_tokens: int) -> tuple[list[list[int]], float]:
     """The answers in the order of the prompts, and the seconds they took."""
     start = time.perf_counter()
-    parts = {str(part[0]): part for part in decoder.plan(prompts, new_tokens)}
-    work = {key: [prompts[i] for i in part] for key, part in parts.items()}
-    found: dict[int, list[int]] = {}
-    for key, answers in decoder.answers(work, new_tokens):
-        found.update(zip(parts[key], answers, strict=True))
-    return [found[i] for i in range(len(prompts))], time.perf_counter() - start
+    return decode(prompts, decoder, new_tokens), time.perf_counter() - start
 
 
 def compare(folder: Path, system: str, questions: int | None) -> str:
@@ -74,9 +70,9 @@ def compare(folder: Path, system: str, questions: int | None) -> str:
     with closing(VllmDecoder(program, base, adapter, eos, hardware, os.environ)) as engine:
         engine.plan(prompts, new_tokens)
         list(engine.answers({"first": prompts[:1]}, new_tokens))  # starts it
-        theirs, their_seconds = decoded(engine, prompts, new_tokens)
+        theirs, their_seconds = timed(engine, prompts, new_tokens)
     model = load_system(base, adapter, dtype=weights_dtype(hardware), device=hardware.device)
-    ours, our_seconds = decoded(ModelDecoder(model, tokenizer), prompts, new_tokens)
+    ours, our_seconds = timed(ModelDecoder(model, tokenizer), prompts, new_tokens)
     apart = [
         parting(model, prompt, mine, other, eos)
         for prompt, mine, other in zip(prompts, ours, theirs, strict=True)

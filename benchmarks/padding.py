@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from knowtuning.batching import by_length  # noqa: E402
 from knowtuning.config.schema import check  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Prediction, Preference, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.inference import greedy  # noqa: E402
+from knowtuning.inference import decoders, greedy  # noqa: E402
 from knowtuning.knowledge.score import encode, plan_batches  # noqa: E402
 from knowtuning.packing import Tree, packed  # noqa: E402
 from knowtuning.runtime.models import load_tokenizer, source_of  # noqa: E402
@@ -53,7 +53,7 @@ def scored(trees: Sequence[Tree], budget: int) -> Counts:
 def predicted(prompts: Sequence[int], answers: Sequence[int], new_tokens: int, budget: int) -> Counts:
     """The same of prompts read and answers written, EOS included (lengths)."""
     processed = 0
-    for batch in by_length([length + new_tokens for length in prompts], budget, most=128):
+    for batch in by_length([length + new_tokens for length in prompts], budget, most=decoders._MOST):
         own = [prompts[index] for index in batch]
         processed += sum(len(group) * max(own[i] for i in group) for group in greedy.alike(own))
         alive = [answers[index] for index in batch]

@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from knowtuning.config.evaluation import PredictStage
 from knowtuning.core.params import load
@@ -17,6 +18,9 @@ from knowtuning.runtime.machine import Hardware, Processes, detect, fingerprint,
 from knowtuning.runtime.models import load_system, load_tokenizer, weights_stamp
 from knowtuning.runtime.resume import Journal, resumable
 from stages import CACHE, PARAMS, run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
 
@@ -38,11 +42,12 @@ def main() -> None:
     settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), engine]
     stage = f"predict-{system}"
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
-        with _decoder(adapter, program, hardware, processes) as decoder:
+        tokenizer = load_tokenizer(BASE)
+        with _decoder(tokenizer, adapter, program, hardware, processes) as decoder:
             answers = predict(
                 read_jsonl(split, Example)[: params.predict.limit],
                 decoder,
-                load_tokenizer(BASE),
+                tokenizer,
                 template=params.model.template,
                 max_new_tokens=params.predict.max_new_tokens,
                 journal=Journal(state, processes),
@@ -55,10 +60,13 @@ def main() -> None:
 
 
 def _decoder(
-    adapter: Path | None, program: Program | None, hardware: Hardware, processes: Processes
+    tokenizer: PreTrainedTokenizerBase,
+    adapter: Path | None,
+    program: Program | None,
+    hardware: Hardware,
+    processes: Processes,
 ) -> AbstractContextManager[Decoder]:
     """The system in vLLM where there is a program, else in this process."""
-    tokenizer = load_tokenizer(BASE)
     if program:
         eos = int(tokenizer.eos_token_id)
         return closing(VllmDecoder(program, BASE, adapter, eos, hardware, os.environ))

@@ -71,11 +71,10 @@ def fill(lengths: Sequence[int], width: int) -> list[list[int]]:
     return rows
 
 
-def _widths(lengths: Sequence[int]) -> Iterator[int]:
-    """Widths of rows worth trying: that of the longest alone first, then those that fill fewer rows."""
+def _wider(lengths: Sequence[int], most: int) -> Iterator[int]:
+    """Widths worth trying for at most that many rows, none narrower than the longest length."""
     longest, total = max(lengths), sum(lengths)
-    yield longest
-    least, most = -(-total // (_WIDEST * longest)), len(fill(lengths, longest)) - 1
+    least = -(-total // (_WIDEST * longest))
     step = max(1, -(-(most - least + 1) // _NUMBERS))
     for rows in range(most, least - 1, -step):
         for slack in _SLACK:
@@ -93,7 +92,9 @@ def packed(lengths: Sequence[int], hidden: int) -> list[list[int]]:
         width = max(sum(lengths[index] for index in row) for row in rows)
         return len(rows) * width * (1 + width / (6.5 * hidden))
 
-    return min((fill(lengths, width) for width in _widths(lengths)), key=cost)
+    narrow = fill(lengths, max(lengths))
+    widths = dict.fromkeys(_wider(lengths, len(narrow) - 1))
+    return min((narrow, *(fill(lengths, width) for width in widths)), key=cost)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         end = start + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._stores = [self._store(states) for states in (key_states, value_states)]
+            self._stores = [self._store(states, len(states)) for states in (key_states, value_states)]
         for store, states in zip(self._stores, (key_states, value_states), strict=True):
             store[..., start:end, :] = states
         return self._see(end)
@@ -39,11 +39,10 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         _, first = parts[0]
         self.lazy_initialization(first.keys, first.values)
         end = max(layer.get_seq_length() for _, layer in parts)
-        # Zeros where there is padding: masked places count nothing, but nothing times nan is nan.
-        self._stores = [
-            states.new_zeros((rows, states.shape[1], self._room, states.shape[3]))
-            for states in (first.keys, first.values)
-        ]
+        self._stores = [self._store(states, rows) for states in (first.keys, first.values)]
+        for store in self._stores:
+            # Where there is padding: masked places count nothing, but nothing times nan is nan.
+            store[..., :end, :] = 0
         for places, layer in parts:
             start = end - layer.get_seq_length()
             for store, states in zip(self._stores, (layer.keys, layer.values), strict=True):
@@ -55,12 +54,13 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         end = self.get_seq_length()
         for number, store in enumerate(self._stores):
             kept = store[indices, :, :end]
-            self._stores[number] = self._store(kept)
+            self._stores[number] = self._store(kept, len(kept))
             self._stores[number][..., :end, :] = kept
         self._see(end)
 
-    def _store(self, states: torch.Tensor) -> torch.Tensor:
-        return states.new_empty((*states.shape[:-2], self._room, states.shape[-1]))
+    def _store(self, states: torch.Tensor, rows: int) -> torch.Tensor:
+        """Room for the tokens of so many rows, not yet written."""
+        return states.new_empty((rows, *states.shape[1:-2], self._room, states.shape[-1]))
 
     def _see(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         self.keys, self.values = (store[..., :end, :] for store in self._stores)

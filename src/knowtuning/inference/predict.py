@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from knowtuning.core.params import Template
 from knowtuning.core.records import Example, Prediction
-from knowtuning.inference.decoders import Decoder
+from knowtuning.inference.decoders import Decoder, Tokens
 from knowtuning.runtime.prompting import encode_prompt
 from knowtuning.runtime.resume import Journal
 
@@ -31,29 +31,37 @@ def predict(
     Deviation: the released scripts' framework samples (T 0.95, top-p 0.7); greedy answers are comparable
     from run to run.
     """
-    from tqdm import tqdm
-
     prompts = [encode_prompt(tokenizer, template, example.question) for example in examples]
-    journal = journal or Journal()
-    parts = {str(part[0]): part for part in decoder.plan(prompts, max_new_tokens)}
-    todo = journal.todo(list(parts), alike=False)
-    work = {key: [prompts[i] for i in parts[key]] for key in todo}
-    finished = len(examples) - sum(map(len, work.values()))
-    with tqdm(desc="predict", total=len(examples), unit="answer", initial=finished) as bar:
-        for key, found in decoder.answers(work, max_new_tokens):
-            journal.put(key, found)
-            bar.update(len(found))
-    done = journal.exchange()
-    answers: dict[int, list[int]] = {}
-    for key, indices in parts.items():
-        answers.update(zip(indices, done[key], strict=True))
+    answers = decode(prompts, decoder, max_new_tokens, journal)
     return [
         Prediction(
             id=example.id,
             question=example.question,
-            answer=str(tokenizer.decode(answers[i], skip_special_tokens=True)).strip(),
-            tokens=len(answers[i]),
-            truncated=len(answers[i]) == max_new_tokens,
+            answer=str(tokenizer.decode(answer, skip_special_tokens=True)).strip(),
+            tokens=len(answer),
+            truncated=len(answer) == max_new_tokens,
         )
-        for i, example in enumerate(examples)
+        for example, answer in zip(examples, answers, strict=True)
     ]
+
+
+def decode(
+    prompts: Sequence[Tokens], decoder: Decoder, new_tokens: int, journal: Journal | None = None
+) -> list[Tokens]:
+    """The decoder's answers (token ids) in the order of the prompts; see `predict`."""
+    from tqdm import tqdm
+
+    journal = journal or Journal()
+    parts = {str(part[0]): part for part in decoder.plan(prompts, new_tokens)}
+    todo = journal.todo(list(parts), alike=False)
+    work = {key: [prompts[i] for i in parts[key]] for key in todo}
+    finished = len(prompts) - sum(map(len, work.values()))
+    with tqdm(desc="predict", total=len(prompts), unit="answer", initial=finished) as bar:
+        for key, found in decoder.answers(work, new_tokens):
+            journal.put(key, found)
+            bar.update(len(found))
+    done = journal.exchange()
+    answers: dict[int, Tokens] = {}
+    for key, indices in parts.items():
+        answers.update(zip(indices, done[key], strict=True))
+    return [answers[index] for index in range(len(prompts))]

@@ -209,7 +209,8 @@ class _Worker:
             start_new_session=True,
         )
         self._waiting = False
-        threading.Thread(target=self._bury, daemon=True).start()
+        self._burial = threading.Thread(target=self._bury, daemon=True)
+        self._burial.start()
 
     def _bury(self) -> None:
         """Wait for its end, and end what it has left: that may hold the pipe we listen to."""
@@ -256,7 +257,7 @@ class _Worker:
             self._kill()
         with suppress(BrokenPipeError):
             self._process.__exit__(None, None, None)
-        self._kill()
+        self._burial.join()
         if self._said:
             self._said.close()
 
