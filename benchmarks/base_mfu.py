@@ -7,6 +7,7 @@ Writes benchmarks/base_mfu.md, with a profile of what the rest of the time goes 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from benchmarks.compare import machine  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
 from knowtuning.core.params import load  # noqa: E402
-from knowtuning.training.base.scratch import Run, _optimizers, new_model  # noqa: E402
+from knowtuning.runtime.attention import fit_attention  # noqa: E402
+from knowtuning.runtime.machine import detect  # noqa: E402
+from knowtuning.training.base.scratch import _PARTS, Compute, Run, lanes, new_model, optimizers  # noqa: E402
 
 STEPS, SIZE = 20, 2048
 
@@ -60,29 +63,34 @@ def main() -> None:
     params = load(ROOT / "params.yaml", Params).base.scratch
     torch.manual_seed(1)
     model = new_model(params, Words(params.vocab)).train()  # type: ignore[arg-type]
-    run = Run(model, _optimizers(model, params))
+    precision = detect(os.environ).precision
+    fit_attention(model, "cpu", precision)
+    run = Run(model, optimizers(model, params, bfloat16=precision == "bfloat16"))
     peaks = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
     batch = torch.randint(params.vocab, (params.batch, params.sequence))
 
-    def step() -> None:
-        run.step(batch, 1.0, peaks, bfloat16=False)
+    def step(compute: Compute = map) -> None:
+        run.step(batch, 1.0, peaks, bfloat16=precision == "bfloat16", compute=compute)
 
     step()
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:  # of this thread
         step()
     flops = counter.get_total_flops()
     times = []
-    for _ in range(STEPS):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
+    with lanes(_PARTS) as compute:
+        step(compute)
+        for _ in range(STEPS):
+            start = time.perf_counter()
+            step(compute)
+            times.append(time.perf_counter() - start)
     each = sorted(times)[len(times) // 2]
-    single, half = peak(torch.float32), peak(torch.bfloat16, 512)
+    # Emulated, a large product of bfloat16 numbers would take minutes.
+    single, half = peak(torch.float32), peak(torch.bfloat16, SIZE if precision == "bfloat16" else 512)
     lines = [
         "# The base stage's training loop",
         "",
         f"Made by `python benchmarks/base_mfu.py`, which says how. {machine()}. A step has "
-        f"{batch.numel()} tokens and {flops / 1e9:.1f} GFLOP and takes {each * 1000:.0f} ms.",
+        f"{batch.numel()} tokens and {flops / 1e9:.1f} GFLOP in {precision} and takes {each * 1000:.0f} ms.",
         "",
         "| | GFLOP/s | the loop's share of it |",
         "|---|---:|---:|",

@@ -1,7 +1,9 @@
 """Tokens that each stage processes over those it was given: `python benchmarks/padding.py [--folder F]`
 
-Lays out the batches of a finished run (`make repro`) as the stages do, without computing them. Training draws
-its batches at random: those of three epochs here. A token of an answer is one pass; its last is never fed.
+Lays out the batches of a finished run (`make repro`) as the stages do, without computing them. Given is each
+prompt once with its completions, so that less is processed where prompts share what they open with; padding
+is counted apart. Training draws its batches at random: those of three epochs here. A token of an answer is
+one pass; its last is never fed.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
@@ -19,44 +22,61 @@ from knowtuning.batching import by_length  # noqa: E402
 from knowtuning.config.schema import check  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Prediction, Preference, Rewrite, read_jsonl  # noqa: E402
 from knowtuning.inference import decoders, greedy  # noqa: E402
-from knowtuning.knowledge.score import encode, plan_batches  # noqa: E402
-from knowtuning.packing import Tree, packed  # noqa: E402
+from knowtuning.knowledge.score import encode  # noqa: E402
+from knowtuning.packing import Layout, Tree, arrange, passes  # noqa: E402
 from knowtuning.runtime.models import load_tokenizer, source_of  # noqa: E402
 from knowtuning.runtime.prompting import encode_prompt  # noqa: E402
 from knowtuning.training.engine.rows import Encoder, PairRow, Row, pair_tree, row_tree  # noqa: E402
 
-Counts = tuple[int, int]
+
+class Counts(NamedTuple):
+    """Tokens given to a stage; those it processes, and how many of these are padding."""
+
+    given: int
+    processed: int
+    padding: int
+
+
+def laid_out(batches: Iterable[tuple[Sequence[Tree], Layout]]) -> Counts:
+    """The counts of batches of trees."""
+    given, processed, padding = 0, 0, 0
+    for trees, layout in batches:
+        given += sum(map(len, trees))
+        processed += layout.tokens
+        own = sum(len(tree) - layout.opening for tree in trees)
+        padding += layout.tokens - own - layout.opening * len(layout.rows)
+    return Counts(given, processed, padding)
 
 
 def trained(trees: Sequence[Tree], batch: int, hidden: int) -> Counts:
-    """Tokens given and processed in three epochs of packed batches."""
-    draw, lengths = random.Random(0), [len(tree) for tree in trees]
-    given, processed = 0, 0
+    """Three epochs of packed batches."""
+    draw, order = random.Random(0), list(trees)
+    parts = []
     for _ in range(3):
-        draw.shuffle(lengths)
-        for start in range(0, len(lengths), batch):
-            part = lengths[start : start + batch]
-            rows = packed(part, hidden)
-            given += sum(part)
-            processed += len(rows) * max(sum(part[index] for index in row) for row in rows)
-    return given, processed
+        draw.shuffle(order)
+        parts += [order[start : start + batch] for start in range(0, len(order), batch)]
+    return laid_out((part, arrange(part, hidden)) for part in parts)
 
 
-def scored(trees: Sequence[Tree], budget: int) -> Counts:
-    """The same of scoring."""
-    processed = sum(
-        len(batch) * max(len(trees[index]) for index in batch) for batch in plan_batches(trees, budget)
-    )
-    return sum(map(len, trees)), processed
+def scored(trees: Sequence[Tree], budget: int, hidden: int) -> Counts:
+    """All passes of scoring."""
+    parts = [[trees[index] for index in part] for part in passes(trees, budget)]
+    return laid_out((part, arrange(part, hidden)) for part in parts)
 
 
-def predicted(prompts: Sequence[int], answers: Sequence[int], new_tokens: int, budget: int) -> Counts:
-    """The same of prompts read and answers written, EOS included (lengths)."""
-    processed = 0
-    for batch in by_length([length + new_tokens for length in prompts], budget, most=decoders._MOST):
-        own = [prompts[index] for index in batch]
-        processed += sum(len(group) * max(own[i] for i in group) for group in greedy.alike(own))
+def predicted(
+    prompts: Sequence[Sequence[int]], answers: Sequence[int], new_tokens: int, budget: int
+) -> Counts:
+    """Prompts read and answers written (lengths, EOS included)."""
+    given = sum(map(len, prompts)) + sum(answers) - len(answers)
+    processed, filled = 0, 0
+    for batch in by_length([len(prompt) + new_tokens for prompt in prompts], budget, most=decoders._MOST):
+        opening = greedy.shared_opening([prompts[index] for index in batch])
+        own = [len(prompts[index]) - opening for index in batch]
         alive = [answers[index] for index in batch]
+        filled += opening + sum(own) + sum(alive) - len(alive)
+        processed += opening
+        processed += sum(len(group) * max(own[i] for i in group) for group in greedy.alike(own))
         for step in range(1, new_tokens):
             going = [length for length in alive if length > step]
             if not going:
@@ -64,7 +84,7 @@ def predicted(prompts: Sequence[int], answers: Sequence[int], new_tokens: int, b
             if len(alive) - len(going) >= greedy._LEAVE * len(alive):
                 alive = going
             processed += len(alive)
-    return sum(prompts) + sum(answers) - len(answers), processed
+    return Counts(given, processed, processed - filled)
 
 
 def measure(folder: Path) -> Iterator[tuple[str, Counts]]:
@@ -80,7 +100,7 @@ def measure(folder: Path) -> Iterator[tuple[str, Counts]]:
 
     atoms = read_jsonl(data / "knowledge/atoms.jsonl", Atoms)
     encoded = [encode(record, tokenizer, template=template, context=limit) for record in atoms]
-    yield "score", scored([tree for item in encoded for tree in item.rows], 2048)
+    yield "score", scored([tree for item in encoded for tree in item.rows], 2048, config.hidden_size)
     originals = read_jsonl(data / "prepared/train.jsonl", Example)
     rows = [encoder.example(row) for row in [*originals, *read_jsonl(data / "knowledge/ka.jsonl", Rewrite)]]
     trees = [row_tree(row) for row in rows if isinstance(row, Row)]
@@ -93,7 +113,7 @@ def measure(folder: Path) -> Iterator[tuple[str, Counts]]:
         if not path.exists():  # the larger model of compare.py has none
             continue
         found = read_jsonl(path, Prediction)
-        prompts = [len(encode_prompt(tokenizer, template, answer.question)) for answer in found]
+        prompts = [encode_prompt(tokenizer, template, answer.question) for answer in found]
         answers = [answer.tokens + (not answer.truncated) for answer in found]
         yield f"predict {system}", predicted(prompts, answers, params.predict.max_new_tokens, 2**20)
 
@@ -102,9 +122,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT, help="a checkout with a finished run")
     folder = parser.parse_args().folder
-    print("| stage | tokens | processed | over |\n|---|---:|---:|---:|")
-    for stage, (given, processed) in measure(folder):
-        print(f"| {stage} | {given} | {processed} | {processed / given:.3f} |")
+    print("| stage | given | processed | over given | padding |\n|---|---:|---:|---:|---:|")
+    for stage, (given, processed, padding) in measure(folder):
+        share = f"{100 * padding / processed:.1f} %"
+        print(f"| {stage} | {given} | {processed} | {processed / given:.3f} | {share} |")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.packing import Batch, Tree, lay_out
+from knowtuning.packing import Batch, Layout, Tree, arrange, lay_out
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ class Likelihood:
     def processed(self, trees: Sequence[Tree]) -> int:
         """Tokens that the model processes for `trees`, padding included."""
         if all(self.shares(tree) for tree in trees):
-            return len(trees) * max(map(len, trees))
+            return self._layout(trees).tokens
         return sum(len(tree.prompt) + len(branch) for tree in trees for branch in tree.branches)
 
     def one_by_one(self, tree: Tree) -> list[float]:
@@ -101,33 +101,43 @@ class Likelihood:
             sums.append(_log_probability(logits, ids[0, len(tree.prompt) :]).double().sum().item())
         return sums
 
-    def _together(self, trees: Sequence[Tree]) -> list[list[float]]:
+    def _layout(self, trees: Sequence[Tree]) -> Layout:
+        return arrange(trees, self.model.config.get_text_config().hidden_size)
+
+    def _together(self, trees: Sequence[Tree], layout: Layout | None = None) -> list[list[float]]:
         import torch
 
+        batch = lay_out(trees, layout or self._layout(trees))
         with torch.no_grad():
-            values = token_logps(self.model, lay_out(trees).to(self.model.device)).double().cpu()
+            values = token_logps(self.model, batch.to(self.model.device)).double().cpu()
         lengths = [len(branch) for tree in trees for branch in tree.branches]
         sums = iter(part.sum().item() for part in torch.split(values, lengths))
         return [[next(sums) for _ in tree.branches] for tree in trees]
 
     def _agrees(self) -> bool:
-        """Whether a small tree gives the same sums behind one prompt as completion by completion.
+        """Whether two small trees in a row give the same sums as their completions one by one.
 
-        Also whether the last completion stays the same, to the bit, when the one before it changes: a weak
-        model may hide in its small numbers that its completions see each other.
+        Also whether all else stays the same, to the bit, when one completion changes: a weak model may hide
+        in its small numbers that its completions see each other.
         """
         vocabulary: int = self.model.config.get_text_config().vocab_size
-        tokens = [(7 * index + 3) % vocabulary for index in range(15)]
-        tree = Tree(tuple(tokens[:5]), (tuple(tokens[5:9]), tuple(tokens[9:12]), tuple(tokens[12:])))
-        other = Tree(tree.prompt, (tree.branches[0], tree.branches[1][::-1], tree.branches[2]))
+        tokens = [(7 * index + 3) % vocabulary for index in range(20)]
+        first = Tree(tuple(tokens[:5]), (tuple(tokens[5:9]), tuple(tokens[9:12]), tuple(tokens[12:15])))
+        second = Tree((*tokens[:3], *tokens[15:17]), (tuple(tokens[17:]),))
+        other = Tree(first.prompt, (first.branches[0], first.branches[1][::-1], first.branches[2]))
+        layout = Layout.of([first, second], [[0, 1]], opening=3)
         try:
-            together, changed = self._together([tree])[0], self._together([other])[0]
+            together = self._together([first, second], layout)
+            changed = self._together([other, second], layout)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
             return False
         tolerance = _TOLERANCE[str(self.model.dtype).removeprefix("torch.")]
-        pairs = zip(together, self.one_by_one(tree), tree.branches, strict=True)
-        close = all(abs(a - b) <= tolerance * len(branch) for a, b, branch in pairs)
-        return close and together[2] == changed[2]
+        close = all(
+            abs(a - b) <= tolerance * len(branch)
+            for tree, sums in zip((first, second), together, strict=True)
+            for a, b, branch in zip(sums, self.one_by_one(tree), tree.branches, strict=True)
+        )
+        return close and together[0][::2] == changed[0][::2] and together[1] == changed[1]
 
 
 def attention_window(config: Any) -> int | None:
@@ -142,6 +152,6 @@ def attention_window(config: Any) -> int | None:
 
 def _log_probability(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """log p of each target (n,) under logits (n, vocabulary), in float32."""
-    logits = logits.float()
-    chosen = logits.gather(-1, targets[:, None])[:, 0]
-    return chosen - logits.logsumexp(-1)
+    from torch.nn.functional import cross_entropy
+
+    return -cross_entropy(logits.float(), targets, reduction="none")

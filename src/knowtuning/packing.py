@@ -1,9 +1,10 @@
-"""Model input without padding: completions share their prompt, and short inputs share a row.
+"""Model input without padding: completions share their prompt, short inputs share a row, rows their opening.
 
 A tree is a prompt with the completions that branch off it: the facts of a question, or the chosen and the
-rejected answer. A row holds one tree or several, one behind the other. A completion sees its prompt and
-itself (a block mask), and positions restart with each tree and at each branch, so that the model computes for
-every completion what it would compute for `prompt completion` alone, while a prompt is processed once.
+rejected answer. A row holds one tree or several, one behind the other, after the tokens that all prompts open
+with (a template's instruction). A completion sees the opening, its prompt and itself (a block mask), and
+positions restart with each tree and at each branch, so that the model computes for every completion what it
+would compute for `prompt completion` alone, while a prompt is processed once, and an opening once a row.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ TREE_TOKENS = 2048
 # Widths of rows that are tried: up to this many longest trees; so many numbers of rows; for each number the
 # least width that could do and a little more, since trees do not divide.
 _WIDEST, _NUMBERS, _SLACK = 3, 8, (1.0, 1.01, 1.02, 1.03, 1.05, 1.08, 1.12)
+# The mark of the cells that open a row, where others have the number of their tree.
+_OPENING = -2
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,33 @@ def split_trees(
         yield Tree(tuple(prompt), tuple(pending))
 
 
+def common(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of `prompts` (at least one) open with."""
+    # What the first and the last in order open with, those between them do too.
+    first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), len(first))
+
+
+def passes(trees: Sequence[Tree], budget: int) -> Iterator[list[int]]:
+    """Indices of trees that run together: neighbours in length, of about `budget` tokens; 0: each tree alone.
+
+    The opening of all prompts counts once, although each row of a pass repeats it, and padding not at all.
+    """
+    opening = common([tree.prompt for tree in trees]) if trees else 0
+    batch: list[int] = []
+    size = opening
+    for index in sorted(range(len(trees)), key=lambda index: (len(trees[index]), index)):
+        own = len(trees[index]) - opening
+        if batch and size + own > budget:
+            yield batch
+            batch, size = [], opening
+        batch.append(index)
+        size += own
+    if batch:
+        yield batch
+
+
 def fill(lengths: Sequence[int], width: int) -> list[list[int]]:
     """Indices of all lengths in rows of at most `width`: the longest first, each to the fullest it fits."""
     rows: list[list[int]] = []
@@ -71,40 +101,69 @@ def fill(lengths: Sequence[int], width: int) -> list[list[int]]:
     return rows
 
 
-def _wider(lengths: Sequence[int], most: int) -> Iterator[int]:
+def packed(lengths: Sequence[int], hidden: int, opening: int = 0) -> list[list[int]]:
+    """The rows, of all widths tried, that cost a model of that hidden size least.
+
+    lengths: of the trees without the `opening` tokens that each row has before them. A token costs its matrix
+    products, about 26 · hidden² operations a layer, and 4 · width · hidden for attention over its whole row:
+    in proportion 1 + width / (6.5 · hidden).
+    """
+
+    def cost(rows: list[list[int]]) -> float:
+        width = opening + max(sum(lengths[index] for index in row) for row in rows)
+        return len(rows) * width * (1 + width / (6.5 * hidden))
+
+    # For rows that could be of any width, repeating an opening and attending to more cost the same here.
+    widest = max(_WIDEST * max(lengths), 2 * math.isqrt(math.ceil(6.5 * hidden * opening)))
+    narrow = fill(lengths, max(lengths))
+    widths = dict.fromkeys(_wider(lengths, len(narrow) - 1, widest))
+    return min((narrow, *(fill(lengths, width) for width in widths)), key=cost)
+
+
+def _wider(lengths: Sequence[int], most: int, widest: int) -> Iterator[int]:
     """Widths worth trying for at most that many rows, none narrower than the longest length."""
     longest, total = max(lengths), sum(lengths)
-    least = -(-total // (_WIDEST * longest))
+    least = -(-total // widest)
     step = max(1, -(-(most - least + 1) // _NUMBERS))
     for rows in range(most, least - 1, -step):
         for slack in _SLACK:
             yield max(longest, math.ceil(slack * total / rows))
 
 
-def packed(lengths: Sequence[int], hidden: int) -> list[list[int]]:
-    """The rows, of all widths tried, that cost a model of that hidden size least.
+@dataclass(frozen=True)
+class Layout:
+    """Rows of trees, by index, each behind the first `opening` tokens of their prompts, padded to `width`."""
 
-    A token costs its matrix products, about 26 · hidden² operations a layer, and 4 · width · hidden for
-    attention over its whole row: in proportion 1 + width / (6.5 · hidden).
-    """
+    rows: tuple[tuple[int, ...], ...]
+    opening: int
+    width: int
 
-    def cost(rows: list[list[int]]) -> float:
-        width = max(sum(lengths[index] for index in row) for row in rows)
-        return len(rows) * width * (1 + width / (6.5 * hidden))
+    @staticmethod
+    def of(trees: Sequence[Tree], rows: Sequence[Sequence[int]], opening: int) -> Layout:
+        """The layout of given rows."""
+        width = opening + max(sum(len(trees[index]) - opening for index in row) for row in rows)
+        return Layout(tuple(map(tuple, rows)), opening, width)
 
-    narrow = fill(lengths, max(lengths))
-    widths = dict.fromkeys(_wider(lengths, len(narrow) - 1))
-    return min((narrow, *(fill(lengths, width) for width in widths)), key=cost)
+    @property
+    def tokens(self) -> int:
+        """Tokens that a model processes, padding included."""
+        return len(self.rows) * self.width
+
+
+def arrange(trees: Sequence[Tree], hidden: int) -> Layout:
+    """The layout that costs a model of that hidden size least."""
+    opening = common([tree.prompt for tree in trees]) if len(trees) > 1 else 0
+    return Layout.of(trees, packed([len(tree) - opening for tree in trees], hidden, opening), opening)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Trees as tensors of b rows padded to t tokens, with n completion tokens in all.
 
-    input_ids, positions, tree, part: (b, t); tree is -1 at padding, part 0 in the prompt and 1, 2, … in the
-    completions of a tree. row, source: (n,), where the hidden state lies that predicts each completion token.
-    labels: (n,), that token. branch: (n,), the completion it belongs to, counted over all trees in the order
-    they were given.
+    input_ids, positions, tree, part: (b, t); tree is -1 at padding and -2 in the opening of a row, part 0 in
+    the opening and in the prompt and 1, 2, … in the completions of a tree. row, source: (n,), where the
+    hidden state lies that predicts each completion token. labels: (n,), that token. branch: (n,), the
+    completion it belongs to, counted over all trees in the order they were given.
     """
 
     input_ids: torch.Tensor
@@ -132,32 +191,31 @@ class Batch:
         import torch
 
         length = self.tree.shape[1]
-        same = self.tree[:, :, None] == self.tree[:, None, :]
+        same = (self.tree[:, :, None] == self.tree[:, None, :]) | (self.tree == _OPENING)[:, None, :]
         own = (self.part[:, :, None] == self.part[:, None, :]) | (self.part == 0)[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool, device=self.tree.device).tril()
         mask = torch.zeros(len(self.tree), 1, length, length, dtype=dtype, device=self.tree.device)
         return mask.masked_fill(~(same & own & causal)[:, None], torch.finfo(dtype).min)
 
 
-def lay_out(trees: Sequence[Tree], rows: Sequence[Sequence[int]] | None = None) -> Batch:
-    """Trees as a batch, those of a row one behind the other, padded on the right.
-
-    rows: indices of the trees in each row (`packed` or `fill`); None: a row each.
-    """
+def lay_out(trees: Sequence[Tree], layout: Layout) -> Batch:
+    """Trees as a batch: the trees of a row behind its opening and behind each other, padded on the right."""
     import torch
 
-    rows = rows or [[index] for index in range(len(trees))]
+    opening = layout.opening
     first = [0]
     for tree in trees:
         first.append(first[-1] + len(tree.branches))
     grid: list[list[tuple[int, int, int, int]]] = []
     predicted: list[tuple[int, int, int, int]] = []
-    for number, row in enumerate(rows):
-        cells: list[tuple[int, int, int, int]] = []
+    for number, row in enumerate(layout.rows):
+        shared = trees[row[0]].prompt[:opening]
+        cells = [(token, place, _OPENING, 0) for place, token in enumerate(shared)]
         for index in row:
             tree = trees[index]
-            cells += [(token, place, index, 0) for place, token in enumerate(tree.prompt)]
-            stem = len(cells) - 1
+            own = enumerate(tree.prompt[opening:], opening)
+            cells += [(token, place, index, 0) for place, token in own]
+            stem = len(cells) - 1 if len(tree.prompt) > opening else opening - 1
             for part, branch in enumerate(tree.branches):
                 sources = [stem, *range(len(cells), len(cells) + len(branch) - 1)]
                 completion = first[index] + part
@@ -167,8 +225,7 @@ def lay_out(trees: Sequence[Tree], rows: Sequence[Sequence[int]] | None = None) 
                 start = len(tree.prompt)
                 cells += [(token, start + place, index, part + 1) for place, token in enumerate(branch)]
         grid.append(cells)
-    width = max(map(len, grid))
-    padded = [[*cells, *[(0, 0, -1, 0)] * (width - len(cells))] for cells in grid]
+    padded = [[*cells, *[(0, 0, -1, 0)] * (layout.width - len(cells))] for cells in grid]
     input_ids, positions, tree_of, part_of = torch.tensor(padded).permute(2, 0, 1).contiguous()
     predicted.sort(key=lambda cell: cell[3])
     row_of, source_of, labels, branch_of = torch.tensor(predicted).T.contiguous()

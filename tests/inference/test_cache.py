@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
-from knowtuning.inference.cache import InPlaceLayer, cache_for
+from knowtuning.inference.cache import InPlaceLayer, cache_for, opened
 
 # How many tokens come at a time, and before each which rows stay (by their bits; none: all).
 steps = st.lists(st.tuples(st.integers(0, 15), st.integers(1, 4)), min_size=1, max_size=6)
@@ -48,10 +48,38 @@ def test_caches_of_some_rows_become_one() -> None:
     short.update(*few)
     long.update(*many)
     both = InPlaceLayer(7)
-    both.adopt([([0, 2], long), ([1], short)], rows=3)
+    both.adopt([([0, 2], long), ([1], short)], rows=3, opening=0)
     token = torch.randn(2, 3, 3, 1, 5)
     for found, one, other, new in zip(both.update(*token), few, many, token, strict=True):
         assert torch.equal(found[[0, 2], :, :5], other)
         assert torch.equal(found[1, :, 3:5], one[0])
         assert torch.equal(found[1, :, :3], torch.zeros(3, 3, 5))
         assert torch.equal(found[:, :, 5:], new)
+
+
+def test_caches_that_open_alike_become_one_with_padding_behind_the_opening() -> None:
+    torch.manual_seed(0)
+    opening, short, long = InPlaceLayer(2), InPlaceLayer(3), InPlaceLayer(6)
+    head, few, many = torch.randn(2, 1, 3, 2, 5), torch.randn(2, 1, 3, 1, 5), torch.randn(2, 2, 3, 4, 5)
+    opening.update(*head)
+    for layer, rows, own in ((short, 1, few), (long, 2, many)):
+        layer.open(opening, rows)
+        layer.update(*own)
+    both = InPlaceLayer(7)
+    both.adopt([([0, 2], long), ([1], short)], rows=3, opening=2)
+    token = torch.randn(2, 3, 3, 1, 5)
+    for found, first, one, other, new in zip(both.update(*token), head, few, many, token, strict=True):
+        assert torch.equal(found[:, :, :2], first.expand(3, -1, -1, -1))
+        assert torch.equal(found[[0, 2], :, 2:6], other)
+        assert torch.equal(found[1, :, 2:5], torch.zeros(3, 3, 5))
+        assert torch.equal(found[1, :, 5:6], one[0])
+        assert torch.equal(found[:, :, 6:], new)
+
+
+def test_without_an_opening_a_cache_is_empty() -> None:
+    from transformers import LlamaConfig
+
+    class Model:
+        config = LlamaConfig(num_hidden_layers=2)
+
+    assert opened(Model(), None, rows=3, room=4).get_seq_length() == 0

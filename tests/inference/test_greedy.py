@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.inference.greedy import alike, cache_bytes, decodes, greedy
+from knowtuning.inference.greedy import alike, cache_bytes, decodes, greedy, shared_opening
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "knowledge"))
 from tiny_models import random_model
@@ -27,6 +27,7 @@ FAMILIES = {
     "gemma2": {"head_dim": 8, "sliding_window": 6},
 }
 PAD, NEVER = 0, 97  # 97 is beyond the vocabulary
+OPENING = [31, 8, 90, 8, 17, 44, 3, 60, 2]
 PROMPTS = [[5, 9, 11], [7], [3, 4, 5, 6, 8, 9, 12], [5, 9], [40, 41, 42, 43], [7, 7], [13, 2, 13, 50], [61]]
 
 
@@ -44,18 +45,37 @@ def reference(model, prompt: list[int], eos: int, new_tokens: int) -> list[int]:
     return out[: out.index(eos)] if eos in out else out
 
 
+@pytest.mark.parametrize("opening", [[], OPENING])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_generate(family: str) -> None:
+def test_answers_are_those_of_generate(family: str, opening: list[int]) -> None:
     model = random_model(family, **FAMILIES[family])
     assert decodes(model)
-    free = greedy(model, PROMPTS, new_tokens=10, eos=NEVER, pad=PAD)
-    assert free == [reference(model, prompt, NEVER, 10) for prompt in PROMPTS]
+    prompts = [opening + prompt for prompt in PROMPTS]
+    assert shared_opening(prompts) == len(opening)
+    free = greedy(model, prompts, new_tokens=10, eos=NEVER, pad=PAD)
+    assert free == [reference(model, prompt, NEVER, 10) for prompt in prompts]
     # A token that most answers reach, at different steps, becomes the end: rows leave the batch.
     counts = {token: sum(token in answer for answer in free) for token in set(chain(*free))}
     eos = max(counts, key=lambda token: (counts[token], token))
-    expected = [reference(model, prompt, eos, 10) for prompt in PROMPTS]
+    expected = [reference(model, prompt, eos, 10) for prompt in prompts]
     assert len({len(answer) for answer in expected}) > 1
-    assert greedy(model, PROMPTS, new_tokens=10, eos=eos, pad=PAD) == expected
+    assert greedy(model, prompts, new_tokens=10, eos=eos, pad=PAD) == expected
+
+
+def test_an_opening_is_read_once() -> None:
+    model, tokens = random_model("llama"), []
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: tokens.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    greedy(model, [OPENING + prompt for prompt in PROMPTS], new_tokens=1, eos=NEVER, pad=PAD)
+    # Each of the prompts has its own group here, but for equals in length, which share one without padding.
+    assert sum(tokens) == len(OPENING) + sum(map(len, PROMPTS))
+
+
+def test_equal_prompts_keep_a_token_of_their_own() -> None:
+    model = random_model("llama")
+    found = greedy(model, [OPENING, OPENING, OPENING[:8]], new_tokens=5, eos=NEVER, pad=PAD)
+    assert found == [reference(model, prompt, NEVER, 5) for prompt in (OPENING, OPENING, OPENING[:8])]
 
 
 def test_a_generation_config_has_no_say() -> None:

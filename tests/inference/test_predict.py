@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from benchmarks.padding import predicted
+from knowtuning.core.params import Template
 from knowtuning.core.records import Example
 from knowtuning.inference.decoders import ModelDecoder
+from knowtuning.inference.greedy import shared_opening
 from knowtuning.inference.predict import predict
 from knowtuning.runtime.models import load_base, load_tokenizer
 from knowtuning.runtime.prompting import encode_prompt
@@ -88,14 +90,17 @@ def test_finished_batches_are_not_computed_again(tiny_base: Path, tmp_path: Path
     assert calls == []
 
 
-def test_tokens_processed_are_those_that_are_counted(tiny_base: Path) -> None:
+@pytest.mark.parametrize("template", ["bare", "alpaca"])
+def test_tokens_processed_are_those_that_are_counted(tiny_base: Path, template: Template) -> None:
     model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
     passed = []
     model.register_forward_pre_hook(
         lambda _, __, given: passed.append(given["input_ids"].numel()), with_kwargs=True
     )
-    found = predict(EXAMPLES, ModelDecoder(model, tokenizer), tokenizer, template="plain", max_new_tokens=12)
-    prompts = [len(encode_prompt(tokenizer, "plain", example.question)) for example in EXAMPLES]
+    found = predict(EXAMPLES, ModelDecoder(model, tokenizer), tokenizer, template=template, max_new_tokens=12)
+    prompts = [encode_prompt(tokenizer, template, example.question) for example in EXAMPLES]
     answers = [answer.tokens + (not answer.truncated) for answer in found]
-    given, processed = predicted(prompts, answers, 12, 2**20)
-    assert sum(passed) == processed >= given
+    counts = predicted(prompts, answers, 12, 2**20)
+    assert sum(passed) == counts.processed
+    # What all prompts open with is read once: alpaca's instruction.
+    assert counts.processed - counts.padding == counts.given - (len(prompts) - 1) * shared_opening(prompts)

@@ -11,7 +11,7 @@ from tiny_models import random_model, unigram_model, word_tokenizer
 
 from knowtuning.core.records import Atoms, dumps
 from knowtuning.knowledge.recall import Recall, recalls
-from knowtuning.knowledge.score import fact_score, plan_batches, score, summarise
+from knowtuning.knowledge.score import fact_score, score, summarise
 from knowtuning.likelihood import Likelihood, attention_window
 from knowtuning.packing import Tree, split_trees
 from knowtuning.world.verifier import Cue
@@ -93,17 +93,6 @@ def test_a_row_alone_does_not_depend_on_the_rest() -> None:
     assert [likelihood.logps([row]) for row in rows] == [likelihood.logps([row]) for row in reversed(rows)][
         ::-1
     ]
-
-
-def test_batches_hold_every_row_once_within_budget_and_padding() -> None:
-    rows = random_rows(200)
-    for budget in (0, 64, 1000):
-        batches = list(plan_batches(rows, budget))
-        assert sorted(index for batch in batches for index in batch) == list(range(200))
-        padded = [len(batch) * max(len(rows[index]) for index in batch) for batch in batches]
-        assert all(size <= budget or len(batch) == 1 for size, batch in zip(padded, batches, strict=True))
-        assert sum(padded) <= 1.05 * sum(map(len, rows))
-    assert max(map(len, plan_batches(rows, 0))) == 1
 
 
 def test_long_questions_are_split_over_rows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from knowtuning.config.training import Hub, Scratch
 from knowtuning.core.storage import digest_folder
 from knowtuning.runtime.models import load_base, load_tokenizer, source_of
+from knowtuning.training.base import scratch
 from knowtuning.training.base.pin import pin_model
 from knowtuning.training.base.scratch import build_base, pack, rate, train_tokenizer
 
@@ -65,6 +67,50 @@ def test_training_learns_and_equal_seeds_give_equal_bytes(tmp_path: Path) -> Non
     model = load_base(tmp_path / "a", dtype=torch.float32, device="cpu")
     assert sum(p.numel() for p in model.parameters()) == first.parameters
     assert load_tokenizer(tmp_path / "a").eos_token == "</s>"
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of torch's threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_number_of_cores_changes_no_byte(threads: Callable[[int], None], tmp_path: Path) -> None:
+    found = set()
+    for count in (1, 2, 5):
+        threads(count)
+        build(tmp_path / str(count))
+        assert torch.get_num_threads() == count
+        found.add(digest_folder(tmp_path / str(count)))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("size", [8, 7])
+def test_a_step_in_parts_is_a_step(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    tokenizer = train_tokenizer(TEXTS, 300)
+    rows = pack(tokenizer, TEXTS, 16)[:size]
+    found = []
+    for parts in (1, 4):
+        monkeypatch.setattr(scratch, "_PARTS", parts)
+        torch.manual_seed(0)
+        model = scratch.new_model(params(), tokenizer)
+        run = scratch.Run(model, [torch.optim.SGD(model.parameters(), lr=1.0)])
+        loss = run.step(rows, 1.0, [1.0], bfloat16=False)
+        found.append((loss, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    # The mean over the rows of all parts; float32 sums in another order.
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=0, atol=1e-5)
+
+
+def test_a_failure_in_one_part_ends_the_step(threads: Callable[[int], None]) -> None:
+    def broken(item: int) -> int:
+        raise ValueError(f"part {item}")
+
+    threads(2)
+    with scratch.lanes(4) as compute, pytest.raises(ValueError, match="part 0"):
+        list(compute(broken, range(4)))
 
 
 def test_steps_have_a_limit_and_a_floor(tmp_path: Path) -> None:

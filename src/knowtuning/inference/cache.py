@@ -34,8 +34,16 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             store[..., start:end, :] = states
         return self._see(end)
 
-    def adopt(self, parts: Sequence[tuple[list[int], Any]], rows: int) -> None:
-        """Hold what other layers hold, each of some rows, padded on the left to the longest."""
+    def open(self, other: Any, rows: int) -> None:
+        """Start each of so many rows with the tokens of another layer, which holds one row."""
+        self.lazy_initialization(other.keys, other.values)
+        self._stores = [self._store(states, rows) for states in (other.keys, other.values)]
+        for store, states in zip(self._stores, (other.keys, other.values), strict=True):
+            store[..., : states.shape[-2], :] = states
+        self._see(other.get_seq_length())
+
+    def adopt(self, parts: Sequence[tuple[list[int], Any]], rows: int, opening: int) -> None:
+        """Hold what other layers hold, each of some rows, padded behind their first `opening` tokens."""
         _, first = parts[0]
         self.lazy_initialization(first.keys, first.values)
         end = max(layer.get_seq_length() for _, layer in parts)
@@ -44,9 +52,10 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             # Where there is padding: masked places count nothing, but nothing times nan is nan.
             store[..., :end, :] = 0
         for places, layer in parts:
-            start = end - layer.get_seq_length()
+            start = end - layer.get_seq_length() + opening
             for store, states in zip(self._stores, (layer.keys, layer.values), strict=True):
-                store[places, :, start:end] = states
+                store[places, :, :opening] = states[..., :opening, :]
+                store[places, :, start:end] = states[..., opening:, :]
         self._see(end)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -67,12 +76,24 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
 
-def joined(model: Any, parts: Sequence[tuple[list[int], DynamicCache]], rows: int, room: int) -> DynamicCache:
-    """One cache with `room` tokens a row from caches of some of the rows each."""
+def opened(model: Any, opening: DynamicCache | None, rows: int, room: int) -> DynamicCache:
+    """A cache with `room` tokens a row; each row starts with the tokens of `opening`, a cache of one row."""
+    cache = cache_for(model, room)
+    if opening is not None:
+        for layer, first in zip(cache.layers, opening.layers, strict=True):
+            assert isinstance(layer, InPlaceLayer)
+            layer.open(first, rows)
+    return cache
+
+
+def joined(
+    model: Any, parts: Sequence[tuple[list[int], DynamicCache]], rows: int, room: int, opening: int
+) -> DynamicCache:
+    """One cache with `room` tokens a row from caches of some of the rows each; see InPlaceLayer.adopt."""
     cache = cache_for(model, room)
     for number, layer in enumerate(cache.layers):
         assert isinstance(layer, InPlaceLayer)
-        layer.adopt([(places, part.layers[number]) for places, part in parts], rows)
+        layer.adopt([(places, part.layers[number]) for places, part in parts], rows, opening)
     return cache
 
 

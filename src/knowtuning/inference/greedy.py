@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.packing import common
+
 if TYPE_CHECKING:
     import torch
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _LEAVE = 0.05
 # Prompts are read in groups with at most this share of padding.
 _PADDING = 0.05
+# Tokens that all prompts open with are read once where they are at least so many: it takes one more pass.
+_OPENING = 8
 
 
 def greedy(
@@ -29,11 +33,10 @@ def greedy(
     """
     import torch
 
-    ids, mask = left_padded(prompts, pad)
     answers: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     with torch.inference_mode():
-        batch = _Batch(model, ids.to(model.device), mask.to(model.device), new_tokens)
+        batch = _Batch(model, prompts, new_tokens, pad)
         for step in range(new_tokens):
             tokens = batch.next_tokens()
             for row, token in zip(batch.rows, tokens.tolist(), strict=True):
@@ -73,32 +76,61 @@ def alike(lengths: Sequence[int]) -> list[list[int]]:
     return groups
 
 
+def shared_opening(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens that all prompts open with are worth reading once; each prompt keeps at least one."""
+    opening = min(common(prompts), min(map(len, prompts)) - 1)
+    return opening if len(prompts) > 1 and opening >= _OPENING else 0
+
+
 class _Batch:
-    """Rows that are decoded together: their cache, mask and positions, and the logits of the last step."""
+    """Rows that are decoded together: their cache, mask and positions, and the logits of the last step.
 
-    def __init__(self, model: Any, ids: torch.Tensor, mask: torch.Tensor, new_tokens: int) -> None:
-        from knowtuning.inference.cache import cache_for, in_place, joined
+    A row of the cache holds the opening of all prompts, padding, and the rest of its prompt.
+    """
 
-        self.rows = list(range(len(ids)))
-        self._model, self._mask = model, mask
-        self._positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        room = ids.shape[1] + new_tokens
-        self._cache = cache_for(model, room)
-        groups = alike(mask.sum(dim=1).tolist())
-        if len(groups) == 1 or not in_place(self._cache):
-            self._logits = self._forward(ids, mask, self._positions, self._cache)
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], new_tokens: int, pad: int) -> None:
+        import torch
+
+        from knowtuning.inference.cache import cache_for, in_place, joined, opened
+
+        self._model = model
+        self.rows = list(range(len(prompts)))
+        joins = in_place(cache_for(model, 1))
+        opening = shared_opening(prompts) if joins else 0
+        first = self._read_opening(prompts[0][:opening]) if opening else None
+        padded = left_padded([prompt[opening:] for prompt in prompts], pad)
+        ids, own = (tensor.to(model.device) for tensor in padded)
+        self._mask = torch.cat([own.new_ones(len(own), opening), own], dim=1)
+        positions = (self._mask.cumsum(dim=1) - 1).clamp(min=0)[:, opening:]
+        self._positions = positions[:, -1:]
+        room = self._mask.shape[1] + new_tokens
+        groups = alike(own.sum(dim=1).tolist()) if joins else [self.rows]
+        if len(groups) == 1:
+            self._cache = opened(model, first, len(ids), room)
+            self._logits = self._forward(ids, self._mask, positions, self._cache)
             return
         parts, logits = [], []
         for group in groups:
-            width = int(mask[group].sum(dim=1).max())
-            part = cache_for(model, width)
-            own, seen, positions = (tensor[group, -width:] for tensor in (ids, mask, self._positions))
-            logits.append(self._forward(own, seen, positions, part))
+            width = int(own[group].sum(dim=1).max())
+            part = opened(model, first, len(group), opening + width)
+            seen = torch.cat([self._mask[group, :opening], own[group, -width:]], dim=1)
+            logits.append(self._forward(ids[group, -width:], seen, positions[group, -width:], part))
             parts.append((group, part))
-        self._cache = joined(model, parts, len(ids), room)
+        self._cache = joined(model, parts, len(ids), room, opening)
         self._logits = logits[0].new_empty((len(ids), logits[0].shape[-1]))
         for group, found in zip(groups, logits, strict=True):
             self._logits[group] = found
+
+    def _read_opening(self, tokens: Sequence[int]) -> Any:
+        """A cache of one row that holds `tokens`."""
+        import torch
+
+        from knowtuning.inference.cache import cache_for
+
+        ids = torch.tensor([[*tokens]], device=self._model.device)
+        cache = cache_for(self._model, len(tokens))
+        self._forward(ids, torch.ones_like(ids), torch.arange(len(tokens), device=ids.device)[None], cache)
+        return cache
 
     def next_tokens(self) -> torch.Tensor:
         """The most probable next token of each row, (rows,); the first of equals."""
@@ -110,7 +142,7 @@ class _Batch:
         import torch
 
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
-        self._positions = self._positions[:, -1:] + 1
+        self._positions = self._positions + 1
         self._logits = self._forward(tokens[:, None], self._mask, self._positions, self._cache)
 
     def keep(self, places: list[int]) -> torch.Tensor:

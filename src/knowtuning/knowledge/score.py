@@ -12,7 +12,7 @@ from knowtuning.core.params import Template
 from knowtuning.core.records import Atoms, FactScore, Rejected, Scored
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.likelihood import Likelihood
-from knowtuning.packing import Tree, split_trees
+from knowtuning.packing import Tree, passes, split_trees
 from knowtuning.runtime.prompting import encode_completion, encode_prompt
 from knowtuning.runtime.resume import Journal
 from knowtuning.teacher.tasks import Failure
@@ -57,27 +57,9 @@ def encode(
     return Encoded(record, kept, rows, failure)
 
 
-def plan_batches(rows: Sequence[Tree], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of `rows` that run together: neighbours in length, at most `batch_tokens` with padding.
-
-    0 runs every row alone. A row longer than the budget runs alone too.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(rows)), key=lambda index: (len(rows[index]), index)):
-        padded = (len(batch) + 1) * len(rows[index])
-        # Padding beyond 5 % of a batch costs more than another forward.
-        loose = batch and 1.05 * len(rows[batch[0]]) < len(rows[index])
-        if batch and (padded > batch_tokens or loose):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
 @dataclass(frozen=True)
 class Scoring:
-    """The outcome of `score`. tokens: without padding, each prompt once a row; processed: with padding."""
+    """The outcome of `score`. tokens: each prompt once a row; processed: by the model, with padding."""
 
     results: Results[Scored]
     fact_tokens: int
@@ -100,9 +82,9 @@ def score(
 ) -> Scoring:
     """Score every fact of `records` behind the prompt of its question.
 
-    Rows of similar length run together, at most `batch_tokens` of them with padding. With batch_tokens = 0
-    each row has a forward of its own, whose result depends on nothing else: other records, their order or
-    their number change no bit of it. Both agree to 1e-4 nats in float32, not always to the last decimal.
+    Rows of similar length run together, about `batch_tokens` at a time. With batch_tokens = 0 each row has a
+    forward of its own, whose result depends on nothing else: other records, their order or their number
+    change no bit of it. Both agree to 1e-4 nats in float32, not always to the last decimal.
 
     A record with facts beyond the context (`max_length` tokens or the model's own, whichever is less) is
     rejected, and its other facts are scored all the same. Finished batches and cues are noted in the journal,
@@ -112,7 +94,7 @@ def score(
     encoded = [encode(record, tokenizer, template=template, context=context) for record in records]
     rows = [row for item in encoded for row in item.rows]
     likelihood, journal = Likelihood(model), journal or Journal()
-    plan = list(plan_batches(rows, batch_tokens))
+    plan = list(passes(rows, batch_tokens))
     sums = _sums(rows, plan, likelihood, journal, progress)
     processed = sum(likelihood.processed([rows[index] for index in batch]) for batch in plan)
     ordered = iter([sums[index] for index in range(len(rows))])
@@ -202,7 +184,7 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
 def summarise(scoring: Scoring) -> dict[str, Any]:
     """Numbers for metrics/score.json. nats_per_token: over all tokens of all facts.
 
-    overhead: processed / real tokens; naive_tokens: what separate prompts for each fact would process.
+    overhead: processed / given tokens, below 1 where prompts share what they open with.
     """
     facts = [fact for row in scoring.results.rows for fact in row.facts]
     known = [fact.recalled for fact in facts if fact.recalled is not None]

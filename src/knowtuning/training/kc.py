@@ -12,7 +12,8 @@ from knowtuning.batching import by_length
 from knowtuning.config.training import KCParams
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.likelihood import Likelihood
-from knowtuning.packing import split_trees
+from knowtuning.packing import passes, split_trees
+from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
@@ -63,7 +64,7 @@ def _tree_logps(
     for prompt, completion in sequences:
         wanted.setdefault(tuple(prompt), {})[tuple(completion)] = None
     trees = [tree for prompt, found in wanted.items() for tree in split_trees(prompt, list(found))]
-    batches = list(by_length(list(map(len, trees)), budget))
+    batches = list(passes(trees, budget))
     found: dict[str, list[list[float]]] = {}
     for first, *rest in processes.share(batches):
         found[str(first)] = likelihood.logps([trees[i] for i in (first, *rest)])
@@ -186,6 +187,7 @@ def train_kc(
     torch.manual_seed(seed)
     dtype = weights_dtype(hardware)
     plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
+    fit_attention(plain, hardware.device, hardware.precision)
     model = trained_adapter(plain, ka)
     started_from = adapter_hash(model)
     logps = [

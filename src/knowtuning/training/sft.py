@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
+from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
@@ -45,6 +46,7 @@ def train_sft(
     torch.manual_seed(seed)
     dtype = weights_dtype(hardware)
     plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
+    fit_attention(plain, hardware.device, hardware.precision)
     model = new_adapter(plain, lora)
     tokens = sum(len(row.input_ids) for row in train)
     packing = packs(model, [row_tree(row) for row in rows])

@@ -1,8 +1,8 @@
 """Muon: momentum orthogonalised by a Newton-Schulz iteration (Jordan et al., 2024), for weight matrices.
 
 torch.optim.Muon iterates in bfloat16, which a CPU without bfloat16 instructions emulates: there it took
-70 % of a training step of the default base model. This one keeps the dtype of the gradient and treats
-all matrices of a shape as one batch.
+70 % of a training step of the default base model. This one iterates in the type it is told and treats all
+matrices of a shape as one batch.
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose update is orthogonalised. Parameters must be matrices."""
+    """Nesterov momentum whose update is orthogonalised, in `dtype`. Parameters must be matrices."""
 
-    def __init__(self, params: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        params: Iterable[torch.nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -51,7 +58,7 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1 - momentum)
-        update = orthogonalise(gradient.lerp(state["momentum"], momentum))
+        update = orthogonalise(gradient.lerp(state["momentum"], momentum).to(self._dtype))
         # Wide layers would otherwise move less per step than square ones.
         scale = max(1.0, shape[0] / shape[1]) ** 0.5
         for parameter, change in zip(parameters, update, strict=True):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
+from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.models import PIN
 from knowtuning.runtime.resume import Due, checkpoints, seal
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+# Parts that a CPU computes the rows of a step in, side by side: passes of their own fill its cores better
+# than one that all of them share. However many cores there are, so that the sums are the same.
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def _batches(rows: torch.Tensor, size: int, steps: int, seed: int) -> Iterator[t
         order = order[size:]
 
 
-def _optimizers(model: torch.nn.Module, params: Scratch) -> list[Any]:
+def optimizers(model: torch.nn.Module, params: Scratch, *, bfloat16: bool) -> list[Any]:
     """Muon for the matrices inside the blocks, AdamW for embeddings and norms."""
     import torch
 
@@ -128,9 +135,41 @@ def _optimizers(model: torch.nn.Module, params: Scratch) -> list[Any]:
     inner = {name for name, p in named.items() if p.ndim == 2 and "embed_tokens" not in name}
     rest = [p for name, p in named.items() if name not in inner]
     return [
-        Muon([named[name] for name in sorted(inner)], lr=params.muon_lr),
+        Muon(
+            [named[name] for name in sorted(inner)],
+            lr=params.muon_lr,
+            dtype=torch.bfloat16 if bfloat16 else torch.float32,
+        ),
         torch.optim.AdamW(rest, lr=params.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
+
+
+Compute = Callable[..., Iterator[Any]]
+
+
+@contextmanager
+def lanes(parts: int) -> Iterator[Compute]:
+    """A `map` that computes up to `parts` items at a time, each on its share of the threads torch has."""
+    import torch
+
+    threads = torch.get_num_threads()
+    count = min(parts, threads)
+    if count == 1:
+        yield map
+        return
+
+    def side_by_side(call: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
+        def share(item: Any) -> Any:
+            torch.set_num_threads(threads // count)
+            return call(item)
+
+        try:
+            return iter(list(pool.map(share, items)))
+        finally:
+            torch.set_num_threads(threads)  # MKL knows one number for all threads
+
+    with ThreadPoolExecutor(count) as pool:
+        yield side_by_side
 
 
 @dataclass
@@ -141,20 +180,36 @@ class Run:
     optimizers: list[Any]
     losses: list[float] = field(default_factory=list)
 
-    def step(self, batch: torch.Tensor, scale: float, peaks: Sequence[float], *, bfloat16: bool) -> float:
+    def step(
+        self,
+        batch: torch.Tensor,
+        scale: float,
+        peaks: Sequence[float],
+        *,
+        bfloat16: bool,
+        compute: Compute = map,
+    ) -> float:
         """One step at `scale` (0..1) of the peak rates; returns the loss (nats a token)."""
         import torch
 
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * scale
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
-            loss = self.model(input_ids=batch, labels=batch).loss
-        loss.backward()
+        parameters = list(self.model.parameters())
+
+        def part(rows: torch.Tensor) -> tuple[float, tuple[torch.Tensor, ...]]:
+            with torch.autocast(rows.device.type, torch.bfloat16, enabled=bfloat16):
+                loss = self.model(input_ids=rows, labels=rows).loss * (len(rows) / len(batch))
+            return loss.item(), torch.autograd.grad(loss, parameters)
+
+        rows = torch.chunk(batch, _PARTS if batch.device.type == "cpu" else 1)
+        losses, gradients = zip(*compute(part, rows), strict=True)
+        for parameter, found in zip(parameters, zip(*gradients, strict=True), strict=True):
+            parameter.grad = functools.reduce(torch.add, found)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss.item())
+        self.losses.append(math.fsum(losses))
         return self.losses[-1]
 
     def save(self, folder: Path) -> None:
@@ -206,23 +261,25 @@ def train_model(
     """
     steps = max(20, round(len(rows) * params.epochs / params.batch))
     steps = min(steps, params.max_steps or steps)
-    run = Run(model.to(device).train(), _optimizers(model, params))
+    run = Run(model.to(device).train(), optimizers(model, params, bfloat16=bfloat16))
     peaks = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
     if state is not None:
         run.restore(state, device)
     first, start, due = len(run.losses), time.monotonic(), Due(save_seconds)
     batches = enumerate(_batches(rows, params.batch, steps, seed))
-    for step, batch in itertools.islice(batches, first, None):
-        loss = run.step(batch.to(device), rate(step, steps), peaks, bfloat16=bfloat16)
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
-                "base.scratch.muon_lr and base.scratch.adamw_lr"
-            )
-        report(step + 1, loss, (step + 1 - first) * batch.numel() / (time.monotonic() - start))
-        if state is not None and due():
-            with due.saving():
-                run.save(state)
+    with lanes(_PARTS if device == "cpu" else 1) as compute:
+        for step, batch in itertools.islice(batches, first, None):
+            scale = rate(step, steps)
+            loss = run.step(batch.to(device), scale, peaks, bfloat16=bfloat16, compute=compute)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
+                    "base.scratch.muon_lr and base.scratch.adamw_lr"
+                )
+            report(step + 1, loss, (step + 1 - first) * batch.numel() / (time.monotonic() - start))
+            if state is not None and due():
+                with due.saving():
+                    run.save(state)
     tail = run.losses[-max(1, steps // 10) :]
     return Trained(
         parameters=sum(p.numel() for p in model.parameters()),
@@ -255,6 +312,7 @@ def build_base(
     tokenizer = train_tokenizer([*corpus, *vocabulary_texts], params.vocab)
     torch.manual_seed(seed)
     model = new_model(params, tokenizer)
+    fit_attention(model, device, "bfloat16" if bfloat16 else "float32")
     rows = pack(tokenizer, corpus, params.sequence)
     with tqdm(desc="base", unit="step") as bar:
 

@@ -29,7 +29,7 @@ def new_adapter(model: PreTrainedModel, params: LoraParams) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        return _uncast(get_peft_model(model, config))
     except ValueError as error:
         raise ValueError(f"lora.targets is {params.targets!r}; {error}") from error
 
@@ -39,7 +39,18 @@ def trained_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     from peft import PeftModel
 
     # The name "default" is the one TRL copies its frozen reference from.
-    return PeftModel.from_pretrained(model, str(folder), adapter_name="default", is_trainable=True)
+    found = PeftModel.from_pretrained(model, str(folder), adapter_name="default", is_trainable=True)
+    return _uncast(found)
+
+
+def _uncast(model: PeftModel) -> PeftModel:
+    """Keep PEFT from casting the input of every adapter to float32, which autocast casts back at once."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = False
+    return model
 
 
 def adapter_hash(model: Any, name: str = "default") -> str:

@@ -20,7 +20,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.likelihood import Likelihood, answer_logps
-from knowtuning.packing import Batch, Tree, lay_out, packed
+from knowtuning.packing import Batch, Tree, arrange, lay_out
 from knowtuning.runtime.machine import Processes
 from knowtuning.training.engine.rows import PairRow, Row, pair_tree, row_tree
 from knowtuning.training.engine.shares import IDLE, ShareLoader, Shares
@@ -63,7 +63,7 @@ def _collator(tree_of: Callable[[dict[str, Any]], Tree], hidden: int) -> Callabl
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         trees = [tree_of(example) for example in examples]
-        tensors: dict[str, Any] = lay_out(trees, packed(list(map(len, trees)), hidden)).tensors()
+        tensors: dict[str, Any] = lay_out(trees, arrange(trees, hidden)).tensors()
         known = [name for name in REFERENCE if name in examples[0]]
         tensors |= {name: torch.tensor([example[name] for example in examples]) for name in known}
         if examples[0].get(IDLE):
@@ -101,6 +101,8 @@ class _Shared:
             hidden = options["model"].config.get_text_config().hidden_size
             options["data_collator"] = _collator(self.tree_of, hidden)
             answer_logps(options["model"].get_base_model())
+        # A model card with each checkpoint takes as long to render as the adapter to save.
+        options["model"].create_or_update_model_card = lambda *_: None
         super().__init__(**options)
         # Without a wrapper: weights are frozen and may be split, and the gradients of an adapter are few.
         accelerator: Any = self.accelerator  # type: ignore[attr-defined]
@@ -114,7 +116,7 @@ class _Shared:
         return loss
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None with each checkpoint: rendering it takes as long as saving the adapter."""
+        """None, as none of the adapter."""
 
     def get_train_dataloader(self: Any) -> Any:
         if self.processes.count == 1:

@@ -1,0 +1,89 @@
+"""Attention by products against torch's fused attention: values, gradients, masks, and when it is used."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from knowtuning.runtime.attention import LONGEST, attend, fit_attention
+
+ROWS, HEADS, TOKENS, WIDTH = 3, 4, 7, 8
+
+
+def module(heads: int, *, causal: bool = True) -> Any:
+    """What an attention function is told of its layer."""
+    return types.SimpleNamespace(num_key_value_groups=HEADS // heads, is_causal=causal, training=True)
+
+
+def masks() -> dict[str, torch.Tensor | None]:
+    seen = torch.ones(ROWS, 1, TOKENS, TOKENS, dtype=torch.bool).tril()
+    seen[1, :, 4:, :2] = False
+    least = torch.finfo(torch.float32).min
+    return {"none": None, "seen": seen, "added": torch.zeros(seen.shape).masked_fill(~seen, least)}
+
+
+@pytest.mark.parametrize("mask", ["none", "seen", "added"])
+@pytest.mark.parametrize("heads", [HEADS, 2])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_computes_what_the_fused_one_does(mask: str, heads: int, causal: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    shapes = [(ROWS, HEADS, TOKENS, WIDTH), *[(ROWS, heads, TOKENS, WIDTH)] * 2]
+    start = [torch.randn(shape) for shape in shapes]
+    wanted, layer = torch.randn(ROWS, TOKENS, HEADS, WIDTH), module(heads, causal=causal)
+
+    def run(call: Any, dtype: torch.dtype) -> list[torch.Tensor]:
+        inputs = [tensor.to(dtype).requires_grad_() for tensor in start]
+        added = masks()[mask]
+        if added is not None and added.dtype != torch.bool and call is sdpa_attention_forward:
+            added = added.to(dtype)
+        out, weights = call(layer, *inputs, added, scaling=0.3)
+        assert weights is None
+        out.backward(wanted.to(dtype))
+        return [out.detach().float(), *(tensor.grad.float() for tensor in inputs)]
+
+    # 8 bits of bfloat16: numbers of about 1 are right to 2^-8, sums of a few of them to a few times that.
+    near = 1e-5 if dtype == torch.float32 else 0.05
+    for found, expected in zip(run(attend, dtype), run(sdpa_attention_forward, torch.float32), strict=True):
+        assert torch.isfinite(found).all()
+        torch.testing.assert_close(found, expected, rtol=near, atol=near)
+
+
+def test_long_rows_are_left_to_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    def fused(*args: Any, **_: Any) -> tuple[torch.Tensor, None]:
+        called.append(args[1].shape[2])
+        return args[1].transpose(1, 2), None
+
+    monkeypatch.setattr("transformers.integrations.sdpa_attention.sdpa_attention_forward", fused)
+    for tokens in (LONGEST, LONGEST + 1):
+        states = torch.randn(1, 1, tokens, 2)
+        attend(module(HEADS), states, states, states, None)
+    # One token behind a cache of many.
+    attend(module(HEADS), torch.randn(1, 1, 1, 2), torch.randn(1, 1, 9, 2), torch.randn(1, 1, 9, 2), None)
+    assert called == [LONGEST + 1, 1]
+
+
+def test_a_model_is_fitted_for_bfloat16_on_a_cpu_alone() -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=31, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4
+    )
+    model, ids = LlamaForCausalLM(config).eval(), torch.tensor([[3, 8, 1, 30, 2], [7, 7, 9, 4, 5]])
+    plain = model(ids, labels=ids).loss
+    for device, precision in (("cuda", "bfloat16"), ("cpu", "float32")):
+        fit_attention(model, device, precision)  # type: ignore[arg-type]
+        assert model.config._attn_implementation == "sdpa"
+    fit_attention(model, "cpu", "bfloat16")
+    assert model.config._attn_implementation != "sdpa"
+    # The model makes no mask of its own here: that it is causal is left to the attention.
+    torch.testing.assert_close(model(ids, labels=ids).loss, plain, rtol=1e-5, atol=1e-5)
+    changed = ids.clone()
+    changed[:, -1] = 0
+    assert torch.equal(model(ids).logits[:, :-1], model(changed).logits[:, :-1])
