@@ -1,11 +1,12 @@
 """Our stages beside what one would run instead: `python benchmarks/compare.py [TASK ...] [--set KEY=VALUE]`.
 
 All sides work on the data and models of this checkout (`make repro` makes them), or with `--raw FOLDER` on
-some questions of Dolly (FOLDER holds dolly_train.json, dolly_valid.json and dolly_test.json) and a model of
-58M parameters, made in .cache/bench-larger. Each is a process of its own, in turns. Writes medians and
-ratios to benchmarks/results.json and the table benchmarks/results.md. lm-evaluation-harness goes to
-.cache/bench-lm-eval and shares torch and transformers; LLaMA-Factory, which needs older ones, goes to
-.cache/bench-llamafactory with torch and all.
+some questions of Dolly in the paper's template (FOLDER holds dolly_train.json, dolly_valid.json and
+dolly_test.json) with a model of the default size or, with `--size 58M`, of 58 million parameters, made in
+.cache/bench-dolly-…. Each is a process of its own, in turns, with as many threads as torch takes by itself or
+OMP_NUM_THREADS says. Writes medians and ratios to benchmarks/results.json and the table
+benchmarks/results.md. lm-evaluation-harness goes to .cache/bench-lm-eval and shares torch and transformers;
+LLaMA-Factory, which needs older ones, goes to .cache/bench-llamafactory with torch and all.
 """
 
 from __future__ import annotations
@@ -41,23 +42,31 @@ LLAMA_FACTORY_PACKAGES = [
     *["pydantic", "pyyaml", "rouge_chinese", "ruamel.yaml", "scipy", "sentencepiece", "tiktoken"],
     *["torchdata==0.11.0", "tyro<0.9.0"],
 ]
-# The larger model, barely trained, and as many questions as take a side a minute or two.
-LARGER = {
-    "base.scratch.vocab": 16384,
-    "base.scratch.hidden": 640,
-    "base.scratch.layers": 9,
-    "base.scratch.heads": 10,
-    "base.scratch.batch": 8,
-    "base.scratch.max_steps": 20,
+# On Dolly, beside what experiments/smoke.yaml sets: the paper's template, and as many questions as take a
+# side half a minute or two.
+PAPER = {
+    "model.template": "alpaca",
     "prepare.limit.valid": 20,
-    "prepare.limit.test": 32,
     "predict.max_new_tokens": 256,
-    "train_ka.epochs": 1,
     "train_ka.eval_every": 0.5,
     "train_kc.epochs": 1,
     "train_kc.eval_every": 0.5,
 }
-LARGER_QUESTIONS = 40
+# The larger model is barely trained: that changes no speed.
+SIZES: dict[str, dict[str, Any]] = {
+    "default size": {"prepare.limit.test": 128, "train_ka.epochs": 2},
+    "58M": {
+        "prepare.limit.test": 32,
+        "base.scratch.vocab": 16384,
+        "base.scratch.hidden": 640,
+        "base.scratch.layers": 9,
+        "base.scratch.heads": 10,
+        "base.scratch.batch": 8,
+        "base.scratch.max_steps": 20,
+        "train_ka.epochs": 1,
+    },
+}
+QUESTIONS = {"default size": 300, "58M": 30}
 DOLLY = ("dolly_train.json", "dolly_valid.json", "dolly_test.json")
 RESULTS = ROOT / "benchmarks/results.json"
 # The work of the two sides must agree to this (nats).
@@ -117,24 +126,24 @@ def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     return {**found, **whole, "peak": usage.ru_maxrss / 1024}
 
 
-def larger(raw: Path) -> Path:
-    """A copy of the tracked files where the stages made what the sides read, with the larger model.
+def dolly(raw: Path, size: str) -> Path:
+    """A copy of the tracked files where the stages made what the sides read, of Dolly.
 
     Made on first use; one that was stopped after its base model, the longest part, goes on from there.
     """
-    folder = ROOT / ".cache/bench-larger"
+    folder = ROOT / f".cache/bench-dolly-{size.split()[0]}"
     known = dict(commands(ROOT))
     if not (folder / "models/base").exists():
         shutil.rmtree(folder, ignore_errors=True)
         copy_tracked(folder)
         for name in DOLLY:
             shutil.copy2(raw / name, folder / "data/raw")
-        set_params(folder / "params.yaml", {**overrides("dolly-smoke"), **LARGER})
+        set_params(folder / "params.yaml", {**overrides("dolly-smoke"), **PAPER, **SIZES[size]})
         for stage in ("prepare", "base"):
             measure(known[stage], folder)
     if not (folder / "models/kc").exists():
         # Tokenizer and model have seen all of the text; the sides get a part of it.
-        set_params(folder / "params.yaml", {"prepare.limit.train": LARGER_QUESTIONS})
+        set_params(folder / "params.yaml", {"prepare.limit.train": QUESTIONS[size]})
         for stage in ("prepare", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"):
             measure(known[stage], folder)
     return folder
@@ -216,12 +225,12 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         "# Side by side",
         "",
-        "Made by `python benchmarks/compare.py`, which says how. Medians; a ratio is the processor time of",
-        "a side over ours, which with one thread hardly depends on what else the machine does. `work` leaves",
-        "out imports and, for score, loading. `back` and `forward` are thousands of tokens that pass through",
-        "the layers of a model, padding included, with gradients and without (reference, validation, scores,",
-        "answers). The base model is frozen, so a backward pass costs about what a forward pass costs, and",
-        "arithmetic in the layers alone would make the ratio that of 2 · back + forward: `by tokens`.",
+        "Made by `python benchmarks/compare.py`, which says how. Medians, in brackets least and most;",
+        "a ratio is the time of a side over ours. `work` leaves out imports and, for score, loading. `back`",
+        "and `forward` are thousands of tokens that pass through the layers of a model, padding included,",
+        "with gradients and without (reference, validation, scores, answers). The base model is frozen, so a",
+        "backward pass costs about what a forward pass costs, and arithmetic in the layers alone would make",
+        "the ratio that of 2 · back + forward: `by tokens`.",
         "",
         "LLaMA-Factory trains on the tokens that we train on, with the KA adapter as the reference of KC; it",
         "pads a training batch to a multiple of 8, cuts long rows on both sides of the boundary, and its",
@@ -232,18 +241,20 @@ def table(results: dict[str, Any]) -> str:
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
         lines += [f"Rounds in turns: {entry['rounds']}. {entry['agreement']}.", ""]
         lines += [
-            "| side | work, clock s | work, processor s | ratio | process, processor s | ratio | peak MiB "
-            "| back | forward | by tokens |"
+            "| side | work, s | ratio | work, processor s | ratio | process, s | ratio | peak MiB | back "
+            "| forward | by tokens |"
         ]
-        lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+        lines += ["|---" + "|---:" * 10 + "|"]
         ours = entry["sides"]["ours"]
         for side, found in entry["sides"].items():
-            whole, by_tokens = found["wall_cpu"], tokens(found) / tokens(ours)
-            lines.append(
-                f"| {side} | {found['seconds']:.2f} | {found['cpu']:.2f} | {found['cpu'] / ours['cpu']:.2f} "
-                f"| {whole:.1f} | {whole / ours['wall_cpu']:.2f} | {found['peak']:.0f} "
-                f"| {thousands(found['trained'])} | {thousands(found['passed'])} | {by_tokens:.2f} |"
-            )
+            runs = found["runs"]
+            cells = [f"{found['seconds']:.2f} [{min(runs):.2f}, {max(runs):.2f}]"]
+            cells += [f"**{found['seconds'] / ours['seconds']:.2f}**"]
+            for key in ("cpu", "wall"):
+                cells += [f"{found[key]:.1f}", f"{found[key] / ours[key]:.2f}"]
+            cells += [f"{found['peak']:.0f}", thousands(found["trained"]), thousands(found["passed"])]
+            cells += [f"{tokens(found) / tokens(ours):.2f}"]
+            lines.append(f"| {side} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -259,12 +270,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="parameters to change")
     parser.add_argument("--rows", type=int, help="rewrites and pairs to train on, the first; default: all")
-    parser.add_argument("--raw", type=Path, help="folder of Dolly's splits: compare at the larger size")
+    parser.add_argument("--raw", type=Path, help="folder of Dolly's splits: compare on its questions")
+    parser.add_argument("--size", choices=SIZES, default="default size", help="of the model, with --raw")
     arguments = parser.parse_args()
     changes = {
         key: YAML(typ="safe").load(value) for key, value in (text.split("=", 1) for text in arguments.set)
     }
-    source, size = (larger(arguments.raw), "58M, Dolly") if arguments.raw else (ROOT, "default size")
+    source, name_of = ROOT, "closed world, default size"
+    if arguments.raw:
+        source, name_of = dolly(arguments.raw, arguments.size), f"Dolly, {arguments.size}"
     for task in arguments.tasks or TASKS:
         with tempfile.TemporaryDirectory() as name:
             project(source, Path(name), changes, arguments.rows)
@@ -273,7 +287,7 @@ def main() -> None:
         chosen = [*arguments.set, *([f"first {arguments.rows} rows"] if arguments.rows else [])]
         set_to = f" ({', '.join(chosen)})" if chosen else ""
         results = read_json(RESULTS) if RESULTS.exists() else {}
-        results[f"{task}, {size}{set_to}"] = {**found, "machine": machine(), "load": load}
+        results[f"{task}, {name_of}{set_to}"] = {**found, "machine": machine(), "load": load}
         write_json(RESULTS, results)
         (ROOT / "benchmarks/results.md").write_text(table(results), encoding="utf-8")
 

@@ -28,6 +28,8 @@ from knowtuning.runtime.prompting import encode_completion, encode_prompt, rende
 from knowtuning.training.engine.rows import Encoder, split_rows  # noqa: E402
 
 Found = dict[str, Any]
+# What our training imports while it runs: the trainers, and DVC behind DVCLive.
+TRAINING = ("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints", "dvc.repo")
 
 
 def imported(*names: str) -> None:
@@ -150,7 +152,7 @@ def parts(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]
 def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import sft
 
-    imported("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints")
+    imported(*TRAINING)
     _, rows = encoded("train_ka", folder, params)
     count, plain = Count(), sft.new_adapter
     sft.new_adapter = lambda *args: count.watch(plain(*args))
@@ -260,7 +262,7 @@ def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
 def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     from knowtuning.training import kc
 
-    imported("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints")
+    imported(*TRAINING)
     _, rows = encoded("train_kc", folder, params)
     count, plain = Count(), kc.trained_adapter
     kc.trained_adapter = lambda *args: count.watch(plain(*args))

@@ -21,11 +21,9 @@ _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 0.05, "bfloat16": 0.3
 def token_logps(model: Any, batch: Batch) -> torch.Tensor:
     """Log-probability of each completion token of a batch, (n,), float32 nats.
 
-    One forward of the decoder; the output head sees the states alone that predict a completion token. Where
-    gradients are wanted and the logits are large, they are computed again in the backward pass.
+    One forward of the decoder; the output head sees the states alone that predict a completion token.
     """
-    import torch
-    from torch.utils.checkpoint import checkpoint
+    from knowtuning.head import frozen, frozen_logps
 
     hidden = model.base_model(
         input_ids=batch.input_ids,
@@ -34,14 +32,23 @@ def token_logps(model: Any, batch: Batch) -> torch.Tensor:
         use_cache=False,
     ).last_hidden_state[batch.row, batch.source]
     head = model.get_output_embeddings()
+    if frozen(head):
+        return frozen_logps(head, hidden, batch.labels)
+    return _trained_logps(head, hidden, batch.labels, model.config.get_text_config().vocab_size)
+
+
+def _trained_logps(head: Any, states: torch.Tensor, targets: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """The same for a head that is trained; large logits are computed again in the backward pass."""
+    import torch
+    from torch.utils.checkpoint import checkpoint
 
     def logps(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return _log_probability(head(states), targets)
 
-    size = max(1, _LOGITS // model.config.get_text_config().vocab_size)
-    if len(hidden) <= size:
-        return logps(hidden, batch.labels)
-    parts = zip(torch.split(hidden, size), torch.split(batch.labels, size), strict=True)
+    size = max(1, _LOGITS // vocabulary)
+    if len(states) <= size:
+        return logps(states, targets)
+    parts = zip(torch.split(states, size), torch.split(targets, size), strict=True)
     return torch.cat([checkpoint(logps, *part, use_reentrant=False) for part in parts])
 
 

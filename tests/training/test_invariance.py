@@ -125,9 +125,22 @@ def test_layers_computed_again_in_the_backward_pass_change_nothing(
             f"knowtuning.training.{module}.arguments",
             lambda *args, **rest: {**arguments(*args, **rest), "activation_checkpointing": True},
         )
-    monkeypatch.setattr("knowtuning.likelihood._LOGITS", 1000)  # the logits too, in parts
+    monkeypatch.setattr("knowtuning.head._CPU", 1000)  # the logits too, in parts
     again = sft(tiny_base, tmp_path / "sft-2", CPU), kc(tiny_base, ka, tmp_path / "kc-2", CPU, 0.2)
     for found, expected in zip(again, kept, strict=True):
+        assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("parts", [1, 7])
+def test_the_frozen_head_is_the_head(
+    tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    fused = sft(tiny_base, tmp_path / "sft", CPU), kc(tiny_base, ka, tmp_path / "kc", CPU, 0.2)
+    # As where the head has an adapter; in one part, or in several that are computed again.
+    monkeypatch.setattr("knowtuning.head.frozen", lambda _: False)
+    monkeypatch.setattr("knowtuning.likelihood._LOGITS", 2**26 if parts == 1 else 1000)
+    plain = sft(tiny_base, tmp_path / "sft-2", CPU), kc(tiny_base, ka, tmp_path / "kc-2", CPU, 0.2)
+    for found, expected in zip(plain, fused, strict=True):
         assert found == pytest.approx(expected, abs=TOLERANCE)
 
 

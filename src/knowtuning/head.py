@@ -1,0 +1,58 @@
+"""Log-probabilities of tokens under a frozen output head, without ever holding all logits.
+
+The gradient with respect to a state is one vector, the target's row of the head minus the mean of all rows by
+their probabilities, times whatever comes from above. It is computed with the log-probability, a few states at
+a time, so that logits stay in the cache and nothing is computed again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+# Logits held at a time (numbers of 4 bytes): what a CPU's cache holds; what leaves a GPU room.
+_CPU, _OTHER = 2**21, 2**26
+
+
+def frozen(head: Any) -> bool:
+    """Whether an output head is a plain matrix without a gradient of its own."""
+    plain = type(head) is torch.nn.Linear and head.bias is None
+    return plain and not (head.weight.requires_grad and torch.is_grad_enabled())
+
+
+def frozen_logps(head: torch.nn.Linear, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log p of each target (n,) given its state (n, hidden), float32; for heads that are `frozen`."""
+    size = _CPU if states.device.type == "cpu" else _OTHER
+    function: Any = _FrozenHead
+    found: torch.Tensor = function.apply(states, head.weight, targets, max(1, size // len(head.weight)))
+    return found
+
+
+class _FrozenHead(torch.autograd.Function):
+    """states (n, hidden), weight (vocabulary, hidden), targets (n,), states at a time -> (n,)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, size: int
+    ) -> torch.Tensor:
+        slopes = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        found = torch.empty(len(states), dtype=torch.float32, device=states.device)
+        for start in range(0, len(states), size):
+            part, labels = slice(start, start + size), targets[start : start + size, None]
+            logps = (states[part] @ weight.T).float().log_softmax(dim=-1)
+            found[part] = logps.gather(-1, labels)[:, 0]
+            if slopes is not None:
+                # Probabilities, less 1 at the target; in place, since they are the largest thing here.
+                logps.exp_().scatter_add_(-1, labels, -torch.ones_like(labels, dtype=logps.dtype))
+                slopes[part] = -(logps.to(weight.dtype) @ weight)
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return gradient[:, None].to(slopes.dtype) * slopes, None, None, None
