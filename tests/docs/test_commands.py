@@ -33,6 +33,9 @@ LAUNCHER = (
     "Accelerate starts no second process on a CPU; tests/training/test_accelerate_files.py reads the file as "
     "Accelerate does"
 )
+DEEPSPEED = (
+    "needs DeepSpeed and GPUs; tests/training/test_accelerate_files.py reads the file as Accelerate does"
+)
 VLLM = "a download of gigabytes; tests/inference/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 # Not run here, and why.
@@ -60,6 +63,8 @@ PARSED = {
     "-m stages.predict kc": LAUNCHER,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/fsdp.yaml "
     "-m stages.train_kc": LAUNCHER,
+    "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/deepspeed.yaml "
+    "-m stages.train_kc": DEEPSPEED,
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
     "python benchmarks/backends.py --systems base kc": VLLM,

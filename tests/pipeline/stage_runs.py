@@ -10,13 +10,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
 from imports import ROOT
 from servers import free_port
 
 from benchmarks.stages import set_params
+from knowtuning.runtime.machine import DEEPSPEED
 
 # Imported once, by the server that all stage processes are forked from.
 HEAVY = (
@@ -46,8 +49,11 @@ SMALL = {
     "predict.max_new_tokens": 8,
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
-# How the launcher asks for weights that are split over the processes.
+# How the launcher asks for weights that are split over the processes, by FSDP and by DeepSpeed.
 SPLIT = {"ACCELERATE_USE_FSDP": "true"}
+ZERO3 = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
+MISSING = find_spec("deepspeed") is None
+needs_deepspeed = pytest.mark.skipif(MISSING, reason=f"needs `pip install {DEEPSPEED}`")
 OUTPUTS = {
     "base": ["models/base", "metrics/base.json"],
     "score": ["data/knowledge/scored.jsonl", "data/knowledge/scored.rejected.jsonl", "metrics/score.json"],

@@ -12,14 +12,32 @@ from pathlib import Path
 import pytest
 from imports import ROOT
 from servers import free_port
-from stage_runs import OUTPUTS, SPLIT, calm_project, copy_without, finish, kill_both, start_two, units
+from stage_runs import (
+    OUTPUTS,
+    SPLIT,
+    ZERO3,
+    calm_project,
+    copy_without,
+    finish,
+    kill_both,
+    needs_deepspeed,
+    start_two,
+    units,
+)
 
 from benchmarks.stages import set_params
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.runtime.resume import content
 
 SHARED = ("score", "predict kc")
-both_ways = pytest.mark.parametrize("more", [{}, SPLIT], ids=["whole", "split"])
+every_way = pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="whole"),
+        pytest.param(SPLIT, id="split"),
+        pytest.param(ZERO3, id="zero3", marks=needs_deepspeed),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +52,7 @@ def same(folder: Path, project: Path, stage: str) -> None:
 
 
 @pytest.mark.slow
-@both_ways
+@every_way
 @pytest.mark.parametrize("stage", SHARED)
 def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str, more: dict[str, str]) -> None:
     folder = tmp_path / "two"
@@ -51,7 +69,7 @@ def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str, more
 
 
 @pytest.mark.slow
-@both_ways
+@every_way
 def test_two_killed_processes_go_on_as_one(project: Path, tmp_path: Path, more: dict[str, str]) -> None:
     folder = tmp_path / "two"
     copy_without(project, folder, "score")
@@ -87,6 +105,7 @@ CURVES = {
         pytest.param("train_sft", {}, id="train_sft"),
         pytest.param("train_kc", {}, id="train_kc", marks=pytest.mark.slow),
         pytest.param("train_kc", SPLIT, id="train_kc split", marks=pytest.mark.slow),
+        pytest.param("train_kc", ZERO3, id="train_kc zero3", marks=[pytest.mark.slow, needs_deepspeed]),
     ],
 )
 def test_two_processes_train_as_one_and_go_on_after_a_kill(

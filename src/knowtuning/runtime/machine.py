@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["float32", "bfloat16"]
+# Who splits the base model's weights over the processes, if anybody; with -cpu the parts wait in main memory.
+Split = Literal["", "fsdp", "zero3", "zero3-cpu"]
 T = TypeVar("T")
 
 
@@ -118,12 +121,13 @@ def detect(environ: Mapping[str, str]) -> Hardware:
 class Processes:
     """One process among `count`: each takes every count-th item, and all know all results at the end.
 
-    split: whether each holds a part of the base model's weights, so that a pass needs them all (models.py).
+    split: not empty where each holds a part of the base model's weights, so that a pass needs them all
+    (models.py).
     """
 
     rank: int = 0
     count: int = 1
-    split: bool = False
+    split: Split = ""
 
     @property
     def first(self) -> bool:
@@ -161,19 +165,63 @@ class Processes:
 ALONE = Processes()
 
 
-def splits(environ: MutableMapping[str, str]) -> bool:
-    """Whether the launcher asks for split weights, FSDP in its words; from here on nobody else hears of it.
+DEEPSPEED = "deepspeed==0.19.8"
+# What a launcher says of DeepSpeed: Accelerate's default, what is supported, what to do about the rest.
+_ZERO3 = {
+    "ACCELERATE_DEEPSPEED_CONFIG_FILE": (
+        "none",
+        ("none",),
+        "nothing in it would be heeded; start with experiments/accelerate/deepspeed.yaml",
+    ),
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": (
+        "2",
+        ("3",),
+        "the others split what is trained, a small adapter; start with experiments/accelerate/ddp.yaml",
+    ),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("none", ("none", "cpu"), "set offload_param_device"),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": (
+        "none",
+        ("none",),
+        "it is an adapter's and small; set offload_optimizer_device",
+    ),
+}
+
+
+def _asked(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() in ("true", "1")
+
+
+def _zero3(environ: Mapping[str, str]) -> Split:
+    """How ZeRO-3 is to split weights; raises ValueError for what is not supported or not installed."""
+    for name, (default, supported, fix) in _ZERO3.items():
+        found = environ.get(name) or default
+        if found not in supported:
+            raise ValueError(f"{name} is {found}; expected {' or '.join(supported)}: {fix}")
+    if find_spec("deepspeed") is None:
+        raise ValueError(
+            f"ACCELERATE_USE_DEEPSPEED is true, but DeepSpeed is missing; `pip install {DEEPSPEED}`"
+        )
+    return "zero3-cpu" if environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE") == "cpu" else "zero3"
+
+
+def splits(environ: MutableMapping[str, str]) -> Split:
+    """Who is to split the weights, as the launcher says; from here on nobody else hears of it.
 
     Otherwise Accelerate would split the adapter too. Raises ValueError for what is not supported.
     """
-    flags = ("true", "1")
-    for name, fix in (
-        ("ACCELERATE_USE_DEEPSPEED", "to split weights start with experiments/accelerate/fsdp.yaml"),
-        ("FSDP_OFFLOAD_PARAMS", "set fsdp_offload_params to false and take more cards"),
-    ):
-        if environ.get(name, "").lower() in flags:
-            raise ValueError(f"{name} is {environ[name]}, which is not supported; {fix}")
-    return environ.pop("ACCELERATE_USE_FSDP", "").lower() in flags
+    if _asked(environ, "ACCELERATE_USE_DEEPSPEED"):
+        found = _zero3(environ)
+        del environ["ACCELERATE_USE_DEEPSPEED"]
+        return found
+    if _asked(environ, "FSDP_OFFLOAD_PARAMS"):
+        raise ValueError(
+            f"FSDP_OFFLOAD_PARAMS is {environ['FSDP_OFFLOAD_PARAMS']}, which is not supported; set "
+            "fsdp_offload_params to false, or start with experiments/accelerate/deepspeed.yaml and "
+            "offload_param_device cpu"
+        )
+    fsdp = _asked(environ, "ACCELERATE_USE_FSDP")
+    environ.pop("ACCELERATE_USE_FSDP", None)
+    return "fsdp" if fsdp else ""
 
 
 def started(environ: MutableMapping[str, str], device: str) -> Processes:
@@ -183,6 +231,9 @@ def started(environ: MutableMapping[str, str], device: str) -> Processes:
     --num_processes 2` (1.15) runs a single process and says nothing.
     """
     split = splits(environ)
+    if split.startswith("zero3"):
+        # Before anything imports DeepSpeed, which would take a card where it finds one.
+        environ["DS_ACCELERATOR"] = device
     world = int(environ.get("WORLD_SIZE") or 1)
     wanted = int(environ.get("KNOWTUNING_PROCESSES") or world)
     if wanted != world:

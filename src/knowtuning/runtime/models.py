@@ -6,11 +6,13 @@ commit of a Hugging Face model whose weights stay in the Hugging Face cache (sou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.storage import read_json
 from knowtuning.runtime.machine import ALONE, Processes
+from knowtuning.runtime.zero3 import Zero3
 
 if TYPE_CHECKING:
     import torch
@@ -101,16 +103,34 @@ def _empty(base: Path, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
+class _Fsdp:
+    """Splits the weights of a block, all of them gathered when it is passed through, by FSDP of torch."""
+
+    def __init__(self, device: str, processes: Processes) -> None:
+        import torch
+        from torch.distributed import device_mesh
+
+        self._mesh = device_mesh.init_device_mesh(torch.device(device).type, (processes.count,))
+
+    def part(self, block: Any) -> None:
+        from torch.distributed.fsdp import fully_shard
+
+        fully_shard(block, mesh=self._mesh)
+
+    def gather(self, model: Any, blocks: Sequence[Any]) -> None:
+        from torch.distributed.fsdp import fully_shard
+
+        whole = set(model.parameters()).difference(*(block.parameters() for block in blocks))
+        fully_shard(model.base_model, mesh=self._mesh, ignored_params=whole)
+
+
 def split(model: Any, device: str, processes: Processes) -> Any:
     """Split the frozen weights of a model's blocks over the processes; the rest they hold whole.
 
     The first process comes with a model on the CPU, the others with one without weights; no device ever
-    holds more than one whole block. An adapter that is added later stays whole in each process. FSDP of
-    torch gathers the weights of a block when it is passed through.
+    holds more than one whole block. An adapter that is added later stays whole in each process.
     """
-    import torch
-    from torch.distributed import broadcast, device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed import broadcast
 
     def place(module: Any, *, recurse: bool) -> None:
         if processes.first:
@@ -126,13 +146,12 @@ def split(model: Any, device: str, processes: Processes) -> Any:
         raise ValueError(f"{type(model).__name__} does not name its blocks, so that it cannot be split")
     inside = {id(module) for block in blocks for module in block.modules()}
     outside = [module for module in model.modules() if id(module) not in inside]
-    mesh = device_mesh.init_device_mesh(torch.device(device).type, (processes.count,))
+    engine = (_Fsdp if processes.split == "fsdp" else Zero3)(device, processes)
     for block in blocks:
         place(block, recurse=True)
-        fully_shard(block.requires_grad_(False), mesh=mesh)
+        engine.part(block.requires_grad_(False))
     for module in outside:
         place(module, recurse=False)
     model.tie_weights()
-    whole = {parameter for module in outside for parameter in module.parameters(recurse=False)}
-    fully_shard(model.base_model, mesh=mesh, ignored_params=whole)
+    engine.gather(model, blocks)
     return model
