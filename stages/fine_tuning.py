@@ -43,7 +43,8 @@ def fine_tune(
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
     sections = [section.model_dump() for section in (params, model, lora)]
-    settings = [sections, seed, fingerprint(hardware), weights_stamp(BASE), processes.count]
+    shares = [processes.count, processes.split]
+    settings = [sections, seed, fingerprint(hardware), weights_stamp(BASE), shares]
     with resumable(CACHE, stage, settings=settings, inputs=[*inputs, BASE], processes=processes) as state:
         summary = train_sft(
             rows,

@@ -36,7 +36,13 @@ def main() -> None:
     )
     hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
-    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), processes.count]
+    settings = [
+        params.model_dump(),
+        fingerprint(hardware),
+        weights_stamp(BASE),
+        processes.count,
+        processes.split,
+    ]
     with resumable(
         CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE], processes=processes
     ) as state:

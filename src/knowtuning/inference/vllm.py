@@ -72,7 +72,8 @@ def find(environ: Mapping[str, str], cache: Path, hardware: Hardware, processes:
         )
     if processes.split:
         raise ValueError(
-            f"predict.backend is vllm, which splits weights itself; start one process with {CARDS}, not FSDP"
+            f"predict.backend is vllm, which splits weights itself; start one process with {CARDS}, "
+            "not with fsdp.yaml or deepspeed.yaml"
         )
     cards, memory = environ.get(CARDS) or "1", environ.get(MEMORY) or "0.9"
     if not cards.isdecimal() or int(cards) < 1:
