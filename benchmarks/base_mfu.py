@@ -21,9 +21,9 @@ from torch.profiler import ProfilerActivity, profile  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.compare import machine  # noqa: E402
+from knowtuning.attention import fit_attention  # noqa: E402
 from knowtuning.config.schema import Params  # noqa: E402
 from knowtuning.core.params import load  # noqa: E402
-from knowtuning.runtime.attention import fit_attention  # noqa: E402
 from knowtuning.runtime.machine import detect  # noqa: E402
 from knowtuning.training.base.scratch import _PARTS, Compute, Run, lanes, new_model, optimizers  # noqa: E402
 
@@ -64,7 +64,7 @@ def main() -> None:
     torch.manual_seed(1)
     model = new_model(params, Words(params.vocab)).train()  # type: ignore[arg-type]
     precision = detect(os.environ).precision
-    fit_attention(model, "cpu", precision)
+    fit_attention(model)
     run = Run(model, optimizers(model, params, bfloat16=precision == "bfloat16"))
     peaks = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
     batch = torch.randint(params.vocab, (params.batch, params.sequence))

@@ -1,9 +1,9 @@
 """Tokens that each stage processes over those it was given: `python benchmarks/padding.py [--folder F]`
 
-Lays out the batches of a finished run (`make repro`) as the stages do, without computing them. Given is each
-prompt once with its completions, so that less is processed where prompts share what they open with; padding
-is counted apart. Training draws its batches at random: those of three epochs here. A token of an answer is
-one pass; its last is never fed.
+Lays out the batches of a finished run (`make repro`) as the stages do on a CPU, without computing them. Given
+is each prompt once with its completions, so that less is processed where prompts share what they open with;
+padding is counted apart. Training draws its batches at random: those of three epochs here. A token of an
+answer is one pass; its last is never fed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from knowtuning.config.schema import check  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Prediction, Preference, Rewrite, read_jsonl  # noqa: E402
 from knowtuning.inference import decoders, greedy  # noqa: E402
 from knowtuning.knowledge.score import encode  # noqa: E402
-from knowtuning.packing import Layout, Tree, arrange, passes  # noqa: E402
-from knowtuning.runtime.models import load_tokenizer, source_of  # noqa: E402
+from knowtuning.packing import Layout, Tree, passes  # noqa: E402
+from knowtuning.runtime.models import load_tokenizer  # noqa: E402
 from knowtuning.runtime.prompting import encode_prompt  # noqa: E402
 from knowtuning.training.engine.rows import Encoder, PairRow, Row, pair_tree, row_tree  # noqa: E402
 
@@ -48,20 +48,20 @@ def laid_out(batches: Iterable[tuple[Sequence[Tree], Layout]]) -> Counts:
     return Counts(given, processed, padding)
 
 
-def trained(trees: Sequence[Tree], batch: int, hidden: int) -> Counts:
+def trained(trees: Sequence[Tree], batch: int) -> Counts:
     """Three epochs of packed batches."""
     draw, order = random.Random(0), list(trees)
     parts = []
     for _ in range(3):
         draw.shuffle(order)
         parts += [order[start : start + batch] for start in range(0, len(order), batch)]
-    return laid_out((part, arrange(part, hidden)) for part in parts)
+    return laid_out((part, Layout.single(part)) for part in parts)
 
 
-def scored(trees: Sequence[Tree], budget: int, hidden: int) -> Counts:
+def scored(trees: Sequence[Tree], budget: int) -> Counts:
     """All passes of scoring."""
     parts = [[trees[index] for index in part] for part in passes(trees, budget)]
-    return laid_out((part, arrange(part, hidden)) for part in parts)
+    return laid_out((part, Layout.single(part)) for part in parts)
 
 
 def predicted(
@@ -89,25 +89,21 @@ def predicted(
 
 def measure(folder: Path) -> Iterator[tuple[str, Counts]]:
     """Stage, tokens given and processed."""
-    from transformers import AutoConfig
-
     params, data = check(folder / "params.yaml"), folder / "data"
     tokenizer = load_tokenizer(folder / "models/base")
-    name, revision = source_of(folder / "models/base")
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **revision).get_text_config()
     template, limit = params.model.template, params.model.max_length
     encoder = Encoder(tokenizer, template, limit)
 
     atoms = read_jsonl(data / "knowledge/atoms.jsonl", Atoms)
     encoded = [encode(record, tokenizer, template=template, context=limit) for record in atoms]
-    yield "score", scored([tree for item in encoded for tree in item.rows], 2048, config.hidden_size)
+    yield "score", scored([tree for item in encoded for tree in item.rows], 8192)
     originals = read_jsonl(data / "prepared/train.jsonl", Example)
     rows = [encoder.example(row) for row in [*originals, *read_jsonl(data / "knowledge/ka.jsonl", Rewrite)]]
     trees = [row_tree(row) for row in rows if isinstance(row, Row)]
-    yield "train_ka", trained(trees, params.train_ka.batch, config.hidden_size)
+    yield "train_ka", trained(trees, params.train_ka.batch)
     pairs = [encoder.pair(pair) for pair in read_jsonl(data / "knowledge/kc.jsonl", Preference)]
     trees = [pair_tree(row) for row in pairs if isinstance(row, PairRow)]
-    yield "train_kc", trained(trees, params.train_kc.batch, config.hidden_size)
+    yield "train_kc", trained(trees, params.train_kc.batch)
     for system in ("base", "kc"):
         path = data / f"predictions/{system}.jsonl"
         if not path.exists():  # the larger model of compare.py has none

@@ -80,11 +80,13 @@ def base(folder: Path, hardware: Hardware) -> Any:
 
 def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "") -> Found:
     """All facts of the project, several behind one prompt, as the stage does."""
+    from knowtuning.attention import fit_attention
     from knowtuning.knowledge.score import score
     from stages.score import batch_budget
 
     records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
     model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
+    fit_attention(model)
     count = Count()
     count.watch(model)
     watch = Watch()
@@ -119,6 +121,8 @@ def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
         prompt = encode_prompt(tokenizer, params.model.template, record.question)
         for fact in record.facts:
             ids = encode_completion(tokenizer, params.model.template, fact, eos=False)
+            if len(prompt) + len(ids) > params.model.max_length:
+                continue  # set aside by our side
             requests.append(((record.question, f"{len(requests)} {fact}"), prompt, ids))
     answers = model._loglikelihood_tokens(requests, disable_tqdm=True)
     times = watch.times()

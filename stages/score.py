@@ -39,6 +39,8 @@ def batch_budget(text: str, hardware: Hardware) -> int:
 def main() -> None:
     import torch
 
+    from knowtuning.attention import fit_attention
+
     params = load(PARAMS, ScoreStage)
     records = read_jsonl(ATOMS, Atoms)
     hardware = detect(os.environ)
@@ -51,6 +53,7 @@ def main() -> None:
         CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
     ) as state:
         model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device, processes=processes)
+        fit_attention(model)
         tokenizer = load_tokenizer(BASE)
         scoring = score(
             records,

@@ -10,9 +10,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from knowtuning.runtime.attention import LONGEST, attend, fit_attention
+from knowtuning.attention import LONGEST, Pieces, attend, fit_attention, fitted
+from knowtuning.packing import Layout, Tree, lay_out
 
 ROWS, HEADS, TOKENS, WIDTH = 3, 4, 7, 8
+HALF = torch.bfloat16
 
 
 def module(heads: int, *, causal: bool = True) -> Any:
@@ -54,36 +56,71 @@ def test_it_computes_what_the_fused_one_does(mask: str, heads: int, causal: bool
         torch.testing.assert_close(found, expected, rtol=near, atol=near)
 
 
-def test_long_rows_are_left_to_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_rows_and_float32_are_left_to_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
 
     def fused(*args: Any, **_: Any) -> tuple[torch.Tensor, None]:
-        called.append(args[1].shape[2])
+        called.append((args[1].shape[2], args[1].dtype))
         return args[1].transpose(1, 2), None
 
-    monkeypatch.setattr("transformers.integrations.sdpa_attention.sdpa_attention_forward", fused)
-    for tokens in (LONGEST, LONGEST + 1):
-        states = torch.randn(1, 1, tokens, 2)
+    monkeypatch.setattr("knowtuning.attention.sdpa_attention_forward", fused)
+    for tokens, dtype in ((LONGEST, HALF), (LONGEST + 1, HALF), (5, torch.float32)):
+        states = torch.randn(1, 1, tokens, 2, dtype=dtype)
         attend(module(HEADS), states, states, states, None)
     # One token behind a cache of many.
-    attend(module(HEADS), torch.randn(1, 1, 1, 2), torch.randn(1, 1, 9, 2), torch.randn(1, 1, 9, 2), None)
-    assert called == [LONGEST + 1, 1]
+    query, keys = torch.randn(1, 1, 1, 2, dtype=HALF), torch.randn(1, 1, 9, 2, dtype=HALF)
+    attend(module(HEADS), query, keys, keys, None)
+    assert called == [(LONGEST + 1, HALF), (5, torch.float32), (1, HALF)]
 
 
-def test_a_model_is_fitted_for_bfloat16_on_a_cpu_alone() -> None:
+@pytest.mark.parametrize("longest", [LONGEST, 2])
+@pytest.mark.parametrize("heads", [HEADS, 2])
+def test_pieces_are_a_mask(monkeypatch: pytest.MonkeyPatch, heads: int, longest: int) -> None:
+    monkeypatch.setattr(
+        "knowtuning.attention.LONGEST", longest
+    )  # beyond it the fused one computes pieces too
+    trees = [
+        Tree((1, 2, 3, 4), ((5, 6), (7,), (8, 9, 10))),
+        Tree((1, 2, 9), ((4, 4, 4, 4, 4),)),
+        Tree((1, 2), ((3,), (4, 5))),  # its prompt is the opening
+    ]
+    batch = lay_out(trees, Layout.single(trees))
+    tokens = batch.input_ids.shape[1]
+    torch.manual_seed(0)
+    start = [torch.randn(1, count, tokens, WIDTH) for count in (HEADS, heads, heads)]
+    wanted, found = torch.randn(1, tokens, HEADS, WIDTH), []
+    for pieces, mask in ((Pieces(batch), None), (None, batch.mask(torch.float32))):
+        inputs = [tensor.clone().requires_grad_() for tensor in start]
+        out, _ = attend(module(heads), *inputs, mask, scaling=0.3, pieces=pieces)
+        out.backward(wanted)
+        found.append([out.detach(), *(tensor.grad for tensor in inputs)])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
+def llama() -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=31, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4
     )
-    model, ids = LlamaForCausalLM(config).eval(), torch.tensor([[3, 8, 1, 30, 2], [7, 7, 9, 4, 5]])
+    return LlamaForCausalLM(config).eval()
+
+
+def test_a_fitted_model_is_causal_with_no_mask_of_its_own() -> None:
+    model, ids = llama(), torch.tensor([[3, 8, 1, 30, 2], [7, 7, 9, 4, 5]])
     plain = model(ids, labels=ids).loss
-    for device, precision in (("cuda", "bfloat16"), ("cpu", "float32")):
-        fit_attention(model, device, precision)  # type: ignore[arg-type]
-        assert model.config._attn_implementation == "sdpa"
-    fit_attention(model, "cpu", "bfloat16")
-    assert model.config._attn_implementation != "sdpa"
-    # The model makes no mask of its own here: that it is causal is left to the attention.
+    fit_attention(model)
+    assert fitted(model)
     torch.testing.assert_close(model(ids, labels=ids).loss, plain, rtol=1e-5, atol=1e-5)
     changed = ids.clone()
     changed[:, -1] = 0
-    assert torch.equal(model(ids).logits[:, :-1], model(changed).logits[:, :-1])
+    with torch.autocast("cpu", HALF):
+        half = model(ids)
+        assert torch.equal(half.logits[:, :-1], model(changed).logits[:, :-1])
+    torch.testing.assert_close(half.logits.float(), model(ids).logits, rtol=0, atol=0.05)
+
+
+def test_a_model_with_attention_of_its_own_keeps_it() -> None:
+    model = llama()
+    model.set_attn_implementation("eager")
+    fit_attention(model)
+    assert not fitted(model)

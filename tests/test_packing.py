@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import random
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.packing import Layout, Tree, arrange, common, fill, lay_out, packed, passes
+from knowtuning import packing
+from knowtuning.packing import (
+    Batch,
+    Layout,
+    Tree,
+    arrange,
+    common,
+    fill,
+    grouped,
+    lay_out,
+    packed,
+    passes,
+    pieces_of,
+)
 
 lengths = st.lists(st.integers(1, 50), min_size=1, max_size=40)
 tokens = st.lists(st.integers(0, 99), min_size=1, max_size=5).map(tuple)
@@ -53,19 +68,36 @@ def test_hardly_anything_is_padding() -> None:
         assert processed <= 1.05 * given
 
 
-@given(trees=trees, opening=openings, bare=st.booleans(), width=st.integers(20, 60))
-def test_a_token_sees_its_prompt_and_its_own_completion_alone(
-    trees: list[Tree], opening: tuple[int, ...], bare: bool, width: int
-) -> None:
-    import torch
+def by_pieces(batch: Batch) -> torch.Tensor:
+    """(1, t, t), what each cell sees by the pieces of a batch."""
+    seen = torch.zeros(1, len(batch.slots), len(batch.slots), dtype=torch.bool)
+    queries, keys, contexts = (tensor.tolist() for tensor in (batch.queries, batch.keys, batch.contexts))
+    read = set(batch.slots.tolist())
+    query, key = 0, 0
+    for count, context, own in batch.groups.tolist():
+        for _ in range(count):
+            padding = context - contexts.pop(0)
+            for place in range(own):
+                if query + place in read:
+                    mine = keys[key + padding : key + context + place + 1]
+                    assert len(set(mine)) == len(mine)
+                    seen[0, queries[query + place], mine] = True
+            query, key = query + own, key + context + own
+    return seen
 
+
+@given(trees=trees, opening=openings, bare=st.booleans(), width=st.integers(20, 60), pieces=st.booleans())
+def test_a_token_sees_its_prompt_and_its_own_completion_alone(
+    trees: list[Tree], opening: tuple[int, ...], bare: bool, width: int, pieces: bool
+) -> None:
     trees = opened(trees, opening)
     if bare and opening:  # a prompt that is the opening itself
         trees.append(Tree(opening, trees[0].branches))
     shared = common([tree.prompt for tree in trees])
-    layout = Layout.of(trees, fill([len(tree) - shared for tree in trees], width), shared)
+    rows = fill([len(tree) - shared for tree in trees], width)
+    layout = Layout.single(trees) if pieces else Layout.of(trees, rows, shared)
     batch = lay_out(trees, layout)
-    seen = batch.mask(torch.float32)[:, 0] == 0
+    seen = by_pieces(batch) if pieces else batch.mask(torch.float32)[:, 0] == 0
     number = 0
     for tree in trees:
         for branch in tree.branches:
@@ -85,6 +117,28 @@ def test_a_token_sees_its_prompt_and_its_own_completion_alone(
     # The opening stands once in each row, everything else once.
     own = sum(len(tree) - shared for tree in trees)
     assert int((batch.tree != -1).sum()) == own + shared * len(layout.rows)
+
+
+@given(trees=trees, opening=openings)
+def test_groups_of_pieces_hold_each_cell_once_with_bounded_padding(
+    trees: list[Tree], opening: tuple[int, ...]
+) -> None:
+    trees = opened(trees, opening)
+    layout = Layout.single(trees)
+    pieces = list(pieces_of(trees, layout.opening))
+    assert sorted(cell for piece in pieces for cell in piece.own) == list(range(layout.width))
+    with pytest.MonkeyPatch.context() as patch:
+        for bound in (0, 50, 2**15):
+            patch.setattr(packing, "_GROUP", bound)
+            groups = grouped(pieces)
+            found = [piece for group, _, _ in groups for piece in group]
+            assert sorted(found, key=lambda piece: piece.own.start) == pieces
+            for group, context, own in groups:
+                assert context == max(len(piece.context) for piece in group)
+                assert own == max(map(len, group))
+                real = sum(len(piece) * (len(piece) + len(piece.context)) for piece in group)
+                assert len(group) * own * (own + context) <= real + bound
+    assert len(groups) == 1  # all of them are short
 
 
 @given(prompts=st.lists(tokens, min_size=1, max_size=6), opening=openings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.packing import Batch, Layout, Tree, arrange, lay_out
@@ -27,14 +28,24 @@ def token_logps(model: Any, batch: Batch) -> torch.Tensor:
 
     hidden = model.base_model(
         input_ids=batch.input_ids,
-        attention_mask=batch.mask(model.dtype),
         position_ids=batch.positions,
         use_cache=False,
+        **_seen(model, batch),
     ).last_hidden_state[batch.row, batch.source]
     head = model.get_output_embeddings()
     if frozen(head):
         return frozen_logps(head, hidden, batch.labels)
     return _trained_logps(head, hidden, batch.labels, model.config.get_text_config().vocab_size)
+
+
+def _seen(model: Any, batch: Batch) -> dict[str, Any]:
+    """Arguments that tell a model who sees what in a batch."""
+    if not batch.groups.numel():
+        return {"attention_mask": batch.mask(model.dtype)}
+    from knowtuning.attention import Pieces
+
+    # Models hand a mask of four dimensions on as it is; without one they would make one of all pairs.
+    return {"attention_mask": batch.input_ids.new_zeros(1, 1, 1, 1), "pieces": Pieces(batch)}
 
 
 def _trained_logps(head: Any, states: torch.Tensor, targets: torch.Tensor, vocabulary: int) -> torch.Tensor:
@@ -69,16 +80,18 @@ class Likelihood:
     """Sums log-probabilities of completions.
 
     `shared` says whether the model computes a tree exactly; where it does not (it takes no block mask or no
-    positions, or it rescales its logits), each completion runs with its own prompt. `window` is the reach of
-    its attention in tokens (None: all); trees with a longer context run completion by completion too, since
-    the block mask replaces the model's own.
+    positions, or it rescales its logits), each completion runs with its own prompt. `pieces` says whether it
+    does so piece by piece, which takes a model that `fit_attention` has fitted. `window` is the reach of its
+    attention in tokens (None: all); trees with a longer context run completion by completion too, since the
+    block mask replaces the model's own.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         # transformers types few of its methods.
         self.model: Any = model
         self.window = attention_window(model.config)
-        self.shared = self._agrees()
+        self.pieces = self._agrees(pieces=True)
+        self.shared = self.pieces or self._agrees(pieces=False)
 
     def shares(self, tree: Tree) -> bool:
         """Whether the completions of `tree` can run behind one prompt."""
@@ -93,7 +106,7 @@ class Likelihood:
     def processed(self, trees: Sequence[Tree]) -> int:
         """Tokens that the model processes for `trees`, padding included."""
         if all(self.shares(tree) for tree in trees):
-            return self._layout(trees).tokens
+            return self.layout(trees).tokens
         return sum(len(tree.prompt) + len(branch) for tree in trees for branch in tree.branches)
 
     def one_by_one(self, tree: Tree) -> list[float]:
@@ -108,31 +121,38 @@ class Likelihood:
             sums.append(_log_probability(logits, ids[0, len(tree.prompt) :]).double().sum().item())
         return sums
 
-    def _layout(self, trees: Sequence[Tree]) -> Layout:
+    def layout(self, trees: Sequence[Tree]) -> Layout:
+        """The layout of `trees` that costs this model least."""
+        if self.pieces:
+            return Layout.single(trees)
         return arrange(trees, self.model.config.get_text_config().hidden_size)
 
     def _together(self, trees: Sequence[Tree], layout: Layout | None = None) -> list[list[float]]:
         import torch
 
-        batch = lay_out(trees, layout or self._layout(trees))
+        batch = lay_out(trees, layout or self.layout(trees))
         with torch.no_grad():
             values = token_logps(self.model, batch.to(self.model.device)).double().cpu()
         lengths = [len(branch) for tree in trees for branch in tree.branches]
         sums = iter(part.sum().item() for part in torch.split(values, lengths))
         return [[next(sums) for _ in tree.branches] for tree in trees]
 
-    def _agrees(self) -> bool:
+    def _agrees(self, *, pieces: bool) -> bool:
         """Whether two small trees in a row give the same sums as their completions one by one.
 
         Also whether all else stays the same, to the bit, when one completion changes: a weak model may hide
         in its small numbers that its completions see each other.
         """
+        from knowtuning.attention import fitted
+
+        if pieces and not fitted(self.model):
+            return False
         vocabulary: int = self.model.config.get_text_config().vocab_size
         tokens = [(7 * index + 3) % vocabulary for index in range(20)]
         first = Tree(tuple(tokens[:5]), (tuple(tokens[5:9]), tuple(tokens[9:12]), tuple(tokens[12:15])))
         second = Tree((*tokens[:3], *tokens[15:17]), (tuple(tokens[17:]),))
         other = Tree(first.prompt, (first.branches[0], first.branches[1][::-1], first.branches[2]))
-        layout = Layout.of([first, second], [[0, 1]], opening=3)
+        layout = replace(Layout.of([first, second], [[0, 1]], opening=3), pieces=pieces)
         try:
             together = self._together([first, second], layout)
             changed = self._together([other, second], layout)

@@ -5,13 +5,16 @@ rejected answer. A row holds one tree or several, one behind the other, after th
 with (a template's instruction). A completion sees the opening, its prompt and itself (a block mask), and
 positions restart with each tree and at each branch, so that the model computes for every completion what it
 would compute for `prompt completion` alone, while a prompt is processed once, and an opening once a row.
+
+Who sees what is said by a mask over each row, or where attention can be computed piece by piece
+(knowtuning.attention) by pieces: then a single row holds all trees, without padding and with one opening.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ TREE_TOKENS = 2048
 _WIDEST, _NUMBERS, _SLACK = 3, 8, (1.0, 1.01, 1.02, 1.03, 1.05, 1.08, 1.12)
 # The mark of the cells that open a row, where others have the number of their tree.
 _OPENING = -2
+# What another group of pieces costs, in the pairs of tokens that padding may add instead.
+_GROUP = 2**15
 
 
 @dataclass(frozen=True)
@@ -132,17 +137,27 @@ def _wider(lengths: Sequence[int], most: int, widest: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Rows of trees, by index, each behind the first `opening` tokens of their prompts, padded to `width`."""
+    """Rows of trees, by index, each behind the first `opening` tokens of their prompts, padded to `width`.
+
+    pieces: whether the one row there is says by pieces who sees what.
+    """
 
     rows: tuple[tuple[int, ...], ...]
     opening: int
     width: int
+    pieces: bool = False
 
     @staticmethod
     def of(trees: Sequence[Tree], rows: Sequence[Sequence[int]], opening: int) -> Layout:
         """The layout of given rows."""
         width = opening + max(sum(len(trees[index]) - opening for index in row) for row in rows)
         return Layout(tuple(map(tuple, rows)), opening, width)
+
+    @staticmethod
+    def single(trees: Sequence[Tree]) -> Layout:
+        """All trees in one row of pieces."""
+        opening = common([tree.prompt for tree in trees])
+        return replace(Layout.of(trees, [range(len(trees))], opening), pieces=True)
 
     @property
     def tokens(self) -> int:
@@ -157,6 +172,58 @@ def arrange(trees: Sequence[Tree], hidden: int) -> Layout:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Neighbouring cells of a row, `own`, that see each other causally and all of `context` before."""
+
+    context: tuple[int, ...]
+    own: range
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+
+def pieces_of(trees: Sequence[Tree], opening: int) -> Iterator[Piece]:
+    """The pieces of a row of all trees: its opening, each prompt with its first completion, each other one.
+
+    They hold every cell once.
+    """
+    head = tuple(range(opening))
+    if head:
+        yield Piece((), range(opening))
+    start = opening
+    for tree in trees:
+        end = start + len(tree.prompt) - opening
+        prompt = (*head, *range(start, end))
+        for number, branch in enumerate(tree.branches):
+            yield (
+                Piece(prompt, range(end, end + len(branch)))
+                if number
+                else Piece(head, range(start, end + len(branch)))
+            )
+            end += len(branch)
+        start = end
+
+
+def grouped(pieces: Iterable[Piece]) -> list[tuple[list[Piece], int, int]]:
+    """Pieces of like size together, with the longest context and the longest piece of each group.
+
+    A group is padded to these; it ends where padding would cost more than another group.
+    """
+    groups: list[tuple[list[Piece], int, int]] = []
+    real = 0
+    for piece in sorted(pieces, key=lambda piece: (-len(piece), -len(piece.context), piece.own.start)):
+        group, context, longest = groups[-1] if groups else ([], 0, 0)
+        context = max(context, len(piece.context))
+        real += len(piece) * (len(piece.context) + len(piece))
+        if group and (len(group) + 1) * longest * (context + longest) <= real + _GROUP:
+            groups[-1] = ([*group, piece], context, longest)
+        else:
+            groups.append(([piece], len(piece.context), len(piece)))
+            real = len(piece) * (len(piece.context) + len(piece))
+    return groups
+
+
+@dataclass(frozen=True)
 class Batch:
     """Trees as tensors of b rows padded to t tokens, with n completion tokens in all.
 
@@ -164,6 +231,11 @@ class Batch:
     the opening and in the prompt and 1, 2, … in the completions of a tree. row, source: (n,), where the
     hidden state lies that predicts each completion token. labels: (n,), that token. branch: (n,), the
     completion it belongs to, counted over all trees in the order they were given.
+
+    The rest says by pieces who sees what, and is empty where a mask does. groups: (g, 3), the number of
+    pieces, the length of their contexts (padded on the left) and their own (padded on the right). queries
+    and keys: the cells of all pieces, and those of their contexts and pieces, group by group; contexts:
+    (pieces,), the true lengths; slots: (t,), where each cell is among the queries.
     """
 
     input_ids: torch.Tensor
@@ -174,6 +246,11 @@ class Batch:
     source: torch.Tensor
     labels: torch.Tensor
     branch: torch.Tensor
+    groups: torch.Tensor
+    queries: torch.Tensor
+    keys: torch.Tensor
+    contexts: torch.Tensor
+    slots: torch.Tensor
 
     def to(self, device: Any) -> Batch:
         """The same on a device."""
@@ -229,4 +306,29 @@ def lay_out(trees: Sequence[Tree], layout: Layout) -> Batch:
     input_ids, positions, tree_of, part_of = torch.tensor(padded).permute(2, 0, 1).contiguous()
     predicted.sort(key=lambda cell: cell[3])
     row_of, source_of, labels, branch_of = torch.tensor(predicted).T.contiguous()
-    return Batch(input_ids, positions, tree_of, part_of, row_of, source_of, labels, branch_of)
+    pieces = _groups(grouped(pieces_of(trees, opening)) if layout.pieces else [], layout.width)
+    return Batch(input_ids, positions, tree_of, part_of, row_of, source_of, labels, branch_of, **pieces)
+
+
+def _groups(groups: Sequence[tuple[list[Piece], int, int]], cells: int) -> dict[str, torch.Tensor]:
+    """The fields of a batch that say who sees what; padding is some cell, which is masked or not read."""
+    import torch
+
+    queries: list[int] = []
+    keys: list[int] = []
+    slots = [0] * cells if groups else []
+    for group, context, longest in groups:
+        for piece in group:
+            for place, cell in enumerate(piece.own):
+                slots[cell] = len(queries) + place
+            own = [*piece.own, *[0] * (longest - len(piece))]
+            queries += own
+            keys += [*[0] * (context - len(piece.context)), *piece.context, *own]
+    found = {
+        "groups": [[len(group), context, longest] for group, context, longest in groups],
+        "queries": queries,
+        "keys": keys,
+        "contexts": [len(piece.context) for group, _, _ in groups for piece in group],
+        "slots": slots,
+    }
+    return {name: torch.tensor(values, dtype=torch.long) for name, values in found.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_models import random_model, unigram_model, word_tokenizer
 
+from knowtuning.attention import fit_attention
 from knowtuning.core.records import Atoms, dumps
 from knowtuning.knowledge.recall import Recall, recalls
 from knowtuning.knowledge.score import fact_score, score, summarise
@@ -54,11 +55,15 @@ FAMILIES = {
 SHARED = ("llama", "qwen2", "gpt2", "gpt_neox")
 
 
+@pytest.mark.parametrize("pieces", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_agrees_with_the_reference(family: str) -> None:
+def test_every_family_agrees_with_the_reference(family: str, pieces: bool) -> None:
     model = random_model(family, **FAMILIES[family])
+    if pieces:
+        fit_attention(model)
     likelihood = Likelihood(model)
     assert likelihood.shared == (family in SHARED)
+    assert likelihood.pieces == (pieces and family in SHARED)
     rows = random_rows(6)
     expected = [[reference_logps(model, row.prompt, fact) for fact in row.branches] for row in rows]
     alone = [likelihood.logps([row])[0] for row in rows]

@@ -13,7 +13,6 @@ from knowtuning.config.training import KCParams
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import passes, split_trees
-from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, save_adapter, trained_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
@@ -177,6 +176,7 @@ def train_kc(
     from transformers import PrinterCallback
     from trl.trainer.dpo_config import DPOConfig
 
+    from knowtuning.attention import fit_attention
     from knowtuning.runtime.models import load_base, load_tokenizer
     from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.engine.checkpoints import train as train_from
@@ -187,7 +187,7 @@ def train_kc(
     torch.manual_seed(seed)
     dtype = weights_dtype(hardware)
     plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
-    fit_attention(plain, hardware.device, hardware.precision)
+    fit_attention(plain)
     model = trained_adapter(plain, ka)
     started_from = adapter_hash(model)
     logps = [
@@ -204,7 +204,7 @@ def train_kc(
             section="train_kc",
             rows=len(train),
             seed=seed,
-            packing=packing,
+            packing=packing is not None,
             processes=processes,
         ),
         beta=params.beta,

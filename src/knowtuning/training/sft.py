@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
-from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, weights_dtype
 from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
@@ -37,6 +36,7 @@ def train_sft(
     from transformers import PrinterCallback
     from trl.trainer.sft_config import SFTConfig
 
+    from knowtuning.attention import fit_attention
     from knowtuning.runtime.models import load_base, load_tokenizer
     from knowtuning.training.engine.callbacks import Curves, Progress, StopOnNaN
     from knowtuning.training.engine.checkpoints import train as train_from
@@ -46,7 +46,7 @@ def train_sft(
     torch.manual_seed(seed)
     dtype = weights_dtype(hardware)
     plain = load_base(base, dtype=dtype, device=hardware.device, processes=processes)
-    fit_attention(plain, hardware.device, hardware.precision)
+    fit_attention(plain)
     model = new_adapter(plain, lora)
     tokens = sum(len(row.input_ids) for row in train)
     packing = packs(model, [row_tree(row) for row in rows])
@@ -58,7 +58,7 @@ def train_sft(
             section=section,
             rows=len(train),
             seed=seed,
-            packing=packing,
+            packing=packing is not None,
             processes=processes,
         ),
         dataset_kwargs={"skip_prepare_dataset": True},

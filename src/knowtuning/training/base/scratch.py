@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
-from knowtuning.runtime.attention import fit_attention
 from knowtuning.runtime.models import PIN
 from knowtuning.runtime.resume import Due, checkpoints, seal
 
@@ -309,10 +308,13 @@ def build_base(
     import torch
     from tqdm import tqdm
 
+    from knowtuning.attention import fit_attention
+
     tokenizer = train_tokenizer([*corpus, *vocabulary_texts], params.vocab)
     torch.manual_seed(seed)
     model = new_model(params, tokenizer)
-    fit_attention(model, device, "bfloat16" if bfloat16 else "float32")
+    model.to(device)  # type: ignore[arg-type]
+    fit_attention(model)
     rows = pack(tokenizer, corpus, params.sequence)
     with tqdm(desc="base", unit="step") as bar:
 

@@ -20,7 +20,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.likelihood import Likelihood, answer_logps
-from knowtuning.packing import Batch, Tree, arrange, lay_out
+from knowtuning.packing import Batch, Layout, Tree, lay_out
 from knowtuning.runtime.machine import Processes
 from knowtuning.training.engine.rows import PairRow, Row, pair_tree, row_tree
 from knowtuning.training.engine.shares import IDLE, ShareLoader, Shares
@@ -29,12 +29,15 @@ from knowtuning.training.engine.shares import IDLE, ShareLoader, Shares
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
 
-def packs(model: Any, trees: Sequence[Tree]) -> bool:
-    """Whether the model (with its adapter) computes all of `trees` exactly in packed batches."""
+Layouts = Callable[[Sequence[Tree]], Layout]
+
+
+def packs(model: Any, trees: Sequence[Tree]) -> Layouts | None:
+    """How to lay out batches of trees, if the model (with its adapter) computes all of `trees` exactly so."""
     was_training = model.training
     likelihood = Likelihood(model.eval().get_base_model())
     model.train(was_training)
-    return all(map(likelihood.shares, trees))
+    return likelihood.layout if all(map(likelihood.shares, trees)) else None
 
 
 def row_dataset(rows: Sequence[Row]) -> Dataset:
@@ -58,12 +61,12 @@ def pair_dataset(rows: Sequence[PairRow], chosen: Sequence[float], rejected: Seq
     )
 
 
-def _collator(tree_of: Callable[[dict[str, Any]], Tree], hidden: int) -> Callable[..., dict[str, Any]]:
+def _collator(tree_of: Callable[[dict[str, Any]], Tree], layout: Layouts) -> Callable[..., dict[str, Any]]:
     """Examples of a dataset -> the tensors of a packed batch, and the reference where they have one."""
 
     def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
         trees = [tree_of(example) for example in examples]
-        tensors: dict[str, Any] = lay_out(trees, arrange(trees, hidden)).tensors()
+        tensors: dict[str, Any] = lay_out(trees, layout(trees)).tensors()
         known = [name for name in REFERENCE if name in examples[0]]
         tensors |= {name: torch.tensor([example[name] for example in examples]) for name in known}
         if examples[0].get(IDLE):
@@ -95,11 +98,10 @@ class _Shared:
 
     tree_of: Callable[[dict[str, Any]], Tree]
 
-    def __init__(self, *, packing: bool, processes: Processes, **options: Any) -> None:
+    def __init__(self, *, packing: Layouts | None, processes: Processes, **options: Any) -> None:
         self.packing, self.processes = packing, processes
         if packing:
-            hidden = options["model"].config.get_text_config().hidden_size
-            options["data_collator"] = _collator(self.tree_of, hidden)
+            options["data_collator"] = _collator(self.tree_of, packing)
             answer_logps(options["model"].get_base_model())
         # A model card with each checkpoint takes as long to render as the adapter to save.
         options["model"].create_or_update_model_card = lambda *_: None

@@ -1,0 +1,138 @@
+"""Attention on a CPU: piece by piece where the batch says so, by plain matrix products where rows are short.
+
+torch's fused attention computes all pairs of tokens of a row, those too that a mask keeps apart, and in
+bfloat16 its backward pass takes two to four times as long as the products themselves while rows are short;
+over longer ones the fused kernel wins, since it never holds all scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from knowtuning.packing import Batch
+
+_NAME = "knowtuning_pieces"
+# Longest rows (tokens) that are computed by products: at 512 both take about the same time.
+LONGEST = 512
+
+
+def fit_attention(model: Any) -> None:
+    """Let a model on a CPU that would use torch's fused attention use `attend`."""
+    if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(_NAME, attend)
+        AttentionMaskInterface.register(_NAME, sdpa_mask)
+        model.set_attn_implementation(_NAME)
+
+
+def fitted(model: Any) -> bool:
+    """Whether a model uses `attend`."""
+    return bool(model.config._attn_implementation == _NAME)
+
+
+class Pieces:
+    """What attention piece by piece is told: the cells to gather, and the mask of each group."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.queries, self.keys, self.slots = batch.queries, batch.keys, batch.slots
+        self.groups: list[tuple[int, int, int]] = [
+            (n, before, own) for n, before, own in batch.groups.tolist()
+        ]
+        counts = [count for count, _, _ in self.groups]
+        contexts = torch.split(batch.contexts, counts)
+        self.masks = [_mask(*group, own) for group, own in zip(self.groups, contexts, strict=True)]
+
+    def parts(self, cells: torch.Tensor, *, context: bool) -> Iterator[torch.Tensor]:
+        """Of gathered cells (n, heads, width) those of each group, (pieces, heads, tokens, width)."""
+        sizes = [(count, context * before + own) for count, before, own in self.groups]
+        for part, size in zip(torch.split(cells, [a * b for a, b in sizes]), sizes, strict=True):
+            yield part.view(*size, *part.shape[1:]).transpose(1, 2)
+
+
+def _mask(count: int, context: int, own: int, lengths: torch.Tensor) -> torch.Tensor:
+    """(count, 1, own, context + own), True where seen; contexts of those lengths are padded on the left."""
+    before = torch.arange(context, device=lengths.device) >= context - lengths[:, None]
+    causal = torch.ones(own, own, dtype=torch.bool, device=lengths.device).tril()
+    seen = before[:, None, :].expand(count, own, context), causal.expand(count, own, own)
+    return torch.cat(seen, dim=-1)[:, None]
+
+
+def attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    pieces: Pieces | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """What `sdpa_attention_forward` of transformers computes: (batch, tokens, heads, width).
+
+    query, key, value: (batch, heads, tokens, width), of the latter two perhaps fewer heads. attention_mask:
+    (batch or 1, 1, tokens, tokens), True where seen or added to the scores; None: all that came before.
+    `pieces` stands for a mask over the only row there is.
+    """
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if pieces is not None:
+        return _by_pieces(query, key, value, pieces, scaling), None
+    tokens = query.shape[2]
+    special = dropout or any(option is not None for option in map(options.get, ("position_bias", "cache")))
+    short = query.dtype == torch.bfloat16 and tokens <= LONGEST and key.shape[2] == tokens
+    if special or not short:
+        found: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
+        )
+        return found
+    if attention_mask is None and (getattr(module, "is_causal", True) if is_causal is None else is_causal):
+        attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()
+    return _products(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
+
+
+def _by_pieces(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pieces: Pieces, scaling: float
+) -> torch.Tensor:
+    """Attention of the cells of one row, each group of pieces at a time."""
+    queries = query[0].transpose(0, 1).index_select(0, pieces.queries)
+    keys, values = (states[0].transpose(0, 1).index_select(0, pieces.keys) for states in (key, value))
+    found = []
+    for own, seen, content, mask in zip(
+        pieces.parts(queries, context=False),
+        pieces.parts(keys, context=True),
+        pieces.parts(values, context=True),
+        pieces.masks,
+        strict=True,
+    ):
+        if own.shape[2] <= LONGEST:
+            out = _products(own, seen, content, mask, scaling)
+        else:
+            groups = own.shape[1] // seen.shape[1]
+            seen, content = repeat_kv(seen, groups), repeat_kv(content, groups)
+            out = scaled_dot_product_attention(own, seen, content, attn_mask=mask, scale=scaling)
+        found.append(out.transpose(1, 2).flatten(0, 1))
+    return torch.cat(found).index_select(0, pieces.slots)[None]
+
+
+def _products(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
+) -> torch.Tensor:
+    """(batch, heads, tokens, width) by matrix products; mask: True where seen, or added to the scores."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    scores = query * scaling @ key.mT
+    least = torch.finfo(scores.dtype).min
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill_(~mask, least)
+    elif mask is not None:
+        # The least number of float32 would be infinite in bfloat16, and a row of nothing else no number.
+        scores = scores.add_(mask.clamp(min=least).to(scores.dtype))
+    return scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
