@@ -1,9 +1,9 @@
 """Tokens that each stage processes over those it was given: `python benchmarks/padding.py [--folder F]`
 
 Lays out the batches of a finished run (`make repro`) as the stages do on a CPU, without computing them. Given
-is each prompt once with its completions, so that less is processed where prompts share what they open with;
-padding is counted apart. Training draws its batches at random: those of three epochs here. A token of an
-answer is one pass; its last is never fed.
+is each prompt once with its completions, so that less is processed where prompts share what they open with,
+and since the last token of a completion is not read; padding is counted apart. Training draws its batches at
+random: those of three epochs here. A token of an answer is one pass; its last is never fed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from knowtuning.batching import by_length  # noqa: E402
 from knowtuning.config.schema import check  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Prediction, Preference, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.inference import decoders, greedy  # noqa: E402
+from knowtuning.inference import decoders, greedy, rows  # noqa: E402
 from knowtuning.knowledge.score import encode  # noqa: E402
 from knowtuning.packing import Layout, Tree, passes  # noqa: E402
 from knowtuning.runtime.models import load_tokenizer  # noqa: E402
@@ -43,7 +43,7 @@ def laid_out(batches: Iterable[tuple[Sequence[Tree], Layout]]) -> Counts:
     for trees, layout in batches:
         given += sum(map(len, trees))
         processed += layout.tokens
-        own = sum(len(tree) - layout.opening for tree in trees)
+        own = sum(tree.cells - layout.opening for tree in trees)
         padding += layout.tokens - own - layout.opening * len(layout.rows)
     return Counts(given, processed, padding)
 
@@ -71,12 +71,12 @@ def predicted(
     given = sum(map(len, prompts)) + sum(answers) - len(answers)
     processed, filled = 0, 0
     for batch in by_length([len(prompt) + new_tokens for prompt in prompts], budget, most=decoders._MOST):
-        opening = greedy.shared_opening([prompts[index] for index in batch])
-        own = [len(prompts[index]) - opening for index in batch]
+        trees = [Tree(tuple(prompts[index]), ((0,),)) for index in batch]
+        read = [[trees[index] for index in part] for part in passes(trees, rows._READ)]
         alive = [answers[index] for index in batch]
-        filled += opening + sum(own) + sum(alive) - len(alive)
-        processed += opening
-        processed += sum(len(group) * max(own[i] for i in group) for group in greedy.alike(own))
+        tokens = sum(Layout.single(part).tokens for part in read)
+        processed += tokens
+        filled += tokens + sum(alive) - len(alive)
         for step in range(1, new_tokens):
             going = [length for length in alive if length > step]
             if not going:

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from knowtuning.config.schema import Params  # noqa: E402
 from knowtuning.core.params import load  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.runtime.machine import Hardware, detect  # noqa: E402
+from knowtuning.runtime.machine import Hardware, detect, set_up  # noqa: E402
 from knowtuning.runtime.models import load_base, load_system, load_tokenizer  # noqa: E402
 from knowtuning.runtime.prompting import encode_completion, encode_prompt, render  # noqa: E402
 from knowtuning.training.engine.rows import Encoder, split_rows  # noqa: E402
@@ -82,11 +82,13 @@ def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "
     """All facts of the project, several behind one prompt, as the stage does."""
     from knowtuning.attention import fit_attention
     from knowtuning.knowledge.score import score
+    from knowtuning.products import pack_weights
     from stages.score import batch_budget
 
     records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
     model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
     fit_attention(model)
+    pack_weights(model)
     count = Count()
     count.watch(model)
     watch = Watch()
@@ -308,14 +310,18 @@ def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
 def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     import torch
 
+    from knowtuning.attention import fit_attention
     from knowtuning.inference.decoders import ModelDecoder
     from knowtuning.inference.predict import predict
+    from knowtuning.products import pack_weights
 
     imported()
     examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
     adapter, count = folder / "models/kc", Count()
     watch = Watch()
     model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
+    fit_attention(model)
+    pack_weights(model)
     answers = predict(
         examples,
         ModelDecoder(count.watch(model), tokenizer, batch_tokens=hardware.batch_tokens),
@@ -379,7 +385,8 @@ TASKS: dict[str, dict[str, Callable[[Path, Params, Hardware], Found]]] = {
 def main() -> None:
     task, side, name = sys.argv[1:]
     folder = Path(name)
-    found = TASKS[task][side](folder, load(folder / "params.yaml", Params), detect(os.environ))
+    hardware = (set_up if side.startswith("ours") else detect)(os.environ)
+    found = TASKS[task][side](folder, load(folder / "params.yaml", Params), hardware)
     print(json.dumps(found))
 
 

@@ -12,7 +12,7 @@ from knowtuning.config.training import BaseStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.runtime.machine import alone, detect, fingerprint
+from knowtuning.runtime.machine import alone, fingerprint, set_up
 from knowtuning.runtime.resume import resumable
 from knowtuning.training.base.pin import pin_model
 from knowtuning.training.base.scratch import build_base
@@ -36,7 +36,7 @@ def train_from_scratch(params: BaseStage) -> None:
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
     alone(os.environ, "base")
-    hardware = detect(os.environ)
+    hardware = set_up(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
     settings = [params.model_dump(), fingerprint(hardware)]
     with resumable(CACHE, "base", settings=settings, inputs=inputs) as state:

@@ -11,7 +11,7 @@ from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.params import ModelParams
 from knowtuning.core.records import Example, Rewrite
 from knowtuning.core.storage import write_json
-from knowtuning.runtime.machine import detect, fingerprint, started
+from knowtuning.runtime.machine import fingerprint, set_up, started
 from knowtuning.runtime.models import load_tokenizer, weights_stamp
 from knowtuning.runtime.resume import resumable
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
@@ -40,7 +40,7 @@ def fine_tune(
         limit=params.max_rejected,
         key=f"{stage}.max_rejected",
     )
-    hardware = detect(os.environ)
+    hardware = set_up(os.environ)
     processes = started(os.environ, hardware.device)
     sections = [section.model_dump() for section in (params, model, lora)]
     shares = [processes.count, processes.split]

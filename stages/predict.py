@@ -14,7 +14,7 @@ from knowtuning.core.records import SYSTEMS, Example, read_jsonl, write_jsonl
 from knowtuning.inference.decoders import Decoder, ModelDecoder
 from knowtuning.inference.predict import predict
 from knowtuning.inference.vllm import Program, VllmDecoder, find
-from knowtuning.runtime.machine import Hardware, Processes, detect, fingerprint, started, weights_dtype
+from knowtuning.runtime.machine import Hardware, Processes, fingerprint, set_up, started, weights_dtype
 from knowtuning.runtime.models import load_system, load_tokenizer, weights_stamp
 from knowtuning.runtime.resume import Journal, resumable
 from stages import CACHE, PARAMS, run
@@ -30,7 +30,7 @@ def main() -> None:
     system = sys.argv[1] if len(sys.argv) == 2 else ""
     if system not in SYSTEMS:
         raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
-    hardware = detect(os.environ)
+    hardware = set_up(os.environ)
     processes = started(os.environ, hardware.device)
     program = None
     if params.predict.backend == "vllm":
@@ -70,8 +70,13 @@ def _decoder(
     if program:
         eos = int(tokenizer.eos_token_id)
         return closing(VllmDecoder(program, BASE, adapter, eos, hardware, os.environ))
+    from knowtuning.attention import fit_attention
+    from knowtuning.products import pack_weights
+
     dtype, device = weights_dtype(hardware), hardware.device
     model = load_system(BASE, adapter, dtype=dtype, device=device, processes=processes)
+    fit_attention(model)
+    pack_weights(model, split=bool(processes.split))
     return nullcontext(ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens))
 
 

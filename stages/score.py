@@ -18,7 +18,7 @@ from knowtuning.core.records import Atoms, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
-from knowtuning.runtime.machine import Hardware, detect, fingerprint, forward_tokens, started
+from knowtuning.runtime.machine import Hardware, fingerprint, forward_tokens, set_up, started
 from knowtuning.runtime.models import load_base, load_tokenizer, weights_stamp
 from knowtuning.runtime.resume import Journal, resumable
 from knowtuning.world.verifier import Truth
@@ -40,10 +40,11 @@ def main() -> None:
     import torch
 
     from knowtuning.attention import fit_attention
+    from knowtuning.products import pack_weights
 
     params = load(PARAMS, ScoreStage)
     records = read_jsonl(ATOMS, Atoms)
-    hardware = detect(os.environ)
+    hardware = set_up(os.environ)
     auto = hardware.precision if hardware.device.startswith("cuda") else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
     processes = started(os.environ, hardware.device)
@@ -54,6 +55,7 @@ def main() -> None:
     ) as state:
         model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device, processes=processes)
         fit_attention(model)
+        pack_weights(model, split=bool(processes.split))
         tokenizer = load_tokenizer(BASE)
         scoring = score(
             records,

@@ -10,7 +10,7 @@ from knowtuning.config.training import KCStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Preference, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.runtime.machine import detect, fingerprint, started
+from knowtuning.runtime.machine import fingerprint, set_up, started
 from knowtuning.runtime.models import load_tokenizer, weights_stamp
 from knowtuning.runtime.resume import resumable
 from knowtuning.training.engine.rows import Encoder, accept, cut_off
@@ -34,7 +34,7 @@ def main() -> None:
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
-    hardware = detect(os.environ)
+    hardware = set_up(os.environ)
     processes = started(os.environ, hardware.device)
     settings = [
         params.model_dump(),

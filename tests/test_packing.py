@@ -22,6 +22,7 @@ from knowtuning.packing import (
     packed,
     passes,
     pieces_of,
+    prompt_cells,
 )
 
 lengths = st.lists(st.integers(1, 50), min_size=1, max_size=40)
@@ -94,12 +95,13 @@ def test_a_token_sees_its_prompt_and_its_own_completion_alone(
     if bare and opening:  # a prompt that is the opening itself
         trees.append(Tree(opening, trees[0].branches))
     shared = common([tree.prompt for tree in trees])
-    rows = fill([len(tree) - shared for tree in trees], width)
+    rows = fill([tree.cells - shared for tree in trees], width)
     layout = Layout.single(trees) if pieces else Layout.of(trees, rows, shared)
     batch = lay_out(trees, layout)
     seen = by_pieces(batch) if pieces else batch.mask(torch.float32)[:, 0] == 0
     number = 0
-    for tree in trees:
+    for tree, cells in zip(trees, prompt_cells(trees, layout), strict=True):
+        assert batch.input_ids.flatten()[cells].tolist() == list(tree.prompt)
         for branch in tree.branches:
             alone = [*tree.prompt, *branch]
             mine = (batch.branch == number).nonzero()[:, 0]
@@ -115,7 +117,7 @@ def test_a_token_sees_its_prompt_and_its_own_completion_alone(
     assert len(batch.labels) == sum(len(branch) for tree in trees for branch in tree.branches)
     assert tuple(batch.input_ids.shape) == (len(layout.rows), layout.width)
     # The opening stands once in each row, everything else once.
-    own = sum(len(tree) - shared for tree in trees)
+    own = sum(tree.cells - shared for tree in trees)
     assert int((batch.tree != -1).sum()) == own + shared * len(layout.rows)
 
 
@@ -158,7 +160,7 @@ def test_an_arrangement_is_never_larger_than_a_row_for_each_tree(
     trees = opened(trees, opening)
     layout = arrange(trees, hidden=128)
     assert sorted(index for row in layout.rows for index in row) == list(range(len(trees)))
-    width = max(map(len, trees))
+    width = max(tree.cells for tree in trees)
     alone = len(trees) * width * (1 + width / (6.5 * 128))
     assert layout.tokens * (1 + layout.width / (6.5 * 128)) <= alone
 
@@ -178,7 +180,7 @@ def test_a_long_opening_is_repeated_seldom() -> None:
         layout = arrange(trees, hidden)
         assert layout.opening == len(opening)
         assert abs(len(layout.rows) - rows) <= 2
-        assert layout.tokens <= 1.05 * (sum(len(tree) - 40 for tree in trees) + 40 * len(layout.rows))
+        assert layout.tokens <= 1.05 * (sum(tree.cells - 40 for tree in trees) + 40 * len(layout.rows))
 
 
 @given(trees=trees, opening=openings, budget=st.integers(0, 60))
@@ -189,7 +191,7 @@ def test_passes_hold_every_tree_once_within_the_budget(
     shared = common([tree.prompt for tree in trees])
     found = list(passes(trees, budget))
     assert sorted(index for part in found for index in part) == list(range(len(trees)))
-    sizes = [shared + sum(len(trees[index]) - shared for index in part) for part in found]
+    sizes = [shared + sum(trees[index].cells - shared for index in part) for part in found]
     assert all(size <= budget or len(part) == 1 for size, part in zip(sizes, found, strict=True))
     lengths = [len(trees[index]) for part in found for index in part]
     assert lengths == sorted(lengths)

@@ -7,7 +7,7 @@ over longer ones the fused kernel wins, since it never holds all scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -48,11 +48,56 @@ class Pieces:
         contexts = torch.split(batch.contexts, counts)
         self.masks = [_mask(*group, own) for group, own in zip(self.groups, contexts, strict=True)]
 
-    def parts(self, cells: torch.Tensor, *, context: bool) -> Iterator[torch.Tensor]:
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """Attention of the cells of one row, each group of pieces at a time."""
+        queries = query[0].transpose(0, 1).index_select(0, self.queries)
+        keys, values = (states[0].transpose(0, 1).index_select(0, self.keys) for states in (key, value))
+        found = []
+        for own, seen, content, mask in zip(
+            self._parts(queries, context=False),
+            self._parts(keys, context=True),
+            self._parts(values, context=True),
+            self.masks,
+            strict=True,
+        ):
+            if own.shape[2] <= LONGEST:
+                out = _products(own, seen, content, mask, scaling)
+            else:
+                groups = own.shape[1] // seen.shape[1]
+                seen, content = repeat_kv(seen, groups), repeat_kv(content, groups)
+                out = scaled_dot_product_attention(own, seen, content, attn_mask=mask, scale=scaling)
+            found.append(out.transpose(1, 2).flatten(0, 1))
+        return torch.cat(found).index_select(0, self.slots)[None]
+
+    def _parts(self, cells: torch.Tensor, *, context: bool) -> Iterator[torch.Tensor]:
         """Of gathered cells (n, heads, width) those of each group, (pieces, heads, tokens, width)."""
         sizes = [(count, context * before + own) for count, before, own in self.groups]
         for part, size in zip(torch.split(cells, [a * b for a, b in sizes]), sizes, strict=True):
             yield part.view(*size, *part.shape[1:]).transpose(1, 2)
+
+
+class Decoding:
+    """What attention is told of rows that are decoded together, in groups of about the same length.
+
+    masks: of each group, (rows, 1, 1, most tokens), added to the scores. states: keys and values of each
+    group in the layer at hand, (rows, heads, tokens, width), put here by its cache.
+    """
+
+    def __init__(self, masks: Sequence[torch.Tensor]) -> None:
+        self.masks = list(masks)
+        self.states: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def attend(self, query: torch.Tensor, _: torch.Tensor, __: torch.Tensor, scaling: float) -> torch.Tensor:
+        """Attention of the last token of each row over what its group's cache holds."""
+        queries = torch.split(query, [len(keys) for keys, _ in self.states])
+        return torch.cat(
+            [
+                _one_token(own, keys, values, mask[..., : keys.shape[2]], scaling)
+                for own, (keys, values), mask in zip(queries, self.states, self.masks, strict=True)
+            ]
+        )
 
 
 def _mask(count: int, context: int, own: int, lengths: torch.Tensor) -> torch.Tensor:
@@ -73,20 +118,22 @@ def attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     is_causal: bool | None = None,
-    pieces: Pieces | None = None,
+    pieces: Pieces | Decoding | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """What `sdpa_attention_forward` of transformers computes: (batch, tokens, heads, width).
 
     query, key, value: (batch, heads, tokens, width), of the latter two perhaps fewer heads. attention_mask:
     (batch or 1, 1, tokens, tokens), True where seen or added to the scores; None: all that came before.
-    `pieces` stands for a mask over the only row there is.
+    `pieces` stands for a mask, over the only row there is or over rows that are decoded.
     """
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     if pieces is not None:
-        return _by_pieces(query, key, value, pieces, scaling), None
+        return pieces.attend(query, key, value, scaling), None
     tokens = query.shape[2]
     special = dropout or any(option is not None for option in map(options.get, ("position_bias", "cache")))
+    if tokens == 1 and not special and (attention_mask is None or attention_mask.shape[1] == 1):
+        return _one_token(query, key, value, attention_mask, scaling), None
     short = query.dtype == torch.bfloat16 and tokens <= LONGEST and key.shape[2] == tokens
     if special or not short:
         found: tuple[torch.Tensor, None] = sdpa_attention_forward(
@@ -98,28 +145,14 @@ def attend(
     return _products(query, key, value, attention_mask, scaling).transpose(1, 2).contiguous(), None
 
 
-def _by_pieces(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, pieces: Pieces, scaling: float
+def _one_token(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
-    """Attention of the cells of one row, each group of pieces at a time."""
-    queries = query[0].transpose(0, 1).index_select(0, pieces.queries)
-    keys, values = (states[0].transpose(0, 1).index_select(0, pieces.keys) for states in (key, value))
-    found = []
-    for own, seen, content, mask in zip(
-        pieces.parts(queries, context=False),
-        pieces.parts(keys, context=True),
-        pieces.parts(values, context=True),
-        pieces.masks,
-        strict=True,
-    ):
-        if own.shape[2] <= LONGEST:
-            out = _products(own, seen, content, mask, scaling)
-        else:
-            groups = own.shape[1] // seen.shape[1]
-            seen, content = repeat_kv(seen, groups), repeat_kv(content, groups)
-            out = scaled_dot_product_attention(own, seen, content, attn_mask=mask, scale=scaling)
-        found.append(out.transpose(1, 2).flatten(0, 1))
-    return torch.cat(found).index_select(0, pieces.slots)[None]
+    """Attention of the last token of each row; heads that share keys are rows of one product, no copies."""
+    rows, heads, _, width = query.shape
+    query = query.reshape(rows, key.shape[1], -1, width)
+    found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return found.reshape(rows, 1, heads, width)
 
 
 def _products(

@@ -12,41 +12,44 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from knowtuning.products import PackedLinear
+
 # Logits held at a time (numbers of 4 bytes): what a CPU's cache holds; what leaves a GPU room.
 _CPU, _OTHER = 2**21, 2**26
 
 
 def frozen(head: Any) -> bool:
     """Whether an output head is a plain matrix without a gradient of its own."""
-    plain = type(head) is torch.nn.Linear and head.bias is None
-    return plain and not (head.weight.requires_grad and torch.is_grad_enabled())
+    plain = type(head) in (torch.nn.Linear, PackedLinear) and head.bias is None
+    learns = any(parameter.requires_grad for parameter in head.parameters())
+    return plain and not (learns and torch.is_grad_enabled())
 
 
-def frozen_logps(head: torch.nn.Linear, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def frozen_logps(
+    head: torch.nn.Linear | PackedLinear, states: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
     """log p of each target (n,) given its state (n, hidden), float32; for heads that are `frozen`."""
     size = _CPU if states.device.type == "cpu" else _OTHER
     function: Any = _FrozenHead
-    found: torch.Tensor = function.apply(states, head.weight, targets, max(1, size // len(head.weight)))
+    found: torch.Tensor = function.apply(states, head, targets, max(1, size // head.out_features))
     return found
 
 
 class _FrozenHead(torch.autograd.Function):
-    """states (n, hidden), weight (vocabulary, hidden), targets (n,), states at a time -> (n,)."""
+    """states (n, hidden), head (hidden -> vocabulary), targets (n,), states at a time -> (n,)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, size: int
-    ) -> torch.Tensor:
+    def forward(ctx: Any, states: torch.Tensor, head: Any, targets: torch.Tensor, size: int) -> torch.Tensor:
         slopes = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         found = torch.empty(len(states), dtype=torch.float32, device=states.device)
         for start in range(0, len(states), size):
             part, labels = slice(start, start + size), targets[start : start + size, None]
-            logps = (states[part] @ weight.T).float().log_softmax(dim=-1)
+            logps = head(states[part]).float().log_softmax(dim=-1)
             found[part] = logps.gather(-1, labels)[:, 0]
             if slopes is not None:
                 # Probabilities, less 1 at the target; in place, since they are the largest thing here.
                 logps.exp_().scatter_add_(-1, labels, -torch.ones_like(labels, dtype=logps.dtype))
-                slopes[part] = -(logps.to(weight.dtype) @ weight)
+                slopes[part] = -(logps.to(head.weight.dtype) @ head.weight)
         if slopes is not None:
             ctx.save_for_backward(slopes)
         return found

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # Logits held at a time (numbers of 4 bytes): vocabularies have up to 260k entries.
 _LOGITS = 2**26
-# What two ways of computing the same summed log-probability may differ by, per token (nats).
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
 
 
@@ -26,16 +25,23 @@ def token_logps(model: Any, batch: Batch) -> torch.Tensor:
     """
     from knowtuning.head import frozen, frozen_logps
 
-    hidden = model.base_model(
-        input_ids=batch.input_ids,
-        position_ids=batch.positions,
-        use_cache=False,
-        **_seen(model, batch),
-    ).last_hidden_state[batch.row, batch.source]
+    hidden = predicting_states(model, batch)
     head = model.get_output_embeddings()
     if frozen(head):
         return frozen_logps(head, hidden, batch.labels)
     return _trained_logps(head, hidden, batch.labels, model.config.get_text_config().vocab_size)
+
+
+def predicting_states(model: Any, batch: Batch, cache: Any = None) -> torch.Tensor:
+    """The state that predicts each completion token of a batch, (n, hidden); all tokens go to the cache."""
+    states: torch.Tensor = model.base_model(
+        input_ids=batch.input_ids,
+        position_ids=batch.positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        **_seen(model, batch),
+    ).last_hidden_state
+    return states[batch.row, batch.source]
 
 
 def _seen(model: Any, batch: Batch) -> dict[str, Any]:
@@ -158,13 +164,18 @@ class Likelihood:
             changed = self._together([other, second], layout)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
             return False
-        tolerance = _TOLERANCE[str(self.model.dtype).removeprefix("torch.")]
+        near = tolerance(self.model)
         close = all(
-            abs(a - b) <= tolerance * len(branch)
+            abs(a - b) <= near * len(branch)
             for tree, sums in zip((first, second), together, strict=True)
             for a, b, branch in zip(sums, self.one_by_one(tree), tree.branches, strict=True)
         )
         return close and together[0][::2] == changed[0][::2] and together[1] == changed[1]
+
+
+def tolerance(model: Any) -> float:
+    """What log-probabilities of a token that a model computes in two ways may differ by (nats)."""
+    return _TOLERANCE[str(model.dtype).removeprefix("torch.")]
 
 
 def attention_window(config: Any) -> int | None:

@@ -4,7 +4,8 @@ A tree is a prompt with the completions that branch off it: the facts of a quest
 rejected answer. A row holds one tree or several, one behind the other, after the tokens that all prompts open
 with (a template's instruction). A completion sees the opening, its prompt and itself (a block mask), and
 positions restart with each tree and at each branch, so that the model computes for every completion what it
-would compute for `prompt completion` alone, while a prompt is processed once, and an opening once a row.
+would compute for `prompt completion` alone, while a prompt is processed once, and an opening once a row. The
+last token of a completion predicts nothing and has no cell.
 
 Who sees what is said by a mask over each row, or where attention can be computed piece by piece
 (knowtuning.attention) by pieces: then a single row holds all trees, without padding and with one opening.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ class Tree:
 
     def __len__(self) -> int:
         return len(self.prompt) + sum(map(len, self.branches))
+
+    @property
+    def cells(self) -> int:
+        """Tokens that a model reads: all but the last of each completion, which predicts nothing."""
+        return len(self) - len(self.branches)
 
     @property
     def longest(self) -> int:
@@ -79,7 +86,7 @@ def passes(trees: Sequence[Tree], budget: int) -> Iterator[list[int]]:
     batch: list[int] = []
     size = opening
     for index in sorted(range(len(trees)), key=lambda index: (len(trees[index]), index)):
-        own = len(trees[index]) - opening
+        own = trees[index].cells - opening
         if batch and size + own > budget:
             yield batch
             batch, size = [], opening
@@ -119,7 +126,7 @@ def packed(lengths: Sequence[int], hidden: int, opening: int = 0) -> list[list[i
         return len(rows) * width * (1 + width / (6.5 * hidden))
 
     # For rows that could be of any width, repeating an opening and attending to more cost the same here.
-    widest = max(_WIDEST * max(lengths), 2 * math.isqrt(math.ceil(6.5 * hidden * opening)))
+    widest = max(1, _WIDEST * max(lengths), 2 * math.isqrt(math.ceil(6.5 * hidden * opening)))
     narrow = fill(lengths, max(lengths))
     widths = dict.fromkeys(_wider(lengths, len(narrow) - 1, widest))
     return min((narrow, *(fill(lengths, width) for width in widths)), key=cost)
@@ -128,7 +135,7 @@ def packed(lengths: Sequence[int], hidden: int, opening: int = 0) -> list[list[i
 def _wider(lengths: Sequence[int], most: int, widest: int) -> Iterator[int]:
     """Widths worth trying for at most that many rows, none narrower than the longest length."""
     longest, total = max(lengths), sum(lengths)
-    least = -(-total // widest)
+    least = max(1, -(-total // widest))
     step = max(1, -(-(most - least + 1) // _NUMBERS))
     for rows in range(most, least - 1, -step):
         for slack in _SLACK:
@@ -150,7 +157,7 @@ class Layout:
     @staticmethod
     def of(trees: Sequence[Tree], rows: Sequence[Sequence[int]], opening: int) -> Layout:
         """The layout of given rows."""
-        width = opening + max(sum(len(trees[index]) - opening for index in row) for row in rows)
+        width = opening + max(sum(trees[index].cells - opening for index in row) for row in rows)
         return Layout(tuple(map(tuple, rows)), opening, width)
 
     @staticmethod
@@ -168,7 +175,7 @@ class Layout:
 def arrange(trees: Sequence[Tree], hidden: int) -> Layout:
     """The layout that costs a model of that hidden size least."""
     opening = common([tree.prompt for tree in trees]) if len(trees) > 1 else 0
-    return Layout.of(trees, packed([len(tree) - opening for tree in trees], hidden, opening), opening)
+    return Layout.of(trees, packed([tree.cells - opening for tree in trees], hidden, opening), opening)
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,11 @@ class Piece:
     def __len__(self) -> int:
         return len(self.own)
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of cells whose scores are computed."""
+        return len(self) * (len(self.context) + len(self))
+
 
 def pieces_of(trees: Sequence[Tree], opening: int) -> Iterator[Piece]:
     """The pieces of a row of all trees: its opening, each prompt with its first completion, each other one.
@@ -188,20 +200,18 @@ def pieces_of(trees: Sequence[Tree], opening: int) -> Iterator[Piece]:
     They hold every cell once.
     """
     head = tuple(range(opening))
+    start = opening
     if head:
         yield Piece((), range(opening))
-    start = opening
     for tree in trees:
-        end = start + len(tree.prompt) - opening
-        prompt = (*head, *range(start, end))
-        for number, branch in enumerate(tree.branches):
-            yield (
-                Piece(prompt, range(end, end + len(branch)))
-                if number
-                else Piece(head, range(start, end + len(branch)))
-            )
-            end += len(branch)
-        start = end
+        stem = start + len(tree.prompt) - opening
+        prompt = (*head, *range(start, stem))
+        context, end = head, stem
+        for branch in tree.branches:
+            end += len(branch) - 1
+            if end > start:
+                yield Piece(context, range(start, end))
+            context, start = prompt, end
 
 
 def grouped(pieces: Iterable[Piece]) -> list[tuple[list[Piece], int, int]]:
@@ -209,18 +219,30 @@ def grouped(pieces: Iterable[Piece]) -> list[tuple[list[Piece], int, int]]:
 
     A group is padded to these; it ends where padding would cost more than another group.
     """
-    groups: list[tuple[list[Piece], int, int]] = []
-    real = 0
+    groups: list[list[Piece]] = []
+    pairs = context = 0
     for piece in sorted(pieces, key=lambda piece: (-len(piece), -len(piece.context), piece.own.start)):
-        group, context, longest = groups[-1] if groups else ([], 0, 0)
-        context = max(context, len(piece.context))
-        real += len(piece) * (len(piece.context) + len(piece))
-        if group and (len(group) + 1) * longest * (context + longest) <= real + _GROUP:
-            groups[-1] = ([*group, piece], context, longest)
+        pairs, context = pairs + piece.pairs, max(context, len(piece.context))
+        longest = len(groups[-1][0]) if groups else 0
+        if groups and (len(groups[-1]) + 1) * longest * (context + longest) <= pairs + _GROUP:
+            groups[-1].append(piece)
         else:
-            groups.append(([piece], len(piece.context), len(piece)))
-            real = len(piece) * (len(piece.context) + len(piece))
-    return groups
+            groups.append([piece])
+            pairs, context = piece.pairs, len(piece.context)
+    return [(group, max(len(piece.context) for piece in group), len(group[0])) for group in groups]
+
+
+def prompt_cells(trees: Sequence[Tree], layout: Layout) -> list[list[int]]:
+    """Of each tree the cells of its prompt, counted through all rows."""
+    found: list[list[int]] = [[] for _ in trees]
+    for number, row in enumerate(layout.rows):
+        first = number * layout.width
+        place = first + layout.opening
+        for index in row:
+            own = len(trees[index].prompt) - layout.opening
+            found[index] = [*range(first, first + layout.opening), *range(place, place + own)]
+            place += trees[index].cells - layout.opening
+    return found
 
 
 @dataclass(frozen=True)
@@ -280,34 +302,47 @@ def lay_out(trees: Sequence[Tree], layout: Layout) -> Batch:
     import torch
 
     opening = layout.opening
-    first = [0]
-    for tree in trees:
-        first.append(first[-1] + len(tree.branches))
-    grid: list[list[tuple[int, int, int, int]]] = []
-    predicted: list[tuple[int, int, int, int]] = []
+    ids: list[int] = []
+    positions: list[int] = []
+    tree_of: list[int] = []
+    part_of: list[int] = []
+    # Of each tree, in the order they were given, the row and the cell that predicts each completion token.
+    rows: list[list[int]] = [[] for _ in trees]
+    sources: list[list[int]] = [[] for _ in trees]
+
+    def add(tokens: Sequence[int], position: int, tree: int, part: int) -> None:
+        ids.extend(tokens)
+        positions.extend(range(position, position + len(tokens)))
+        tree_of.extend([tree] * len(tokens))
+        part_of.extend([part] * len(tokens))
+
     for number, row in enumerate(layout.rows):
-        shared = trees[row[0]].prompt[:opening]
-        cells = [(token, place, _OPENING, 0) for place, token in enumerate(shared)]
+        first = number * layout.width
+        add(trees[row[0]].prompt[:opening], 0, _OPENING, 0)
         for index in row:
             tree = trees[index]
-            own = enumerate(tree.prompt[opening:], opening)
-            cells += [(token, place, index, 0) for place, token in own]
-            stem = len(cells) - 1 if len(tree.prompt) > opening else opening - 1
-            for part, branch in enumerate(tree.branches):
-                sources = [stem, *range(len(cells), len(cells) + len(branch) - 1)]
-                completion = first[index] + part
-                predicted += [
-                    (number, source, token, completion) for source, token in zip(sources, branch, strict=True)
-                ]
-                start = len(tree.prompt)
-                cells += [(token, start + place, index, part + 1) for place, token in enumerate(branch)]
-        grid.append(cells)
-    padded = [[*cells, *[(0, 0, -1, 0)] * (layout.width - len(cells))] for cells in grid]
-    input_ids, positions, tree_of, part_of = torch.tensor(padded).permute(2, 0, 1).contiguous()
-    predicted.sort(key=lambda cell: cell[3])
-    row_of, source_of, labels, branch_of = torch.tensor(predicted).T.contiguous()
+            add(tree.prompt[opening:], opening, index, 0)
+            stem = len(ids) - first - 1 if len(tree.prompt) > opening else opening - 1
+            for part, branch in enumerate(tree.branches, 1):
+                place = len(ids) - first
+                sources[index] += [stem, *range(place, place + len(branch) - 1)]
+                rows[index] += [number] * len(branch)
+                add(branch[:-1], len(tree.prompt), index, part)
+        padding = first + layout.width - len(ids)
+        ids.extend([0] * padding)
+        positions.extend([0] * padding)
+        tree_of.extend([-1] * padding)
+        part_of.extend([0] * padding)
+    grid = torch.tensor([ids, positions, tree_of, part_of]).view(4, len(layout.rows), layout.width)
+    branches = [branch for tree in trees for branch in tree.branches]
+    predicted = [
+        [*chain.from_iterable(rows)],
+        [*chain.from_iterable(sources)],
+        [*chain.from_iterable(branches)],
+        [number for number, branch in enumerate(branches) for _ in branch],
+    ]
     pieces = _groups(grouped(pieces_of(trees, opening)) if layout.pieces else [], layout.width)
-    return Batch(input_ids, positions, tree_of, part_of, row_of, source_of, labels, branch_of, **pieces)
+    return Batch(*grid, *torch.tensor(predicted), **pieces)
 
 
 def _groups(groups: Sequence[tuple[list[Piece], int, int]], cells: int) -> dict[str, torch.Tensor]:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
-from knowtuning.inference.cache import InPlaceLayer, cache_for, opened
+from knowtuning.attention import Decoding
+from knowtuning.inference.cache import GroupedLayer, InPlaceLayer, Part, PromptLayer, cache_for
 
 # How many tokens come at a time, and before each which rows stay (by their bits; none: all).
 steps = st.lists(st.tuples(st.integers(0, 15), st.integers(1, 4)), min_size=1, max_size=6)
@@ -19,7 +20,7 @@ def test_it_holds_what_the_copying_one_holds(steps: list[tuple[int, int]], seed:
     copying, in_place = DynamicLayer(), InPlaceLayer(sum(count for _, count in steps))
     rows = 4
     for bits, count in steps:
-        kept = [row for row in range(rows) if bits >> row & 1]
+        kept = [row for row in range(rows) if bits >> row & 1][:: -1 if count % 2 else 1]
         if kept and in_place.get_seq_length():
             for layer in (copying, in_place):
                 layer.batch_select_indices(torch.tensor(kept))
@@ -41,45 +42,25 @@ def test_layers_that_forget_tokens_stay_as_they_are() -> None:
     assert sorted(kinds) == ["DynamicSlidingWindowLayer", "InPlaceLayer"]
 
 
-def test_caches_of_some_rows_become_one() -> None:
+def test_prompts_of_a_pass_go_to_their_rows_of_their_group() -> None:
     torch.manual_seed(0)
-    short, long = InPlaceLayer(2), InPlaceLayer(5)
-    few, many = torch.randn(2, 1, 3, 2, 5), torch.randn(2, 2, 3, 5, 5)
-    short.update(*few)
-    long.update(*many)
-    both = InPlaceLayer(7)
-    both.adopt([([0, 2], long), ([1], short)], rows=3, opening=0)
+    groups = [InPlaceLayer(7), InPlaceLayer(4)]
+    # A group of two rows of up to 5 tokens and one of a row of 3, filled by two passes of (b, t) cells.
+    first, second = torch.randn(2, 1, 3, 6, 5), torch.randn(2, 2, 3, 2, 5)
+    one, other = torch.tensor([[0, 1, 2, 4, 5]]), torch.tensor([[0, 3]])
+    PromptLayer(groups, [Part(2, 5, torch.tensor([1]), one), None]).update(*first)
+    parts = [Part(2, 5, torch.tensor([0]), other), Part(1, 3, torch.tensor([0]), torch.tensor([[1, 2, 3]]))]
+    cells = PromptLayer(groups, parts)
+    assert cells.get_seq_length() == 0
+    for found, own in zip(cells.update(*second), second, strict=True):
+        assert torch.equal(found, own)  # a pass sees itself alone
+    decoding = Decoding([])
     token = torch.randn(2, 3, 3, 1, 5)
-    for found, one, other, new in zip(both.update(*token), few, many, token, strict=True):
-        assert torch.equal(found[[0, 2], :, :5], other)
-        assert torch.equal(found[1, :, 3:5], one[0])
-        assert torch.equal(found[1, :, :3], torch.zeros(3, 3, 5))
-        assert torch.equal(found[:, :, 5:], new)
-
-
-def test_caches_that_open_alike_become_one_with_padding_behind_the_opening() -> None:
-    torch.manual_seed(0)
-    opening, short, long = InPlaceLayer(2), InPlaceLayer(3), InPlaceLayer(6)
-    head, few, many = torch.randn(2, 1, 3, 2, 5), torch.randn(2, 1, 3, 1, 5), torch.randn(2, 2, 3, 4, 5)
-    opening.update(*head)
-    for layer, rows, own in ((short, 1, few), (long, 2, many)):
-        layer.open(opening, rows)
-        layer.update(*own)
-    both = InPlaceLayer(7)
-    both.adopt([([0, 2], long), ([1], short)], rows=3, opening=2)
-    token = torch.randn(2, 3, 3, 1, 5)
-    for found, first, one, other, new in zip(both.update(*token), head, few, many, token, strict=True):
-        assert torch.equal(found[:, :, :2], first.expand(3, -1, -1, -1))
-        assert torch.equal(found[[0, 2], :, 2:6], other)
-        assert torch.equal(found[1, :, 2:5], torch.zeros(3, 3, 5))
-        assert torch.equal(found[1, :, 5:6], one[0])
-        assert torch.equal(found[:, :, 6:], new)
-
-
-def test_without_an_opening_a_cache_is_empty() -> None:
-    from transformers import LlamaConfig
-
-    class Model:
-        config = LlamaConfig(num_hidden_layers=2)
-
-    assert opened(Model(), None, rows=3, room=4).get_seq_length() == 0
+    GroupedLayer(groups, decoding).update(*token)
+    (long, short), flat = decoding.states, second.transpose(2, 3).flatten(1, 2)
+    for kind in range(2):
+        assert torch.equal(long[kind][1, :, :5], first[kind][0][:, one[0]])
+        assert torch.equal(long[kind][0, :, 3:5].transpose(0, 1), flat[kind][other[0]])
+        assert torch.equal(long[kind][0, :, :3], torch.zeros(3, 3, 5))
+        assert torch.equal(short[kind][0, :, :3].transpose(0, 1), flat[kind][1:4])
+        assert torch.equal(torch.cat([long[kind][:, :, 5:], short[kind][:, :, 3:]]), token[kind])

@@ -6,13 +6,18 @@ import itertools
 import sys
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.inference.greedy import alike, cache_bytes, decodes, greedy, shared_opening
+from knowtuning.attention import Decoding, fit_attention
+from knowtuning.inference import rows
+from knowtuning.inference.greedy import Greedy, cache_bytes, decodes
+from knowtuning.inference.rows import moved_up, row_groups
+from knowtuning.products import pack_weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "knowledge"))
 from tiny_models import random_model
@@ -45,44 +50,83 @@ def reference(model, prompt: list[int], eos: int, new_tokens: int) -> list[int]:
     return out[: out.index(eos)] if eos in out else out
 
 
+def ready(family: str, *, fitted: bool) -> Any:
+    """A small model, as the stage prepares it on a CPU or as it came."""
+    model: Any = random_model(family, **FAMILIES[family])
+    if fitted:
+        fit_attention(model)
+        pack_weights(model)
+    return model
+
+
+@pytest.mark.parametrize("read", [8192, 20])  # tokens a pass: one pass, and one for every prompt or two
+@pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("opening", [[], OPENING])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_answers_are_those_of_generate(family: str, opening: list[int]) -> None:
-    model = random_model(family, **FAMILIES[family])
+def test_answers_are_those_of_generate(
+    monkeypatch: pytest.MonkeyPatch, family: str, opening: list[int], fitted: bool, read: int
+) -> None:
+    monkeypatch.setattr(rows, "_READ", read)
+    monkeypatch.setattr(rows, "_GROUP", 200)  # bytes: several groups of rows
+    plain, model = random_model(family, **FAMILIES[family]), ready(family, fitted=fitted)
     assert decodes(model)
     prompts = [opening + prompt for prompt in PROMPTS]
-    assert shared_opening(prompts) == len(opening)
-    free = greedy(model, prompts, new_tokens=10, eos=NEVER, pad=PAD)
-    assert free == [reference(model, prompt, NEVER, 10) for prompt in prompts]
+    free = Greedy(model, eos=NEVER, pad=PAD).answers(prompts, 10)
+    assert free == [reference(plain, prompt, NEVER, 10) for prompt in prompts]
     # A token that most answers reach, at different steps, becomes the end: rows leave the batch.
     counts = {token: sum(token in answer for answer in free) for token in set(chain(*free))}
     eos = max(counts, key=lambda token: (counts[token], token))
-    expected = [reference(model, prompt, eos, 10) for prompt in prompts]
+    expected = [reference(plain, prompt, eos, 10) for prompt in prompts]
     assert len({len(answer) for answer in expected}) > 1
-    assert greedy(model, prompts, new_tokens=10, eos=eos, pad=PAD) == expected
+    assert Greedy(model, eos=eos, pad=PAD).answers(prompts, 10) == expected
 
 
-def test_an_opening_is_read_once() -> None:
-    model, tokens = random_model("llama"), []
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_who_reads_without_padding_and_decodes_in_groups(family: str, fitted: bool) -> None:
+    found = Greedy(ready(family, fitted=fitted), eos=NEVER, pad=PAD)
+    # Not those whose attention forgets tokens.
+    trees = family not in ("mistral", "gemma2")
+    assert (found._likelihood is not None, found._in_groups) == (trees, trees and fitted)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_an_opening_is_read_once_and_nothing_is_padding(fitted: bool) -> None:
+    model, tokens = ready("llama", fitted=fitted), []
+    decoder = Greedy(model, eos=NEVER, pad=PAD)
     model.model.register_forward_pre_hook(
         lambda _, __, given: tokens.append(given["input_ids"].numel()), with_kwargs=True
     )
-    greedy(model, [OPENING + prompt for prompt in PROMPTS], new_tokens=1, eos=NEVER, pad=PAD)
-    # Each of the prompts has its own group here, but for equals in length, which share one without padding.
-    assert sum(tokens) == len(OPENING) + sum(map(len, PROMPTS))
+    decoder.answers([OPENING + prompt for prompt in PROMPTS], 1)
+    if fitted:
+        assert tokens == [len(OPENING) + sum(map(len, PROMPTS))]
+    else:
+        assert sum(tokens) < len(PROMPTS) * (len(OPENING) + max(map(len, PROMPTS)))
 
 
-def test_equal_prompts_keep_a_token_of_their_own() -> None:
-    model = random_model("llama")
-    found = greedy(model, [OPENING, OPENING, OPENING[:8]], new_tokens=5, eos=NEVER, pad=PAD)
-    assert found == [reference(model, prompt, NEVER, 5) for prompt in (OPENING, OPENING, OPENING[:8])]
+def test_equal_prompts_are_read_as_any_others() -> None:
+    prompts = [OPENING, OPENING, OPENING[:8]]
+    for fitted in (False, True):
+        model = ready("llama", fitted=fitted)
+        found = Greedy(model, eos=NEVER, pad=PAD).answers(prompts, 5)
+        assert found == [reference(ready("llama", fitted=False), prompt, NEVER, 5) for prompt in prompts]
+
+
+def test_a_model_that_gets_groups_wrong_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Decoding.attend
+    monkeypatch.setattr(Decoding, "attend", lambda *given: right(*given).roll(1, dims=0))
+    model = ready("llama", fitted=True)
+    decoder = Greedy(model, eos=NEVER, pad=PAD)
+    assert not decoder._in_groups
+    found = decoder.answers(PROMPTS, 5)
+    assert found == [reference(ready("llama", fitted=False), prompt, NEVER, 5) for prompt in PROMPTS]
 
 
 def test_a_generation_config_has_no_say() -> None:
     model = random_model("llama")
-    plain = greedy(model, PROMPTS, new_tokens=10, eos=NEVER, pad=PAD)
+    plain = Greedy(model, eos=NEVER, pad=PAD).answers(PROMPTS, 10)
     model.generation_config.repetition_penalty = 5.0
-    assert greedy(model, PROMPTS, new_tokens=10, eos=NEVER, pad=PAD) == plain
+    assert Greedy(model, eos=NEVER, pad=PAD).answers(PROMPTS, 10) == plain
 
 
 def test_models_without_such_a_cache_are_left_to_generate() -> None:
@@ -96,13 +140,20 @@ def test_the_cache_of_a_token() -> None:
     assert cache_bytes(random_model("llama", num_key_value_heads=2)) == 256
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=40))
-def test_prompts_are_read_with_little_padding(lengths: list[int]) -> None:
-    groups = alike(lengths)
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40), size=st.sampled_from([1024, 5120]))
+def test_groups_of_rows_hold_each_once_with_bounded_padding(lengths: list[int], size: int) -> None:
+    groups = row_groups(lengths, size)
     assert sorted(chain.from_iterable(groups)) == list(range(len(lengths)))
-    for group in groups:
-        own = [lengths[index] for index in group]
-        assert max(own) * len(own) <= 1.05 * sum(own)
-    # Longest first: no group reaches into the next.
-    heads = [[lengths[index] for index in group] for group in groups]
-    assert all(min(one) >= max(other) for one, other in itertools.pairwise(heads))
+    own = [[lengths[row] for row in group] for group in groups]
+    for group in own:
+        assert group == sorted(group, reverse=True)
+        assert size * sum(group[0] - length for length in group) <= 2**19
+    # The longest first.
+    assert all(one[-1] >= other[0] for one, other in itertools.pairwise(own))
+
+
+@given(st.sets(st.integers(0, 30), min_size=1))
+def test_rows_that_stay_move_only_where_another_has_left(places: set[int]) -> None:
+    found = moved_up(sorted(places))
+    assert sorted(found) == sorted(places)
+    assert all(place == old for place, old in enumerate(found) if place in places)

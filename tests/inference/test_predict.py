@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from benchmarks.padding import predicted
+from knowtuning.attention import fit_attention
 from knowtuning.core.params import Template
 from knowtuning.core.records import Example
 from knowtuning.inference.decoders import ModelDecoder
-from knowtuning.inference.greedy import shared_opening
 from knowtuning.inference.predict import predict
+from knowtuning.packing import common
 from knowtuning.runtime.models import load_base, load_tokenizer
 from knowtuning.runtime.prompting import encode_prompt
 from knowtuning.runtime.resume import Journal
@@ -93,14 +94,15 @@ def test_finished_batches_are_not_computed_again(tiny_base: Path, tmp_path: Path
 @pytest.mark.parametrize("template", ["bare", "alpaca"])
 def test_tokens_processed_are_those_that_are_counted(tiny_base: Path, template: Template) -> None:
     model, tokenizer = load_base(tiny_base, dtype=torch.float32, device="cpu"), load_tokenizer(tiny_base)
-    passed = []
-    model.register_forward_pre_hook(
+    fit_attention(model)
+    decoder, passed = ModelDecoder(model, tokenizer), []
+    model.model.register_forward_pre_hook(
         lambda _, __, given: passed.append(given["input_ids"].numel()), with_kwargs=True
     )
-    found = predict(EXAMPLES, ModelDecoder(model, tokenizer), tokenizer, template=template, max_new_tokens=12)
+    found = predict(EXAMPLES, decoder, tokenizer, template=template, max_new_tokens=12)
     prompts = [encode_prompt(tokenizer, template, example.question) for example in EXAMPLES]
     answers = [answer.tokens + (not answer.truncated) for answer in found]
     counts = predicted(prompts, answers, 12, 2**20)
     assert sum(passed) == counts.processed
     # What all prompts open with is read once: alpaca's instruction.
-    assert counts.processed - counts.padding == counts.given - (len(prompts) - 1) * shared_opening(prompts)
+    assert counts.processed - counts.padding == counts.given - (len(prompts) - 1) * common(prompts)

@@ -21,7 +21,7 @@ from benchmarks import backends
 from knowtuning.core.records import Example, Prediction, write_jsonl
 from knowtuning.inference import vllm
 from knowtuning.inference.decoders import Decoder, ModelDecoder
-from knowtuning.inference.greedy import greedy
+from knowtuning.inference.greedy import Greedy
 from knowtuning.inference.predict import predict
 from knowtuning.inference.vllm import Program, VllmDecoder, find
 from knowtuning.runtime.machine import ALONE, Hardware, Processes
@@ -52,7 +52,7 @@ def base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A token that some of its answers have becomes the one that ends them.
     model = load_base(out, dtype=torch.float32, device="cpu")
     prompts = [encode_prompt(tokenizer, "plain", example.question) for example in EXAMPLES]
-    said = [set(answer) for answer in greedy(model, prompts, new_tokens=12, eos=-1, pad=0)]
+    said = [set(answer) for answer in Greedy(model, eos=-1, pad=0).answers(prompts, 12)]
     counts = Counter(token for tokens in said for token in tokens)
     ends = next(token for token, count in counts.most_common() if count < len(said))
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends)

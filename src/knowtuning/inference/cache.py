@@ -1,13 +1,16 @@
-"""A key-value cache that is written in place."""
+"""A key-value cache that is written in place, and in groups of rows that are about equally long."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+from knowtuning.attention import Decoding
 
 
 class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -34,38 +37,38 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             store[..., start:end, :] = states
         return self._see(end)
 
-    def open(self, other: Any, rows: int) -> None:
-        """Start each of so many rows with the tokens of another layer, which holds one row."""
-        self.lazy_initialization(other.keys, other.values)
-        self._stores = [self._store(states, rows) for states in (other.keys, other.values)]
-        for store, states in zip(self._stores, (other.keys, other.values), strict=True):
-            store[..., : states.shape[-2], :] = states
-        self._see(other.get_seq_length())
-
-    def adopt(self, parts: Sequence[tuple[list[int], Any]], rows: int, opening: int) -> None:
-        """Hold what other layers hold, each of some rows, padded behind their first `opening` tokens."""
-        _, first = parts[0]
-        self.lazy_initialization(first.keys, first.values)
-        end = max(layer.get_seq_length() for _, layer in parts)
-        self._stores = [self._store(states, rows) for states in (first.keys, first.values)]
-        for store in self._stores:
-            # Where there is padding: masked places count nothing, but nothing times nan is nan.
-            store[..., :end, :] = 0
-        for places, layer in parts:
-            start = end - layer.get_seq_length() + opening
-            for store, states in zip(self._stores, (layer.keys, layer.values), strict=True):
-                store[places, :, :opening] = states[..., :opening, :]
-                store[places, :, start:end] = states[..., opening:, :]
-        self._see(end)
-
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep the rows at `indices`; unused room is not copied."""
-        end = self.get_seq_length()
+        """Keep the rows at `indices`, in their order; only those that change their place are copied."""
+        end, rows = self.get_seq_length(), len(indices)
+        places = (indices != torch.arange(rows, device=indices.device)).nonzero()[:, 0]
         for number, store in enumerate(self._stores):
-            kept = store[indices, :, :end]
-            self._stores[number] = self._store(kept, len(kept))
-            self._stores[number][..., :end, :] = kept
+            if len(places):
+                store[places, :, :end] = store[indices[places], :, :end]
+            self._stores[number] = store[:rows]
         self._see(end)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._stores[0])
+
+    def place(self, part: Part, states: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Put prompts into their rows; states: keys and values of a pass, (b, heads, t, width).
+
+        The first ones make the rows. Those are zero where there is padding: masked tokens count nothing, but
+        nothing times nan is nan.
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(*states)
+            self._stores = [self._store(found, part.size) for found in states]
+            for store in self._stores:
+                store[..., : part.tokens, :] = 0
+            self._see(part.tokens)
+        for store, found in zip(self._stores, states, strict=True):
+            flat = found.transpose(1, 2).flatten(0, 1)
+            start = part.tokens - part.cells.shape[1]
+            cells = flat.index_select(0, part.cells.flatten()).view(*part.cells.shape, *flat.shape[1:])
+            store[part.rows, :, start : part.tokens] = cells.transpose(1, 2)
 
     def _store(self, states: torch.Tensor, rows: int) -> torch.Tensor:
         """Room for the tokens of so many rows, not yet written."""
@@ -76,29 +79,67 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
 
-def opened(model: Any, opening: DynamicCache | None, rows: int, room: int) -> DynamicCache:
-    """A cache with `room` tokens a row; each row starts with the tokens of `opening`, a cache of one row."""
-    cache = cache_for(model, room)
-    if opening is not None:
-        for layer, first in zip(cache.layers, opening.layers, strict=True):
-            assert isinstance(layer, InPlaceLayer)
-            layer.open(first, rows)
-    return cache
+@dataclass(frozen=True)
+class Part:
+    """Prompts of a pass that belong to one group of rows.
+
+    size, tokens: rows of the group, and tokens of each before its answer. rows: (prompts,), where in the
+    group they belong. cells: (prompts, tokens), which of the tokens of the pass they consist of, counted
+    through and padded on the left with any.
+    """
+
+    size: int
+    tokens: int
+    rows: torch.Tensor
+    cells: torch.Tensor
 
 
-def joined(
-    model: Any, parts: Sequence[tuple[list[int], DynamicCache]], rows: int, room: int, opening: int
-) -> DynamicCache:
-    """One cache with `room` tokens a row from caches of some of the rows each; see InPlaceLayer.adopt."""
-    cache = cache_for(model, room)
-    for number, layer in enumerate(cache.layers):
-        assert isinstance(layer, InPlaceLayer)
-        layer.adopt([(places, part.layers[number]) for places, part in parts], rows, opening)
+class GroupedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer, a group of rows at a time; attention finds them in `decoding`."""
+
+    def __init__(self, groups: Sequence[InPlaceLayer], decoding: Decoding) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.groups, self._decoding = groups, decoding
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append a token to each row of each group; returns those tokens alone."""
+        start = 0
+        self._decoding.states = []
+        for group in self.groups:
+            rows = slice(start, start + group.rows)
+            self._decoding.states.append(group.update(key_states[rows], value_states[rows]))
+            start = rows.stop
+        return key_states, value_states
+
+
+class PromptLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Hands on the tokens of a pass over prompts, and leaves each prompt in its row of a layer."""
+
+    def __init__(self, groups: Sequence[InPlaceLayer], parts: Sequence[Part | None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._groups, self._parts = groups, parts
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tokens of this pass, which see nothing else."""
+        for group, part in zip(self._groups, self._parts, strict=True):
+            if part is not None:
+                group.place(part, (key_states, value_states))
+        return key_states, value_states
+
+
+def cache_of(layers: Sequence[DynamicLayer]) -> DynamicCache:
+    """A cache of given layers."""
+    cache = DynamicCache()
+    cache.layers = list(layers)
     return cache
 
 
 def in_place(cache: DynamicCache) -> bool:
-    """Whether all layers of a cache are of the kind that can be joined."""
+    """Whether all layers of a cache are written in place."""
     return all(isinstance(layer, InPlaceLayer) for layer in cache.layers)
 
 

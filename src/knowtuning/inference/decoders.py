@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from knowtuning.batching import by_length
-from knowtuning.inference.greedy import cache_bytes, decodes, greedy, left_padded
+from knowtuning.batching import by_length, left_padded
+from knowtuning.inference.greedy import Greedy, cache_bytes, decodes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ class Decoder(Protocol):
 
 
 class ModelDecoder:
-    """A loaded model, in left-padded batches of similar length.
+    """A loaded model, in batches of prompts of similar length.
 
     batch_tokens: tokens a batch may have when its answers are full; None: as many as fit.
     """
@@ -42,6 +42,7 @@ class ModelDecoder:
     ) -> None:
         self._model, self._batch_tokens = model, batch_tokens
         self._eos, self._pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self._greedy = Greedy(model, eos=self._eos, pad=self._pad) if decodes(model) else None
 
     def plan(self, prompts: Sequence[Tokens], new_tokens: int) -> list[list[int]]:
         lengths = [len(prompt) + new_tokens for prompt in prompts]
@@ -51,11 +52,8 @@ class ModelDecoder:
         self, work: Mapping[str, Sequence[Tokens]], new_tokens: int
     ) -> Iterator[tuple[str, list[Tokens]]]:
         for key, prompts in work.items():
-            if decodes(self._model):
-                found = greedy(self._model, prompts, new_tokens=new_tokens, eos=self._eos, pad=self._pad)
-            else:
-                found = self._generated(prompts, new_tokens)
-            yield key, found
+            answers = self._greedy.answers if self._greedy else self._generated
+            yield key, answers(prompts, new_tokens)
 
     def _generated(self, prompts: Sequence[Tokens], new_tokens: int) -> list[Tokens]:
         """The same by transformers, for models that `greedy` does not serve."""

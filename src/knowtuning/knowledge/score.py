@@ -13,7 +13,7 @@ from knowtuning.core.records import Atoms, FactScore, Rejected, Scored
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import Tree, passes, split_trees
-from knowtuning.runtime.prompting import encode_completion, encode_prompt
+from knowtuning.runtime.prompting import encode_completions, encode_prompt
 from knowtuning.runtime.resume import Journal
 from knowtuning.teacher.tasks import Failure
 
@@ -43,7 +43,7 @@ def encode(
 ) -> Encoded:
     """Tokenise a record; facts that do not fit into `context` tokens with their prompt are set aside."""
     prompt = encode_prompt(tokenizer, template, record.question)
-    facts = [encode_completion(tokenizer, template, fact, eos=False) for fact in record.facts]
+    facts = encode_completions(tokenizer, template, record.facts, eos=False)
     kept = tuple(i for i, fact in enumerate(facts) if fact and len(prompt) + len(fact) <= context)
     failure = None
     if len(kept) < len(facts) or not facts:
@@ -184,7 +184,8 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
 def summarise(scoring: Scoring) -> dict[str, Any]:
     """Numbers for metrics/score.json. nats_per_token: over all tokens of all facts.
 
-    overhead: processed / given tokens, below 1 where prompts share what they open with.
+    overhead: processed / given tokens, below 1 since prompts share what they open with and the last token of
+    a fact is predicted but not read.
     """
     facts = [fact for row in scoring.results.rows for fact in row.facts]
     known = [fact.recalled for fact in facts if fact.recalled is not None]

@@ -6,7 +6,8 @@ They are tokenised apart, so the boundary is the same in training, scoring and p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.params import Template
 
@@ -56,6 +57,16 @@ def encode_completion(
     tokenizer: PreTrainedTokenizerBase, template: Template, text: str, *, eos: bool = True
 ) -> list[int]:
     """Token ids of a completion; after bare and plain it opens with a space, as text would."""
+    return encode_completions(tokenizer, template, [text], eos=eos)[0]
+
+
+def encode_completions(
+    tokenizer: PreTrainedTokenizerBase, template: Template, texts: Sequence[str], *, eos: bool = True
+) -> list[list[int]]:
+    """The same of each text, by one call of the tokenizer."""
+    if not texts:
+        return []
     space = " " if template in ("bare", "plain") else ""
-    ids = list(tokenizer(space + text.strip(), add_special_tokens=False)["input_ids"])
-    return [*ids, tokenizer.eos_token_id] if eos else ids
+    found: Any = tokenizer([space + text.strip() for text in texts], add_special_tokens=False)["input_ids"]
+    end = [tokenizer.eos_token_id] if eos else []
+    return [[*ids, *end] for ids in found]
