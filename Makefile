@@ -7,7 +7,8 @@
 # make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
 VLLM   ?= vllm==0.32.0
-DEEPSPEED := deepspeed==0.19.8
+# As an error names it.
+DEEPSPEED := $(shell sed -n 's/^DEEPSPEED = "\(.*\)"$$/\1/p' src/knowtuning/runtime/machine.py)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed

@@ -56,7 +56,7 @@ PAPER = {
 SIZES: dict[str, dict[str, Any]] = {
     "default size": {"prepare.limit.test": 128, "train_ka.epochs": 2},
     "58M": {
-        "prepare.limit.test": 32,
+        "prepare.limit.test": 64,
         "base.scratch.vocab": 16384,
         "base.scratch.hidden": 640,
         "base.scratch.layers": 9,

@@ -200,11 +200,11 @@ def trl_sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) 
 
 def trl_kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
     """Plain TRL on the pairs of `kc`: padded batches, the reference in each step."""
+    from datasets import Dataset
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
     from knowtuning.training.engine.adapters import trained_adapter
-    from knowtuning.training.engine.trainers import pair_dataset
 
     class Trainer(DPOTrainer):
         """TRL's, on token ids."""
@@ -212,16 +212,13 @@ def trl_kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    data = kc_rows(rows, length)
-    unknown = [0.0] * rows
+    data, columns = kc_rows(rows, length), ("prompt_ids", "chosen_ids", "rejected_ids")
     model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
     weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.1}
     Trainer(
         model=trained_adapter(model, work / "ka"),
         args=DPOConfig(**plain(work / "trl-kc", hardware, KC_BATCH), **weights),
-        train_dataset=pair_dataset(data, unknown, unknown).remove_columns(
-            ["ref_chosen_logps", "ref_rejected_logps", "length"]
-        ),
+        train_dataset=Dataset.from_dict({name: [getattr(row, name) for row in data] for name in columns}),
         processing_class=load_tokenizer(base),
     ).train()
     return sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in data)

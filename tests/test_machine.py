@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from knowtuning.runtime.machine import Hardware, detect
+
+SOURCES = Path(__file__).resolve().parents[1] / "src"
 
 
 def test_settings_override_what_is_found() -> None:
@@ -33,3 +41,30 @@ def test_settings_override_what_is_found() -> None:
 def test_a_wrong_setting_is_named(key: str, value: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         detect({f"KNOWTUNING_{key}": value})
+
+
+GLIBC = platform.libc_ver()[0] == "glibc"
+
+
+@pytest.mark.skipif(not GLIBC, reason="memory is kept where the C library is glibc")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_is_kept_on_a_cpu(kept: bool) -> None:
+    program = (
+        "import os, re, torch\n"
+        "from knowtuning.runtime.machine import detect, set_up\n"
+        f"hardware = {'set_up' if kept else 'detect'}({{'KNOWTUNING_DEVICE': 'cpu'}})\n"
+        "status = '/proc/self/status'\n"
+        "def held(): return int(re.search(r'VmRSS:\\s+(\\d+)', open(status).read())[1]) // 1024\n"
+        "before = held()\n"
+        "large = torch.ones(2**25)\n"
+        "full = held()\n"
+        "del large\n"
+        "print(full - before, held() - before)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    words = [sys.executable, "-c", program]
+    run = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+    full, after = map(int, run.stdout.split())
+    # 128 MiB.
+    assert full > 100
+    assert (after > 100) == kept

@@ -17,7 +17,7 @@ from typing import Any
 
 from knowtuning.core.storage import read_json
 from knowtuning.inference.decoders import Tokens, until
-from knowtuning.runtime.machine import Hardware, Processes, weights_dtype
+from knowtuning.runtime.machine import Hardware, Processes, weights_dtype, whole_number
 from knowtuning.runtime.models import source_of
 
 WORKER = Path(__file__).with_name("vllm_worker.py")
@@ -75,13 +75,11 @@ def find(environ: Mapping[str, str], cache: Path, hardware: Hardware, processes:
             f"predict.backend is vllm, which splits weights itself; start one process with {CARDS}, "
             "not with fsdp.yaml or deepspeed.yaml"
         )
-    cards, memory = environ.get(CARDS) or "1", environ.get(MEMORY) or "0.9"
-    if not cards.isdecimal() or int(cards) < 1:
-        raise ValueError(f"{CARDS} is {cards!r}; expected a whole number of at least 1")
+    cards, memory = whole_number(environ, CARDS, least=1) or 1, environ.get(MEMORY) or "0.9"
     if not re.fullmatch(r"0?\.\d+", memory) or float(memory) == 0:
         raise ValueError(f"{MEMORY} is {memory!r}; expected a share between 0 and 1, such as 0.5")
-    visible = _visible(environ, int(cards), processes) if hardware.device == "cuda" else ""
-    return Program(python, version, int(cards), float(memory), visible)
+    visible = _visible(environ, cards, processes) if hardware.device == "cuda" else ""
+    return Program(python, version, cards, float(memory), visible)
 
 
 def _visible(environ: Mapping[str, str], cards: int, processes: Processes) -> str | None:

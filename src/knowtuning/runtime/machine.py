@@ -39,7 +39,8 @@ class Hardware:
     save_seconds: int = 30
 
 
-def _whole(environ: Mapping[str, str], key: str, *, least: int) -> int | None:
+def whole_number(environ: Mapping[str, str], key: str, *, least: int) -> int | None:
+    """The number that a variable holds, None where it is not set; raises ValueError for anything else."""
     text = environ.get(key, "")
     if not text:
         return None
@@ -110,12 +111,12 @@ def detect(environ: Mapping[str, str]) -> Hardware:
     precision = environ.get("KNOWTUNING_PRECISION") or _native_precision(device)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"KNOWTUNING_PRECISION is {precision!r}; expected float32 or bfloat16")
-    seconds = _whole(environ, "KNOWTUNING_SAVE_SECONDS", least=0)
+    seconds = whole_number(environ, "KNOWTUNING_SAVE_SECONDS", least=0)
     return Hardware(
         device=device,
         precision="bfloat16" if precision == "bfloat16" else "float32",
-        micro_batch=_whole(environ, "KNOWTUNING_MICRO_BATCH", least=1),
-        batch_tokens=_whole(environ, "KNOWTUNING_BATCH_TOKENS", least=1),
+        micro_batch=whole_number(environ, "KNOWTUNING_MICRO_BATCH", least=1),
+        batch_tokens=whole_number(environ, "KNOWTUNING_BATCH_TOKENS", least=1),
         save_seconds=30 if seconds is None else seconds,
     )
 
