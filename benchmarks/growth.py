@@ -55,7 +55,7 @@ def grown(folder: Path, stage: str, factor: int) -> int:
 
 def measure(stage: str, factor: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        project(ROOT, Path(name), CHANGES)
+        project(ROOT, Path(name), CHANGES, None)
         rows = grown(Path(name), stage, factor)
         found = run_side(stage, "ours", Path(name))
     print(f"{stage} x{factor}: {found['cpu']:.1f} s, {found['peak']:.0f} MiB", file=sys.stderr)
