@@ -98,8 +98,8 @@ def measure(folder: Path) -> Iterator[tuple[str, Counts]]:
     encoded = [encode(record, tokenizer, template=template, context=limit) for record in atoms]
     yield "score", scored([tree for item in encoded for tree in item.rows], 8192)
     originals = read_jsonl(data / "prepared/train.jsonl", Example)
-    rows = [encoder.example(row) for row in [*originals, *read_jsonl(data / "knowledge/ka.jsonl", Rewrite)]]
-    trees = [row_tree(row) for row in rows if isinstance(row, Row)]
+    texts = [*originals, *read_jsonl(data / "knowledge/ka.jsonl", Rewrite)]
+    trees = [row_tree(row) for row in map(encoder.example, texts) if isinstance(row, Row)]
     yield "train_ka", trained(trees, params.train_ka.batch)
     pairs = [encoder.pair(pair) for pair in read_jsonl(data / "knowledge/kc.jsonl", Preference)]
     trees = [pair_tree(row) for row in pairs if isinstance(row, PairRow)]
