@@ -25,6 +25,7 @@ from knowtuning.core.params import load  # noqa: E402
 from knowtuning.core.records import SYSTEMS, Example, read_jsonl  # noqa: E402
 from knowtuning.inference.decoders import Decoder, ModelDecoder  # noqa: E402
 from knowtuning.inference.predict import decode  # noqa: E402
+from knowtuning.inference.ready import make_ready  # noqa: E402
 from knowtuning.inference.vllm import VllmDecoder, find  # noqa: E402
 from knowtuning.runtime.machine import ALONE, detect, weights_dtype  # noqa: E402
 from knowtuning.runtime.models import load_system, load_tokenizer  # noqa: E402
@@ -72,6 +73,7 @@ def compare(folder: Path, system: str, questions: int | None) -> str:
         list(engine.answers({"first": prompts[:1]}, new_tokens))  # starts it
         theirs, their_seconds = timed(engine, prompts, new_tokens)
     model = load_system(base, adapter, dtype=weights_dtype(hardware), device=hardware.device)
+    make_ready(model)
     ours, our_seconds = timed(ModelDecoder(model, tokenizer), prompts, new_tokens)
     apart = [
         parting(model, prompt, mine, other, eos)

@@ -23,7 +23,7 @@ from knowtuning.config.schema import check  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Prediction, Preference, Rewrite, read_jsonl  # noqa: E402
 from knowtuning.inference import decoders, greedy, rows  # noqa: E402
 from knowtuning.knowledge.score import encode  # noqa: E402
-from knowtuning.packing import Layout, Tree, passes  # noqa: E402
+from knowtuning.packing import Layout, Tree, bare, passes  # noqa: E402
 from knowtuning.runtime.models import load_tokenizer  # noqa: E402
 from knowtuning.runtime.prompting import encode_prompt  # noqa: E402
 from knowtuning.training.engine.rows import Encoder, PairRow, Row, pair_tree, row_tree  # noqa: E402
@@ -59,7 +59,7 @@ def trained(trees: Sequence[Tree], batch: int) -> Counts:
 
 
 def scored(trees: Sequence[Tree], budget: int) -> Counts:
-    """All passes of scoring."""
+    """All passes of scoring, or of reading prompts."""
     parts = [[trees[index] for index in part] for part in passes(trees, budget)]
     return laid_out((part, Layout.single(part)) for part in parts)
 
@@ -71,12 +71,11 @@ def predicted(
     given = sum(map(len, prompts)) + sum(answers) - len(answers)
     processed, filled = 0, 0
     for batch in by_length([len(prompt) + new_tokens for prompt in prompts], budget, most=decoders._MOST):
-        trees = [Tree(tuple(prompts[index]), ((0,),)) for index in batch]
-        read = [[trees[index] for index in part] for part in passes(trees, rows._READ)]
+        trees = [bare(prompts[index]) for index in batch]
+        read = scored(trees, rows._READ)
         alive = [answers[index] for index in batch]
-        tokens = sum(Layout.single(part).tokens for part in read)
-        processed += tokens
-        filled += tokens + sum(alive) - len(alive)
+        processed += read.processed
+        filled += read.processed - read.padding + sum(alive) - len(alive)
         for step in range(1, new_tokens):
             going = [length for length in alive if length > step]
             if not going:

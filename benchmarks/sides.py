@@ -80,15 +80,13 @@ def base(folder: Path, hardware: Hardware) -> Any:
 
 def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "") -> Found:
     """All facts of the project, several behind one prompt, as the stage does."""
-    from knowtuning.attention import fit_attention
+    from knowtuning.inference.ready import make_ready
     from knowtuning.knowledge.score import score
-    from knowtuning.products import pack_weights
     from stages.score import batch_budget
 
     records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
     model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
-    fit_attention(model)
-    pack_weights(model)
+    make_ready(model)
     count = Count()
     count.watch(model)
     watch = Watch()
@@ -310,18 +308,16 @@ def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
 def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
     import torch
 
-    from knowtuning.attention import fit_attention
     from knowtuning.inference.decoders import ModelDecoder
     from knowtuning.inference.predict import predict
-    from knowtuning.products import pack_weights
+    from knowtuning.inference.ready import make_ready
 
     imported()
     examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
     adapter, count = folder / "models/kc", Count()
     watch = Watch()
     model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
-    fit_attention(model)
-    pack_weights(model)
+    make_ready(model)
     answers = predict(
         examples,
         ModelDecoder(count.watch(model), tokenizer, batch_tokens=hardware.batch_tokens),

@@ -13,6 +13,7 @@ from knowtuning.core.params import load
 from knowtuning.core.records import SYSTEMS, Example, read_jsonl, write_jsonl
 from knowtuning.inference.decoders import Decoder, ModelDecoder
 from knowtuning.inference.predict import predict
+from knowtuning.inference.ready import make_ready
 from knowtuning.inference.vllm import Program, VllmDecoder, find
 from knowtuning.runtime.machine import Hardware, Processes, fingerprint, set_up, started, weights_dtype
 from knowtuning.runtime.models import load_system, load_tokenizer, weights_stamp
@@ -70,13 +71,9 @@ def _decoder(
     if program:
         eos = int(tokenizer.eos_token_id)
         return closing(VllmDecoder(program, BASE, adapter, eos, hardware, os.environ))
-    from knowtuning.attention import fit_attention
-    from knowtuning.products import pack_weights
-
     dtype, device = weights_dtype(hardware), hardware.device
     model = load_system(BASE, adapter, dtype=dtype, device=device, processes=processes)
-    fit_attention(model)
-    pack_weights(model, split=bool(processes.split))
+    make_ready(model, processes)
     return nullcontext(ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens))
 
 

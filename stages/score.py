@@ -16,6 +16,7 @@ from knowtuning.config.knowledge import ScoreStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Atoms, read_jsonl
 from knowtuning.core.storage import write_json
+from knowtuning.inference.ready import make_ready
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
 from knowtuning.runtime.machine import Hardware, fingerprint, forward_tokens, set_up, started
@@ -39,9 +40,6 @@ def batch_budget(text: str, hardware: Hardware) -> int:
 def main() -> None:
     import torch
 
-    from knowtuning.attention import fit_attention
-    from knowtuning.products import pack_weights
-
     params = load(PARAMS, ScoreStage)
     records = read_jsonl(ATOMS, Atoms)
     hardware = set_up(os.environ)
@@ -54,8 +52,7 @@ def main() -> None:
         CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
     ) as state:
         model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device, processes=processes)
-        fit_attention(model)
-        pack_weights(model, split=bool(processes.split))
+        make_ready(model, processes)
         tokenizer = load_tokenizer(BASE)
         scoring = score(
             records,

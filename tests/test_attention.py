@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from knowtuning import attention
 from knowtuning.attention import LONGEST, Pieces, attend, fit_attention, fitted
 from knowtuning.packing import Layout, Tree, lay_out
 
@@ -72,19 +73,30 @@ def test_long_rows_and_float32_are_left_to_the_fused_one(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("heads", [HEADS, 2])
 @pytest.mark.parametrize("mask", ["none", "seen", "added"])
-def test_one_token_behind_a_cache(mask: str, heads: int) -> None:
+@pytest.mark.parametrize("store", ["contiguous", "longer", "cut off in front", "tokens first"])
+def test_one_token_behind_a_cache(monkeypatch: pytest.MonkeyPatch, store: str, mask: str, heads: int) -> None:
+    monkeypatch.setattr("knowtuning.attention._OUTSIDE", 0)
     torch.manual_seed(0)
     query, seen = torch.randn(ROWS, HEADS, 1, WIDTH), masks()[mask]
-    keys, values = torch.randn(2, ROWS, heads, TOKENS, WIDTH)
+    if store == "tokens first":
+        keys, values = torch.randn(2, ROWS, TOKENS, heads, WIDTH).transpose(2, 3)
+    else:
+        more, start = 3 * (store != "contiguous"), 3 * (store == "cut off in front")
+        keys, values = torch.randn(2, ROWS, heads, TOKENS + more, WIDTH)[..., start : start + TOKENS, :]
+    summed = []
+    plain = attention._weighted_sums
+    monkeypatch.setattr(attention, "_weighted_sums", lambda *found: summed.append(1) or plain(*found))
     last = seen[:, :, -1:] if seen is not None else None
     expected, _ = sdpa_attention_forward(module(heads), query, keys, values, last, scaling=0.3)
     found, _ = attend(module(heads), query, keys, values, last, scaling=0.3)
+    assert bool(summed) == (store in ("contiguous", "longer"))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("longest", [LONGEST, 2])
 @pytest.mark.parametrize("heads", [HEADS, 2])
-def test_pieces_are_a_mask(monkeypatch: pytest.MonkeyPatch, heads: int, longest: int) -> None:
+@pytest.mark.parametrize("even", [False, True])
+def test_pieces_are_a_mask(monkeypatch: pytest.MonkeyPatch, even: bool, heads: int, longest: int) -> None:
     monkeypatch.setattr(
         "knowtuning.attention.LONGEST", longest
     )  # beyond it the fused one computes pieces too
@@ -93,7 +105,7 @@ def test_pieces_are_a_mask(monkeypatch: pytest.MonkeyPatch, heads: int, longest:
         Tree((1, 2, 9), ((4, 4, 4, 4, 4),)),
         Tree((1, 2), ((3,), (4, 5))),  # its prompt is the opening
     ]
-    batch = lay_out(trees, Layout.single(trees))
+    batch = lay_out(trees, Layout.single(trees, even=even))
     tokens = batch.input_ids.shape[1]
     torch.manual_seed(0)
     start = [torch.randn(1, count, tokens, WIDTH) for count in (HEADS, heads, heads)]

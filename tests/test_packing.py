@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning import packing
+from knowtuning.batching import bucket
 from knowtuning.packing import (
     Batch,
+    Group,
     Layout,
+    Piece,
     Tree,
     arrange,
     common,
@@ -87,16 +90,23 @@ def by_pieces(batch: Batch) -> torch.Tensor:
     return seen
 
 
-@given(trees=trees, opening=openings, bare=st.booleans(), width=st.integers(20, 60), pieces=st.booleans())
+@given(
+    trees=trees,
+    opening=openings,
+    bare=st.booleans(),
+    width=st.integers(20, 60),
+    pieces=st.booleans(),
+    even=st.booleans(),
+)
 def test_a_token_sees_its_prompt_and_its_own_completion_alone(
-    trees: list[Tree], opening: tuple[int, ...], bare: bool, width: int, pieces: bool
+    trees: list[Tree], opening: tuple[int, ...], bare: bool, width: int, pieces: bool, even: bool
 ) -> None:
     trees = opened(trees, opening)
     if bare and opening:  # a prompt that is the opening itself
         trees.append(Tree(opening, trees[0].branches))
     shared = common([tree.prompt for tree in trees])
     rows = fill([tree.cells - shared for tree in trees], width)
-    layout = Layout.single(trees) if pieces else Layout.of(trees, rows, shared)
+    layout = Layout.single(trees, even=even) if pieces else Layout.of(trees, rows, shared)
     batch = lay_out(trees, layout)
     seen = by_pieces(batch) if pieces else batch.mask(torch.float32)[:, 0] == 0
     number = 0
@@ -128,19 +138,33 @@ def test_groups_of_pieces_hold_each_cell_once_with_bounded_padding(
     trees = opened(trees, opening)
     layout = Layout.single(trees)
     pieces = list(pieces_of(trees, layout.opening))
-    assert sorted(cell for piece in pieces for cell in piece.own) == list(range(layout.width))
+    own = sum(tree.cells - layout.opening for tree in trees) + layout.opening
+    assert sorted(cell for piece in pieces for cell in piece.own) == list(range(own))
+    assert layout.width == bucket(own, 32)
     with pytest.MonkeyPatch.context() as patch:
         for bound in (0, 50, 2**15):
             patch.setattr(packing, "_GROUP", bound)
-            groups = grouped(pieces)
-            found = [piece for group, _, _ in groups for piece in group]
+            groups = [Group.of(group, even=False) for group in grouped(pieces)]
+            found = [piece for group in groups for piece in group.pieces]
             assert sorted(found, key=lambda piece: piece.own.start) == pieces
-            for group, context, own in groups:
-                assert context == max(len(piece.context) for piece in group)
-                assert own == max(map(len, group))
-                real = sum(len(piece) * (len(piece) + len(piece.context)) for piece in group)
-                assert len(group) * own * (own + context) <= real + bound
+            for group in groups:
+                assert group.count == len(group.pieces)
+                assert group.context == max(len(piece.context) for piece in group.pieces)
+                assert group.own == max(map(len, group.pieces))
+                real = sum(len(piece) * (len(piece) + len(piece.context)) for piece in group.pieces)
+                assert group.count * group.own * (group.own + group.context) <= real + bound
     assert len(groups) == 1  # all of them are short
+
+
+def test_few_sizes_hold_all_sizes() -> None:
+    for parts in (4, 32):
+        sizes = [bucket(size, parts) for size in range(3000)]
+        assert all(size <= found <= size * (1 + 1 / parts) for size, found in enumerate(sizes))
+        assert sizes == sorted(sizes) == [bucket(size, parts) for size in sizes]
+        assert len(set(sizes[1024:2049])) == parts + 1
+    piece = Piece(tuple(range(1000)), range(1000, 1021))
+    found = Group.of([piece] * 9, even=True)
+    assert (found.count, found.context, found.own) == (10, 1024, 24)
 
 
 @given(prompts=st.lists(tokens, min_size=1, max_size=6), opening=openings)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding_bag, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -21,6 +21,8 @@ from knowtuning.packing import Batch
 _NAME = "knowtuning_pieces"
 # Longest rows (tokens) that are computed by products: at 512 both take about the same time.
 LONGEST = 512
+# Numbers in the keys of rows that are decoded, from which on they are read from memory rather than a cache.
+_OUTSIDE = 2**19
 
 
 def fit_attention(model: Any) -> None:
@@ -151,8 +153,38 @@ def _one_token(
     """Attention of the last token of each row; heads that share keys are rows of one product, no copies."""
     rows, heads, _, width = query.shape
     query = query.reshape(rows, key.shape[1], -1, width)
-    found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    if key.numel() < _OUTSIDE or key.dtype != torch.float32 or not _is_table(value):
+        found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    else:
+        scores = (key @ (query * scaling).mT).mT
+        found = _weighted_sums(_masked(scores, mask).softmax(dim=-1), value)
     return found.reshape(rows, 1, heads, width)
+
+
+def _is_table(value: torch.Tensor) -> bool:
+    """Whether a value tensor, (rows, heads, tokens, width), lies in one matrix of vectors, as caches do."""
+    width, heads = value.shape[-1], value.shape[1]
+    across, along, token, number = value.stride()
+    whole = (
+        value.storage_offset() + len(value) * across
+    ) * value.itemsize <= value.untyped_storage().nbytes()
+    return whole and number == 1 and token == width and along % width == 0 and across == heads * along
+
+
+def _weighted_sums(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """weights @ value, for few weights of each vector: (rows, heads, queries, tokens) -> (…, width).
+
+    As an embedding bag, which reads the memory half again as fast as a product of vector and matrix.
+    """
+    rows, heads, queries, tokens = weights.shape
+    width, room = value.shape[-1], value.stride(1) // value.shape[-1]
+    table = value.as_strided((rows * heads * room, width), (width, 1))
+    first = torch.arange(0, len(table), room, dtype=torch.int32)[:, None, None]
+    places = first + torch.arange(tokens, dtype=torch.int32).expand(queries, tokens)
+    found = embedding_bag(
+        places.view(-1, tokens), table, mode="sum", per_sample_weights=weights.reshape(-1, tokens)
+    )
+    return found.view(rows, heads, queries, width)
 
 
 def _products(
@@ -161,11 +193,16 @@ def _products(
     """(batch, heads, tokens, width) by matrix products; mask: True where seen, or added to the scores."""
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    scores = query * scaling @ key.mT
-    least = torch.finfo(scores.dtype).min
-    if mask is not None and mask.dtype == torch.bool:
-        scores = scores.masked_fill_(~mask, least)
-    elif mask is not None:
-        # The least number of float32 would be infinite in bfloat16, and a row of nothing else no number.
-        scores = scores.add_(mask.clamp(min=least).to(scores.dtype))
+    scores = _masked(query * scaling @ key.mT, mask)
     return scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype) @ value
+
+
+def _masked(scores: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Scores, in place, by a mask that is True where seen, or is added."""
+    if mask is None:
+        return scores
+    least = torch.finfo(scores.dtype).min
+    if mask.dtype == torch.bool:
+        return scores.masked_fill_(~mask, least)
+    # The least number of float32 would be infinite in bfloat16, and a row of nothing else no number.
+    return scores.add_(mask.clamp(min=least).to(scores.dtype))

@@ -30,3 +30,13 @@ def left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, 
     padded = torch.tensor([[pad] * (width - len(row)) + [*row] for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return padded, mask
+
+
+def bucket(size: int, parts: int) -> int:
+    """The size of the bucket that `size` falls into: less than 1 / `parts` above it, and shared by its like.
+
+    For sizes of matrix products on a CPU: oneDNN prepares one for each size that it meets (for packed weights
+    and in bfloat16), which takes half a millisecond, and keeps it, in half a MiB.
+    """
+    step = 1 << max(0, (size - 1).bit_length() - parts.bit_length())
+    return -(-size // step) * step

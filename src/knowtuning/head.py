@@ -11,11 +11,15 @@ from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
+from knowtuning.batching import bucket
 from knowtuning.products import PackedLinear
 
 # Logits held at a time (numbers of 4 bytes): what a CPU's cache holds; what leaves a GPU room.
 _CPU, _OTHER = 2**21, 2**26
+# Buckets of the number of states (knowtuning.batching).
+_STATES = 32
 
 
 def frozen(head: Any) -> bool:
@@ -29,10 +33,12 @@ def frozen_logps(
     head: torch.nn.Linear | PackedLinear, states: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """log p of each target (n,) given its state (n, hidden), float32; for heads that are `frozen`."""
-    size = _CPU if states.device.type == "cpu" else _OTHER
+    size = max(1, (_CPU if states.device.type == "cpu" else _OTHER) // head.out_features)
+    rest = len(states) % size
+    more = min(bucket(rest, _STATES), size) - rest
     function: Any = _FrozenHead
-    found: torch.Tensor = function.apply(states, head, targets, max(1, size // head.out_features))
-    return found
+    found: torch.Tensor = function.apply(pad(states, (0, 0, 0, more)), head, pad(targets, (0, more)), size)
+    return found[: len(states)]
 
 
 class _FrozenHead(torch.autograd.Function):

@@ -89,12 +89,13 @@ class Likelihood:
     positions, or it rescales its logits), each completion runs with its own prompt. `pieces` says whether it
     does so piece by piece, which takes a model that `fit_attention` has fitted. `window` is the reach of its
     attention in tokens (None: all); trees with a longer context run completion by completion too, since the
-    block mask replaces the model's own.
+    block mask replaces the model's own. bfloat16: whether products run in it although the model does not.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, bfloat16: bool = False) -> None:
         # transformers types few of its methods.
         self.model: Any = model
+        self._even = bfloat16 or str(model.dtype) == "torch.bfloat16"
         self.window = attention_window(model.config)
         self.pieces = self._agrees(pieces=True)
         self.shared = self.pieces or self._agrees(pieces=False)
@@ -130,7 +131,7 @@ class Likelihood:
     def layout(self, trees: Sequence[Tree]) -> Layout:
         """The layout of `trees` that costs this model least."""
         if self.pieces:
-            return Layout.single(trees)
+            return Layout.single(trees, even=self._even)
         return arrange(trees, self.model.config.get_text_config().hidden_size)
 
     def _together(self, trees: Sequence[Tree], layout: Layout | None = None) -> list[list[float]]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.batching import bucket
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,6 +34,9 @@ _WIDEST, _NUMBERS, _SLACK = 3, 8, (1.0, 1.01, 1.02, 1.03, 1.05, 1.08, 1.12)
 _OPENING = -2
 # What another group of pieces costs, in the pairs of tokens that padding may add instead.
 _GROUP = 2**15
+# Buckets (knowtuning.batching) of the cells of a row, and of the sizes of groups, which vary more: there new
+# sizes cost more than padding, while steps have at most so many tokens.
+_CELLS, _SIZES, _STEP = 32, 4, 64
 
 
 @dataclass(frozen=True)
@@ -146,13 +151,15 @@ def _wider(lengths: Sequence[int], most: int, widest: int) -> Iterator[int]:
 class Layout:
     """Rows of trees, by index, each behind the first `opening` tokens of their prompts, padded to `width`.
 
-    pieces: whether the one row there is says by pieces who sees what.
+    pieces: whether the one row there is says by pieces who sees what; even: whether groups of pieces are
+    padded to few sizes.
     """
 
     rows: tuple[tuple[int, ...], ...]
     opening: int
     width: int
     pieces: bool = False
+    even: bool = False
 
     @staticmethod
     def of(trees: Sequence[Tree], rows: Sequence[Sequence[int]], opening: int) -> Layout:
@@ -161,10 +168,11 @@ class Layout:
         return Layout(tuple(map(tuple, rows)), opening, width)
 
     @staticmethod
-    def single(trees: Sequence[Tree]) -> Layout:
-        """All trees in one row of pieces."""
+    def single(trees: Sequence[Tree], *, even: bool = False) -> Layout:
+        """All trees in one row of pieces, padded to one of few widths."""
         opening = common([tree.prompt for tree in trees])
-        return replace(Layout.of(trees, [range(len(trees))], opening), pieces=True)
+        found = Layout.of(trees, [range(len(trees))], opening)
+        return replace(found, width=bucket(found.width, _CELLS), pieces=True, even=even)
 
     @property
     def tokens(self) -> int:
@@ -214,11 +222,30 @@ def pieces_of(trees: Sequence[Tree], opening: int) -> Iterator[Piece]:
             context, start = prompt, end
 
 
-def grouped(pieces: Iterable[Piece]) -> list[tuple[list[Piece], int, int]]:
-    """Pieces of like size together, with the longest context and the longest piece of each group.
+@dataclass(frozen=True)
+class Group:
+    """Pieces that are computed together: `count` of them, each of `context` and `own` cells, with padding."""
 
-    A group is padded to these; it ends where padding would cost more than another group.
-    """
+    pieces: tuple[Piece, ...]
+    count: int
+    context: int
+    own: int
+
+    @staticmethod
+    def of(pieces: Sequence[Piece], *, even: bool) -> Group:
+        """The least group that holds `pieces`; even: of the sizes that few groups have."""
+        context, own = max(len(piece.context) for piece in pieces), max(map(len, pieces))
+        sizes = len(pieces), context, own
+        count, context, own = map(_even, sizes) if even else sizes
+        return Group(tuple(pieces), count, context, own)
+
+
+def _even(size: int) -> int:
+    return min(bucket(size, _SIZES), -(-size // _STEP) * _STEP)
+
+
+def grouped(pieces: Iterable[Piece]) -> list[list[Piece]]:
+    """Pieces of like size together; a group ends where padding would cost more than another group."""
     groups: list[list[Piece]] = []
     pairs = context = 0
     for piece in sorted(pieces, key=lambda piece: (-len(piece), -len(piece.context), piece.own.start)):
@@ -229,7 +256,12 @@ def grouped(pieces: Iterable[Piece]) -> list[tuple[list[Piece], int, int]]:
         else:
             groups.append([piece])
             pairs, context = piece.pairs, len(piece.context)
-    return [(group, max(len(piece.context) for piece in group), len(group[0])) for group in groups]
+    return groups
+
+
+def bare(prompt: Sequence[int]) -> Tree:
+    """A prompt to be read alone: with a completion of one token, which has no cell, behind its last one."""
+    return Tree(tuple(prompt), ((0,),))
 
 
 def prompt_cells(trees: Sequence[Tree], layout: Layout) -> list[list[int]]:
@@ -255,9 +287,9 @@ class Batch:
     completion it belongs to, counted over all trees in the order they were given.
 
     The rest says by pieces who sees what, and is empty where a mask does. groups: (g, 3), the number of
-    pieces, the length of their contexts (padded on the left) and their own (padded on the right). queries
-    and keys: the cells of all pieces, and those of their contexts and pieces, group by group; contexts:
-    (pieces,), the true lengths; slots: (t,), where each cell is among the queries.
+    pieces (the last may be empty), the length of their contexts (padded on the left) and their own (padded on
+    the right). queries and keys: the cells of all pieces, and those of their contexts and pieces, group by
+    group; contexts: (pieces,), the true lengths; slots: (t,), where each cell is among the queries.
     """
 
     input_ids: torch.Tensor
@@ -341,29 +373,36 @@ def lay_out(trees: Sequence[Tree], layout: Layout) -> Batch:
         [*chain.from_iterable(branches)],
         [number for number, branch in enumerate(branches) for _ in branch],
     ]
-    pieces = _groups(grouped(pieces_of(trees, opening)) if layout.pieces else [], layout.width)
-    return Batch(*grid, *torch.tensor(predicted), **pieces)
+    pieces = grouped(pieces_of(trees, opening)) if layout.pieces else []
+    groups = [Group.of(group, even=layout.even) for group in pieces]
+    return Batch(*grid, *torch.tensor(predicted), **_groups(groups, layout.width))
 
 
-def _groups(groups: Sequence[tuple[list[Piece], int, int]], cells: int) -> dict[str, torch.Tensor]:
+def _groups(groups: Sequence[Group], cells: int) -> dict[str, torch.Tensor]:
     """The fields of a batch that say who sees what; padding is some cell, which is masked or not read."""
     import torch
 
     queries: list[int] = []
     keys: list[int] = []
+    contexts: list[int] = []
     slots = [0] * cells if groups else []
-    for group, context, longest in groups:
-        for piece in group:
+    for group in groups:
+        for piece in group.pieces:
             for place, cell in enumerate(piece.own):
                 slots[cell] = len(queries) + place
-            own = [*piece.own, *[0] * (longest - len(piece))]
+            own = [*piece.own, *[0] * (group.own - len(piece))]
             queries += own
-            keys += [*[0] * (context - len(piece.context)), *piece.context, *own]
+            keys += [*[0] * (group.context - len(piece.context)), *piece.context, *own]
+            contexts.append(len(piece.context))
+        empty = group.count - len(group.pieces)
+        queries += [0] * (empty * group.own)
+        keys += [0] * (empty * (group.context + group.own))
+        contexts += [0] * empty
     found = {
-        "groups": [[len(group), context, longest] for group, context, longest in groups],
+        "groups": [[group.count, group.context, group.own] for group in groups],
         "queries": queries,
         "keys": keys,
-        "contexts": [len(piece.context) for group, _, _ in groups for piece in group],
+        "contexts": contexts,
         "slots": slots,
     }
     return {name: torch.tensor(values, dtype=torch.long) for name, values in found.items()}

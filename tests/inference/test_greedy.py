@@ -13,11 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.attention import Decoding, fit_attention
+from knowtuning.attention import Decoding
 from knowtuning.inference import rows
 from knowtuning.inference.greedy import Greedy, cache_bytes, decodes
+from knowtuning.inference.ready import make_ready
 from knowtuning.inference.rows import moved_up, row_groups
-from knowtuning.products import pack_weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "knowledge"))
 from tiny_models import random_model
@@ -54,8 +54,7 @@ def ready(family: str, *, fitted: bool) -> Any:
     """A small model, as the stage prepares it on a CPU or as it came."""
     model: Any = random_model(family, **FAMILIES[family])
     if fitted:
-        fit_attention(model)
-        pack_weights(model)
+        make_ready(model)
     return model
 
 
@@ -68,6 +67,7 @@ def test_answers_are_those_of_generate(
 ) -> None:
     monkeypatch.setattr(rows, "_READ", read)
     monkeypatch.setattr(rows, "_GROUP", 200)  # bytes: several groups of rows
+    monkeypatch.setattr("knowtuning.attention._OUTSIDE", 0 if read == 20 else 2**19)
     plain, model = random_model(family, **FAMILIES[family]), ready(family, fitted=fitted)
     assert decodes(model)
     prompts = [opening + prompt for prompt in PROMPTS]

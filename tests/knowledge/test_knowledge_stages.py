@@ -57,13 +57,16 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
             done = stage(project, name)
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith(f"{name}: ")
-        outputs = [*project.glob("data/knowledge/*"), *project.glob("metrics/*")]
-        return {path.name: path.read_text() for path in outputs}
+        outputs = [*project.glob("data/knowledge/**/*"), *project.glob("metrics/*")]
+        return {path.name: path.read_text() for path in outputs if path.is_file()}
 
     first = run_all()
     assert set(first) == {
         *(f"{name}{end}.jsonl" for name in ("atoms", "scored", "ka", "kc") for end in ("", ".rejected")),
         *(f"{name}.json" for name in ("extract", "score", "rewrite", "perturb")),
+        *(
+            f"{name}.jsonl" for name in ("extract", "rewrite", "perturb")
+        ),  # what an LLM answered: here nothing
     }
     assert run_all() == first
     knowledge = project / "data/knowledge"
@@ -76,7 +79,9 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert [len(row.facts) for row in read_jsonl(knowledge / "ka.jsonl", Rewrite)] == [2, 1]
     assert len(read_jsonl(knowledge / "kc.jsonl", Preference)) == 6
     metrics = json.loads(first["score.json"])
-    assert (metrics["dtype"], metrics["shared_prefix"], metrics["overhead"]) == ("float32", True, 1.0)
+    assert (metrics["dtype"], metrics["shared_prefix"]) == ("float32", True)
+    # All tokens but the last of each fact.
+    assert metrics["processed_tokens"] == metrics["tokens"] - metrics["facts"]
 
 
 def test_too_many_rejected_rows_fail_the_stage_in_one_line(project: Path) -> None:

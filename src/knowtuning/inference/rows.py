@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowtuning.batching import left_padded
 from knowtuning.likelihood import Likelihood, predicting_states
-from knowtuning.packing import Layout, Tree, lay_out, passes, prompt_cells
+from knowtuning.packing import Layout, Tree, bare, lay_out, passes, prompt_cells
 
 if TYPE_CHECKING:
     import torch
@@ -238,8 +238,7 @@ def readings(
     prompts: Sequence[tuple[int, ...]], likelihood: Likelihood
 ) -> Iterator[tuple[list[int], list[Tree], Layout]]:
     """The passes that read all prompts: which they are, and how they are laid out."""
-    # A completion of one token, which has no cell: its source is the last of the prompt.
-    trees = [Tree(prompt, ((0,),)) for prompt in prompts]
+    trees = list(map(bare, prompts))
     for rows in passes(trees, _READ):
         chosen = [trees[row] for row in rows]
         yield rows, chosen, likelihood.layout(chosen)

@@ -132,7 +132,8 @@ def set_up(environ: Mapping[str, str]) -> Hardware:
 def keep_memory() -> None:
     """Keep freed memory for what the process allocates next: glibc would give large pieces back at once.
 
-    Getting them anew, page by page, takes up to a third of the time of passes on a CPU. The peak stays.
+    Getting them anew, page by page, takes up to a third of the time of passes on a CPU. The peak grows by the
+    gaps between pieces of many sizes.
     """
     import ctypes
 

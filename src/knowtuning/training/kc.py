@@ -14,7 +14,12 @@ from knowtuning.core.storage import read_json, write_json
 from knowtuning.likelihood import Likelihood
 from knowtuning.packing import passes, split_trees
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, forward_tokens, weights_dtype
-from knowtuning.training.engine.adapters import adapter_hash, save_adapter, trained_adapter
+from knowtuning.training.engine.adapters import (
+    adapted_likelihood,
+    adapter_hash,
+    save_adapter,
+    trained_adapter,
+)
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.engine.rows import PairRow, pair_tree, parts
 
@@ -107,11 +112,12 @@ def reference_logps(
     reference: Reference,
     hardware: Hardware,
     processes: Processes = ALONE,
+    likelihood: Likelihood | None = None,
 ) -> ReferenceLogps:
     """Log-probabilities of all pairs under the reference, before any training step.
 
     `ka`: the adapter as it stands. `base`: with the adapter switched off, as the released code's framework
-    does (Deviation from the paper, kept for comparison).
+    does (Deviation from the paper, kept for comparison). likelihood: of the model, where there is one.
     """
     import torch
 
@@ -120,8 +126,9 @@ def reference_logps(
     bfloat16 = hardware.precision == "bfloat16"
     sequences = [(row.prompt_ids, row.chosen_ids) for row in rows]
     sequences += [(row.prompt_ids, row.rejected_ids) for row in rows]
+    likelihood = likelihood or adapted_likelihood(model, hardware)
     was_training = model.training
-    likelihood = Likelihood(model.eval().get_base_model())
+    model.eval()
     packing = all(likelihood.shares(pair_tree(row)) for row in rows)
     budget = hardware.batch_tokens or forward_tokens(hardware)
     with context, torch.autocast(torch.device(hardware.device).type, torch.bfloat16, enabled=bfloat16):
@@ -140,12 +147,13 @@ def kept_logps(
     reference: Reference,
     hardware: Hardware,
     processes: Processes = ALONE,
+    likelihood: Likelihood | None = None,
 ) -> ReferenceLogps:
     """Like reference_logps, but taken from the file at `path`, which the first call writes."""
     there = path.exists()
     processes.wait()  # before anyone writes it
     if not there:
-        found = reference_logps(model, rows, reference, hardware, processes)
+        found = reference_logps(model, rows, reference, hardware, processes, likelihood)
         if processes.first:
             write_json(path, asdict(found))
         processes.wait()
@@ -190,12 +198,15 @@ def train_kc(
     fit_attention(plain)
     model = trained_adapter(plain, ka)
     started_from = adapter_hash(model)
+    likelihood = adapted_likelihood(model, hardware)
     logps = [
-        kept_logps(state / f"reference-{name}.json", model, part, params.reference, hardware, processes)
+        kept_logps(
+            state / f"reference-{name}.json", model, part, params.reference, hardware, processes, likelihood
+        )
         for name, part in (("train", train), ("valid", held_out))
     ]
     tokens = sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in train)
-    packing = packs(model, [pair_tree(row) for row in rows])
+    packing = packs(likelihood, [pair_tree(row) for row in rows])
     config = DPOConfig(
         **arguments(
             params,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.runtime.machine import ALONE, Hardware, Processes, weights_dtype
-from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter
+from knowtuning.training.engine.adapters import adapted_likelihood, adapter_hash, new_adapter, save_adapter
 from knowtuning.training.engine.loop import Summary, arguments, one_device, summarise
 from knowtuning.training.engine.rows import Row, parts, row_tree
 
@@ -49,7 +49,7 @@ def train_sft(
     fit_attention(plain)
     model = new_adapter(plain, lora)
     tokens = sum(len(row.input_ids) for row in train)
-    packing = packs(model, [row_tree(row) for row in rows])
+    packing = packs(adapted_likelihood(model, hardware), [row_tree(row) for row in rows])
     config = SFTConfig(
         **arguments(
             params,

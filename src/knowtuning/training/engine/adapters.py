@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import LoraParams
 from knowtuning.core.storage import read_json, write_json
+from knowtuning.likelihood import Likelihood
+from knowtuning.runtime.machine import Hardware
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -51,6 +53,14 @@ def _uncast(model: PeftModel) -> PeftModel:
     for layer in layers:
         layer.cast_input_dtype_enabled = False
     return model
+
+
+def adapted_likelihood(model: Any, hardware: Hardware) -> Likelihood:
+    """The likelihood under a model with its adapter, which goes back to training where it was."""
+    was_training = model.training
+    found = Likelihood(model.eval().get_base_model(), bfloat16=hardware.precision == "bfloat16")
+    model.train(was_training)
+    return found
 
 
 def adapter_hash(model: Any, name: str = "default") -> str:

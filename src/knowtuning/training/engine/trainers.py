@@ -32,11 +32,8 @@ REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 Layouts = Callable[[Sequence[Tree]], Layout]
 
 
-def packs(model: Any, trees: Sequence[Tree]) -> Layouts | None:
+def packs(likelihood: Likelihood, trees: Sequence[Tree]) -> Layouts | None:
     """How to lay out batches of trees, if the model (with its adapter) computes all of `trees` exactly so."""
-    was_training = model.training
-    likelihood = Likelihood(model.eval().get_base_model())
-    model.train(was_training)
     return likelihood.layout if all(map(likelihood.shares, trees)) else None
 
 
