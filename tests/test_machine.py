@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.products import _packs
 from knowtuning.runtime.machine import Hardware, detect
 
 SOURCES = Path(__file__).resolve().parents[1] / "src"
@@ -68,3 +69,26 @@ def test_freed_memory_is_kept_on_a_cpu(kept: bool) -> None:
     # 128 MiB.
     assert full > 100
     assert (after > 100) == kept
+
+
+@pytest.mark.skipif(not _packs(), reason="no products by packed weights here")
+@pytest.mark.parametrize("few", [True, False])
+def test_few_products_are_kept_ready_on_a_cpu(few: bool) -> None:
+    program = (
+        "import os, re, torch\n"
+        "from knowtuning.products import PackedLinear\n"
+        "from knowtuning.runtime.machine import detect, set_up\n"
+        f"{'set_up' if few else 'detect'}(os.environ)\n"
+        "def held(): return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024\n"
+        "layer = PackedLinear(torch.nn.Linear(64, 64))\n"
+        "before = held()\n"
+        "for rows in range(100, 800): layer(torch.ones(rows, 64))\n"
+        "print(held() - before)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(SOURCES), "KNOWTUNING_DEVICE": "cpu"}
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        environ.pop(name, None)
+    words = [sys.executable, "-c", program]
+    run = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+    # MiB for 700 sizes.
+    assert (int(run.stdout) < 220) == few, run.stdout
