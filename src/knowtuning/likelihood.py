@@ -89,7 +89,7 @@ class Likelihood:
     positions, or it rescales its logits), each completion runs with its own prompt. `pieces` says whether it
     does so piece by piece, which takes a model that `fit_attention` has fitted. `window` is the reach of its
     attention in tokens (None: all); trees with a longer context run completion by completion too, since the
-    block mask replaces the model's own. bfloat16: whether products run in it although the model does not.
+    block mask replaces the model's own. bfloat16: whether autocast computes products in it.
     """
 
     def __init__(self, model: PreTrainedModel, *, bfloat16: bool = False) -> None:

@@ -241,6 +241,7 @@ class Group:
 
 
 def _even(size: int) -> int:
+    """The least of few sizes that holds `size`."""
     return min(bucket(size, _SIZES), -(-size // _STEP) * _STEP)
 
 

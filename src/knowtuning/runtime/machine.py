@@ -20,7 +20,7 @@ Split = Literal["", "fsdp", "zero3", "zero3-cpu"]
 T = TypeVar("T")
 # Of glibc's malloc.h: M_TRIM_THRESHOLD, nothing is given back; M_MMAP_MAX, no piece has a mapping of its own.
 _MALLOC = {-1: -1, -4: 0}
-# Products that oneDNN and torch above it keep ready, half a MiB each. Their own 1,024 each are no faster here.
+# Products that oneDNN and torch above it keep ready, half a MiB each; their own 1,024 each are no faster.
 _PRODUCTS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 
 
@@ -126,7 +126,7 @@ def detect(environ: Mapping[str, str]) -> Hardware:
 def set_up(environ: MutableMapping[str, str]) -> Hardware:
     """The hardware (see `detect`), made ready: a process on a CPU keeps the memory that it frees.
 
-    Before the first product, which reads from the environment how many of its like are kept.
+    To be called before the first product, when the environment is asked how many are to be kept ready.
     """
     hardware = detect(environ)
     if hardware.device == "cpu":
