@@ -45,27 +45,35 @@ def test_a_wrong_setting_is_named(key: str, value: str, message: str) -> None:
 
 
 GLIBC = platform.libc_ver()[0] == "glibc"
+KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+def printed(program: str) -> list[int]:
+    """The numbers that a process of its own prints; `held()` there is the memory it holds, in MiB."""
+    start = (
+        "import os, re, torch\n"
+        "from knowtuning.runtime.machine import detect, set_up\n"
+        "status = '/proc/self/status'\n"
+        "def held(): return int(re.search(r'VmRSS:\\s+(\\d+)', open(status).read())[1]) // 1024\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name not in KEPT}
+    environ |= {"PYTHONPATH": str(SOURCES), "KNOWTUNING_DEVICE": "cpu"}
+    words = [sys.executable, "-c", start + program]
+    run = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
+    return [int(number) for number in run.stdout.split()]
 
 
 @pytest.mark.skipif(not GLIBC, reason="memory is kept where the C library is glibc")
 @pytest.mark.parametrize("kept", [True, False])
 def test_freed_memory_is_kept_on_a_cpu(kept: bool) -> None:
-    program = (
-        "import os, re, torch\n"
-        "from knowtuning.runtime.machine import detect, set_up\n"
-        f"hardware = {'set_up' if kept else 'detect'}({{'KNOWTUNING_DEVICE': 'cpu'}})\n"
-        "status = '/proc/self/status'\n"
-        "def held(): return int(re.search(r'VmRSS:\\s+(\\d+)', open(status).read())[1]) // 1024\n"
+    full, after = printed(
+        f"{'set_up' if kept else 'detect'}(os.environ)\n"
         "before = held()\n"
         "large = torch.ones(2**25)\n"
         "full = held()\n"
         "del large\n"
         "print(full - before, held() - before)"
     )
-    environ = {**os.environ, "PYTHONPATH": str(SOURCES)}
-    words = [sys.executable, "-c", program]
-    run = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
-    full, after = map(int, run.stdout.split())
     # 128 MiB.
     assert full > 100
     assert (after > 100) == kept
@@ -74,22 +82,13 @@ def test_freed_memory_is_kept_on_a_cpu(kept: bool) -> None:
 @pytest.mark.skipif(not _packs(), reason="no products by packed weights here")
 @pytest.mark.parametrize("few", [True, False])
 def test_few_products_are_kept_ready_on_a_cpu(few: bool) -> None:
-    program = (
-        "import os, re, torch\n"
+    (grown,) = printed(
         "from knowtuning.products import PackedLinear\n"
-        "from knowtuning.runtime.machine import detect, set_up\n"
         f"{'set_up' if few else 'detect'}(os.environ)\n"
-        "status = '/proc/self/status'\n"
-        "def held(): return int(re.search(r'VmRSS:\\s+(\\d+)', open(status).read())[1]) // 1024\n"
         "layer = PackedLinear(torch.nn.Linear(64, 64))\n"
         "before = held()\n"
         "for rows in range(100, 800): layer(torch.ones(rows, 64))\n"
         "print(held() - before)"
     )
-    environ = {**os.environ, "PYTHONPATH": str(SOURCES), "KNOWTUNING_DEVICE": "cpu"}
-    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        environ.pop(name, None)
-    words = [sys.executable, "-c", program]
-    run = subprocess.run(words, env=environ, capture_output=True, text=True, check=True)
     # MiB for 700 sizes.
-    assert (int(run.stdout) < 220) == few, run.stdout
+    assert (grown < 220) == few

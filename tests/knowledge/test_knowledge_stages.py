@@ -12,6 +12,9 @@ import pytest
 from tiny_models import unigram_model, word_tokenizer
 
 from knowtuning.core.records import Atoms, Example, Preference, Rewrite, Scored, read_jsonl, write_jsonl
+from knowtuning.packing import common
+from knowtuning.runtime.models import load_tokenizer
+from knowtuning.runtime.prompting import encode_prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """
@@ -64,9 +67,8 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert set(first) == {
         *(f"{name}{end}.jsonl" for name in ("atoms", "scored", "ka", "kc") for end in ("", ".rejected")),
         *(f"{name}.json" for name in ("extract", "score", "rewrite", "perturb")),
-        *(
-            f"{name}.jsonl" for name in ("extract", "rewrite", "perturb")
-        ),  # what an LLM answered: here nothing
+        # What an LLM answered: here nothing.
+        *(f"{name}.jsonl" for name in ("extract", "rewrite", "perturb")),
     }
     assert run_all() == first
     knowledge = project / "data/knowledge"
@@ -80,8 +82,10 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert len(read_jsonl(knowledge / "kc.jsonl", Preference)) == 6
     metrics = json.loads(first["score.json"])
     assert (metrics["dtype"], metrics["shared_prefix"]) == ("float32", True)
-    # All tokens but the last of each fact.
-    assert metrics["processed_tokens"] == metrics["tokens"] - metrics["facts"]
+    # All tokens but the last of each fact, and once what both prompts open with.
+    tokenizer = load_tokenizer(project / "models/base")
+    opening = common([encode_prompt(tokenizer, "plain", question) for question, _ in ANSWERS.values()])
+    assert metrics["processed_tokens"] == metrics["tokens"] - metrics["facts"] - opening
 
 
 def test_too_many_rejected_rows_fail_the_stage_in_one_line(project: Path) -> None:
