@@ -70,7 +70,8 @@ def predicted(
     """Prompts read and answers written (lengths, EOS included)."""
     given = sum(map(len, prompts)) + sum(answers) - len(answers)
     processed, filled = 0, 0
-    for batch in by_length([len(prompt) + new_tokens for prompt in prompts], budget, most=decoders._MOST):
+    lengths = [len(prompt) + new_tokens for prompt in prompts]
+    for batch in by_length(lengths, budget, most=decoders._MOST, padded=False):
         trees = [bare(prompts[index]) for index in batch]
         read = scored(trees, rows._READ)
         alive = [answers[index] for index in batch]

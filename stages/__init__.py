@@ -43,6 +43,9 @@ def run(main: Callable[[], None]) -> None:
             raise
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1) from None
+    finally:
+        # Or Python looks through all that was imported for garbage, a second with torch, before it ends.
+        gc.freeze()
 
 
 def explain(error: Exception) -> str | None:

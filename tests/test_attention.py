@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from knowtuning import attention
-from knowtuning.attention import LONGEST, Pieces, attend, fit_attention, fitted
+from knowtuning.attention import LONGEST, Decoding, Pieces, attend, fit_attention, fitted
 from knowtuning.packing import Layout, Tree, lay_out
 
 ROWS, HEADS, TOKENS, WIDTH = 3, 4, 7, 8
@@ -73,24 +73,57 @@ def test_long_rows_and_float32_are_left_to_the_fused_one(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("heads", [HEADS, 2])
 @pytest.mark.parametrize("mask", ["none", "seen", "added"])
-@pytest.mark.parametrize("store", ["contiguous", "longer", "cut off in front", "tokens first"])
-def test_one_token_behind_a_cache(monkeypatch: pytest.MonkeyPatch, store: str, mask: str, heads: int) -> None:
-    monkeypatch.setattr("knowtuning.attention._OUTSIDE", 0)
+def test_one_token_behind_a_cache(mask: str, heads: int) -> None:
     torch.manual_seed(0)
     query, seen = torch.randn(ROWS, HEADS, 1, WIDTH), masks()[mask]
-    if store == "tokens first":
-        keys, values = torch.randn(2, ROWS, TOKENS, heads, WIDTH).transpose(2, 3)
-    else:
-        more, start = 3 * (store != "contiguous"), 3 * (store == "cut off in front")
-        keys, values = torch.randn(2, ROWS, heads, TOKENS + more, WIDTH)[..., start : start + TOKENS, :]
-    summed = []
-    plain = attention._weighted_sums
-    monkeypatch.setattr(attention, "_weighted_sums", lambda *found: summed.append(1) or plain(*found))
+    keys, values = torch.randn(2, ROWS, heads, TOKENS, WIDTH)
     last = seen[:, :, -1:] if seen is not None else None
     expected, _ = sdpa_attention_forward(module(heads), query, keys, values, last, scaling=0.3)
     found, _ = attend(module(heads), query, keys, values, last, scaling=0.3)
-    assert bool(summed) == (store in ("contiguous", "longer"))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, HALF])
+@pytest.mark.parametrize("heads", [HEADS, 2])
+@pytest.mark.parametrize("opening", [0, 5])
+@pytest.mark.parametrize("store", ["contiguous", "longer", "cut off in front", "tokens first"])
+def test_rows_in_groups_behind_one_opening(
+    monkeypatch: pytest.MonkeyPatch, store: str, opening: int, heads: int, dtype: torch.dtype
+) -> None:
+    """Against the fused one, to which each row brings the opening, and its padding a mask, of its own."""
+    monkeypatch.setattr("knowtuning.attention._OUTSIDE", 0)
+    summed = []
+    plain = attention.embedding_bag
+    monkeypatch.setattr(
+        attention, "embedding_bag", lambda *found, **given: summed.append(1) or plain(*found, **given)
+    )
+    torch.manual_seed(0)
+    lengths, least = [[7, 4, 6], [2], [3, 3]], torch.finfo(dtype).min
+    query = torch.randn(sum(map(len, lengths)), HEADS, 1, WIDTH).to(dtype)
+    first = torch.randn(2, heads, opening, WIDTH).to(dtype)
+    states, masks, expected, start = [], [], [], 0
+    for group in lengths:
+        rows, tokens = len(group), max(group)
+        if store == "tokens first":
+            own = torch.randn(2, rows, tokens, heads, WIDTH).to(dtype).transpose(2, 3)
+        else:
+            more, cut = 3 * (store != "contiguous"), 3 * (store == "cut off in front")
+            own = torch.randn(2, rows, heads, tokens + more, WIDTH).to(dtype)[..., cut : cut + tokens, :]
+        padding = torch.arange(tokens) < torch.tensor([[tokens - length] for length in group])
+        added = torch.zeros(rows, 1, 1, tokens, dtype=dtype).masked_fill(padding[:, None, None], least)
+        states.append((own[0], own[1]))
+        masks.append(added[..., : tokens - min(group)])
+        keys, values = torch.cat([first[:, None].expand(2, rows, heads, opening, WIDTH), own], dim=3)
+        mask = torch.cat([added.new_zeros(rows, 1, 1, opening), added], dim=-1)
+        asked = query[start : start + rows]
+        expected.append(sdpa_attention_forward(module(heads), asked, keys, values, mask, scaling=0.3)[0])
+        start += rows
+    decoding = Decoding(masks)
+    decoding.opening, decoding.states = (first[0], first[1]), states
+    found, _ = attend(module(heads), query, query, query, None, scaling=0.3, pieces=decoding)
+    assert bool(summed) == (dtype == torch.float32 and store in ("contiguous", "longer"))
+    near = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(found, torch.cat(expected), rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("longest", [LONGEST, 2])

@@ -7,6 +7,7 @@ over longer ones the fused kernel wins, since it never holds all scores.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from knowtuning.packing import Batch
 _NAME = "knowtuning_pieces"
 # Longest rows (tokens) that are computed by products: at 512 both take about the same time.
 LONGEST = 512
-# Numbers in the keys of rows that are decoded, from which on they are read from memory rather than a cache.
+# Numbers in the values of rows that are decoded, from which on they are read from memory rather than a cache.
 _OUTSIDE = 2**19
 
 
@@ -83,23 +84,41 @@ class Pieces:
 class Decoding:
     """What attention is told of rows that are decoded together, in groups of about the same length.
 
-    masks: of each group, (rows, 1, 1, most tokens), added to the scores. states: keys and values of each
-    group in the layer at hand, (rows, heads, tokens, width), put here by its cache.
+    masks: of each group, (rows, 1, 1, padding), added to the scores of the first tokens, which are padding in
+    some of its rows. opening: keys and values of what all rows begin with, (heads, tokens, width), in the
+    layer at hand; states: those of what follows in each group, (rows, heads, tokens, width). The cache puts
+    both here.
     """
 
     def __init__(self, masks: Sequence[torch.Tensor]) -> None:
         self.masks = list(masks)
+        self.opening: tuple[torch.Tensor, torch.Tensor]
         self.states: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def attend(self, query: torch.Tensor, _: torch.Tensor, __: torch.Tensor, scaling: float) -> torch.Tensor:
-        """Attention of the last token of each row over what its group's cache holds."""
-        queries = torch.split(query, [len(keys) for keys, _ in self.states])
-        return torch.cat(
-            [
-                _one_token(own, keys, values, mask[..., : keys.shape[2]], scaling)
-                for own, (keys, values), mask in zip(queries, self.states, self.masks, strict=True)
-            ]
-        )
+        """Attention of the last token of each row over the opening, read once for all, and what follows."""
+        rows, heads, one, width = query.shape
+        keys, values = self.opening
+        # Heads that share keys are rows of one product.
+        query = (query * scaling).view(rows, len(keys), -1, width)
+        sizes = [len(states) for states, _ in self.states]
+        openings, shares, sums = torch.split(_times(query, keys.mT), sizes), [], []
+        groups = zip(torch.split(query, sizes), openings, self.states, self.masks, strict=True)
+        for own, opening, (follow, content), mask in groups:
+            scores = (follow @ own.mT).mT
+            _masked(scores[..., : mask.shape[-1]], mask)
+            scores = torch.cat([opening, scores], dim=-1)
+            weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+            shares.append(weights[..., : keys.shape[1]])
+            sums.append(_weighted_sums(weights[..., keys.shape[1] :], content))
+        found = torch.cat(sums).add_(_times(torch.cat(shares), values))
+        return found.view(rows, one, heads, width)
+
+
+def _times(rows: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """(rows, heads, n, a) by the matrix of each head, (heads, a, b): (rows, heads, n, b)."""
+    count, heads, n, _ = rows.shape
+    return (rows.transpose(0, 1).flatten(1, 2) @ matrices).view(heads, count, n, -1).transpose(0, 1)
 
 
 def _mask(count: int, context: int, own: int, lengths: torch.Tensor) -> torch.Tensor:
@@ -153,12 +172,28 @@ def _one_token(
     """Attention of the last token of each row; heads that share keys are rows of one product, no copies."""
     rows, heads, _, width = query.shape
     query = query.reshape(rows, key.shape[1], -1, width)
-    if key.numel() < _OUTSIDE or key.dtype != torch.float32 or not _is_table(value):
-        found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    else:
-        scores = (key @ (query * scaling).mT).mT
-        found = _weighted_sums(_masked(scores, mask).softmax(dim=-1), value)
+    found = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
     return found.reshape(rows, 1, heads, width)
+
+
+def _weighted_sums(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """weights @ value, for few weights of each vector: (rows, heads, queries, tokens) -> (…, width).
+
+    Where a cache does not hold them as an embedding bag, which reads memory up to twice as fast as a product
+    of vector and matrix.
+    """
+    rows, heads, queries, tokens = weights.shape
+    if value.numel() < _OUTSIDE or value.dtype != torch.float32 or not _is_table(value):
+        return weights @ value
+    width, room = value.shape[-1], value.stride(1) // value.shape[-1]
+    table = value.as_strided((rows * heads * room, width), (width, 1))
+    found = embedding_bag(
+        _places(rows * heads, queries, tokens, room),
+        table,
+        mode="sum",
+        per_sample_weights=weights.reshape(-1, tokens),
+    )
+    return found.view(rows, heads, queries, width)
 
 
 def _is_table(value: torch.Tensor) -> bool:
@@ -171,20 +206,11 @@ def _is_table(value: torch.Tensor) -> bool:
     return ordered and end * value.itemsize <= value.untyped_storage().nbytes()
 
 
-def _weighted_sums(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """weights @ value, for few weights of each vector: (rows, heads, queries, tokens) -> (…, width).
-
-    As an embedding bag, which reads memory up to twice as fast as a product of vector and matrix.
-    """
-    rows, heads, queries, tokens = weights.shape
-    width, room = value.shape[-1], value.stride(1) // value.shape[-1]
-    table = value.as_strided((rows * heads * room, width), (width, 1))
-    first = torch.arange(0, len(table), room, dtype=torch.int32)[:, None, None]
-    places = first + torch.arange(tokens, dtype=torch.int32).expand(queries, tokens)
-    found = embedding_bag(
-        places.view(-1, tokens), table, mode="sum", per_sample_weights=weights.reshape(-1, tokens)
-    )
-    return found.view(rows, heads, queries, width)
+@functools.lru_cache(maxsize=8)  # all layers of a step ask for the same, a group after the other
+def _places(parts: int, queries: int, tokens: int, room: int) -> torch.Tensor:
+    """(parts · queries, tokens): of each part of `room` vectors the first ones, for each query."""
+    first = torch.arange(0, parts * room, room, dtype=torch.int32)[:, None, None]
+    return (first + torch.arange(tokens, dtype=torch.int32).expand(queries, tokens)).view(-1, tokens)
 
 
 def _products(

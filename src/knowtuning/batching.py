@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, islice, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 
-def by_length(lengths: Sequence[int], budget: int, *, most: int | None = None) -> Iterator[list[int]]:
-    """Indices of all sequences, longest first; a batch has at most `budget` tokens, padding included.
+def by_length(
+    lengths: Sequence[int], budget: int, *, most: int | None = None, padded: bool = True
+) -> Iterator[list[int]]:
+    """Indices of all sequences, longest first; a batch has at most `budget` tokens, with its padding.
 
-    most: sequences a batch at most. A sequence longer than the budget is a batch of its own.
+    most: sequences a batch at most. padded: whether a batch is padded to its longest sequence. A sequence
+    longer than the budget is a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:
-        size = max(1, budget // max(1, lengths[order[0]]))
-        size = min(size, most or size)
+        longest = lengths[order[0]]
+        tokens = accumulate(longest if padded else lengths[i] for i in islice(order, most))
+        size = max(1, sum(1 for _ in takewhile(budget.__ge__, tokens)))
         yield order[:size]
         order = order[size:]
 

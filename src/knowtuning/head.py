@@ -33,12 +33,15 @@ def frozen_logps(
     head: torch.nn.Linear | PackedLinear, states: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     """log p of each target (n,) given its state (n, hidden), float32; for heads that are `frozen`."""
-    size = max(1, (_CPU if states.device.type == "cpu" else _OTHER) // head.out_features)
-    rest = len(states) % size
-    more = min(bucket(rest, _STATES), size) - rest
     function: Any = _FrozenHead
-    found: torch.Tensor = function.apply(pad(states, (0, 0, 0, more)), head, pad(targets, (0, more)), size)
-    return found[: len(states)]
+    count, cpu = len(states), states.device.type == "cpu"
+    size = max(1, (_CPU if cpu else _OTHER) // head.out_features)
+    rest = count % size
+    more = min(bucket(rest, _STATES), size) - rest if cpu else 0
+    if more:
+        states, targets = pad(states, (0, 0, 0, more)), pad(targets, (0, more))
+    found: torch.Tensor = function.apply(states, head, targets, size)
+    return found[:count]
 
 
 class _FrozenHead(torch.autograd.Function):

@@ -95,7 +95,7 @@ class Likelihood:
     def __init__(self, model: PreTrainedModel, *, bfloat16: bool = False) -> None:
         # transformers types few of its methods.
         self.model: Any = model
-        self._even = bfloat16 or str(model.dtype) == "torch.bfloat16"
+        self._even = bfloat16 or _dtype(model) == "bfloat16"
         self.window = attention_window(model.config)
         self.pieces = self._agrees(pieces=True)
         self.shared = self.pieces or self._agrees(pieces=False)
@@ -176,7 +176,12 @@ class Likelihood:
 
 def tolerance(model: Any) -> float:
     """What log-probabilities of a token that a model computes in two ways may differ by (nats)."""
-    return _TOLERANCE[str(model.dtype).removeprefix("torch.")]
+    return _TOLERANCE[_dtype(model)]
+
+
+def _dtype(model: Any) -> str:
+    """The name of the type of a model's weights."""
+    return str(model.dtype).removeprefix("torch.")
 
 
 def attention_window(config: Any) -> int | None:

@@ -44,21 +44,23 @@ def test_layers_that_forget_tokens_stay_as_they_are() -> None:
 
 def test_prompts_of_a_pass_go_to_their_rows_of_their_group() -> None:
     torch.manual_seed(0)
-    groups = [InPlaceLayer(7), InPlaceLayer(4)]
+    groups, decoding = [InPlaceLayer(7), InPlaceLayer(4)], Decoding([])
+    layer = GroupedLayer(groups, decoding)
     # A group of two rows of up to 5 tokens and one of a row of 3, filled by two passes of (b, t) cells.
     first, second = torch.randn(2, 1, 3, 6, 5), torch.randn(2, 2, 3, 2, 5)
     one, other = torch.tensor([[0, 1, 2, 4, 5]]), torch.tensor([[0, 3]])
-    PromptLayer(groups, [Part(2, 5, torch.tensor([1]), one), None]).update(*first)
+    opening = torch.tensor([1, 2])
+    PromptLayer(layer, opening, [Part(2, 5, torch.tensor([1]), one), None]).update(*first)
     parts = [Part(2, 5, torch.tensor([0]), other), Part(1, 3, torch.tensor([0]), torch.tensor([[1, 2, 3]]))]
-    cells = PromptLayer(groups, parts)
+    cells = PromptLayer(layer, opening, parts)
     assert cells.get_seq_length() == 0
     for found, own in zip(cells.update(*second), second, strict=True):
         assert torch.equal(found, own)  # a pass sees itself alone
-    decoding = Decoding([])
     token = torch.randn(2, 3, 3, 1, 5)
-    GroupedLayer(groups, decoding).update(*token)
+    layer.update(*token)
     (long, short), flat = decoding.states, second.transpose(2, 3).flatten(1, 2)
     for kind in range(2):
+        assert torch.equal(decoding.opening[kind].transpose(0, 1), flat[kind][1:3])
         assert torch.equal(long[kind][1, :, :5], first[kind][0][:, one[0]])
         assert torch.equal(long[kind][0, :, 3:5].transpose(0, 1), flat[kind][other[0]])
         assert torch.equal(long[kind][0, :, :3], torch.zeros(3, 3, 5))

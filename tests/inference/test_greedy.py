@@ -87,7 +87,7 @@ def test_who_reads_without_padding_and_decodes_in_groups(family: str, fitted: bo
     found = Greedy(ready(family, fitted=fitted), eos=NEVER, pad=PAD)
     # Not those whose attention forgets tokens.
     trees = family not in ("mistral", "gemma2")
-    assert (found._likelihood is not None, found._in_groups) == (trees, trees and fitted)
+    assert (found._likelihood is not None, found.in_groups) == (trees, trees and fitted)
 
 
 @pytest.mark.parametrize("fitted", [False, True])
@@ -117,7 +117,7 @@ def test_a_model_that_gets_groups_wrong_has_none(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Decoding, "attend", lambda *given: right(*given).roll(1, dims=0))
     model = ready("llama", fitted=True)
     decoder = Greedy(model, eos=NEVER, pad=PAD)
-    assert not decoder._in_groups
+    assert not decoder.in_groups
     found = decoder.answers(PROMPTS, 5)
     assert found == [reference(ready("llama", fitted=False), prompt, NEVER, 5) for prompt in PROMPTS]
 

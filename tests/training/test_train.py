@@ -14,9 +14,15 @@ from knowtuning.core.records import Example, Preference
 from knowtuning.core.storage import read_json
 from knowtuning.runtime.machine import Hardware
 from knowtuning.runtime.models import load_base, load_tokenizer
-from knowtuning.training.engine.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.engine.adapters import (
+    adapted_likelihood,
+    adapter_hash,
+    new_adapter,
+    save_adapter,
+    trained_adapter,
+)
 from knowtuning.training.engine.rows import Encoder, PairRow, Row, split_rows
-from knowtuning.training.kc import reference_logps, sequence_logps, train_kc
+from knowtuning.training.kc import Reference, ReferenceLogps, reference_logps, sequence_logps, train_kc
 from knowtuning.training.sft import train_sft
 
 CPU = Hardware(device="cpu", precision="float32", micro_batch=None, batch_tokens=512)
@@ -89,11 +95,18 @@ def test_sequence_logps_are_the_sum_over_the_completion() -> None:
     torch.testing.assert_close(sequence_logps(logits, ids, completion), expected)
 
 
+def under_reference(
+    model: Any, rows: list[PairRow], which: Reference, hardware: Hardware = CPU
+) -> ReferenceLogps:
+    """The log-probabilities under the reference of a model with its adapter."""
+    return reference_logps(model, adapted_likelihood(model, hardware), rows, which, hardware)
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
 def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, batch_tokens: int) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     hardware = Hardware(device="cpu", precision="float32", micro_batch=None, batch_tokens=batch_tokens)
-    found = reference_logps(model, pairs(tiny_base), "ka", hardware)
+    found = under_reference(model, pairs(tiny_base), "ka", hardware)
     for row, chosen in zip(pairs(tiny_base), found.chosen, strict=True):
         ids = torch.tensor([row.prompt_ids + row.chosen_ids])
         with torch.no_grad():
@@ -107,10 +120,10 @@ def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, b
 def test_reference_is_the_adapter_or_the_base_model(tiny_base: Path, ka: Path) -> None:
     plain = load_base(tiny_base, dtype=torch.float32, device="cpu")
     new = new_adapter(plain, LORA)  # an untrained adapter changes nothing
-    as_base = reference_logps(new, pairs(tiny_base), "ka", CPU)
+    as_base = under_reference(new, pairs(tiny_base), "ka")
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
-    off = reference_logps(model, pairs(tiny_base), "base", CPU)
-    on = reference_logps(model, pairs(tiny_base), "ka", CPU)
+    off = under_reference(model, pairs(tiny_base), "base")
+    on = under_reference(model, pairs(tiny_base), "ka")
     assert off.chosen == pytest.approx(as_base.chosen, abs=1e-4)
     assert off.adapter_sha256 == "none"
     assert on.adapter_sha256 == adapter_hash(model)
@@ -180,7 +193,7 @@ def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tm
     found = {
         row.id: (logps, len(row.chosen_ids))
         for row, logps in zip(
-            pairs(tiny_base), reference_logps(model, pairs(tiny_base), "ka", CPU).chosen, strict=True
+            pairs(tiny_base), under_reference(model, pairs(tiny_base), "ka").chosen, strict=True
         )
     }
     train, _ = split_rows(pairs(tiny_base), 2, 1)
@@ -202,11 +215,10 @@ def test_the_kept_kc_adapter_is_that_of_the_best_step(tiny_base: Path, ka: Path,
     assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
     assert losses[summary.steps] > summary.best_eval_loss + 0.01
     before, after = (
-        reference_logps(
+        under_reference(
             trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), folder),
             split_rows(pairs(tiny_base), 2, 1)[1],
             "ka",
-            CPU,
         )
         for folder in (ka, out)
     )
@@ -301,12 +313,11 @@ def test_equal_adapters_have_equal_files_in_every_process(tiny_base: Path, tmp_p
 
 def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
-    straight = reference_logps(model, pairs(tiny_base), "ka", CPU)
-    swapped = reference_logps(
+    straight = under_reference(model, pairs(tiny_base), "ka")
+    swapped = under_reference(
         model,
         [PairRow(p.id, p.source, p.prompt_ids, p.rejected_ids, p.chosen_ids) for p in pairs(tiny_base)],
         "ka",
-        CPU,
     )
     for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
         assert a - b == pytest.approx(-(c - d), abs=1e-4)

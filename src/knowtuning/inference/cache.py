@@ -65,9 +65,9 @@ class InPlaceLayer(DynamicLayer):  # type: ignore[no-untyped-call]
                 store[..., : part.tokens, :] = 0
             self._see(part.tokens)
         for store, found in zip(self._stores, states, strict=True):
-            flat = found.transpose(1, 2).flatten(0, 1)
             start = part.tokens - part.cells.shape[1]
-            cells = flat.index_select(0, part.cells.flatten()).view(*part.cells.shape, *flat.shape[1:])
+            cells = _cells(found, part.cells.flatten())
+            cells = cells.view(*part.cells.shape, *cells.shape[1:])
             store[part.rows, :, start : part.tokens] = cells.transpose(1, 2)
 
     def _store(self, states: torch.Tensor, rows: int) -> torch.Tensor:
@@ -95,18 +95,22 @@ class Part:
 
 
 class GroupedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of one layer, a group of rows at a time; attention finds them in `decoding`."""
+    """Keys and values of one layer: of what all rows begin with, and of what follows, a group at a time.
+
+    Attention finds them in `decoding`.
+    """
 
     def __init__(self, groups: Sequence[InPlaceLayer], decoding: Decoding) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.groups, self._decoding = groups, decoding
+        self.groups, self._decoding = list(groups), decoding
+        self.opening: tuple[torch.Tensor, torch.Tensor]
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a token to each row of each group; returns those tokens alone."""
         start = 0
-        self._decoding.states = []
+        self._decoding.opening, self._decoding.states = self.opening, []
         for group in self.groups:
             rows = slice(start, start + group.rows)
             self._decoding.states.append(group.update(key_states[rows], value_states[rows]))
@@ -115,20 +119,31 @@ class GroupedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class PromptLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Hands on the tokens of a pass over prompts, and leaves each prompt in its row of a layer."""
+    """Hands on the tokens of a pass over prompts, and leaves each prompt in its row of a layer.
 
-    def __init__(self, groups: Sequence[InPlaceLayer], parts: Sequence[Part | None]) -> None:
+    opening: cells of the pass, (tokens,), that go to the layer's opening.
+    """
+
+    def __init__(self, layer: GroupedLayer, opening: torch.Tensor, parts: Sequence[Part | None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._groups, self._parts = groups, parts
+        self._layer, self._opening, self._parts = layer, opening, parts
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens of this pass, which see nothing else."""
-        for group, part in zip(self._groups, self._parts, strict=True):
+        states = (key_states, value_states)
+        keys, values = (_cells(found, self._opening).transpose(0, 1).contiguous() for found in states)
+        self._layer.opening = keys, values
+        for group, part in zip(self._layer.groups, self._parts, strict=True):
             if part is not None:
-                group.place(part, (key_states, value_states))
-        return key_states, value_states
+                group.place(part, states)
+        return states
+
+
+def _cells(states: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Of the tokens of a pass, (b, heads, t, width), counted through, those at `cells`: (n, heads, width)."""
+    return states.transpose(1, 2).flatten(0, 1).index_select(0, cells)
 
 
 def cache_of(layers: Sequence[DynamicLayer]) -> DynamicCache:

@@ -46,7 +46,9 @@ class ModelDecoder:
 
     def plan(self, prompts: Sequence[Tokens], new_tokens: int) -> list[list[int]]:
         lengths = [len(prompt) + new_tokens for prompt in prompts]
-        return list(by_length(lengths, self._batch_tokens or _tokens_that_fit(self._model), most=_MOST))
+        budget = self._batch_tokens or _tokens_that_fit(self._model)
+        padded = not (self._greedy and self._greedy.in_groups)
+        return list(by_length(lengths, budget, most=_MOST, padded=padded))
 
     def answers(
         self, work: Mapping[str, Sequence[Tokens]], new_tokens: int

@@ -21,14 +21,15 @@ class Greedy:
     """A decoder with a key-value cache that continues prompts (token ids).
 
     An answer depends on its prompt alone (but for ties of rounding): padding is masked, and positions start
-    at a prompt's first token.
+    at a prompt's first token. in_groups: whether rows lie in groups of like length, so that padding takes
+    next to no memory.
     """
 
     def __init__(self, model: Any, *, eos: int, pad: int) -> None:
         self._model, self._eos, self._pad = model, eos, pad
         likelihood = Likelihood(model)
-        self._in_groups = likelihood.pieces and _agrees(likelihood, decoding=True)
-        trees = self._in_groups or _agrees(likelihood, decoding=False)
+        self.in_groups = likelihood.pieces and _agrees(likelihood, decoding=True)
+        trees = self.in_groups or _agrees(likelihood, decoding=False)
         self._likelihood = likelihood if trees else None
 
     def answers(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
@@ -59,8 +60,8 @@ class Greedy:
         lengths = [len(prompt) for prompt in prompts]
         layers = self._model.config.get_text_config().num_hidden_layers
         token = cache_bytes(self._model) // layers
-        groups = row_groups(lengths, token) if self._in_groups else [list(range(len(prompts)))]
-        return GroupedRows(self._likelihood, prompts, new_tokens, groups, decoding=self._in_groups)
+        groups = row_groups(lengths, token) if self.in_groups else [list(range(len(prompts)))]
+        return GroupedRows(self._likelihood, prompts, new_tokens, groups, decoding=self.in_groups)
 
 
 def _agrees(likelihood: Likelihood, *, decoding: bool) -> bool:

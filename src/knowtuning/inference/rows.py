@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowtuning.batching import left_padded
 from knowtuning.likelihood import Likelihood, predicting_states
-from knowtuning.packing import Layout, Tree, bare, lay_out, passes, prompt_cells
+from knowtuning.packing import Layout, Tree, bare, common, lay_out, passes, prompt_cells
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +109,8 @@ class GroupedRows(Rows):
     """Prompts are read without padding, as trees, and then lie in groups of rows, each with its own padding.
 
     For models that compute trees exactly. groups: the numbers of the prompts of each.
-    decoding: whether attention takes one group after the other; if not, there is one group.
+    decoding: whether attention takes what all prompts begin with once, and one group after the other; if not,
+    there is one group.
     """
 
     def __init__(
@@ -128,29 +129,34 @@ class GroupedRows(Rows):
 
         model: Any = likelihood.model
         super().__init__(model, [row for group in groups for row in group])
-        lengths = [[len(prompts[row]) for row in group] for group in groups]
+        # A row holds at least the last token of its prompt.
+        self._opening = min(common(prompts), min(map(len, prompts)) - 1) if decoding else 0
+        lengths = [[len(prompts[row]) - self._opening for row in group] for group in groups]
         self._sizes = [(len(group), max(group)) for group in lengths]
-        self._decoding = Decoding([_mask(group, new_tokens, model) for group in lengths])
-        # Of each layer of the model its groups.
+        widths = [max(group) - min(group) if decoding else max(group) + new_tokens for group in lengths]
+        masks = [_mask(group, width, model) for group, width in zip(lengths, widths, strict=True)]
+        self._decoding = Decoding(masks)
         self._layers = [
-            [InPlaceLayer(tokens + new_tokens) for _, tokens in self._sizes]
+            GroupedLayer([InPlaceLayer(tokens + new_tokens) for _, tokens in self._sizes], self._decoding)
             for _ in cache_for(model, 1).layers
         ]
-        layers = [GroupedLayer(layer, self._decoding) if decoding else layer[0] for layer in self._layers]
-        self._cache = cache_of(layers)
+        self._cache = cache_of(self._layers if decoding else [layer.groups[0] for layer in self._layers])
         self._in_groups = decoding
-        self._positions = torch.tensor([[length - 1] for group in lengths for length in group])
-        self._positions = self._positions.to(model.device)
+        self._positions = torch.tensor([[len(prompts[row]) - 1] for row in self.rows], device=model.device)
         self.logits = self._read([tuple(prompts[row]) for row in self.rows], likelihood)
 
     def _read(self, prompts: Sequence[tuple[int, ...]], likelihood: Likelihood) -> torch.Tensor:
         """Logits after each prompt, (rows, vocabulary); the prompts are put into the cache."""
+        import torch
+
         from knowtuning.inference.cache import PromptLayer, cache_of
 
         device, states = self._model.device, None
         for rows, trees, layout in readings(prompts, likelihood):
-            parts = self._parts(rows, prompt_cells(trees, layout))
-            cache = cache_of([PromptLayer(layer, parts) for layer in self._layers])
+            cells = prompt_cells(trees, layout)
+            opening = torch.tensor(cells[0][: self._opening], dtype=torch.long, device=device)
+            parts = self._parts(rows, [own[self._opening :] for own in cells])
+            cache = cache_of([PromptLayer(layer, opening, parts) for layer in self._layers])
             found = predicting_states(self._model, lay_out(trees, layout).to(device), cache)
             states = found.new_empty(len(prompts), found.shape[-1]) if states is None else states
             states[rows] = found
@@ -189,10 +195,10 @@ class GroupedRows(Rows):
             index = torch.tensor(mine, device=mask.device)
             self._decoding.masks[number] = mask[index]
             for layer in self._layers:
-                layer[number].batch_select_indices(index)
+                layer.groups[number].batch_select_indices(index)
         self._decoding.masks = [self._decoding.masks[number] for number in left]
         for layer in self._layers:
-            layer[:] = [layer[number] for number in left]
+            layer.groups = [layer.groups[number] for number in left]
         return order
 
     def _seen(self) -> dict[str, Any]:
@@ -200,18 +206,17 @@ class GroupedRows(Rows):
 
         if not self._in_groups:
             # With the token that is about to be fed.
-            tokens = self._layers[0][0].get_seq_length() + 1
+            tokens = self._layers[0].groups[0].get_seq_length() + 1
             return {"attention_mask": self._decoding.masks[0][..., :tokens]}
         # Models hand a mask of four dimensions on as it is; without one they would make their own.
         return {"attention_mask": torch.zeros(1, 1, 1, 1), "pieces": self._decoding}
 
 
-def _mask(lengths: Sequence[int], new_tokens: int, model: Any) -> torch.Tensor:
-    """(rows, 1, 1, longest + new_tokens), added to scores: the least number at the padding before a row."""
+def _mask(lengths: Sequence[int], width: int, model: Any) -> torch.Tensor:
+    """(rows, 1, 1, width), added to scores: the least number at the padding before a row."""
     import torch
 
-    most = max(lengths)
-    padding = torch.arange(most + new_tokens) < torch.tensor([[most - length] for length in lengths])
+    padding = torch.arange(width) < torch.tensor([[max(lengths) - length] for length in lengths])
     mask = torch.zeros(padding.shape, dtype=model.dtype).masked_fill_(padding, torch.finfo(model.dtype).min)
     return mask[:, None, None].to(model.device)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from knowtuning.core.imports import importing
 from knowtuning.core.storage import read_json
 from knowtuning.runtime.machine import ALONE, Processes
 from knowtuning.runtime.zero3 import Zero3
@@ -29,6 +30,12 @@ def source_of(base: Path) -> tuple[str, dict[str, Any]]:
         local = found["commit"] == "local"
         return str(found["id"]), {} if local else {"revision": str(found["commit"])}
     return str(base), {}
+
+
+def import_models() -> None:
+    """Import what Transformers needs for any model, which takes longest of all that a stage imports."""
+    with importing():
+        import transformers.modeling_utils  # noqa: F401
 
 
 def weights_stamp(base: Path) -> list[tuple[str, int, int]]:
@@ -76,6 +83,7 @@ def load_system(
 
 
 def _whole(base: Path, adapter: Path | None, dtype: torch.dtype, device: str) -> Any:
+    import_models()
     from transformers import AutoModelForCausalLM
 
     name, arguments = source_of(base)
@@ -93,6 +101,8 @@ def _whole(base: Path, adapter: Path | None, dtype: torch.dtype, device: str) ->
 def _empty(base: Path, dtype: torch.dtype) -> Any:
     """The base model without weights."""
     import torch
+
+    import_models()
     from transformers import AutoConfig, AutoModelForCausalLM
 
     name, arguments = source_of(base)

@@ -108,16 +108,17 @@ def _padded_logps(model: Any, sequences: Sequences, budget: int) -> list[float]:
 
 def reference_logps(
     model: Any,
+    likelihood: Likelihood,
     rows: Sequence[PairRow],
     reference: Reference,
     hardware: Hardware,
     processes: Processes = ALONE,
-    likelihood: Likelihood | None = None,
 ) -> ReferenceLogps:
     """Log-probabilities of all pairs under the reference, before any training step.
 
-    `ka`: the adapter as it stands. `base`: with the adapter switched off, as the released code's framework
-    does (Deviation from the paper, kept for comparison). likelihood: of the model, where there is one.
+    model: with its adapter; likelihood: of that (`adapted_likelihood`). `ka`: the adapter as it stands.
+    `base`: with the adapter switched off, as the released code's framework does (Deviation from the paper,
+    kept for comparison).
     """
     import torch
 
@@ -126,7 +127,6 @@ def reference_logps(
     bfloat16 = hardware.precision == "bfloat16"
     sequences = [(row.prompt_ids, row.chosen_ids) for row in rows]
     sequences += [(row.prompt_ids, row.rejected_ids) for row in rows]
-    likelihood = likelihood or adapted_likelihood(model, hardware)
     was_training = model.training
     model.eval()
     packing = all(likelihood.shares(pair_tree(row)) for row in rows)
@@ -143,17 +143,17 @@ def reference_logps(
 def kept_logps(
     path: Path,
     model: Any,
+    likelihood: Likelihood,
     rows: Sequence[PairRow],
     reference: Reference,
     hardware: Hardware,
     processes: Processes = ALONE,
-    likelihood: Likelihood | None = None,
 ) -> ReferenceLogps:
     """Like reference_logps, but taken from the file at `path`, which the first call writes."""
     there = path.exists()
     processes.wait()  # before anyone writes it
     if not there:
-        found = reference_logps(model, rows, reference, hardware, processes, likelihood)
+        found = reference_logps(model, likelihood, rows, reference, hardware, processes)
         if processes.first:
             write_json(path, asdict(found))
         processes.wait()
@@ -201,7 +201,7 @@ def train_kc(
     likelihood = adapted_likelihood(model, hardware)
     logps = [
         kept_logps(
-            state / f"reference-{name}.json", model, part, params.reference, hardware, processes, likelihood
+            state / f"reference-{name}.json", model, likelihood, part, params.reference, hardware, processes
         )
         for name, part in (("train", train), ("valid", held_out))
     ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.training import Scratch
-from knowtuning.runtime.models import PIN
+from knowtuning.runtime.models import PIN, import_models
 from knowtuning.runtime.resume import Due, checkpoints, seal
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def train_tokenizer(texts: Sequence[str], vocab: int) -> PreTrainedTokenizerBase
 
 def new_model(params: Scratch, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """An untrained Llama of the given size; torch's global seed decides its weights."""
+    import_models()
     from transformers import LlamaConfig, LlamaForCausalLM
 
     if params.hidden % params.heads:
