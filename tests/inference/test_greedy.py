@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import types
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from knowtuning.attention import Decoding
 from knowtuning.inference import rows
+from knowtuning.inference.decoders import ModelDecoder
 from knowtuning.inference.greedy import Greedy, cache_bytes, decodes
 from knowtuning.inference.ready import make_ready
 from knowtuning.inference.rows import moved_up, row_groups
@@ -88,6 +90,14 @@ def test_who_reads_without_padding_and_decodes_in_groups(family: str, fitted: bo
     # Not those whose attention forgets tokens.
     trees = family not in ("mistral", "gemma2")
     assert (found._likelihood is not None, found.in_groups) == (trees, trees and fitted)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_long_prompt_does_not_split_a_batch_of_groups(fitted: bool) -> None:
+    tokenizer = types.SimpleNamespace(eos_token_id=NEVER, pad_token_id=PAD)
+    decoder = ModelDecoder(ready("llama", fitted=fitted), tokenizer, batch_tokens=100)
+    found = decoder.plan([[5] * 3, [5] * 40, [5] * 3, [5] * 3], 12)
+    assert found == ([[1, 0, 2, 3]] if fitted else [[1], [0, 2, 3]])
 
 
 @pytest.mark.parametrize("fitted", [False, True])
