@@ -2,20 +2,17 @@
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
-# make deepspeed   DeepSpeed in .cache/deepspeed, and the tests of weights that it splits
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
 # make docs    the reference pages of parameters and records, from the schemas
 PYTHON ?= python3
 VLLM   ?= vllm==0.32.0
-# As an error names it.
-DEEPSPEED := $(shell sed -n 's/^DEEPSPEED = "\(.*\)"$$/\1/p' src/knowtuning/runtime/machine.py)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check docs format bench deepspeed vllm setup clean
+.PHONY: repro test test-all check docs format bench vllm setup clean
 
 setup: $(STAMP)
 
@@ -54,13 +51,6 @@ format: setup
 
 bench: setup
 	python benchmarks/compare.py
-
-# Beside the environment and not in it, where every process would import it.
-deepspeed: export OMP_NUM_THREADS := 1
-deepspeed: setup
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target .cache/deepspeed --no-deps \
-	  $(DEEPSPEED) einops hjson msgpack ninja py-cpuinfo
-	PYTHONPATH=.cache/deepspeed python -m pytest tests/pipeline/test_split.py
 
 # Of its own: it pins other versions of torch and transformers.
 vllm:

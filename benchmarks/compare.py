@@ -1,12 +1,12 @@
-"""Our stages beside what one would run instead: `python benchmarks/compare.py [TASK ...] [--set KEY=VALUE]`.
+"""Our stages beside what one would run instead, on a CPU: `python benchmarks/compare.py [TASK ...]`.
 
-All sides work on the data and models of this checkout (`make repro` makes them), or with `--raw FOLDER` on
-some questions of Dolly in the paper's template (FOLDER holds dolly_train.json, dolly_valid.json and
-dolly_test.json) with a model of the default size or, with `--size 58M`, of 58 million parameters, made in
-.cache/bench-dolly-…. Each is a process of its own, in turns, with as many threads as torch takes by itself or
-OMP_NUM_THREADS says. Writes medians and ratios to benchmarks/results.json and the table
-benchmarks/results.md. lm-evaluation-harness goes to .cache/bench-lm-eval and shares torch and transformers;
-LLaMA-Factory, which needs older ones, goes to .cache/bench-llamafactory with torch and all.
+All sides (benchmarks/sides.py) work on the data and models of this checkout (`make repro` makes them), or
+with `--raw FOLDER` on some questions of Dolly in the paper's template (FOLDER holds dolly_train.json,
+dolly_valid.json and dolly_test.json) with a model of the default size or, with `--size 58M`, of 58 million
+parameters, made in .cache/bench-dolly-…. Each is a process of its own, in turns, with as many threads as
+torch takes by itself or OMP_NUM_THREADS says. Writes medians and ratios to benchmarks/results.json and the
+table benchmarks/results.md. lm-evaluation-harness goes to .cache/bench-lm-eval and shares torch and
+transformers; LLaMA-Factory, which needs older ones, goes to .cache/bench-llamafactory with torch and all.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from benchmarks.sides import LLAMA_FACTORY, TASKS  # noqa: E402
+from benchmarks.sides import LLAMA_FACTORY, LM_EVAL, OURS, TASKS  # noqa: E402
 from benchmarks.stages import commands, copy_tracked, measure, overrides, set_params  # noqa: E402
 from knowtuning.core.storage import read_json, write_json  # noqa: E402
 
-PEER_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
+LM_EVAL_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
 # What its metadata asks for, as far as it is imported here.
 LLAMA_FACTORY_PACKAGES = [
     *["accelerate==1.11.0", "datasets==4.0.0", "peft==0.18.1", "transformers==5.6.0", "trl==0.24.0"],
@@ -43,8 +43,8 @@ LLAMA_FACTORY_PACKAGES = [
     *["torchdata==0.11.0", "tyro<0.9.0"],
 ]
 # On Dolly, beside what experiments/smoke.yaml sets: the paper's template, and as many questions as take a
-# side half a minute or two.
-PAPER = {
+# side half a minute or two. The larger model is barely trained: that changes no speed.
+PAPER: dict[str, Any] = {
     "model.template": "alpaca",
     "prepare.limit.valid": 20,
     "predict.max_new_tokens": 256,
@@ -52,7 +52,6 @@ PAPER = {
     "train_kc.epochs": 1,
     "train_kc.eval_every": 0.5,
 }
-# The larger model is barely trained: that changes no speed.
 SIZES: dict[str, dict[str, Any]] = {
     "default size": {"prepare.limit.test": 128, "train_ka.epochs": 2},
     "58M": {
@@ -67,24 +66,33 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 QUESTIONS = {"default size": 300, "58M": 30}
-DOLLY = ("dolly_train.json", "dolly_valid.json", "dolly_test.json")
 RESULTS = ROOT / "benchmarks/results.json"
-# The work of the two sides must agree to this (nats).
+# The sides' log-probabilities must agree to this (nats).
 SAME_LOGPS = 1e-4
+ABOUT = """# Side by side
+
+Made by `python benchmarks/compare.py`, which says how. Medians, in brackets least and most; a ratio is the
+time of a side over ours. `work` leaves out imports and, for score, loading; `process` has all of it.
+
+LLaMA-Factory trains on the tokens that we train on, with the KA adapter as the reference of KC; it pads a
+training batch to a multiple of 8 and cuts long rows on both sides of the boundary. The others validate SFT by
+batches, we by tokens.
+"""
 
 
-def lm_eval() -> Path:
+def install_lm_eval() -> Path:
     """The folder that holds lm-evaluation-harness and what it needs beside this project's own packages."""
     folder = ROOT / ".cache/bench-lm-eval"
     if not (folder / "lm_eval").exists():
         # Without dependencies first: pip would put a second torch there.
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-        subprocess.run([*pip, "--no-deps", PEER_PACKAGES[0]], check=True)
-        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), *PEER_PACKAGES[1:]], check=True)
+        subprocess.run([*pip, "--no-deps", LM_EVAL_PACKAGES[0]], check=True)
+        constraints = ["--constraint", str(ROOT / "constraints.txt")]
+        subprocess.run([*pip, *constraints, *LM_EVAL_PACKAGES[1:]], check=True)
     return folder
 
 
-def llama_factory() -> Path:
+def install_llama_factory() -> Path:
     """The Python of an environment that holds LLaMA-Factory and what it needs."""
     folder = ROOT / ".cache/bench-llamafactory"
     python = folder / "bin/python"
@@ -104,26 +112,23 @@ def llama_factory() -> Path:
 
 def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     """One run of one side: what it printed, with the seconds of its process and its peak memory (MiB)."""
-    environment = {
-        **os.environ,
-        "TQDM_DISABLE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    if side == "lm-evaluation-harness":
-        environment["PYTHONPATH"] = str(lm_eval())
-    python = str(llama_factory() if side == LLAMA_FACTORY else sys.executable)
+    offline = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    path = {"PYTHONPATH": str(install_lm_eval())} if side == LM_EVAL else {}
+    python = str(install_llama_factory() if side == LLAMA_FACTORY else sys.executable)
     start = time.perf_counter()
-    words = [python, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)]
-    child = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [python, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)],
+        env={**os.environ, **offline, **path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     assert child.stdout is not None
     printed = child.stdout.read().decode()
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"error: {task}, {side} ended with status {status}; run it alone to see why")
-    found: dict[str, Any] = json.loads(printed.splitlines()[-1])
-    whole = {"wall": time.perf_counter() - start, "wall_cpu": usage.ru_utime + usage.ru_stime}
-    return {**found, **whole, "peak": usage.ru_maxrss / 1024}
+    outcome: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return {**outcome, "wall": time.perf_counter() - start, "peak": usage.ru_maxrss / 1024}
 
 
 def dolly(raw: Path, size: str) -> Path:
@@ -136,8 +141,8 @@ def dolly(raw: Path, size: str) -> Path:
     if not (folder / "models/base").exists():
         shutil.rmtree(folder, ignore_errors=True)
         copy_tracked(folder)
-        for name in DOLLY:
-            shutil.copy2(raw / name, folder / "data/raw")
+        for split in ("train", "valid", "test"):
+            shutil.copy2(raw / f"dolly_{split}.json", folder / "data/raw")
         set_params(folder / "params.yaml", {**overrides("dolly-smoke"), **PAPER, **SIZES[size]})
         for stage in ("prepare", "base"):
             measure(known[stage], folder)
@@ -162,30 +167,24 @@ def project(source: Path, folder: Path, changes: dict[str, Any], rows: int | Non
         path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]), "utf-8")
 
 
-def agreement(task: str, runs: dict[str, list[dict[str, Any]]]) -> str:
-    """In what the sides' results agree, in words; ends the run when log-probabilities do not."""
-    first = {side: rows[0] for side, rows in runs.items()}
-    ours = first["ours"]
-    if task == "score":
-        worst = max(
-            abs(a - b) for row in first.values() for a, b in zip(ours["values"], row["values"], strict=True)
-        )
-        # Both are rounded to 4 decimals, so the last of them may differ by one.
-        if round(worst, 6) > SAME_LOGPS:
-            raise SystemExit(
-                f"error: log-probabilities differ by {worst} nats; expected {SAME_LOGPS} at most"
-            )
-        return f"{len(ours['values'])} log-probabilities differ by {worst:.1e} nats at most"
+def agreement(task: str, first: dict[str, dict[str, Any]]) -> str:
+    """In what the sides' results agree, in words; ends the run when log-probabilities do not.
+
+    first: a run of each side.
+    """
+    if task.startswith("train"):
+        results = (f"{side} {row['steps']} steps, {row['loss']:.4f}" for side, row in first.items())
+        return f"steps and best validation loss: {'; '.join(results)}"
+    values = first.pop(OURS)["values"]
+    pairs = {side: list(zip(values, row["values"], strict=True)) for side, row in first.items()}
     if task == "predict":
-        total = len(ours["values"])
-        same = [
-            f"{side} {sum(a == b for a, b in zip(ours['values'], row['values'], strict=True))}"
-            for side, row in first.items()
-            if side != "ours"
-        ]
-        return f"answers of {total} that are the same text as ours: {', '.join(same)}"
-    told = (f"{side} {row['steps']} steps, {row['loss']:.4f}" for side, row in first.items())
-    return f"steps and best validation loss: {'; '.join(told)}"
+        same = (f"{side} {sum(a == b for a, b in both)}" for side, both in pairs.items())
+        return f"answers of {len(values)} that are the same text as ours: {', '.join(same)}"
+    worst = max(abs(a - b) for both in pairs.values() for a, b in both)
+    # Both are rounded to 4 decimals, so the last of them may differ by one.
+    if round(worst, 6) > SAME_LOGPS:
+        raise SystemExit(f"error: log-probabilities differ by {worst} nats; expected {SAME_LOGPS} at most")
+    return f"{len(values)} log-probabilities differ by {worst:.1e} nats at most"
 
 
 def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
@@ -195,14 +194,14 @@ def compare(task: str, folder: Path, rounds: int) -> dict[str, Any]:
         # The order turns too, so that neither side always meets the warmer machine.
         for side in list(runs) if number % 2 == 0 else list(runs)[::-1]:
             runs[side].append(run_side(task, side, folder))
-            last = runs[side][-1]
-            print(f"{task}, {side}: {last['seconds']:.1f} s, processor {last['cpu']:.1f} s", file=sys.stderr)
-    medians = {}
+            print(f"{task}, {side}: {runs[side][-1]['seconds']:.1f} s", file=sys.stderr)
+    medians: dict[str, Any] = {}
     for side, rows in runs.items():
-        keys = ("seconds", "cpu", "wall", "wall_cpu", "peak", "trained", "passed")
-        medians[side] = {key: statistics.median([r[key] for r in rows]) for key in keys if key in rows[0]}
+        keys = ("seconds", "wall", "peak")
+        medians[side] = {key: round(statistics.median(row[key] for row in rows), 2) for key in keys}
         medians[side]["runs"] = [round(row["seconds"], 2) for row in rows]
-    return {"sides": medians, "agreement": agreement(task, runs), "rounds": rounds}
+    agreed = agreement(task, {side: rows[0] for side, rows in runs.items()})
+    return {"sides": medians, "agreement": agreed, "rounds": rounds}
 
 
 def machine() -> str:
@@ -216,52 +215,22 @@ def machine() -> str:
     return f"{cpu}, {level}, torch {torch.__version__}, {threads} threads"
 
 
-def thousands(count: float) -> str:
-    return f"{count / 1000:.0f}" if count else ""
-
-
 def table(results: dict[str, Any]) -> str:
     """The Markdown page of all results."""
-    lines = [
-        "# Side by side",
-        "",
-        "Made by `python benchmarks/compare.py`, which says how. Medians, in brackets least and most;",
-        "a ratio is the time of a side over ours. `work` leaves out imports and, for score, loading. `back`",
-        "and `forward` are thousands of tokens that pass through the layers of a model, padding included,",
-        "with gradients and without (reference, validation, scores, answers). The base model is frozen, so a",
-        "backward pass costs about what a forward pass costs, and arithmetic in the layers alone would make",
-        "the ratio that of 2 · back + forward: `by tokens`.",
-        "",
-        "LLaMA-Factory trains on the tokens that we train on, with the KA adapter as the reference of KC; it",
-        "pads a training batch to a multiple of 8, cuts long rows on both sides of the boundary, and its",
-        "NLL(chosen) is a mean of per-sequence means. The others validate SFT by batches, we by tokens.",
-        "",
-    ]
+    lines = [ABOUT]
     for name, entry in results.items():
         lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
         lines += [f"Rounds in turns: {entry['rounds']}. {entry['agreement']}.", ""]
-        lines += [
-            "| side | work, s | ratio | work, processor s | ratio | process, s | ratio | peak MiB | back "
-            "| forward | by tokens |"
-        ]
-        lines += ["|---" + "|---:" * 10 + "|"]
-        ours = entry["sides"]["ours"]
-        for side, found in entry["sides"].items():
-            runs = found["runs"]
-            cells = [f"{found['seconds']:.2f} [{min(runs):.2f}, {max(runs):.2f}]"]
-            cells += [f"**{found['seconds'] / ours['seconds']:.2f}**"]
-            for key in ("cpu", "wall"):
-                cells += [f"{found[key]:.1f}", f"{found[key] / ours[key]:.2f}"]
-            cells += [f"{found['peak']:.0f}", thousands(found["trained"]), thousands(found["passed"])]
-            cells += [f"{tokens(found) / tokens(ours):.2f}"]
-            lines.append(f"| {side} | {' | '.join(cells)} |")
+        lines += ["| side | work, s | ratio | process, s | ratio | peak MiB |", "|---" + "|---:" * 5 + "|"]
+        ours = entry["sides"][OURS]
+        for side, row in entry["sides"].items():
+            spread = f"[{min(row['runs']):.2f}, {max(row['runs']):.2f}]"
+            ratios = [row[key] / ours[key] for key in ("seconds", "wall")]
+            cells = [side, f"{row['seconds']:.2f} {spread}", f"**{ratios[0]:.2f}**"]
+            cells += [f"{row['wall']:.1f}", f"{ratios[1]:.2f}", f"{row['peak']:.0f}"]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def tokens(side: dict[str, float]) -> float:
-    """Tokens in units of a forward pass."""
-    return 2 * side["trained"] + side["passed"]
 
 
 def main() -> None:
@@ -279,15 +248,15 @@ def main() -> None:
     source, name_of = ROOT, "closed world, default size"
     if arguments.raw:
         source, name_of = dolly(arguments.raw, arguments.size), f"Dolly, {arguments.size}"
+    chosen = [*arguments.set, *([f"first {arguments.rows} rows"] if arguments.rows else [])]
+    set_to = f" ({', '.join(chosen)})" if chosen else ""
     for task in arguments.tasks or TASKS:
         with tempfile.TemporaryDirectory() as name:
             project(source, Path(name), changes, arguments.rows)
             load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-            found = compare(task, Path(name), arguments.rounds)
-        chosen = [*arguments.set, *([f"first {arguments.rows} rows"] if arguments.rows else [])]
-        set_to = f" ({', '.join(chosen)})" if chosen else ""
+            entry = compare(task, Path(name), arguments.rounds)
         results = read_json(RESULTS) if RESULTS.exists() else {}
-        results[f"{task}, {name_of}{set_to}"] = {**found, "machine": machine(), "load": load}
+        results[f"{task}, {name_of}{set_to}"] = {**entry, "machine": machine(), "load": load}
         write_json(RESULTS, results)
         (ROOT / "benchmarks/results.md").write_text(table(results), encoding="utf-8")
 

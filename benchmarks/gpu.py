@@ -1,47 +1,79 @@
-"""Speed on one GPU with a Llama-2-7B-shaped model of random weights: `python benchmarks/gpu.py [--shape 7b]`.
+"""Speed on one GPU, apart from loading: `python benchmarks/gpu.py [--shape 7b] [--tasks sft dpo]`.
 
-Tokens a second and the share of the card's measured bfloat16 matrix speed (MFU) for SFT, KC, score and
-predict, as the stages run them, and for training as plain TRL does it on the same rows; training includes
-loading the model. `--shape tiny --device cpu` runs the same anywhere in a minute. Not yet run on a GPU.
+A model of random weights is made once, in memory. Each row of the table is one task on one side: ours as the
+stages run it; TRL as it comes (micro-batch 4, gradient checkpointing); TRL at its best (no checkpointing, our
+micro-batch, rows of a step by length; Liger and flash-attention without padding where they are installed);
+continuous batching of transformers. All sides train on the same rows with the same hyper-parameters. The
+first optimiser steps, or a first pass, warm up and do not count.
+
+MFU is the share of the measured speed of a large matrix product. FLOPs a token, of N parameters: sft 4 N (a
+frozen weight needs no gradient), dpo 6 N (the reference's forward pass included; tokens are those of both
+sides, each with its prompt), score 2 N (a prompt counts once), generate 2 N (new tokens alone). Attention,
+and what checkpointing computes again, are left out.
+
+`--profile sft` writes a table of torch's profiler for our side of one task instead. The variables of
+docs/hardware.md (KNOWTUNING_MICRO_BATCH and others) hold here too. `--shape tiny --device cpu --precision
+float32` runs anywhere in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import os
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
-from knowtuning.config.training import KCParams, LoraParams, Schedule  # noqa: E402
-from knowtuning.core.records import Atoms, Example  # noqa: E402
-from knowtuning.runtime.machine import Hardware, weights_dtype  # noqa: E402
-from knowtuning.runtime.models import load_base, load_tokenizer  # noqa: E402
-from knowtuning.training.engine.rows import PairRow, Row  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+import trl  # noqa: E402
+from datasets import Dataset  # noqa: E402
+from peft.helpers import disable_input_dtype_casting  # noqa: E402
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig  # noqa: E402
+from trl.trainer.dpo_config import DPOConfig  # noqa: E402
+from trl.trainer.dpo_trainer import DPOTrainer  # noqa: E402
+from trl.trainer.sft_config import SFTConfig  # noqa: E402
+from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
 
-SHAPES: dict[str, dict[str, int]] = {
-    "7b": {
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "vocab_size": 32000,
-    },
-    "tiny": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "vocab_size": 400,
-    },
-}
+from knowtuning.config.training import LoraParams, Schedule  # noqa: E402
+from knowtuning.core.storage import read_json, write_json  # noqa: E402
+from knowtuning.model.adapters import new_adapter  # noqa: E402
+from knowtuning.model.arguments import Run, order_of, training_arguments  # noqa: E402
+from knowtuning.model.batches import IGNORED  # noqa: E402
+from knowtuning.model.generate import Decoding, ModelBackend, generate  # noqa: E402
+from knowtuning.model.hardware import Hardware, detect  # noqa: E402
+from knowtuning.model.logps import Question, add_head, fact_logps, question_batches  # noqa: E402
+from knowtuning.model.rows import PairRow, Row  # noqa: E402
+from knowtuning.model.scratch import train_tokenizer  # noqa: E402
+from knowtuning.model.trainer import (  # noqa: E402
+    PairTrainer,
+    RowTrainer,
+    collate_pairs,
+    collate_rows,
+    reference_logps,
+)
+
+WARM_UP = 2  # optimiser steps
+FACTS, FACT = 8, 24  # facts a question, tokens a fact
+BETA, GAMMA = 0.1, 0.2
+FLASH_ATTENTION = transformers.utils.is_flash_attn_2_available()
+LIGER = find_spec("liger_kernel") is not None
+FLOPS = {"sft": 4, "dpo": 6, "score": 2, "generate": 2}
+OURS, TRL, BEST, CONTINUOUS = "ours", "TRL", "TRL at its best", "continuous batching"
 SCHEDULE: dict[str, Any] = {
     "lr": 1e-4,
     "epochs": 1.0,
@@ -49,258 +81,511 @@ SCHEDULE: dict[str, Any] = {
     "warmup": 0.0,
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
-    "eval_rows": 2,
+    "eval_rows": 1,
     "eval_every": 1.0,
     "max_rejected": 0.0,
 }
-LORA = LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"])
-SFT_BATCH, KC_BATCH = 32, 16
-HELD_OUT = SCHEDULE["eval_rows"]
-PROMPT, FACT = 48, 24  # tokens
 
 
-def make_base(folder: Path, shape: str, hardware: Hardware) -> int:
-    """Write a base model with random weights; returns its number of parameters."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+@dataclass(frozen=True)
+class Shape:
+    """A model's configuration and the work it gets.
 
-    from knowtuning.training.base.scratch import train_tokenizer
+    rows: least and most tokens of a sequence that is trained on, of which `prompt` are the prompt. steps:
+    optimiser steps that count. matrix: size of the square matrices whose product is the machine's measure.
+    """
 
-    tokenizer = train_tokenizer(["The export of town 7 is tin."], 300)
-    config = LlamaConfig(**SHAPES[shape], bos_token_id=0, eos_token_id=1, pad_token_id=2)
-    torch.manual_seed(0)
-    with torch.device(hardware.device):
-        torch.set_default_dtype(weights_dtype(hardware))
-        model = LlamaForCausalLM(config)
-        torch.set_default_dtype(torch.float32)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return sum(p.numel() for p in model.parameters())
-
-
-def peak(hardware: Hardware, size: int) -> float:
-    """Measured speed of a square matrix product in the precision of training (FLOP/s): the best of 5."""
-    import torch
-
-    dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
-    a = torch.randn(size, size, device=hardware.device, dtype=dtype)
-    best = 0.0
-    for _ in range(5):
-        _settle(hardware)
-        start = time.perf_counter()
-        for _ in range(10):
-            a @ a
-        _settle(hardware)
-        best = max(best, 20 * size**3 / (time.perf_counter() - start))
-    return best
+    config: LlamaConfig
+    lora: LoraParams
+    rows: tuple[int, int]
+    questions: int
+    answers: int
+    new_tokens: int
+    steps: int = 4
+    sft_batch: int = 32
+    dpo_batch: int = 16
+    prompt: int = 48
+    matrix: int = 8192
 
 
-def _settle(hardware: Hardware) -> None:
-    import torch
+SHAPES = {
+    "7b": Shape(
+        LlamaConfig(
+            hidden_size=4096,
+            intermediate_size=11008,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            vocab_size=32000,
+        ),
+        LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"]),
+        rows=(512, 1024),
+        questions=256,
+        answers=96,
+        new_tokens=256,
+    ),
+    "135m": Shape(
+        LlamaConfig(
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            vocab_size=49152,
+            tie_word_embeddings=True,
+        ),
+        LoraParams(r=16, alpha=32, dropout=0.0, targets="all-linear"),
+        rows=(100, 200),
+        questions=2000,
+        answers=300,
+        new_tokens=160,
+        steps=10,
+    ),
+    "tiny": Shape(
+        LlamaConfig(
+            hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=400
+        ),
+        LoraParams(r=8, alpha=16, dropout=0.0, targets="all-linear"),
+        rows=(24, 48),
+        questions=16,
+        answers=8,
+        new_tokens=16,
+        sft_batch=8,
+        dpo_batch=4,
+        prompt=12,
+        matrix=512,
+    ),
+}
 
-    if hardware.device == "cuda":
+
+@dataclass
+class Meter:
+    """What a row measures: seconds between start and stop, and the tokens that were processed meanwhile."""
+
+    device: str
+    profiled: bool = False
+    seconds: float = 0.0
+    tokens: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        _synchronise(self.device)
+        if self.profiled:
+            self._profiler = torch.profiler.profile()
+            self._profiler.start()
+        self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        _synchronise(self.device)
+        self.seconds += time.perf_counter() - self._started
+        if self.profiled:
+            self._profiler.stop()
+            key = "self_cpu_time_total" if self.device == "cpu" else "self_device_time_total"
+            averages = self._profiler.key_averages()
+            self.tables.append(averages.table(sort_by=key, row_limit=50, max_name_column_width=90))
+
+
+class SteadySteps(transformers.TrainerCallback):
+    """Times the optimiser steps that follow the warm-up."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == WARM_UP:
+            self.meter.start()
+        if state.global_step == state.max_steps:
+            self.meter.stop()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The model that all rows share. work: a temporary folder."""
+
+    shape: Shape
+    hardware: Hardware
+    model: Any
+    tokenizer: Any
+    work: Path
+
+    def run(self, task: str) -> Run:
+        return Run(task, self.hardware, self.work, seed=0)
+
+    def rows(self, task: str) -> tuple[list[Any], Schedule]:
+        """Rows or pairs of all steps, each step's longest first; the sides of a pair are equally long."""
+        draw, shape = random.Random(0), self.shape
+        params = Schedule(**SCHEDULE, batch=shape.sft_batch if task == "sft" else shape.dpo_batch)
+        rows: list[Any] = []
+        for number in range((WARM_UP + shape.steps) * params.batch):
+            prompt, length = _tokens(draw, shape.prompt), draw.randint(*shape.rows) - shape.prompt
+            completions = [_tokens(draw, length) for _ in range(1 if task == "sft" else 2)]
+            rows.append((Row if task == "sft" else PairRow)(str(number), "", prompt, *completions))
+        return [rows[index] for index in order_of(rows, params, seed=0)], params
+
+    def prompts(self, count: int) -> list[list[int]]:
+        draw, mean = random.Random(1), self.shape.prompt
+        return [_tokens(draw, draw.randint(3 * mean // 4, 5 * mean // 4)) for _ in range(count)]
+
+    def arguments(
+        self, rows: Sequence[Row] | Sequence[PairRow], params: Schedule, task: str
+    ) -> dict[str, Any]:
+        """The arguments of our trainers as the stages have them, without validation and checkpoints."""
+        arguments = training_arguments(rows, params, self.run(task), self.model.config)
+        without = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+        return {**arguments, **without, "logging_steps": 10}
+
+    def trl_arguments(
+        self, rows: Sequence[Row] | Sequence[PairRow], params: Schedule, task: str, *, best: bool
+    ) -> dict[str, Any]:
+        """The same hyper-parameters for TRL's trainers; everything else as TRL has it, or as is best."""
+        micro_batch = min(4, params.batch)
+        settings: dict[str, Any] = {}
+        if best:
+            micro_batch = self.arguments(rows, params, task)["per_device_train_batch_size"]
+            settings = {"activation_checkpointing": False, "use_liger_kernel": LIGER}
+        return {
+            "output_dir": str(self.work),
+            "per_device_train_batch_size": micro_batch,
+            "gradient_accumulation_steps": params.batch // micro_batch,
+            "num_train_epochs": 1,
+            # So that it is known which tokens a step has.
+            "train_sampling_strategy": "sequential",
+            "learning_rate": params.lr,
+            "lr_scheduler_type": params.schedule,
+            "weight_decay": params.weight_decay,
+            "max_grad_norm": params.max_grad_norm,
+            "bf16": self.hardware.precision == "bfloat16",
+            "use_cpu": self.hardware.device == "cpu",
+            "save_strategy": "no",
+            "max_length": None,
+            "report_to": "none",
+            "disable_tqdm": True,
+            **settings,
+        }
+
+    @contextmanager
+    def adapter(self) -> Iterator[Any]:
+        """The model with a new adapter; afterwards without it, and without all that trainers set on it."""
+        attention = self.model.config._attn_implementation
+        model = new_adapter(self.model, self.shape.lora)
+        try:
+            yield model
+        finally:
+            model.unload()
+            self.model.activation_checkpointing_disable()
+            # Those of checkpointing, which makes gradients begin at the embeddings.
+            self.model.get_input_embeddings()._forward_hooks.clear()
+            self.model.config.use_cache = True
+            self.model.set_attn_implementation(attention)
+            # The fused head of TRL.
+            self.model.__dict__.pop("forward", None)
+
+    def train(self, trainer: Any, meter: Meter, rows: Sequence[Row] | Sequence[PairRow]) -> None:
+        """Run a trainer on `rows`, in their order."""
+        args = trainer.args
+        meter.notes = {
+            "micro_batch": args.per_device_train_batch_size,
+            "checkpointing": args.activation_checkpointing,
+        }
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.add_callback(SteadySteps(meter))
+        trainer.train()
+        batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        meter.tokens = sum(row.tokens for row in rows[WARM_UP * batch :])
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
         torch.cuda.synchronize()
 
 
-def tokens(draw: random.Random, count: int) -> list[int]:
+def _tokens(draw: random.Random, count: int) -> list[int]:
     return [draw.randrange(3, 300) for _ in range(count)]
 
 
-def sft_rows(rows: int, length: int) -> list[Row]:
-    """Rows of half to all of `length` tokens."""
-    draw, data = random.Random(0), []
-    for n in range(rows):
-        answer = tokens(draw, draw.randint(length // 2, length) - PROMPT)
-        prompt = tokens(draw, PROMPT)
-        data.append(Row(str(n), str(n), prompt + answer, [-100] * PROMPT + answer))
-    return data
+def _shuffled(rows: Sequence[Any], batch: int) -> list[Any]:
+    """The rows of each step in a random order."""
+    draw = random.Random(4)
+    steps = [list(rows[start : start + batch]) for start in range(0, len(rows), batch)]
+    return [row for step in steps for row in draw.sample(step, len(step))]
 
 
-def kc_rows(rows: int, length: int) -> list[PairRow]:
-    """Pairs of half to all of `length` tokens a side."""
-    draw, data = random.Random(1), []
-    for n in range(rows):
-        prompt, size = tokens(draw, PROMPT), draw.randint(length // 2, length) - PROMPT
-        data.append(PairRow(str(n), str(n), prompt, tokens(draw, size), tokens(draw, size)))
-    return data
+def sft_ours(bench: Bench, meter: Meter) -> None:
+    rows, params = bench.rows("sft")
+    add_head(bench.model)
+    with bench.adapter() as model:
+        trainer = RowTrainer(
+            model=model,
+            args=SFTConfig(
+                **bench.arguments(rows, params, "sft"), dataset_kwargs={"skip_prepare_dataset": True}
+            ),
+            data_collator=partial(collate_rows, padding=bench.tokenizer.pad_token_id),
+            train_dataset=Dataset.from_list([vars(row) for row in rows]),
+            eval_dataset=Dataset.from_list([vars(rows[0])]),
+            processing_class=bench.tokenizer,
+        )
+        with disable_input_dtype_casting(model, active=bench.hardware.precision == "bfloat16"):
+            bench.train(trainer, meter, rows)
 
 
-def sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
-    """SFT on `rows` sequences of about `length` tokens; returns the tokens trained on."""
-    from knowtuning.training.sft import train_sft
+def sft_trl(bench: Bench, meter: Meter, *, best: bool) -> None:
+    rows, params = bench.rows("sft")
+    if not best:
+        rows = _shuffled(rows, params.batch)
+    columns = [
+        {
+            "input_ids": [*row.prompt, *row.completion],
+            "labels": [*[IGNORED] * len(row.prompt), *row.completion],
+        }
+        for row in rows
+    ]
+    flash = best and FLASH_ATTENTION
+    with bench.adapter() as model:
+        if flash:
+            bench.model.set_attn_implementation("flash_attention_2")
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**bench.trl_arguments(rows, params, "sft", best=best), padding_free=flash),
+            train_dataset=Dataset.from_list(columns),
+            processing_class=bench.tokenizer,
+        )
+        bench.train(trainer, meter, rows)
 
-    summary = train_sft(
-        sft_rows(rows + HELD_OUT, length),
-        base,
-        work / "ka",
-        work / "plots-ka",
-        section="train_ka",
-        params=Schedule(**SCHEDULE, batch=SFT_BATCH),
-        lora=LORA,
-        hardware=hardware,
-        state=work / "state-ka",
-        seed=1,
+
+def dpo_ours(bench: Bench, meter: Meter) -> None:
+    pairs, params = bench.rows("dpo")
+    warm_up = WARM_UP * params.batch
+    add_head(bench.model)
+    with bench.adapter() as model:
+        reference = [reference_logps(model, pairs[:warm_up], "ka", bench.run("dpo"))]
+        meter.start()
+        reference.append(reference_logps(model, pairs[warm_up:], "ka", bench.run("dpo")))
+        meter.stop()
+        chosen = [value for part in reference for value in part.chosen]
+        rejected = [value for part in reference for value in part.rejected]
+        columns = [
+            {**vars(pair), "reference_chosen": one, "reference_rejected": other}
+            for pair, one, other in zip(pairs, chosen, rejected, strict=True)
+        ]
+        trainer = PairTrainer(
+            gamma=GAMMA,
+            model=model,
+            args=DPOConfig(**bench.arguments(pairs, params, "dpo"), beta=BETA),
+            data_collator=partial(collate_pairs, padding=bench.tokenizer.pad_token_id),
+            train_dataset=Dataset.from_list(columns),
+            processing_class=bench.tokenizer,
+        )
+        with disable_input_dtype_casting(model, active=bench.hardware.precision == "bfloat16"):
+            bench.train(trainer, meter, pairs)
+
+
+class TokenDPOTrainer(DPOTrainer):
+    """TRL's, on token ids."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+
+def dpo_trl(bench: Bench, meter: Meter, *, best: bool) -> None:
+    """The reference, a copy of the adapter, runs in each step."""
+    pairs, params = bench.rows("dpo")
+    if not best:
+        pairs = _shuffled(pairs, params.batch)
+    columns = [
+        {"prompt_ids": pair.prompt, "chosen_ids": pair.chosen, "rejected_ids": pair.rejected}
+        for pair in pairs
+    ]
+    losses = {"beta": BETA, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, GAMMA]}
+    with bench.adapter() as model:
+        if best and FLASH_ATTENTION:
+            bench.model.set_attn_implementation("flash_attention_2")
+        trainer = TokenDPOTrainer(
+            model=model,
+            args=DPOConfig(**bench.trl_arguments(pairs, params, "dpo", best=best), **losses),
+            train_dataset=Dataset.from_list(columns),
+            processing_class=bench.tokenizer,
+        )
+        bench.train(trainer, meter, pairs)
+
+
+def score_ours(bench: Bench, meter: Meter) -> None:
+    draw, budget = random.Random(2), bench.hardware.forward_tokens
+    questions = [
+        Question(prompt, [_tokens(draw, draw.randint(FACT - 8, FACT + 8)) for _ in range(FACTS)])
+        for prompt in bench.prompts(bench.shape.questions)
+    ]
+    batches = [[questions[index] for index in batch] for batch in question_batches(questions, budget)]
+    add_head(bench.model)
+    fact_logps(bench.model, batches[0], budget)
+    meter.start()
+    for batch in batches:
+        fact_logps(bench.model, batch, budget)
+    meter.stop()
+    bench.model.__dict__.pop("forward", None)
+    meter.tokens = sum(question.tokens for question in questions)
+
+
+def generate_ours(bench: Bench, meter: Meter) -> None:
+    prompts = {str(number): prompt for number, prompt in enumerate(bench.prompts(bench.shape.answers))}
+
+    def answers(new_tokens: int) -> int:
+        ends, padding = [bench.tokenizer.eos_token_id], bench.tokenizer.pad_token_id
+        decoding, budget = Decoding(max_new_tokens=new_tokens), bench.hardware.batch_tokens
+        backend = ModelBackend(bench.model, decoding, ends, padding, batch_tokens=budget)
+        samples = generate(prompts, backend, decoding)
+        return sum(len(answer) for answers in samples.values() for answer in answers)
+
+    answers(min(4, bench.shape.new_tokens))
+    meter.start()
+    meter.tokens = answers(bench.shape.new_tokens)
+    meter.stop()
+
+
+def generate_continuous(bench: Bench, meter: Meter) -> None:
+    """From the first prompt's start to the last answer's end; CUDA graphs are captured before that."""
+    config = GenerationConfig(
+        max_new_tokens=bench.shape.new_tokens,
+        do_sample=False,
+        eos_token_id=bench.tokenizer.eos_token_id,
+        pad_token_id=bench.tokenizer.pad_token_id,
     )
-    return summary.train_tokens
+    outputs = bench.model.generate_batch(inputs=bench.prompts(bench.shape.answers), generation_config=config)
+    spans = [output.lifespan for output in outputs.values() if output.error is None]
+    if len(spans) < bench.shape.answers:
+        raise RuntimeError(f"{len(spans)} of {bench.shape.answers} prompts have an answer")
+    meter.seconds = max(end for _, end in spans) - min(start for start, _ in spans)
+    meter.tokens = sum(len(output.generated_tokens) for output in outputs.values())
 
 
-def kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
-    """KC on `rows` pairs; returns the tokens trained on. Their reference is computed too."""
-    from knowtuning.training.kc import train_kc
-
-    summary, _ = train_kc(
-        kc_rows(rows + HELD_OUT, length),
-        base,
-        work / "ka",
-        work / "kc",
-        work / "plots-kc",
-        params=KCParams(**SCHEDULE, batch=KC_BATCH, beta=0.1, gamma=0.2, reference="ka"),
-        hardware=hardware,
-        state=work / "state-kc",
-        seed=1,
-    )
-    return summary.train_tokens
+# TRL at its best comes last: what Liger replaces stays replaced.
+ROWS: list[tuple[str, str, Callable[[Bench, Meter], None]]] = [
+    ("sft", OURS, sft_ours),
+    ("sft", TRL, partial(sft_trl, best=False)),
+    ("dpo", OURS, dpo_ours),
+    ("dpo", TRL, partial(dpo_trl, best=False)),
+    ("score", OURS, score_ours),
+    ("generate", OURS, generate_ours),
+    ("generate", CONTINUOUS, generate_continuous),
+    ("sft", BEST, partial(sft_trl, best=True)),
+    ("dpo", BEST, partial(dpo_trl, best=True)),
+]
 
 
-def plain(work: Path, hardware: Hardware, batch: int) -> dict[str, Any]:
-    """The same hyper-parameters for TRL's own trainers; everything else as TRL has it."""
+def random_model(shape: Shape, hardware: Hardware) -> tuple[Any, Any]:
+    """A Llama of random weights on the device, frozen, and a tokenizer whose tokens it has."""
+    tokenizer = train_tokenizer(["The export of town 7 is tin."], 300)
+    shape.config.pad_token_id = tokenizer.pad_token_id
+    torch.manual_seed(0)
+    with torch.device(hardware.device):
+        model = AutoModelForCausalLM.from_config(shape.config, dtype=hardware.weights_dtype)
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def matrix_speed(hardware: Hardware, size: int) -> float:
+    """FLOP/s of a product of square matrices in the precision of training: the best of 5 times 10."""
+    dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
+    matrix = torch.randn(size, size, device=hardware.device, dtype=dtype)
+    seconds = []
+    for _ in range(5):
+        meter = Meter(hardware.device)
+        meter.start()
+        for _ in range(10):
+            matrix @ matrix
+        meter.stop()
+        seconds.append(meter.seconds)
+    return 20 * size**3 / min(seconds)
+
+
+def measure(bench: Bench, call: Callable[[Bench, Meter], None], meter: Meter) -> dict[str, Any]:
+    """What a row came to: its numbers, or the first line of its error."""
+    gc.collect()
+    if meter.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        call(bench, meter)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        return {"error": f"{type(error).__name__}: {lines[0]}"[:200]}
+    memory = torch.cuda.max_memory_allocated() / 1e9 if meter.device == "cuda" else None
     return {
-        "output_dir": str(work),
-        "per_device_train_batch_size": hardware.micro_batch,
-        "gradient_accumulation_steps": batch // (hardware.micro_batch or batch),
-        "learning_rate": SCHEDULE["lr"],
-        "num_train_epochs": SCHEDULE["epochs"],
-        "lr_scheduler_type": SCHEDULE["schedule"],
-        "bf16": hardware.precision == "bfloat16",
-        "use_cpu": hardware.device == "cpu",
-        "save_strategy": "no",
-        "max_length": None,
-        "report_to": "none",
-        "disable_tqdm": True,
+        "tokens_per_second": round(meter.tokens / meter.seconds, 1),
+        "seconds": round(meter.seconds, 3),
+        "tokens": meter.tokens,
+        "peak_gb": memory and round(memory, 2),
+        **meter.notes,
     }
 
 
-def trl_sft(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
-    """Plain TRL on the rows of `sft`: padded batches in random order."""
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    from knowtuning.training.engine.adapters import new_adapter
-    from knowtuning.training.engine.trainers import row_dataset
-
-    data = sft_rows(rows, length)
-    SFTTrainer(
-        model=new_adapter(load_base(base, dtype=weights_dtype(hardware), device=hardware.device), LORA),
-        args=SFTConfig(**plain(work / "trl-ka", hardware, SFT_BATCH)),
-        train_dataset=row_dataset(data),
-        processing_class=load_tokenizer(base),
-    ).train()
-    return sum(len(row.input_ids) for row in data)
+def table_row(row: dict[str, Any]) -> str:
+    """A line of the Markdown table."""
+    if "error" in row:
+        return f"| {row['task']} | {row['side']} | {row['error']} | | | | | |"
+    cells = [row["task"], row["side"], f"{row['tokens_per_second']:,.0f}", f"{row['mfu_percent']:.1f}"]
+    cells += ["" if row["peak_gb"] is None else f"{row['peak_gb']:.1f}", f"{row['seconds']:.2f}"]
+    cells += [str(row.get("micro_batch", "")), {True: "yes", False: "no"}.get(row.get("checkpointing"), "")]
+    return f"| {' | '.join(cells)} |"
 
 
-def trl_kc(base: Path, work: Path, hardware: Hardware, rows: int, length: int) -> int:
-    """Plain TRL on the pairs of `kc`: padded batches, the reference in each step."""
-    from datasets import Dataset
-    from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-
-    from knowtuning.training.engine.adapters import trained_adapter
-
-    class Trainer(DPOTrainer):
-        """TRL's, on token ids."""
-
-        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
-            return dataset
-
-    data, columns = kc_rows(rows, length), ("prompt_ids", "chosen_ids", "rejected_ids")
-    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
-    weights = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2], "beta": 0.1}
-    Trainer(
-        model=trained_adapter(model, work / "ka"),
-        args=DPOConfig(**plain(work / "trl-kc", hardware, KC_BATCH), **weights),
-        train_dataset=Dataset.from_dict({name: [getattr(row, name) for row in data] for name in columns}),
-        processing_class=load_tokenizer(base),
-    ).train()
-    return sum(2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids) for row in data)
-
-
-def score(base: Path, hardware: Hardware, rows: int) -> Callable[[], int]:
-    """Eight facts behind each prompt, rows of one length together; the call returns the tokens scored."""
-    from knowtuning.knowledge.score import score as score_all
-
-    draw, tokenizer = random.Random(2), load_tokenizer(base)
-    word = tokenizer.decode
-    records = [
-        Atoms(
-            id=str(n),
-            question=word(tokens(draw, PROMPT)),
-            answer="-",
-            facts=[word(tokens(draw, FACT)) for _ in range(8)],
-        )
-        for n in range(rows)
-    ]
-    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
-    settings: dict[str, Any] = {"template": "bare", "max_length": 2048, "batch_tokens": hardware.batch_tokens}
-    return lambda: score_all(records, model, tokenizer, **settings).tokens
-
-
-def predict(base: Path, hardware: Hardware, rows: int, length: int) -> Callable[[], int]:
-    """Answers of up to `length` tokens; the call returns the tokens generated."""
-    from knowtuning.inference.decoders import ModelDecoder
-    from knowtuning.inference.predict import predict as predict_all
-
-    draw, tokenizer = random.Random(3), load_tokenizer(base)
-    examples = [
-        Example(id=str(n), question=tokenizer.decode(tokens(draw, PROMPT)), answer="-") for n in range(rows)
-    ]
-    model = load_base(base, dtype=weights_dtype(hardware), device=hardware.device)
-    decoder = ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens)
-    settings: dict[str, Any] = {"template": "bare", "max_new_tokens": length}
-    return lambda: sum(answer.tokens for answer in predict_all(examples, decoder, tokenizer, **settings))
+def machine(hardware: Hardware) -> dict[str, str]:
+    """What the numbers were measured on, and which optional kernels TRL at its best could use."""
+    name = torch.cuda.get_device_name() if hardware.device == "cuda" else hardware.device
+    versions = {module.__name__: str(module.__version__) for module in (torch, transformers, trl)}
+    kernels = {"flash-attention": FLASH_ATTENTION, "Liger": LIGER}
+    return {
+        "device": name,
+        "precision": hardware.precision,
+        **versions,
+        "kernels": ", ".join(name for name, there in kernels.items() if there) or "none",
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="7b")
+    parser.add_argument("--tasks", nargs="+", choices=FLOPS, default=list(FLOPS))
+    parser.add_argument("--sides", nargs="+", choices=(OURS, TRL, BEST, CONTINUOUS))
+    parser.add_argument("--steps", type=int, help="optimiser steps that count; default: those of the shape")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--rows", type=int, default=128)
-    parser.add_argument("--length", type=int, default=1024)
-    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--profile", choices=FLOPS, help="profile our side of one task")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/gpu.json")
     options = parser.parse_args()
-    hardware = Hardware(
-        device=options.device,
-        precision=options.precision,
-        micro_batch=options.micro_batch,
-        batch_tokens=32768,
-        save_seconds=3600,
-    )
-    with tempfile.TemporaryDirectory() as name:
-        base, work = Path(name) / "base", Path(name)
-        parameters = make_base(base, options.shape, hardware)
-        speed = peak(hardware, 8192 if options.shape == "7b" else 512)
-        rows, length = options.rows, options.length
-        # FLOPs a token: forward 2 N; backward 2 N more, since frozen weights need no gradient. What gradient
-        # checkpointing computes again is not counted. KC adds a forward for its reference.
-        table: list[tuple[str, Callable[[], Callable[[], int]], int]] = [
-            ("train_ka", lambda: partial(sft, base, work, hardware, rows, length), 4),
-            ("train_ka, TRL", lambda: partial(trl_sft, base, work, hardware, rows, length), 4),
-            ("train_kc", lambda: partial(kc, base, work, hardware, rows, length), 6),
-            ("train_kc, TRL", lambda: partial(trl_kc, base, work, hardware, rows, length), 6),
-            ("score", lambda: score(base, hardware, rows), 2),
-            ("predict", lambda: predict(base, hardware, rows, length // 4), 2),
-        ]
-        print(f"{parameters / 1e9:.3f} B parameters; {options.precision} peak {speed / 1e12:.2f} TFLOP/s\n")
-        print("| stage | seconds | tokens/s | MFU % |\n|---|---:|---:|---:|")
-        for stage, prepare, factor in table:
-            work_of = prepare()
-            _settle(hardware)
-            start = time.perf_counter()
-            count = work_of()
-            _settle(hardware)
-            seconds = time.perf_counter() - start
-            share = 100 * factor * parameters * count / seconds / speed
-            print(f"| {stage} | {seconds:.1f} | {count / seconds:,.0f} | {share:.1f} |", flush=True)
+    settings = {"KNOWTUNING_DEVICE": options.device, "KNOWTUNING_PRECISION": options.precision}
+    hardware, shape = detect({**os.environ, **settings}), SHAPES[options.shape]
+    shape = replace(shape, steps=options.steps or shape.steps)
+    if options.profile:  # the events of more would take minutes to add up
+        shape = replace(shape, steps=1, new_tokens=min(32, shape.new_tokens))
+        options.tasks, options.sides = [options.profile], [OURS]
+    model, tokenizer = random_model(shape, hardware)
+    parameters, speed = sum(p.numel() for p in model.parameters()), matrix_speed(hardware, shape.matrix)
+    about = {**machine(hardware), "parameters": parameters, "matrix_tflops": round(speed / 1e12, 2)}
+    print(f"{options.shape}: {', '.join(f'{key} {value}' for key, value in about.items())}\n")
+    print("| task | side | tokens/s | MFU % | peak GB | seconds | micro-batch | checkpointing |")
+    print("|---|---|---:|---:|---:|---:|---:|---|", flush=True)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(shape, hardware, model, tokenizer, Path(work))
+        for task, side, call in ROWS:
+            if task not in options.tasks or (options.sides and side not in options.sides):
+                continue
+            if side == CONTINUOUS and hardware.device != "cuda":
+                continue
+            meter = Meter(hardware.device, profiled=bool(options.profile))
+            row = {"task": task, "side": side, **measure(bench, call, meter)}
+            if "error" not in row:
+                flops = FLOPS[task] * parameters * row["tokens_per_second"]
+                row["mfu_percent"] = round(100 * flops / speed, 2)
+            print(table_row(row), flush=True)
+            if meter.tables:
+                path = options.out.with_name(f"{options.out.stem}-{options.shape}-{task}.txt")
+                path.write_text("\n".join(meter.tables), encoding="utf-8")
+                print(f"\n{path}")
+            if options.profile:
+                return
+            rows.append(row)
+            results = read_json(options.out) if options.out.exists() else {}
+            write_json(options.out, {**results, options.shape: {**about, "rows": rows}})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """One side of a comparison, as a process of its own: `python benchmarks/sides.py TASK SIDE FOLDER`.
 
-Prints one JSON line: seconds of the work itself (without imports), what it processed, and values
-that both sides must agree on. benchmarks/compare.py runs the sides in turns.
+Prints one JSON line: seconds of the work itself (without imports; score without loading too), and what the
+sides must agree on. benchmarks/compare.py runs the sides in turns. LLaMA-Factory's run in an environment of
+its own, which has other versions of transformers and TRL: its functions may not use our trainers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,167 +25,136 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from knowtuning.config.schema import Params  # noqa: E402
 from knowtuning.core.params import load  # noqa: E402
 from knowtuning.core.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.runtime.machine import Hardware, detect, set_up  # noqa: E402
-from knowtuning.runtime.models import load_base, load_system, load_tokenizer  # noqa: E402
-from knowtuning.runtime.prompting import encode_completion, encode_prompt, render  # noqa: E402
-from knowtuning.training.engine.rows import Encoder, split_rows  # noqa: E402
+from knowtuning.core.storage import read_json, write_json  # noqa: E402
+from knowtuning.model.hardware import Hardware, detect  # noqa: E402
+from knowtuning.model.load import load_base, load_system  # noqa: E402
+from knowtuning.model.prompt import Formatter, load_formatter  # noqa: E402
+from knowtuning.model.rows import Encoder, split_rows  # noqa: E402
 
-Found = dict[str, Any]
-# What our training imports while it runs: the trainers, and DVC behind DVCLive.
-TRAINING = ("knowtuning.training.engine.trainers", "knowtuning.training.engine.checkpoints", "dvc.repo")
-
-
-def imported(*names: str) -> None:
-    """Import what a side would otherwise import while its time runs."""
-    for name in ("peft", "transformers.models.llama.modeling_llama", *names):
-        importlib.import_module(name)
+Outcome = dict[str, Any]
+BATCH = 16  # of lm-evaluation-harness (its best here), and of the peers' predictions
 
 
-class Watch:
-    """Seconds by the clock, and seconds of the processor: with one thread the latter ignores other load."""
+@dataclass(frozen=True)
+class Project:
+    """The folder that all sides read, with its parameters."""
 
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
+    folder: Path
+    params: Params
+    hardware: Hardware
+    formatter: Formatter
 
-    def times(self) -> Found:
-        return {"seconds": time.perf_counter() - self._wall, "cpu": time.process_time() - self._cpu}
+    def path(self, name: str) -> Path:
+        return self.folder / "models" / name
+
+    def model(self) -> Any:
+        return load_base(self.path("base"), dtype=self.hardware.weights_dtype, device=self.hardware.device)
+
+    def atoms(self) -> list[Atoms]:
+        return read_jsonl(self.folder / "data/knowledge/atoms.jsonl", Atoms)
+
+    def questions(self) -> list[Example]:
+        predict = self.params.predict
+        return read_jsonl(self.folder / f"data/prepared/{predict.split}.jsonl", Example)[: predict.limit]
+
+    def records(self, task: str) -> list[Any]:
+        knowledge = self.folder / "data/knowledge"
+        if task == "train_kc":
+            return read_jsonl(knowledge / "kc.jsonl", Preference)
+        originals = read_jsonl(self.folder / "data/prepared/train.jsonl", Example)
+        return [*originals, *read_jsonl(knowledge / "ka.jsonl", Rewrite)]
+
+    def rows(self, task: str) -> list[Any]:
+        """The token ids of `records`, without those that do not fit."""
+        encoder = Encoder(self.formatter, self.params.model.max_length)
+        encode = encoder.pair if task == "train_kc" else encoder.example
+        rows = [encode(record) for record in self.records(task)]
+        return [row for row in rows if not isinstance(row, Rejected)]
+
+    def parts(self, task: str) -> list[list[Any]]:
+        """The records that our side trains on, and those it holds out."""
+        records = {record.id: record for record in self.records(task)}
+        count, seed = getattr(self.params, task).eval_rows, self.params.seed
+        parts = split_rows(self.rows(task), count, seed, section=task, source=str(self.folder))
+        return [[records[row.id] for row in part] for part in parts]
+
+    def prompt(self, question: str) -> str:
+        return f"{self.formatter.tokenizer.bos_token or ''}{self.formatter.text(question)}"
+
+    def opening(self) -> str:
+        """What the template writes between a prompt and its answer."""
+        ids = self.formatter.completion("x", end=False)
+        return str(self.formatter.tokenizer.decode(ids)).removesuffix("x")
 
 
-class Count:
-    """Counts the tokens that pass through a model's layers, padding included: with gradients and without."""
-
-    def __init__(self) -> None:
-        self.trained = self.passed = 0
-
-    def watch(self, model: Any) -> Any:
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        causal.base_model.register_forward_pre_hook(self._add, with_kwargs=True)
-        return model
-
-    def _add(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        import torch
-
-        tokens = (args[0] if args else kwargs["input_ids"]).numel()
-        if torch.is_grad_enabled():
-            self.trained += tokens
-        else:
-            self.passed += tokens
-
-    def found(self) -> Found:
-        return {"trained": self.trained, "passed": self.passed}
+def texts(record: Any) -> dict[str, str]:
+    """The completion of an example, or those of a pair."""
+    if isinstance(record, Preference):
+        return {"chosen": record.chosen.strip(), "rejected": record.rejected.strip()}
+    return {"completion": record.answer.strip()}
 
 
-def base(folder: Path, hardware: Hardware) -> Any:
-    import torch
-
-    return load_base(folder / "models/base", dtype=torch.float32, device=hardware.device)
-
-
-def score_ours(folder: Path, params: Params, hardware: Hardware, budget: str = "") -> Found:
-    """All facts of the project, several behind one prompt, as the stage does."""
-    from knowtuning.inference.ready import make_ready
+def score_ours(project: Project) -> Outcome:
     from knowtuning.knowledge.score import score
-    from stages.score import batch_budget
 
-    records = read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms)
-    model, tokenizer = base(folder, hardware), load_tokenizer(folder / "models/base")
-    make_ready(model)
-    count = Count()
-    count.watch(model)
-    watch = Watch()
-    done = score(
+    records, model = project.atoms(), project.model()
+    start = time.perf_counter()
+    results = score(
         records,
         model,
-        tokenizer,
-        template=params.model.template,
-        max_length=params.model.max_length,
-        batch_tokens=batch_budget(budget, hardware),
+        project.formatter,
+        max_length=project.params.model.max_length,
+        batch_tokens=project.hardware.forward_tokens,
     )
-    times = watch.times()
-    values = [fact.logps for row in done.results.rows for fact in row.facts]
-    return {**times, "values": values, **count.found()}
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "values": [fact.logps for row in results.rows for fact in row.facts]}
 
 
-def score_alone(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """The same with one question a pass (KNOWTUNING_SCORE_BATCH_TOKENS=0)."""
-    return score_ours(folder, params, hardware, "0")
-
-
-def score_lm_eval(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """The same pairs of tokens through lm-evaluation-harness, batch size 16 (its best here)."""
+def score_lm_eval(project: Project) -> Outcome:
+    """The same pairs of tokens, each fact behind a prompt of its own."""
     from lm_eval.models.huggingface import HFLM
 
-    tokenizer, count = load_tokenizer(folder / "models/base"), Count()
-    plain = count.watch(base(folder, hardware))
-    model = HFLM(pretrained=plain, tokenizer=tokenizer, batch_size=16, device=hardware.device)
-    watch = Watch()
+    formatter, limit = project.formatter, project.params.model.max_length
+    device = project.hardware.device
+    model = HFLM(pretrained=project.model(), tokenizer=formatter.tokenizer, batch_size=BATCH, device=device)
+    start = time.perf_counter()
     requests = []
-    for record in read_jsonl(folder / "data/knowledge/atoms.jsonl", Atoms):
-        prompt = encode_prompt(tokenizer, params.model.template, record.question)
+    for record in project.atoms():
+        prompt = formatter.prompt(record.question)
         for fact in record.facts:
-            ids = encode_completion(tokenizer, params.model.template, fact, eos=False)
-            if len(prompt) + len(ids) > params.model.max_length:
-                continue  # set aside by our side
-            requests.append(((record.question, f"{len(requests)} {fact}"), prompt, ids))
+            ids = formatter.completion(fact, end=False)
+            if len(prompt) + len(ids) <= limit:  # the others are set aside on our side too
+                requests.append(((record.question, f"{len(requests)} {fact}"), prompt, ids))
     answers = model._loglikelihood_tokens(requests, disable_tqdm=True)
-    times = watch.times()
-    return {**times, "values": [round(value, 4) for value, _ in answers], **count.found()}
+    return {"seconds": time.perf_counter() - start, "values": [round(value, 4) for value, _ in answers]}
 
 
-def encoded(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]]:
-    """The records of a training task and their rows; all of them fit."""
-    encoder = Encoder(load_tokenizer(folder / "models/base"), params.model.template, params.model.max_length)
-    records: list[Any]
-    if task == "train_kc":
-        records = read_jsonl(folder / "data/knowledge/kc.jsonl", Preference)
-        rows = [encoder.pair(record) for record in records]
-    else:
-        records = [
-            *read_jsonl(folder / "data/prepared/train.jsonl", Example),
-            *read_jsonl(folder / "data/knowledge/ka.jsonl", Rewrite),
-        ]
-        rows = [encoder.example(record) for record in records]
-    return records, [row for row in rows if not isinstance(row, Rejected)]
+def train_ours(task: str, project: Project) -> Outcome:
+    from knowtuning.model import trainer
+    from knowtuning.model.arguments import Run
 
-
-def parts(task: str, folder: Path, params: Params) -> tuple[list[Any], list[Any]]:
-    """The records that our side trains on and those it holds out."""
-    records, rows = encoded(task, folder, params)
-    found = {record.id: record for record in records}
-    train, held = split_rows(rows, getattr(params, task).eval_rows, params.seed)
-    return [found[row.id] for row in train], [found[row.id] for row in held]
-
-
-def train_ka_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
-    from knowtuning.training import sft
-
-    imported(*TRAINING)
-    _, rows = encoded("train_ka", folder, params)
-    count, plain = Count(), sft.new_adapter
-    sft.new_adapter = lambda *args: count.watch(plain(*args))
+    params, rows = project.params, project.rows(task)
     with tempfile.TemporaryDirectory() as name:
-        watch = Watch()
-        summary = sft.train_sft(
-            rows,
-            folder / "models/base",
-            Path(name) / "out",
-            Path(name) / "plots",
-            section="train_ka",
-            params=params.train_ka,
-            lora=params.lora,
-            hardware=hardware,
-            state=Path(name) / "state",
-            seed=params.seed,
-        )
-        times = watch.times()
-    return {**times, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
+        work = Path(name)
+        run = Run(task, project.hardware, work / "state", params.seed)
+        base, ka, out, plots = project.path("base"), project.path("ka"), work / "out", work / "plots"
+        start = time.perf_counter()
+        if task == "train_kc":
+            section = params.train_kc
+            summary, _ = trainer.train_kc(rows, base, ka, out, plots, params=section, run=run)
+        else:
+            schedule, lora = params.train_ka, params.lora
+            summary = trainer.train_sft(rows, base, out, plots, params=schedule, lora=lora, run=run)
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "steps": summary.steps, "loss": summary.best_eval_loss}
 
 
-def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> dict[str, Any]:
+def trainer_arguments(task: str, project: Project, out: str) -> dict[str, Any]:
     """The hyper-parameters of a section; everything else as a peer has it, but for gradient checkpointing.
 
     Checkpointing saves memory for time and would make the peer slower still.
     """
+    section = getattr(project.params, task)
     return {
         "output_dir": out,
         "per_device_train_batch_size": section.batch,
@@ -199,191 +171,226 @@ def trainer_arguments(section: Any, hardware: Hardware, out: str, seed: int) -> 
         "save_total_limit": 1,
         "load_best_model_at_end": True,
         "gradient_checkpointing": False,
-        "bf16": hardware.precision == "bfloat16",
-        "use_cpu": hardware.device == "cpu",
-        "seed": seed,
+        "bf16": project.hardware.precision == "bfloat16",
+        "use_cpu": project.hardware.device == "cpu",
+        "seed": project.params.seed,
         "report_to": "none",
         "disable_tqdm": True,
     }
 
 
-def text_of(tokenizer: Any, params: Params, question: str) -> str:
-    return f"{tokenizer.bos_token}{render(params.model.template, question)}"
-
-
-def with_trl(
-    task: str,
-    folder: Path,
-    params: Params,
-    hardware: Hardware,
-    *,
-    kind: str,
-    adapter: Callable[[Any], Any],
-    row: Callable[[Any], dict[str, str]],
-    **options: Any,
-) -> Found:
-    """Plain TRL (its trainer of a kind): texts, random batches, the same rows held out."""
-    import trl
+def train_trl(task: str, project: Project) -> Outcome:
+    """Plain TRL: texts, random batches, the same rows held out; the reference of KC runs in each step."""
     from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-    imported(f"trl.trainer.{kind.lower()}_trainer")
-    tokenizer, count = load_tokenizer(folder / "models/base"), Count()
-    train, held = (
-        Dataset.from_list([{"prompt": text_of(tokenizer, params, r.question), **row(r)} for r in part])
-        for part in parts(task, folder, params)
-    )
-    trainer_of, config_of = getattr(trl, f"{kind}Trainer"), getattr(trl, f"{kind}Config")
+    from knowtuning.model.adapters import new_adapter, trained_adapter
+
+    params, opening = project.params, project.opening()
+
+    def row(record: Any) -> dict[str, str]:
+        completions = {key: opening + text for key, text in texts(record).items()}
+        return {"prompt": project.prompt(record.question), **completions}
+
+    train, held_out = (Dataset.from_list([row(record) for record in part]) for part in project.parts(task))
     with tempfile.TemporaryDirectory() as out:
-        arguments = trainer_arguments(getattr(params, task), hardware, out, params.seed)
-        watch = Watch()
-        trainer = trainer_of(
-            model=count.watch(adapter(base(folder, hardware))),
-            args=config_of(**arguments, **options, max_length=params.model.max_length),
+        arguments = trainer_arguments(task, project, out) | {"max_length": params.model.max_length}
+        start = time.perf_counter()
+        if task == "train_kc":
+            section = params.train_kc
+            losses = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, section.gamma]}
+            model = trained_adapter(project.model(), project.path("ka"))
+            kind, config = DPOTrainer, DPOConfig(**arguments, beta=section.beta, **losses)
+        else:
+            model = new_adapter(project.model(), params.lora)
+            kind, config = SFTTrainer, SFTConfig(**arguments)
+        trainer = kind(
+            model=model,
+            args=config,
             train_dataset=train,
-            eval_dataset=held,
-            processing_class=tokenizer,
+            eval_dataset=held_out,
+            processing_class=project.formatter.tokenizer,
         )
         trainer.train()
-        times = watch.times()
-    state = trainer.state
-    return {**times, "steps": state.global_step, "loss": float(state.best_metric), **count.found()}
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "steps": trainer.state.global_step, "loss": float(trainer.state.best_metric)}
 
 
-def train_ka_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
-    from knowtuning.training.engine.adapters import new_adapter
+def predict_ours(project: Project) -> Outcome:
+    from knowtuning.model.generate import Decoding, ModelBackend, predict, prompts_of
 
-    return with_trl(
-        "train_ka",
-        folder,
-        params,
-        hardware,
-        kind="SFT",
-        adapter=lambda model: new_adapter(model, params.lora),
-        row=lambda record: {"completion": f" {record.answer.strip()}"},
+    formatter, hardware = project.formatter, project.hardware
+    decoding = Decoding(max_new_tokens=project.params.predict.max_new_tokens)
+    examples = project.questions()
+    start = time.perf_counter()
+    model = load_system(
+        project.path("base"), project.path("kc"), dtype=hardware.weights_dtype, device=hardware.device
     )
+    prompts = prompts_of(examples, formatter, decoding.max_new_tokens, None)
+    padding, budget = formatter.tokenizer.pad_token_id, hardware.batch_tokens
+    backend = ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=budget)
+    answers = predict(examples, prompts, backend, formatter, decoding)
+    return {"seconds": time.perf_counter() - start, "values": [answer.answer for answer in answers]}
 
 
-def train_kc_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
-    from knowtuning.training import kc
-
-    imported(*TRAINING)
-    _, rows = encoded("train_kc", folder, params)
-    count, plain = Count(), kc.trained_adapter
-    kc.trained_adapter = lambda *args: count.watch(plain(*args))
-    with tempfile.TemporaryDirectory() as name:
-        watch = Watch()
-        summary, _ = kc.train_kc(
-            rows,
-            folder / "models/base",
-            folder / "models/ka",
-            Path(name) / "out",
-            Path(name) / "plots",
-            params=params.train_kc,
-            hardware=hardware,
-            state=Path(name) / "state",
-            seed=params.seed,
-        )
-        times = watch.times()
-    return {**times, "steps": summary.steps, "loss": summary.best_eval_loss, **count.found()}
-
-
-def train_kc_trl(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """The reference, a copy of the adapter, runs beside the policy in each step."""
-    from knowtuning.training.engine.adapters import trained_adapter
-
-    return with_trl(
-        "train_kc",
-        folder,
-        params,
-        hardware,
-        kind="DPO",
-        adapter=lambda model: trained_adapter(model, folder / "models/ka"),
-        row=lambda pair: {"chosen": f" {pair.chosen.strip()}", "rejected": f" {pair.rejected.strip()}"},
-        beta=params.train_kc.beta,
-        loss_type=["sigmoid", "sft"],
-        loss_weights=[1.0, params.train_kc.gamma],
-    )
-
-
-def predict_ours(folder: Path, params: Params, hardware: Hardware) -> Found:
-    import torch
-
-    from knowtuning.inference.decoders import ModelDecoder
-    from knowtuning.inference.predict import predict
-    from knowtuning.inference.ready import make_ready
-
-    imported()
-    examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
-    adapter, count = folder / "models/kc", Count()
-    watch = Watch()
-    model = load_system(folder / "models/base", adapter, dtype=torch.float32, device=hardware.device)
-    make_ready(model)
-    answers = predict(
-        examples,
-        ModelDecoder(count.watch(model), tokenizer, batch_tokens=hardware.batch_tokens),
-        tokenizer,
-        template=params.model.template,
-        max_new_tokens=params.predict.max_new_tokens,
-    )
-    return {**watch.times(), "values": [answer.answer for answer in answers], **count.found()}
-
-
-def questions(folder: Path, params: Params) -> list[Example]:
-    examples = read_jsonl(folder / f"data/prepared/{params.predict.split}.jsonl", Example)
-    return examples[: params.predict.limit]
-
-
-def predict_generate(folder: Path, params: Params, hardware: Hardware) -> Found:
-    """What one would write by hand: the adapter on the model, 16 questions at a time in file order."""
+def predict_generate(project: Project) -> Outcome:
+    """What one would write by hand: the adapter on the model, questions in batches, in file order."""
     import torch
     from peft import PeftModel
 
-    imported()
-    examples, tokenizer = questions(folder, params), load_tokenizer(folder / "models/base")
-    count = Count()
-    watch = Watch()
-    model = count.watch(PeftModel.from_pretrained(base(folder, hardware), str(folder / "models/kc")).eval())
-    tokenizer.padding_side = "left"
+    tokenizer, new_tokens = project.formatter.tokenizer, project.params.predict.max_new_tokens
+    prompts = [project.prompt(example.question) for example in project.questions()]
     answers: list[str] = []
-    for first in range(0, len(examples), 16):
-        texts = [text_of(tokenizer, params, e.question) for e in examples[first : first + 16]]
-        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-        batch = batch.to(hardware.device)
+    start = time.perf_counter()
+    model = PeftModel.from_pretrained(project.model(), str(project.path("kc"))).eval()
+    tokenizer.padding_side = "left"
+    for first in range(0, len(prompts), BATCH):
+        part = prompts[first : first + BATCH]
+        batch = tokenizer(part, return_tensors="pt", padding=True, add_special_tokens=False)
+        batch = batch.to(project.hardware.device)
         batch.pop("token_type_ids", None)
         with torch.no_grad():
-            out = model.generate(**batch, max_new_tokens=params.predict.max_new_tokens, do_sample=False)
+            out = model.generate(**batch, max_new_tokens=new_tokens, do_sample=False)
         tails = out[:, batch["input_ids"].shape[1] :]
         answers += [text.strip() for text in tokenizer.batch_decode(tails, skip_special_tokens=True)]
-    return {**watch.times(), "values": answers, **count.found()}
+    return {"seconds": time.perf_counter() - start, "values": answers}
 
 
-def llamafactory(task: str) -> Callable[[Path, Params, Hardware], Found]:
-    """Its side of a task, run by the Python of its own environment."""
+def _llama_factory(project: Project, data: Path, **rows: list[dict[str, str]]) -> dict[str, Any]:
+    """Write data sets by name, and make a template that gives LLaMA-Factory our tokens; its arguments."""
+    from llamafactory.data.formatter import EmptyFormatter, StringFormatter
+    from llamafactory.data.template import register_template
 
-    def side(folder: Path, params: Params, hardware: Hardware) -> Found:
-        from benchmarks import llamafactory_side
+    register_template(
+        name="ours",
+        format_prefix=EmptyFormatter(slots=[{"bos_token"}]),
+        format_user=StringFormatter(slots=["{{content}}"]),
+        format_assistant=StringFormatter(slots=[project.opening() + "{{content}}", {"eos_token"}]),
+    )
+    listed = {}
+    for name, part in rows.items():
+        write_json(data / f"{name}.json", part)
+        columns = {"response" if key == "completion" else key: key for key in part[0]}
+        listed[name] = {"file_name": f"{name}.json", "ranking": "chosen" in columns, "columns": columns}
+    write_json(data / "dataset_info.json", listed)
+    return {
+        "model_name_or_path": str(project.path("base")),
+        "finetuning_type": "lora",
+        "template": "ours",
+        "dataset_dir": str(data),
+        "cache_dir": str(data),
+        "cutoff_len": project.params.model.max_length,
+        "use_cpu": project.hardware.device == "cpu",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "output_dir": str(data / "out"),
+    }
 
-        found: Found = getattr(llamafactory_side, task)(folder, params, hardware)
-        return found
 
-    return side
+def train_llama_factory(task: str, project: Project) -> Outcome:
+    """The reference of KC is a second model with the KA adapter; its default would be the base model."""
+    from llamafactory.train.tuner import run_exp
+    from transformers import TrainerCallback
+
+    class NoLastEvaluation(TrainerCallback):
+        """It would evaluate once more after training; no other side does."""
+
+        def on_train_end(self, args: Any, *_: Any, **__: Any) -> None:
+            args.do_eval = False
+
+    params, ka = project.params, str(project.path("ka"))
+    if task == "train_kc":
+        options: dict[str, Any] = {
+            "stage": "dpo",
+            "adapter_name_or_path": ka,
+            "ref_model": str(project.path("base")),
+            "ref_model_adapters": ka,
+            "pref_loss": "sigmoid",
+            "pref_beta": params.train_kc.beta,
+            "pref_ftx": params.train_kc.gamma,
+        }
+    else:
+        targets = params.lora.targets
+        options = {
+            "stage": "sft",
+            "lora_rank": params.lora.r,
+            "lora_alpha": params.lora.alpha,
+            "lora_dropout": params.lora.dropout,
+            "lora_target": "all" if targets == "all-linear" else ",".join(targets),
+        }
+    train, held_out = (
+        [{"prompt": project.formatter.text(record.question), **texts(record)} for record in part]
+        for part in project.parts(task)
+    )
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        arguments = trainer_arguments(task, project, str(data / "out"))
+        # Its own switch; it would turn checkpointing on otherwise.
+        arguments["disable_gradient_checkpointing"] = not arguments.pop("gradient_checkpointing")
+        arguments |= _llama_factory(project, data, train=train, held_out=held_out)
+        arguments |= {"dataset": "train", "eval_dataset": "held_out", "do_train": True, **options}
+        start = time.perf_counter()
+        run_exp(arguments, [NoLastEvaluation()])
+        seconds = time.perf_counter() - start
+        state = read_json(data / "out/trainer_state.json")
+    return {"seconds": seconds, "steps": state["global_step"], "loss": state["best_metric"]}
 
 
-LLAMA_FACTORY = "LLaMA-Factory"
-TASKS: dict[str, dict[str, Callable[[Path, Params, Hardware], Found]]] = {
-    "score": {"ours": score_ours, "ours, one by one": score_alone, "lm-evaluation-harness": score_lm_eval},
-    "train_ka": {"ours": train_ka_ours, "TRL": train_ka_trl, LLAMA_FACTORY: llamafactory("train_ka")},
-    "train_kc": {"ours": train_kc_ours, "TRL": train_kc_trl, LLAMA_FACTORY: llamafactory("train_kc")},
-    "predict": {"ours": predict_ours, "generate": predict_generate, LLAMA_FACTORY: llamafactory("predict")},
+def predict_llama_factory(project: Project) -> Outcome:
+    """Its greedy prediction, without the BLEU and ROUGE that it adds."""
+    from llamafactory.train.sft import workflow
+    from llamafactory.train.tuner import run_exp
+
+    workflow.ComputeSimilarity = lambda **_: lambda _: {}
+    questions = [
+        {"prompt": project.formatter.text(example.question), **texts(example)}
+        for example in project.questions()
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        arguments = {
+            **_llama_factory(project, data, questions=questions),
+            "stage": "sft",
+            "do_predict": True,
+            "predict_with_generate": True,
+            "do_sample": False,
+            "max_new_tokens": project.params.predict.max_new_tokens,
+            "adapter_name_or_path": str(project.path("kc")),
+            "eval_dataset": "questions",
+            "per_device_eval_batch_size": BATCH,
+        }
+        start = time.perf_counter()
+        run_exp(arguments)
+        seconds = time.perf_counter() - start
+        lines = (data / "out/generated_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return {"seconds": seconds, "values": [json.loads(line)["predict"].strip() for line in lines]}
+
+
+OURS, LLAMA_FACTORY, LM_EVAL = "ours", "LLaMA-Factory", "lm-evaluation-harness"
+TASKS: dict[str, dict[str, Callable[[Project], Outcome]]] = {
+    "score": {OURS: score_ours, LM_EVAL: score_lm_eval},
+    **{
+        task: {
+            OURS: partial(train_ours, task),
+            "TRL": partial(train_trl, task),
+            LLAMA_FACTORY: partial(train_llama_factory, task),
+        }
+        for task in ("train_ka", "train_kc")
+    },
+    "predict": {OURS: predict_ours, "generate": predict_generate, LLAMA_FACTORY: predict_llama_factory},
 }
 
 
 def main() -> None:
     task, side, name = sys.argv[1:]
     folder = Path(name)
-    hardware = (set_up if side.startswith("ours") else detect)(os.environ)
-    found = TASKS[task][side](folder, load(folder / "params.yaml", Params), hardware)
-    print(json.dumps(found))
+    params = load(folder / "params.yaml", Params)
+    formatter = load_formatter(folder / "models/base", params.model)
+    # What would be imported while time runs; DVC behind DVCLive by our trainers.
+    ours = ["dvc.repo"] if side == OURS and task.startswith("train") else []
+    for module in ("peft", "transformers.models.llama.modeling_llama", *ours):
+        importlib.import_module(module)
+    print(json.dumps(TASKS[task][side](Project(folder, params, detect(os.environ), formatter))))
 
 
 if __name__ == "__main__":

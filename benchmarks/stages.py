@@ -1,14 +1,12 @@
-"""Time and memory of every stage, and their parts: `python benchmarks/stages.py [EXPERIMENT] [--raw FOLDER]`.
+"""Time and peak memory of every stage: `python benchmarks/stages.py [EXPERIMENT] [--raw FOLDER]`.
 
 Runs the stages of dvc.yaml one after another, without DVC, in a temporary copy of the tracked files, with the
-overrides of a named experiment; --raw is copied to data/raw there. Prints a Markdown table and the table of
-systems.
+overrides of a named experiment; --raw is copied to data/raw there. Prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -70,13 +68,8 @@ def commands(folder: Path) -> Iterator[tuple[str, list[str]]]:
             yield f"{name}@{system}" if system else name, [sys.executable, *words[1:]]
 
 
-def measure(words: list[str], folder: Path) -> dict[str, float]:
-    """Of a stage (`python -m stages.NAME ...`), by benchmarks/inside.py: seconds and peak memory (MiB).
-
-    start: before and after the stage's own code. Its failure ends the run.
-    """
-    out = folder / "times.json"
-    words = [words[0], str(ROOT / "benchmarks/inside.py"), str(out), *words[words.index("-m") + 1 :]]
+def measure(words: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory (MiB) of a command run in `folder`. Its failure ends the run."""
     environment = {**os.environ, "DVC_ROOT": str(folder), "TQDM_DISABLE": "1"}
     start = time.monotonic()
     child = subprocess.Popen(words, cwd=folder, env=environment)
@@ -84,23 +77,7 @@ def measure(words: list[str], folder: Path) -> dict[str, float]:
     seconds = time.monotonic() - start
     if status:
         raise SystemExit(f"error: {' '.join(words)} ended with status {status}")
-    inside = json.loads(out.read_text())
-    compute = inside["whole"] - inside["import"] - inside["load"] - inside["write"]
-    times = {kind: inside[kind] for kind in ("import", "load", "write")}
-    rest = {"start": seconds - inside["whole"], "compute": compute}
-    return {"seconds": seconds, **times, **rest, "memory": usage.ru_maxrss / 1024}
-
-
-def table(title: str, rows: dict[str, dict[str, float]]) -> str:
-    """Markdown: seconds and shares of each stage and of all."""
-    total = {key: sum(row[key] for row in rows.values()) for key in next(iter(rows.values()))}
-    total["memory"] = max(row["memory"] for row in rows.values())
-    kinds = ("start", "import", "load", "compute", "write")
-    lines = [f"| stage ({title}) | seconds | {' | '.join(kinds)} | peak MiB |", "|---" + "|---:" * 7 + "|"]
-    for stage, row in [*rows.items(), ("all", total)]:
-        cells = [f"{row['seconds']:.1f}", *(f"{100 * row[kind] / row['seconds']:.0f} %" for kind in kinds)]
-        lines.append(f"| {stage} | {' | '.join(cells)} | {row['memory']:.0f} |")
-    return "\n".join(lines)
+    return seconds, usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -115,11 +92,11 @@ def main() -> None:
         set_params(folder / "params.yaml", changes)
         if arguments.raw:
             shutil.copytree(arguments.raw, folder / "data/raw", dirs_exist_ok=True)
-        rows = {}
-        for stage, words in commands(folder):
-            rows[stage] = measure(words, folder)
-            print(f"{stage}: {rows[stage]}", file=sys.stderr)
-    print(f"\n{table(arguments.experiment, rows)}")
+        rows = {stage: measure(words, folder) for stage, words in commands(folder)}
+    rows["all"] = sum(row[0] for row in rows.values()), max(row[1] for row in rows.values())
+    print(f"\n| stage ({arguments.experiment}) | seconds | peak MiB |\n|---|---:|---:|")
+    for stage, (seconds, memory) in rows.items():
+        print(f"| {stage} | {seconds:.1f} | {memory:.0f} |")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Run a stage by hand from the repository root: `python -m stages.prepare`.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import sys
 from collections.abc import Callable
@@ -15,10 +14,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The library next to this file, also in the copies that `dvc exp run --temp` makes.
 sys.path.insert(0, str(ROOT / "src"))
-
-# Imports make hundreds of thousands of objects that stay. Looking for garbage at every 700th, as Python does,
-# takes a sixth of their time.
-gc.set_threshold(10_000)
 
 PARAMS = Path("params.yaml")
 # Outlives the stages. DVC_ROOT is the main checkout also in the copies of queued experiments.
@@ -43,9 +38,6 @@ def run(main: Callable[[], None]) -> None:
             raise
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1) from None
-    finally:
-        # Or Python looks through all that was imported for garbage, a second with torch, before it ends.
-        gc.freeze()
 
 
 def explain(error: Exception) -> str | None:

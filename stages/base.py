@@ -12,10 +12,10 @@ from knowtuning.config.training import BaseStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.runtime.machine import alone, fingerprint, set_up
-from knowtuning.runtime.resume import resumable
-from knowtuning.training.base.pin import pin_model
-from knowtuning.training.base.scratch import build_base
+from knowtuning.model.hardware import alone, detect
+from knowtuning.model.pin import pin_model
+from knowtuning.model.resume import resumable
+from knowtuning.model.scratch import build_base
 from stages import CACHE, PARAMS, run
 
 PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metrics/base.json")
@@ -24,7 +24,7 @@ PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metri
 def main() -> None:
     params = load(PARAMS, BaseStage)
     if params.base.source == "hub":
-        pin = pin_model(params.base.hub, OUT)
+        pin = pin_model(params.base.hub, OUT, params.base.quantization)
         write_json(METRICS, {"source": "hub", **pin})
         print(f"base: {pin['id']} at {pin['commit']}")
         return
@@ -36,9 +36,9 @@ def train_from_scratch(params: BaseStage) -> None:
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
     alone(os.environ, "base")
-    hardware = set_up(os.environ)
+    hardware = detect(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
-    settings = [params.model_dump(), fingerprint(hardware)]
+    settings = [params.model_dump(), hardware.fingerprint()]
     with resumable(CACHE, "base", settings=settings, inputs=inputs) as state:
         trained = build_base(
             corpus,

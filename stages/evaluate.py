@@ -31,7 +31,7 @@ from knowtuning.evaluation import (
     table,
 )
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.runtime.machine import detect
+from knowtuning.model.hardware import detect
 from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
 from knowtuning.teacher.openai.limits import limits_from_environment
 from knowtuning.teacher.tasks import Teacher

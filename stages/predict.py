@@ -1,27 +1,23 @@
-"""predict: greedy answers of one system. `python -m stages.predict kc`"""
+"""predict: answers of one system. `python -m stages.predict kc`"""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from knowtuning.config.evaluation import PredictStage
 from knowtuning.core.params import load
 from knowtuning.core.records import SYSTEMS, Example, read_jsonl, write_jsonl
-from knowtuning.inference.decoders import Decoder, ModelDecoder
-from knowtuning.inference.predict import predict
-from knowtuning.inference.ready import make_ready
-from knowtuning.inference.vllm import Program, VllmDecoder, find
-from knowtuning.runtime.machine import Hardware, Processes, fingerprint, set_up, started, weights_dtype
-from knowtuning.runtime.models import load_system, load_tokenizer, weights_stamp
-from knowtuning.runtime.resume import Journal, resumable
+from knowtuning.model.generate import Backend, Decoding, ModelBackend, predict, prompts_of
+from knowtuning.model.hardware import Hardware, detect, started
+from knowtuning.model.load import load_context, load_system, weights_stamp
+from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.model.resume import Journal, resumable
+from knowtuning.model.vllm import Program, VllmBackend, find, serving
 from stages import CACHE, PARAMS, run
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
 
@@ -31,28 +27,30 @@ def main() -> None:
     system = sys.argv[1] if len(sys.argv) == 2 else ""
     if system not in SYSTEMS:
         raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
-    hardware = set_up(os.environ)
+    section, hardware = params.predict, detect(os.environ)
     processes = started(os.environ, hardware.device)
-    program = None
-    if params.predict.backend == "vllm":
-        program = find(os.environ, CACHE, hardware, processes)
+    program = find(os.environ, CACHE, hardware, processes) if section.backend == "vllm" else None
     adapter = None if system == "base" else Path("models") / system
-    split = PREPARED / f"{params.predict.split}.jsonl"
+    split = PREPARED / f"{section.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
-    engine = f"{program.version}, {program.cards} cards" if program else None
-    settings = [params.model_dump(), fingerprint(hardware), weights_stamp(BASE), engine]
-    stage = f"predict-{system}"
-    with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
-        tokenizer = load_tokenizer(BASE)
-        with _decoder(tokenizer, adapter, program, hardware, processes) as decoder:
-            answers = predict(
-                read_jsonl(split, Example)[: params.predict.limit],
-                decoder,
-                tokenizer,
-                template=params.model.template,
-                max_new_tokens=params.predict.max_new_tokens,
-                journal=Journal(state, processes),
-            )
+    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), program and program.version]
+    decoding = Decoding(
+        max_new_tokens=section.max_new_tokens,
+        temperature=section.temperature,
+        top_p=section.top_p,
+        top_k=section.top_k or 0,
+        seed=params.seed,
+    )
+    examples = read_jsonl(split, Example)[: section.limit]
+    with resumable(
+        CACHE, f"predict-{system}", settings=settings, inputs=inputs, processes=processes
+    ) as state:
+        formatter = load_formatter(BASE, params.model)
+        prompts = prompts_of(examples, formatter, decoding.max_new_tokens, load_context(BASE))
+        longest = max(map(len, prompts.values()), default=0) + decoding.max_new_tokens
+        journal = Journal(state, processes)
+        with _backend(program, system, adapter, formatter, decoding, hardware, longest) as backend:
+            answers = predict(examples, prompts, backend, formatter, decoding, journal)
         if not processes.first:
             return
         write_jsonl(OUT / f"{system}.jsonl", answers)
@@ -60,21 +58,24 @@ def main() -> None:
     print(f"predict: {len(answers)} answers of {system}, {cut} cut off at the token limit")
 
 
-def _decoder(
-    tokenizer: PreTrainedTokenizerBase,
-    adapter: Path | None,
+@contextmanager
+def _backend(
     program: Program | None,
+    system: str,
+    adapter: Path | None,
+    formatter: Formatter,
+    decoding: Decoding,
     hardware: Hardware,
-    processes: Processes,
-) -> AbstractContextManager[Decoder]:
-    """The system in vLLM where there is a program, else in this process."""
+    longest: int,
+) -> Iterator[Backend]:
+    """The system on a vLLM server where there is a program, else in this process; longest: in tokens."""
     if program:
-        eos = int(tokenizer.eos_token_id)
-        return closing(VllmDecoder(program, BASE, adapter, eos, hardware, os.environ))
-    dtype, device = weights_dtype(hardware), hardware.device
-    model = load_system(BASE, adapter, dtype=dtype, device=device, processes=processes)
-    make_ready(model, processes)
-    return nullcontext(ModelDecoder(model, tokenizer, batch_tokens=hardware.batch_tokens))
+        with serving(program, BASE, adapter, system, hardware, longest, os.environ) as url:
+            yield VllmBackend(url, system, decoding, formatter.ends)
+        return
+    model = load_system(BASE, adapter, dtype=hardware.weights_dtype, device=hardware.device)
+    padding = int(formatter.tokenizer.pad_token_id)
+    yield ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=hardware.batch_tokens)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from knowtuning.config.training import KCStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Preference, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.runtime.machine import fingerprint, set_up, started
-from knowtuning.runtime.models import load_tokenizer, weights_stamp
-from knowtuning.runtime.resume import resumable
-from knowtuning.training.engine.rows import Encoder, accept, cut_off
-from knowtuning.training.kc import train_kc
+from knowtuning.model.hardware import detect, started
+from knowtuning.model.load import weights_stamp
+from knowtuning.model.prompt import load_formatter
+from knowtuning.model.resume import resumable
+from knowtuning.model.rows import Encoder, accept
 from stages import CACHE, PARAMS, run
 
 PAIRS = Path("data/knowledge/kc.jsonl")
@@ -24,44 +24,29 @@ REJECTED = Path("data/training/train_kc.rejected.jsonl")
 
 
 def main() -> None:
+    from knowtuning.model.arguments import Run
+    from knowtuning.model.trainer import train_kc
+
     params = load(PARAMS, KCStage)
     section = params.train_kc
-    pairs = read_jsonl(PAIRS, Preference)
-    encoder = Encoder(load_tokenizer(BASE), params.model.template, params.model.max_length)
+    encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length)
     rows = accept(
-        [encoder.pair(pair) for pair in pairs],
+        [encoder.pair(pair) for pair in read_jsonl(PAIRS, Preference)],
         REJECTED,
         limit=section.max_rejected,
         key="train_kc.max_rejected",
     )
-    hardware = set_up(os.environ)
+    hardware = detect(os.environ)
     processes = started(os.environ, hardware.device)
-    settings = [
-        params.model_dump(),
-        fingerprint(hardware),
-        weights_stamp(BASE),
-        processes.count,
-        processes.split,
-    ]
-    with resumable(
-        CACHE, "train_kc", settings=settings, inputs=[PAIRS, KA, BASE], processes=processes
-    ) as state:
-        summary, reference = train_kc(
-            rows,
-            BASE,
-            KA,
-            OUT,
-            CURVES,
-            params=section,
-            hardware=hardware,
-            state=state,
-            seed=params.seed,
-            processes=processes,
-        )
+    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), processes.count]
+    inputs = [PAIRS, KA, BASE]
+    with resumable(CACHE, "train_kc", settings=settings, inputs=inputs, processes=processes) as state:
+        how = Run("train_kc", hardware, state, params.seed, processes)
+        summary, reference = train_kc(rows, BASE, KA, OUT, CURVES, params=section, run=how)
         if not processes.first:
             return
-        cut = cut_off(rows, encoder.tokenizer.eos_token_id)
-        metrics = {**asdict(summary), "cut_off_rows": cut, "reference_adapter_sha256": reference}
+        cut_off = encoder.cut_off(rows)
+        metrics = {**asdict(summary), "cut_off_rows": cut_off, "reference_adapter_sha256": reference}
         write_json(METRICS, metrics)
     print(f"train_kc: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
 

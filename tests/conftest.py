@@ -24,7 +24,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from knowtuning.config.training import Scratch
-    from knowtuning.training.base.scratch import new_model, train_tokenizer
+    from knowtuning.model.scratch import new_model, train_tokenizer
 
     params = Scratch(
         vocab=320,

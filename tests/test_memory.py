@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from benchmarks.memory import GIB, need
+import pytest
+
+from benchmarks.memory import need
 
 
-def test_a_7b_llama_with_the_released_adapter() -> None:
-    found = need("7B", rank=8, targets=["q_proj", "v_proj"], rows=4, length=1024)
-    # Llama-2-7B has 6,738,415,616 parameters; r 8 on q and v adds 2 matrices of 4096 x 8 to each of 2 layers
-    # in each of 32 blocks: 32 x 2 x 2 x 4096 x 8.
-    assert found.parameters == 6_738_415_616
-    assert found.trained == 4_194_304
-    # Embeddings and head of 32000 x 4096 and the last norm are outside the blocks; a block has 4 matrices of
-    # 4096 x 4096, 3 of 4096 x 11008 and 2 norms.
-    assert found.rest == 2 * (2 * 32000 * 4096 + 4096)
-    assert found.block == 2 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096)
-    assert found.blocks == 32 * found.block == 2 * 6_738_415_616 - found.rest
-    assert found.adapter == 16 * 4_194_304
-    # 4096 tokens: 32 block inputs of 4096 values; one block with 8 widths of 4096 and 4 of 11008; 32000
-    # logits in 2 + 8 bytes.
-    tokens = 4 * 1024
-    assert found.activations == tokens * (32 * 4096 * 2 + 2 * (8 * 4096 + 4 * 11008) + 32000 * 10)
-    whole = found.rest + found.adapter + found.activations
-    assert found.on(1) * GIB == found.blocks + whole
-    assert found.on(2) * GIB == found.blocks / 2 + 2 * found.block + whole
+def test_a_7b_llama() -> None:
+    row = need("7B")
+    # Llama-2-7B has 6,738,415,616 parameters. A layer has 4 matrices of 4096 x 4096 and 3 of 4096 x 11008;
+    # embeddings, head and norms stay in bfloat16 under nf4, which takes 4 + 8 / 64 + 32 / (64 x 256) bits a
+    # weight.
+    linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    assert row.bfloat16 == 2 * 6_738_415_616
+    assert row.nf4 == pytest.approx(linear * 4.126953125 / 8 + 2 * (6_738_415_616 - linear), rel=1e-12)
+    # Two matrices of rank 16 beside each linear layer; float32 with a gradient and two moments: 16 bytes.
+    assert row.adapter == 16 * 32 * 16 * (4 * (4096 + 4096) + 3 * (4096 + 11008))
+    # 80 bytes a token, layer and unit of hidden size; with checkpointing those of one layer at a time, and
+    # the input of each layer in bfloat16.
+    assert row.kept == 1024 * 32 * 80 * 4096
+    assert row.recomputed == 1024 * (80 * 4096 + 32 * 2 * 4096)
+
+
+def test_a_tied_head_is_counted_once_and_shared_heads_are_smaller() -> None:
+    # SmolLM2-135M has 134,515,008 parameters; its keys and values are 3 of 9 heads of 64: 192 wide.
+    row = need("0.1B")
+    assert row.bfloat16 == 2 * 134_515_008
+    widths = 2 * (576 + 576) + 2 * (576 + 192) + 3 * (576 + 1536)
+    assert row.adapter == 16 * 30 * 16 * widths

@@ -30,16 +30,18 @@ STUDY = "hours of training; tests/pipeline/test_experiments_run.py runs the same
 PAGE = "needs the experiments; tests/pipeline/test_study.py makes the page from written scores"
 PROCESSES = "tests/pipeline/test_two_processes.py starts two processes on a small project"
 LAUNCHER = (
-    "Accelerate starts no second process on a CPU; tests/training/test_accelerate_files.py reads the file as "
+    "Accelerate starts no second process on a CPU; tests/model/test_accelerate_files.py reads the file as "
     "Accelerate does"
 )
-DEEPSPEED = (
-    "needs DeepSpeed and GPUs; tests/training/test_accelerate_files.py reads the file as Accelerate does"
-)
-VLLM = "a download of gigabytes; tests/inference/test_vllm.py runs what is installed, and a stand-in"
+DEEPSPEED = "needs DeepSpeed and GPUs; tests/model/test_accelerate_files.py reads the file as Accelerate does"
+VLLM = "a download of gigabytes; tests/model/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
+PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_models.py runs real models"
 # Not run here, and why.
 PARSED = {
+    "make setup": "every target of the Makefile begins with it",
+    "python experiments/run.py paper-dolly-7b": PAPER,
+    "python experiments/run.py paper-dolly-7b --show": PAPER,
     "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
     "make test": "it is what runs this test",
     "make check": "CI runs it beside the tests",
@@ -67,7 +69,6 @@ PARSED = {
     "-m stages.train_kc": DEEPSPEED,
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
-    "python benchmarks/backends.py --systems base kc": VLLM,
     "dvc commit score": "needs the outputs of a run",
     "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
     "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,

@@ -13,6 +13,7 @@ from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.knowledge.score import score
+from knowtuning.model.prompt import Formatter
 
 GOLDEN = Path(__file__).parent / "golden" / "chain.jsonl"
 EXAMPLES = [
@@ -32,7 +33,7 @@ def chain(examples: list[Example]) -> list[Record]:
     teacher = ScriptedTeacher()
     atoms = Results.of(extract(examples, teacher)).rows
     tokenizer, model = word_tokenizer(WORDS), unigram_model(WEIGHTS, size=14)
-    scored = score(atoms, model, tokenizer, template="plain", max_length=64).results.rows
+    scored = score(atoms, model, Formatter(tokenizer, "plain", {}), max_length=64).rows
     rewrites = rewrite(scored, teacher, alpha=0.5, counts=Augmentation())
     settings = Settings(style="matched", aspects=frozenset(ASPECTS), beta_delete=0.5, seed=7)
     return [*atoms, *scored, *rewrites, *perturb(atoms, teacher, settings, Comparison())]

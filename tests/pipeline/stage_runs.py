@@ -10,21 +10,17 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import pytest
 from imports import ROOT
 from servers import free_port
 
 from benchmarks.stages import set_params
-from knowtuning.runtime.machine import DEEPSPEED
 
 # Imported once, by the server that all stage processes are forked from.
 HEAVY = (
     *("peft", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "transformers.models.llama", "dvclive"),
-    "torch.distributed.fsdp",
 )
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(list(HEAVY))
@@ -49,11 +45,6 @@ SMALL = {
     "predict.max_new_tokens": 8,
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
-# How the launcher asks for weights that are split over the processes, by FSDP and by DeepSpeed.
-SPLIT = {"ACCELERATE_USE_FSDP": "true"}
-ZERO3 = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
-MISSING = find_spec("deepspeed") is None
-needs_deepspeed = pytest.mark.skipif(MISSING, reason=f"needs `pip install {DEEPSPEED}`")
 OUTPUTS = {
     "base": ["models/base", "metrics/base.json"],
     "score": ["data/knowledge/scored.jsonl", "data/knowledge/scored.rejected.jsonl", "metrics/score.json"],
@@ -80,8 +71,7 @@ def start(folder: Path, stage: str, **environment: str) -> BaseProcess:
     """Start a stage; its state lies under <folder>/.cache unless DVC_ROOT says otherwise."""
     defaults = {"DVC_ROOT": str(folder), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
     # Eight answers a batch and a few questions, so that there are several batches; a save at every step.
-    defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SCORE_BATCH_TOKENS": "200"}
-    defaults |= {"KNOWTUNING_SAVE_SECONDS": "0"}
+    defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SAVE_SECONDS": "0"}
     process = CONTEXT.Process(target=_stage, args=(folder, stage.split(), {**defaults, **environment}))
     process.start()
     return process

@@ -31,7 +31,7 @@ def test_the_matrix_is_what_the_method_says() -> None:
     ka = ["train_ka", "predict@ka", *kc]
     for name, stages in {
         "train_kc.beta": kc,
-        "src/knowtuning/training/kc.py": kc,
+        "stages/train_kc.py": kc,
         "perturb.style": ["perturb", *kc],
         "train_ka.lr": ka,
         "rewrite.alpha": ["rewrite", *ka],

@@ -12,7 +12,7 @@ import pytest
 from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_when, start, units
 
 from knowtuning.core.storage import read_json
-from knowtuning.runtime.resume import content
+from knowtuning.model.resume import content
 from stages import explain
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
 
@@ -36,8 +36,18 @@ class BaseParams(Section):
     """Where the base model comes from."""
 
     source: Literal["scratch", "hub"] = Field(description="train one from scratch, or pin one of the hub")
+    quantization: Literal["none", "nf4"] = Field(
+        description="frozen weights as published, or in 4 bits (bitsandbytes) for cards of 8 to 16 GB"
+    )
     scratch: Scratch
     hub: Hub
+
+    @field_validator("quantization")
+    @classmethod
+    def _of_a_published_model(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none" and info.data.get("source") == "scratch":
+            raise ValueError("none with base.source scratch, whose model is small")
+        return value
 
 
 class LoraParams(Section):

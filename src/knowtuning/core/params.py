@@ -24,6 +24,9 @@ class ModelParams(Section):
         description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
         "alpaca (the released scripts) or chat (the tokenizer's own)"
     )
+    template_args: dict[str, Any] = Field(
+        description="variables for the tokenizer's own template, such as {enable_thinking: false}"
+    )
     max_length: int = Field(
         ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"
     )

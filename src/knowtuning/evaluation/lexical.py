@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.imports import importing
 from knowtuning.evaluation import wordnet
 
 MODULES = Path(__file__).resolve().parent / "metrics"
@@ -20,9 +19,7 @@ def load_metric(name: str, cache: Path) -> Any:
     cache: folder for the library's copy of the module; several processes may share it. The first
     folder a process names serves all its metrics, since Python imports the copies from there.
     """
-    # Of use to its evaluators alone, and three seconds to import with torch.
-    with importing(without=("transformers",)):
-        import evaluate
+    import evaluate
 
     modules = cache.resolve() / "modules"
     evaluate.config.HF_MODULES_CACHE = str(modules)

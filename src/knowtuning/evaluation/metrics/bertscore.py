@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from knowtuning.batching import by_length
 from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.model.batches import by_length
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
 _INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the

@@ -1,1 +1,0 @@
-"""What every stage with a model uses: the machine, loading, prompts, state that survives a kill."""

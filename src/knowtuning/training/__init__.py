@@ -1,1 +1,0 @@
-"""The base model and its adapters."""

@@ -1,1 +1,0 @@
-"""What supervised fine-tuning and preference learning share: rows, adapters, trainers, checkpoints."""

@@ -1,0 +1,109 @@
+"""Runs that must agree: micro-batches, checkpointing, heads, the reference beforehand or in each step.
+
+They differ in the order of float32 additions alone. A loss is a mean over some 100 token losses of about 5.8
+nats, each right to 2^-24 of its size, and an optimizer step carries such an error on without adding to its
+order; over these few steps 1e-4 nats leaves a factor of more than 100.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_trainer import CPU, LORA, micro_batch, pairs, rows, runs, schedule
+
+from knowtuning.config.training import KCParams, Schedule
+from knowtuning.model import logps, trainer
+from knowtuning.model.hardware import Hardware
+from knowtuning.model.trainer import train_kc, train_sft
+
+TOLERANCE = 1e-4  # nats
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    lines = (folder / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[-1]) for line in lines]
+
+
+def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
+    train_sft(
+        rows(base),
+        base,
+        folder / "sft",
+        folder / "curves",
+        params=Schedule(**schedule(batch=8, epochs=3.0)),
+        lora=LORA,
+        run=runs("train_sft", folder / "state", hardware),
+    )
+    return curve(folder / "curves", "loss") + curve(folder / "curves", "eval_loss")
+
+
+def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
+    train_kc(
+        pairs(base),
+        base,
+        start,
+        folder / "kc",
+        folder / "curves",
+        params=KCParams(**schedule(batch=4, epochs=4.0), beta=0.1, gamma=0.2, reference="ka"),
+        run=runs("train_kc", folder / "state", hardware),
+    )
+    names = ("loss", "eval_loss", "rewards/margins", "eval_rewards/margins", "logps/chosen")
+    return [value for name in names for value in curve(folder / "curves", name)]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_base: Path, ka: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
+    """The curves of SFT and of KC with a step's rows in one pass."""
+    folder = tmp_path_factory.mktemp("expected")
+    return [sft(tiny_base, folder / "sft", CPU), kc(tiny_base, ka, folder / "kc", CPU)]
+
+
+def both(base: Path, ka: Path, folder: Path, hardware: Hardware) -> list[list[float]]:
+    return [sft(base, folder / "sft", hardware), kc(base, ka, folder / "kc", hardware)]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_step_at_once_equals_one_in_micro_batches(
+    tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]], size: int
+) -> None:
+    for curves, known in zip(both(tiny_base, ka, tmp_path, micro_batch(size)), expected, strict=True):
+        assert curves == pytest.approx(known, abs=TOLERANCE)
+
+
+def test_activations_computed_again_change_nothing(
+    tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]]
+) -> None:
+    again = Hardware(**{**vars(CPU), "checkpointing": "on"})
+    for curves, known in zip(both(tiny_base, ka, tmp_path, again), expected, strict=True):
+        assert curves == pytest.approx(known, abs=TOLERANCE)
+
+
+def test_the_head_of_trl_gives_what_ours_does(
+    tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logps, "own_head", lambda _: False)
+    for curves, known in zip(both(tiny_base, ka, tmp_path, CPU), expected, strict=True):
+        assert curves == pytest.approx(known, abs=TOLERANCE)
+
+
+def test_a_reference_in_each_step_equals_one_computed_beforehand(
+    tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(pairs: Any, _: Any) -> list[dict[str, Any]]:
+        return [vars(pair) for pair in pairs]
+
+    monkeypatch.setattr(trainer, "_with_reference", without)
+    assert kc(tiny_base, ka, tmp_path, CPU) == pytest.approx(expected[1], abs=TOLERANCE)
+
+
+def test_bfloat16_is_float32_but_for_rounding(
+    tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]]
+) -> None:
+    half = both(tiny_base, ka, tmp_path, Hardware(**{**vars(CPU), "precision": "bfloat16"}))
+    # A product of bfloat16 numbers is right to 2^-8: losses of 5.8 nats a token to about 0.02, sums over some
+    # ten tokens to ten times that.
+    assert half[0] == pytest.approx(expected[0], abs=0.05)
+    assert half[1] == pytest.approx(expected[1], abs=0.5)
+    assert half != expected

@@ -1,0 +1,87 @@
+"""Training rows: what the loss sees, what is refused, and which rows are held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knowtuning.core.records import Example, Preference, Rejected, Rewrite
+from knowtuning.model.load import load_tokenizer
+from knowtuning.model.prompt import Formatter
+from knowtuning.model.rows import Encoder, PairRow, Row, accept, hold_out, split_rows
+
+
+def encoder(base: Path, max_length: int = 128) -> Encoder:
+    return Encoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
+
+
+def test_the_loss_counts_the_completion_and_its_end(tiny_base: Path) -> None:
+    enc = encoder(tiny_base)
+    row = enc.example(Example(id="a", question="Where is Aford?", answer="In the Salt Coast."))
+    assert isinstance(row, Row)
+    decode = enc.formatter.tokenizer.decode
+    assert decode(row.completion) == " In the Salt Coast.</s>"
+    assert decode(row.prompt) == "<s>Question: Where is Aford?\nAnswer:"
+    assert row.tokens == len(row.prompt) + len(row.completion)
+
+
+def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> None:
+    enc = encoder(tiny_base)
+    whole = enc.example(Example(id="a", question="Where?", answer="x"))
+    assert isinstance(whole, Row)
+    prompt = len(whole.prompt)
+    short = encoder(tiny_base, prompt)
+    found = short.example(Example(id="a", question="Where?", answer="x"))
+    assert isinstance(found, Rejected)
+    assert found.reason == (
+        f"the prompt has {prompt} tokens and model.max_length is {prompt}: no completion is left"
+    )
+    # One token more, and the completion keeps one token.
+    kept = encoder(tiny_base, prompt + 1).example(Example(id="a", question="Where?", answer="x y z"))
+    assert isinstance(kept, Row)
+    assert len(kept.completion) == 1
+    assert (enc.cut_off([kept, whole]), enc.cut_off([whole])) == (1, 0)
+
+
+def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None:
+    pair = Preference(
+        id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d."
+    )
+    whole = encoder(tiny_base).pair(pair)
+    assert isinstance(whole, PairRow)
+    prompt = len(whole.prompt)
+    cut = encoder(tiny_base, prompt + 2).pair(pair)
+    assert isinstance(cut, Rejected)
+    assert "the same after truncation" in cut.reason
+
+
+def test_too_many_rejected_rows_end_the_stage_and_are_written_first(tmp_path: Path) -> None:
+    out = tmp_path / "rows.rejected.jsonl"
+    found = [Row("a", "a", [1], [1]), Rejected(id="b", reason="too long", raw=9)]
+    with pytest.raises(ValueError, match=r"1 of 2 rows were rejected, train_ka\.max_rejected allows 0\.4"):
+        accept(found, out, limit=0.4, key="train_ka.max_rejected")
+    assert out.read_text().count("\n") == 1
+    assert [row.id for row in accept(found, out, limit=0.5, key="k")] == ["a"]
+
+
+def test_a_rewrite_is_held_out_with_its_original() -> None:
+    rows = [Row(name, name.split("-")[0], [1], [1]) for i in range(40) for name in (f"q{i}", f"q{i}-ka")]
+    train, held = split_rows(rows, 6, 3, section="train_ka", source="data/prepared")
+    assert len({row.source for row in held}) == 6
+    assert len(held) == 12
+    assert not {row.source for row in train} & {row.source for row in held}
+
+
+def test_held_out_rows_do_not_depend_on_order_and_stay_a_minority() -> None:
+    names = [f"q{i}" for i in range(30)]
+    assert hold_out(names, 5, 1) == hold_out(reversed(names), 5, 1)
+    assert len(hold_out(names, 100, 1)) == 6  # a fifth of 30
+    # A new source takes at most one place.
+    assert len(hold_out([*names, "new"], 5, 1) - hold_out(names, 5, 1)) <= 1
+
+
+def test_rewrites_carry_their_source(tiny_base: Path) -> None:
+    row = encoder(tiny_base).example(Rewrite(id="a-ka", source="a", question="Q?", answer="A.", facts=["A."]))
+    assert isinstance(row, Row)
+    assert row.source == "a"

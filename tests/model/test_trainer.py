@@ -1,0 +1,451 @@
+"""SFT and KC on a tiny model: the losses are the equations, the reference is the one that was asked for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from knowtuning.config.training import KCParams, LoraParams, Schedule
+from knowtuning.core.records import Example, Preference
+from knowtuning.core.storage import read_json
+from knowtuning.model.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.model.arguments import Run, order_of
+from knowtuning.model.hardware import Hardware
+from knowtuning.model.load import load_base, load_tokenizer
+from knowtuning.model.logps import completion_logps
+from knowtuning.model.prompt import Formatter
+from knowtuning.model.rows import Encoder, PairRow, Row, split_rows
+from knowtuning.model.trainer import PairTrainer, ReferenceLogps, reference_logps, train_kc, train_sft
+
+CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
+LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
+TOWNS = [("Aford", "tin"), ("Bham", "wool"), ("Cwick", "salt"), ("Dmere", "flax"), ("Eton", "cork")]
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    return {
+        "lr": 0.01,
+        "epochs": 4.0,
+        "batch": 4,
+        "schedule": "cosine",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "eval_rows": 2,
+        "eval_every": 0.25,
+        "max_rejected": 0.0,
+        **changes,
+    }
+
+
+def rows(base: Path) -> list[Row]:
+    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    found = [
+        encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+        for n in range(3)
+        for t, v in TOWNS
+    ]
+    return [row for row in found if isinstance(row, Row)]
+
+
+def pairs(base: Path) -> list[PairRow]:
+    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    found = [
+        encoder.pair(
+            Preference(
+                id=t,
+                source=t,
+                aspect="factuality",
+                question=f"{t}?",
+                chosen=f"{t} is {v}.",
+                rejected=f"{t} is mud.",
+            )
+        )
+        for t, v in TOWNS
+    ]
+    return [pair for pair in found if isinstance(pair, PairRow)]
+
+
+def runs(section: str, state: Path, hardware: Hardware = CPU) -> Run:
+    return Run(section, hardware, state, seed=1)
+
+
+def micro_batch(rows: int | None) -> Hardware:
+    return Hardware("cpu", "float32", micro_batch=rows, batch_tokens=512)
+
+
+def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Those that train, and those held out."""
+    return split_rows(rows, 2, 1, section="train", source="here")
+
+
+def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, str, Path]:
+    out = tmp_path / "kc"
+    params = KCParams(
+        **{**schedule(batch=8, epochs=2.0), "beta": 0.1, "gamma": 0.2, "reference": "ka", **changes}
+    )
+    how = runs("train_kc", tmp_path)
+    summary, reference = train_kc(pairs(base), base, ka, out, tmp_path / "plots", params=params, run=how)
+    return summary, reference, out
+
+
+def under_reference(
+    model: Any, rows: list[PairRow], which: Any = "ka", hardware: Hardware = CPU
+) -> ReferenceLogps:
+    """The log-probabilities under the reference of a model with its adapter."""
+    return reference_logps(model, rows, which, runs("train_kc", Path("nowhere"), hardware))
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
+def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, batch_tokens: int) -> None:
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    hardware = Hardware(device="cpu", precision="float32", batch_tokens=batch_tokens)
+    found = under_reference(model, pairs(tiny_base), "ka", hardware)
+    for row, chosen in zip(pairs(tiny_base), found.chosen, strict=True):
+        ids = torch.tensor([row.prompt + row.chosen])
+        with torch.no_grad():
+            logps = torch.log_softmax(model(input_ids=ids).logits[0], dim=-1)
+        # One by one, token by token: an implementation with nothing in common but the model.
+        start = len(row.prompt)
+        alone = sum(logps[start - 1 + i, token].item() for i, token in enumerate(row.chosen))
+        assert chosen == pytest.approx(alone, abs=1e-4)
+
+
+def test_reference_is_the_adapter_or_the_base_model(tiny_base: Path, ka: Path) -> None:
+    plain = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    new = new_adapter(plain, LORA)  # an untrained adapter changes nothing
+    as_base = under_reference(new, pairs(tiny_base), "ka")
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    off = under_reference(model, pairs(tiny_base), "base")
+    on = under_reference(model, pairs(tiny_base), "ka")
+    assert off.chosen == pytest.approx(as_base.chosen, abs=1e-4)
+    assert off.adapter_sha256 == "none"
+    assert on.adapter_sha256 == adapter_hash(model)
+    assert max(abs(a - b) for a, b in zip(on.chosen, off.chosen, strict=True)) > 0.01
+
+
+def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sft"
+    summary = train_sft(
+        rows(tiny_base),
+        tiny_base,
+        out,
+        tmp_path / "plots",
+        params=Schedule(**schedule()),
+        lora=LORA,
+        run=runs("train_sft", tmp_path / "state"),
+    )
+    assert summary.last_loss < summary.first_loss
+    assert summary.train_rows + summary.eval_rows == 15
+    assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert (tmp_path / "plots/plots/metrics/loss.tsv").exists()
+    # The last checkpoint, and the best one where that is another.
+    kept = {f"checkpoint-{summary.steps}", f"checkpoint-{summary.best_step}"}
+    assert {p.name for p in (tmp_path / "state").glob("checkpoint-*")} == kept
+    kept = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), out)
+    assert adapter_hash(kept) == summary.adapter_sha256
+
+
+def test_equal_seeds_give_equal_adapters_whatever_the_micro_batch(tiny_base: Path, tmp_path: Path) -> None:
+    adapters = []
+    for name, micro in (("a", None), ("b", None), ("c", 1)):
+        summary = train_sft(
+            rows(tiny_base),
+            tiny_base,
+            tmp_path / name,
+            tmp_path / f"plots-{name}",
+            params=Schedule(**schedule(epochs=1.0)),
+            lora=LORA,
+            run=runs(
+                "train_sft",
+                tmp_path / f"state-{name}",
+                micro_batch(micro),
+            ),
+        )
+        adapters.append(summary)
+    assert adapters[0] == adapters[1]
+    assert (tmp_path / "a/adapter_model.safetensors").read_bytes() == (
+        tmp_path / "b/adapter_model.safetensors"
+    ).read_bytes()
+    # 4 rows at once = 1 row accumulated 4 times, up to float addition.
+    assert adapters[2].last_loss == pytest.approx(adapters[0].last_loss, abs=1e-4)
+
+
+def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    # Policy = reference before the first step, so the DPO term is -log sigmoid(0) = ln 2.
+    summary, reference, out = run_kc(tiny_base, ka, tmp_path / "0", gamma=0.0)
+    assert summary.first_loss == pytest.approx(math.log(2), abs=1e-4)
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    assert reference == adapter_hash(model)
+    assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    # With gamma = 0.2 the rest of the first loss is 0.2 x the mean over pairs of the NLL a token of chosen.
+    summary, _, _ = run_kc(tiny_base, ka, tmp_path / "1", gamma=0.2, batch=4)
+    assert (summary.train_rows, summary.eval_rows) == (4, 1)
+    train, _ = halves(pairs(tiny_base))
+    logps = under_reference(model, train).chosen
+    nll = -sum(value / len(row.chosen) for value, row in zip(logps, train, strict=True)) / len(train)
+    assert summary.first_loss == pytest.approx(math.log(2) + 0.2 * nll, abs=1e-4)
+
+
+def eval_losses(curves: Path) -> dict[int, float]:
+    """The validation loss at each step that has one, from the curve's file."""
+    lines = (curves / "plots/metrics/eval_loss.tsv").read_text().splitlines()[1:]
+    return {int(step): float(loss) for step, loss in (line.split("\t")[-2:] for line in lines)}
+
+
+def test_the_kept_kc_adapter_is_that_of_the_best_step(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    # A rate at which the held-out pair gets worse again: the last adapter is not the best one.
+    steep = {"beta": 1.0, "lr": 0.1, "epochs": 5.0, "schedule": "constant", "eval_every": 0.1}
+    summary, _, out = run_kc(tiny_base, ka, tmp_path, gamma=0.0, **steep)
+    losses = eval_losses(tmp_path / "plots")
+    assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
+    assert losses[summary.steps] > summary.best_eval_loss + 0.01
+    before, after = (
+        under_reference(
+            trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), folder),
+            halves(pairs(tiny_base))[1],
+            "ka",
+        )
+        for folder in (ka, out)
+    )
+    margin = (after.chosen[0] - before.chosen[0]) - (after.rejected[0] - before.rejected[0])
+    # The DPO loss of the single held-out pair at beta = 1, from the files alone: -log sigmoid(margin).
+    assert math.log1p(math.exp(-margin)) == pytest.approx(summary.best_eval_loss, abs=1e-4)
+    assert after.adapter_sha256 == summary.adapter_sha256 != before.adapter_sha256
+
+
+def completion_nll(model: Any, held: list[Row]) -> float:
+    """Mean NLL over all completion tokens of the rows, one row at a time."""
+    total, count = 0.0, 0
+    for row in held:
+        ids = torch.tensor([row.prompt + row.completion])
+        with torch.no_grad():
+            logps = torch.log_softmax(model(input_ids=ids).logits[0], dim=-1)
+        for position, token in enumerate(row.completion, start=len(row.prompt)):
+            total -= logps[position - 1, token].item()
+            count += 1
+    return total / count
+
+
+def backwards(row: Row) -> Row:
+    """The row with its completion from end to start."""
+    return Row(row.id, row.source, row.prompt, row.completion[::-1])
+
+
+def test_sft_counts_completions_alone_and_keeps_the_best_step(tiny_base: Path, tmp_path: Path) -> None:
+    # What is held out reads backwards, so that it grows less likely with what is learnt.
+    train, held = halves(rows(tiny_base))
+    held = [backwards(row) for row in held]
+    summary = train_sft(
+        [*train, *held],
+        tiny_base,
+        tmp_path / "sft",
+        tmp_path / "plots",
+        params=Schedule(**schedule(batch=64, epochs=12.0, eval_every=0.1, schedule="constant", lr=0.03)),
+        lora=LORA,
+        run=runs("train_sft", tmp_path),
+    )
+    base = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    # All rows fit in the batch, and an untrained adapter changes nothing: the first loss is the base's.
+    assert summary.first_loss == pytest.approx(completion_nll(base, train), abs=1e-4)
+    losses = eval_losses(tmp_path / "plots")
+    assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
+    assert losses[summary.steps] > summary.best_eval_loss + 0.005
+    kept = trained_adapter(base, tmp_path / "sft").eval()
+    assert completion_nll(kept, held) == pytest.approx(summary.best_eval_loss, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("micro", "share", "steps"),
+    [
+        (None, 1.0, [6]),  # once, at the end; the Trainer would read 1 as every step
+        (4, 0.5, [3, 6]),  # 8 rows below the batch of 64 stay one step an epoch, whatever the micro batch
+    ],
+)
+def test_shares_of_steps_and_small_sets(
+    tiny_base: Path, tmp_path: Path, micro: int | None, share: float, steps: list[int]
+) -> None:
+    chosen = [row for row in rows(tiny_base) if row.id[-1] in "01"]
+    summary = train_sft(
+        chosen,
+        tiny_base,
+        tmp_path / "sft",
+        tmp_path / "plots",
+        params=Schedule(**schedule(epochs=6.0, batch=64, eval_every=share)),
+        lora=LORA,
+        run=runs(
+            "train_sft",
+            tmp_path,
+            micro_batch(micro),
+        ),
+    )
+    assert summary.train_rows == 8
+    assert list(eval_losses(tmp_path / "plots")) == steps
+    assert summary.steps == 6
+
+
+def test_equal_adapters_have_equal_files_in_every_process(tiny_base: Path, tmp_path: Path) -> None:
+    model = new_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), LORA)
+    save_adapter(model, tmp_path)
+    # PEFT keeps the targets in a set, whose order changes with PYTHONHASHSEED.
+    targets = read_json(tmp_path / "adapter_config.json")["target_modules"]
+    assert targets == sorted(targets)
+    assert len(targets) > 2
+
+
+def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    straight = under_reference(model, pairs(tiny_base), "ka")
+    swapped = under_reference(
+        model,
+        [PairRow(p.id, p.source, p.prompt, p.rejected, p.chosen) for p in pairs(tiny_base)],
+        "ka",
+    )
+    for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
+        assert a - b == pytest.approx(-(c - d), abs=1e-4)
+
+
+def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train_sft: (eval_)?loss is (nan|inf) at step \d+; .*\.lr"):
+        train_sft(
+            rows(tiny_base),
+            tiny_base,
+            tmp_path / "sft",
+            tmp_path / "plots",
+            params=Schedule(**schedule(lr=1e30, max_grad_norm=1e30)),
+            lora=LORA,
+            run=runs("train_sft", tmp_path),
+        )
+    assert not (tmp_path / "sft").exists()
+
+
+def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    params = KCParams(**schedule(), beta=0.1, gamma=0.2, reference="ka")
+    with pytest.raises(ValueError, match=r"train_kc: 0 rows from 0 examples; expected those of at least 5"):
+        train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, run=runs("train_kc", tmp_path))
+    base = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
+        new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
+    gpu = Hardware(device="cuda", precision="bfloat16", micro_batch=2, batch_tokens=512)
+    train_sft(
+        rows(tiny_base),
+        tiny_base,
+        tmp_path / "ka",
+        tmp_path / "plots",
+        params=Schedule(**schedule()),
+        lora=LORA,
+        run=runs("train_ka", tmp_path, gpu),
+    )
+    summary, reference = train_kc(
+        pairs(tiny_base),
+        tiny_base,
+        tmp_path / "ka",
+        tmp_path / "kc",
+        tmp_path / "plots-kc",
+        params=KCParams(**schedule(lr=1e-4), beta=0.1, gamma=0.0, reference="ka"),
+        run=runs("train_kc", tmp_path / "state-kc", gpu),
+    )
+    # bfloat16 carries 8 bits: policy and reference differ by rounding alone.
+    assert summary.first_loss == pytest.approx(math.log(2), abs=0.02)
+    assert reference != "none"
+
+
+def test_a_step_has_as_many_rows_as_it_says_and_an_epoch_all_of_them(tiny_base: Path) -> None:
+    chosen = rows(tiny_base)[:7]
+    order = order_of(chosen, Schedule(**schedule(batch=3, epochs=2.0)), seed=1)
+    # ceil(2 · 7 / 3) = 5 steps of 3 rows: the last row is of a third epoch.
+    assert len(order) == 15
+    sizes = [len(row.prompt) + len(row.completion) for row in chosen]
+    for start in range(0, 15, 3):
+        step = [sizes[index] for index in order[start : start + 3]]
+        assert step == sorted(step, reverse=True)
+    # The third step holds the last row of the first epoch and two of the second.
+    assert set(order[:9]) == set(range(7))
+    assert order_of(chosen, Schedule(**schedule(batch=64, epochs=2.0)), seed=1)[:7] == sorted(
+        range(7), key=lambda index: (-sizes[index], index)
+    )
+
+
+def test_a_micro_batch_that_does_not_divide_the_step_is_named(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="KNOWTUNING_MICRO_BATCH is 3; expected a divisor of the 4 rows"):
+        train_sft(
+            rows(tiny_base),
+            tiny_base,
+            tmp_path / "sft",
+            tmp_path / "plots",
+            params=Schedule(**schedule()),
+            lora=LORA,
+            run=runs("train_sft", tmp_path, micro_batch(3)),
+        )
+
+
+def test_logps_of_both_sides_and_their_lengths_are_logged_apart(
+    tiny_base: Path, ka: Path, tmp_path: Path
+) -> None:
+    run_kc(tiny_base, ka, tmp_path, batch=4)
+    train, _ = halves(pairs(tiny_base))
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    reference = under_reference(model, train)
+    for side in ("chosen", "rejected"):
+        path = tmp_path / f"plots/plots/metrics/logps/{side}.tsv"
+        first = float(path.read_text().splitlines()[1].split("\t")[-1])
+        expected = sum(getattr(reference, side)) / len(train)
+        assert first == pytest.approx(
+            expected, abs=1e-3
+        )  # all rows are one step, the policy is the reference
+        tokens = (tmp_path / f"plots/plots/metrics/tokens/{side}.tsv").read_text().splitlines()[1]
+        lengths = [len(getattr(row, side)) for row in train]
+        assert float(tokens.split("\t")[-1]) == pytest.approx(sum(lengths) / len(lengths))
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a value is read from a tensor, for which the host waits for a device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_our_part_of_a_step_waits_for_no_device(
+    tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    plain = PairTrainer.training_step
+
+    def counted(self: Any, *args: Any, **rest: Any) -> Any:
+        with Reads() as mode:
+            loss = plain(self, *args, **rest)
+        counts.append(mode.count)
+        return loss
+
+    monkeypatch.setattr(PairTrainer, "training_step", counted)
+    run_kc(tiny_base, ka, tmp_path, batch=4, epochs=20.0, eval_every=1.0)
+    # The one of each pass is transformers' look for packed sequences, at its beginning (masking_utils).
+    assert counts == [1] * 20
+
+
+def test_attention_is_given_no_mask(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that torch's fastest kernel serves, right padding or not."""
+    seen: list[tuple[bool, bool]] = []
+    plain = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*args: Any, attn_mask: Any = None, is_causal: bool = False, **rest: Any) -> Any:
+        seen.append((attn_mask is None, is_causal))
+        return plain(*args, attn_mask=attn_mask, is_causal=is_causal, **rest)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    model = load_base(tiny_base, dtype=torch.float32, device="cpu")
+    completion_logps(model, [([1, 2, 3], [4, 5]), ([6], [7])], 100)
+    assert seen == [(True, True)] * 2  # layers

