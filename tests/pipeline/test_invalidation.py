@@ -68,10 +68,10 @@ def override(clone: Path, text: str) -> None:
 def test_the_lock_matches_code_and_params(clone: Path) -> None:
     shutil.copy2(ROOT / "params.yaml", clone / "params.yaml")
     assert would_run(clone) == set()
-    module = clone / "src/knowtuning/training/kc.py"
+    module = clone / "stages/train_kc.py"
     module.write_text(module.read_text() + "# changed\n")
     assert would_run(clone) == KC_ONWARD
-    shutil.copy2(ROOT / "src/knowtuning/training/kc.py", module)
+    shutil.copy2(ROOT / "stages/train_kc.py", module)
 
 
 @pytest.mark.parametrize("change", CASES)

@@ -46,7 +46,7 @@ SMALL = {
     **{f"train_{name}.batch": 4 for name in ("sft", "ka", "kc")},
     **{f"train_{name}.lr": 0.0005 for name in ("sft", "ka")},
     "train_sft.epochs": 4,
-    "predict.max_new_tokens": 48,
+    "predict.max_new_tokens": 160,
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
 
@@ -95,5 +95,5 @@ def test_every_stage_runs_a_real_model(
     }
     assert all(answer.answer for system in answers.values() for answer in system)
     if template == "chat":
-        # The tokenizer's own end is another token than the one that ends a turn.
-        assert not all(answer.truncated for answer in answers["kc"])
+        # A turn of this model ends with another token than a text.
+        assert not all(answer.truncated for system in answers.values() for answer in system)

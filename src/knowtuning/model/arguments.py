@@ -42,8 +42,12 @@ class Summary:
 
 def order_of(rows: Sequence[Row] | Sequence[PairRow], params: Schedule, seed: int) -> list[int]:
     """The rows of all steps, see `step_order`; fewer rows than params.batch make one step an epoch."""
-    lengths = [len(row.prompt) + max(map(len, row.completions)) for row in rows]
-    return step_order(lengths, min(params.batch, len(rows)), params.epochs, seed)
+    return step_order(_lengths(rows), min(params.batch, len(rows)), params.epochs, seed)
+
+
+def _lengths(rows: Sequence[Row] | Sequence[PairRow]) -> list[int]:
+    """Tokens of the longest sequence of each row."""
+    return [len(row.prompt) + max(map(len, row.completions)) for row in rows]
 
 
 def training_arguments(
@@ -61,8 +65,9 @@ def training_arguments(
             f"multiple of the {count} processes"
         )
     share = batch // count
-    longest = max(len(row.prompt) + max(map(len, row.completions)) for row in rows)
-    plan = memory.plan(share, longest, config, hardware, sequences=len(rows[0].completions))
+    lengths = _lengths(rows)
+    ordered = [lengths[index] for index in order_of(rows, params, run.seed)]
+    plan = memory.plan(ordered, share, config, hardware, sequences=len(rows[0].completions))
     if share % plan.micro_batch:
         raise ValueError(
             f"KNOWTUNING_MICRO_BATCH is {plan.micro_batch}; expected a divisor of the {share} rows that a "

@@ -139,7 +139,7 @@ def predict(
 
 def until(ends: Sequence[int], tokens: Sequence[int]) -> Tokens:
     """The tokens before the first that ends an answer; all where there is none."""
-    stop = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    stop = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
     return list(tokens[:stop])
 
 

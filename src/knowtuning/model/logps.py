@@ -141,7 +141,7 @@ def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[l
             return [[next(values) for _ in item.facts] for item in questions]
         sums = dict(_behind_shared_prompts(model, questions, budget))
     return [
-        [sums[number, place] for place in range(len(item.facts))] for number, item in enumerate(questions)
+        [sums[number, index] for index in range(len(item.facts))] for number, item in enumerate(questions)
     ]
 
 
@@ -154,13 +154,13 @@ def _behind_shared_prompts(
     width = max(map(len, prefixes))
     layers = _prefill(model, prefixes) if width else []
     facts = {
-        (number, place): fact
+        (number, index): fact
         for number, item in enumerate(questions)
-        for place, fact in enumerate(item.facts)
+        for index, fact in enumerate(item.facts)
     }
     for chunk in _chunks(facts, width, min(2 * budget, cache_tokens(model) // 2)):
         owners = [number for number, _ in chunk]
-        rows = [[questions[number].prompt[-1], *facts[number, place]] for number, place in chunk]
+        rows = [[questions[number].prompt[-1], *facts[number, index]] for number, index in chunk]
         values = _suffix_logps(model, rows, layers, owners, [len(prefixes[number]) for number in owners])
         yield from zip(chunk, values.tolist(), strict=True)
 

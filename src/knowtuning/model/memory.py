@@ -7,6 +7,7 @@ time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from knowtuning.model.hardware import Hardware
 ACTIVATIONS = 80
 # Tokens of a pass on a CPU, where larger ones gain nothing, and what their activations may take (bytes).
 CPU_TOKENS, _CPU_BYTES = 2048, 2**31
+# What a pass costs beside its tokens, in tokens: on a GPU, where each kernel is started by itself; on a CPU.
+_PASS_TOKENS = (1024, 128)
 # Share of a card's free memory that activations may take; the rest is for the optimiser, logits and gaps.
 _SHARE = 0.8
 
@@ -29,12 +32,14 @@ class Plan:
     checkpointing: bool
 
 
-def plan(share: int, longest: int, config: Any, hardware: Hardware, *, sequences: int = 1) -> Plan:
-    """The largest micro-batch that fits and divides `share`, the rows of a step in this process.
+def plan(lengths: Sequence[int], share: int, config: Any, hardware: Hardware, *, sequences: int = 1) -> Plan:
+    """The micro-batch that costs least, of those that fit and divide `share`, a step's rows in this process.
 
-    longest: tokens of the longest sequence. sequences: those of a row, 2 for pairs. config: the model's.
+    lengths: of the rows' longest sequences in the order of training (tokens), which says what padding a size
+    brings: large passes are few, but a long row pads all others of its pass. sequences: those of a row, 2 for
+    pairs. config: the model's.
     """
-    width = longest * sequences
+    width = max(lengths) * sequences
     kept, recomputed = (activation_bytes(config, hardware, checkpointing=again) for again in (False, True))
     free = free_bytes(hardware)
     checkpointing = hardware.checkpointing == "on"
@@ -46,7 +51,14 @@ def plan(share: int, longest: int, config: Any, hardware: Hardware, *, sequences
     if free is None:
         room = min(room, CPU_TOKENS)
     fitting = [rows for rows in range(1, share + 1) if share % rows == 0 and rows * width <= room]
-    return Plan(max(fitting, default=1), checkpointing)
+    extra = _PASS_TOKENS[hardware.device == "cpu"]
+
+    def cost(rows: int) -> int:
+        starts = range(0, len(lengths), rows)
+        padded = sum(rows * max(lengths[start : start + rows]) for start in starts)
+        return sequences * padded + extra * len(starts)
+
+    return Plan(min(fitting or [1], key=cost), checkpointing)
 
 
 def activation_bytes(config: Any, hardware: Hardware, *, checkpointing: bool) -> int:
