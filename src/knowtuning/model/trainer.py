@@ -64,10 +64,16 @@ class _OnDevice:
 
     def note(self: Any, values: Mapping[str, torch.Tensor]) -> None:
         """Add values, one for each row of the micro-batch, to the metrics of those names."""
-        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics, state = (
+            self._metrics["train" if self.model.training else "eval"],
+            self.accelerator.gradient_state,
+        )
+        # In the last round of validation some processes have a row that only fills it up.
+        last = not self.model.training and state.end_of_dataloader
+        fills = last and 0 < state.remainder <= self.accelerator.process_index
         for name, rows in values.items():
             rows = rows.detach().double()
-            metrics[name].append(torch.stack([rows.sum(), torch.ones_like(rows).sum()]))
+            metrics[name].append(torch.stack([rows.sum(), torch.ones_like(rows).sum()]) * (not fills))
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
         """Turn them into the means over all rows of all processes since the last log."""
