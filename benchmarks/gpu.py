@@ -230,7 +230,9 @@ class Bench:
         self, rows: Sequence[Row] | Sequence[PairRow], params: Schedule, task: str
     ) -> dict[str, Any]:
         """The arguments of our trainers as the stages have them, without validation and checkpoints."""
-        arguments = training_arguments(rows, params, self.run(task), self.model.config)
+        # The rows come in their order of training.
+        order = range(len(rows))
+        arguments = training_arguments(rows, order, params, self.run(task), self.model.config)
         without = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
         return {**arguments, **without, "logging_steps": 10}
 

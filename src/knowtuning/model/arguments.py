@@ -51,11 +51,12 @@ def _lengths(rows: Sequence[Row] | Sequence[PairRow]) -> list[int]:
 
 
 def training_arguments(
-    rows: Sequence[Row] | Sequence[PairRow], params: Schedule, run: Run, config: Any
+    rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], params: Schedule, run: Run, config: Any
 ) -> dict[str, Any]:
-    """Keyword arguments common to SFTConfig and DPOConfig; the data set is `order_of` the rows.
+    """Keyword arguments common to SFTConfig and DPOConfig.
 
-    config: the model's. Each step that evaluates also saves, so that the best checkpoint exists.
+    order: the rows in their order of training (`order_of`). config: the model's. Each step that evaluates
+    also saves, so that the best checkpoint exists.
     """
     hardware, count = run.hardware, run.processes.count
     batch = min(params.batch, len(rows))
@@ -66,7 +67,7 @@ def training_arguments(
         )
     share = batch // count
     lengths = _lengths(rows)
-    ordered = [lengths[index] for index in order_of(rows, params, run.seed)]
+    ordered = [lengths[index] for index in order]
     plan = memory.plan(ordered, share, config, hardware, sequences=len(rows[0].completions))
     if share % plan.micro_batch:
         raise ValueError(

@@ -255,10 +255,9 @@ def train_sft(
     torch.manual_seed(run.seed)
     model = new_adapter(_base_for_training(base, run), lora, float32=not run.processes.sharded)
     tokenizer = load_tokenizer(base)
-    config = SFTConfig(
-        **training_arguments(train, params, run, model.config), dataset_kwargs={"skip_prepare_dataset": True}
-    )
     order = order_of(train, params, run.seed)
+    arguments = training_arguments(train, order, params, run, model.config)
+    config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = RowTrainer(
         model=model,
         args=_on_one_card(config),
@@ -297,8 +296,8 @@ def train_kc(
             f"{section}.reference is {params.reference}; expected ka where the weights are split"
         )
     tokenizer = load_tokenizer(base)
-    config = DPOConfig(**training_arguments(train, params, run, model.config), beta=params.beta)
     order = order_of(train, params, run.seed)
+    config = DPOConfig(**training_arguments(train, order, params, run, model.config), beta=params.beta)
     trainer = PairTrainer(
         gamma=params.gamma,
         model=model,
