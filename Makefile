@@ -3,7 +3,8 @@
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
-# make docs    the reference pages of parameters and records, from the schemas
+# make wordnet Debian's WordNet in .cache/nltk_data, for evaluate.meteor_synonyms
+# make docs    the reference pages of parameters, records and tables
 PYTHON ?= python3
 VLLM   ?= vllm==0.32.0
 VENV   := .venv
@@ -12,20 +13,19 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check docs format bench vllm setup clean
+.PHONY: repro test test-all check docs format bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt constraints.txt
+$(STAMP): requirements.txt constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement requirements.txt
-	@# Synonyms for METEOR where Debian's WordNet is installed; without it the score goes by another name.
-	@if [ -d /usr/share/wordnet ]; then PYTHONPATH=src python -m knowtuning.evaluation.wordnet --nltk-data .cache/nltk_data || true; fi
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
 repro: setup
-	@PYTHONPATH=src python -m knowtuning.config.schema params.yaml
+	@python -m knowtuning.config.schema params.yaml
 	@dvc repro
 
 # A thread each: the cores are busy with other tests.
@@ -43,19 +43,23 @@ check: setup
 	mypy
 
 docs: setup
-	PYTHONPATH=src python -m knowtuning.reference
+	python -m knowtuning.reference
 
 format: setup
 	ruff check --fix .
 	ruff format .
 
 bench: setup
-	python benchmarks/compare.py
+	python -m benchmarks.compare
 
 # Of its own: it pins other versions of torch and transformers.
 vllm:
 	$(PYTHON) -m venv --clear .cache/vllm
 	.cache/vllm/bin/pip install --quiet --disable-pip-version-check $(VLLM)
+
+# apt-get install wordnet-base wordnet-sense-index first.
+wordnet: setup
+	python -m knowtuning.evaluation.wordnet --nltk-data .cache/nltk_data
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 # Counts of facts and rates of every system over all questions; the other thousands stay in the files.
-MAIN = re.compile(r"^(base|sft|ka|kc)\.overall\.(correct|incorrect|completeness|order|meteor|rougeL)$")
+MAIN = re.compile(r"^\w+\.overall\.(correct|incorrect|completeness|order|meteor\w*|rougeL|bertscore.*)$")
 
 
 def rows(diff: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Our stages beside what one would run instead, on a CPU: `python benchmarks/compare.py [TASK ...]`.
+"""Our stages beside what one would run instead, on a CPU: `python -m benchmarks.compare [TASK ...]`.
 
 All sides (benchmarks/sides.py) work on the data and models of this checkout (`make repro` makes them), or
 with `--raw FOLDER` on some questions of Dolly in the paper's template (FOLDER holds dolly_train.json,
@@ -27,12 +27,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-from benchmarks.sides import LLAMA_FACTORY, LM_EVAL, OURS, TASKS  # noqa: E402
-from benchmarks.stages import commands, copy_tracked, measure, overrides, set_params  # noqa: E402
-from knowtuning.core.storage import read_json, write_json  # noqa: E402
+from benchmarks.sides import LLAMA_FACTORY, LM_EVAL, OURS, TASKS
+from benchmarks.stages import measure, overrides
+from experiments.catalogue import ROOT
+from experiments.copies import commands, copy_tracked, set_params
+from knowtuning.core.storage import read_json, write_json
 
 LM_EVAL_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
 # What its metadata asks for, as far as it is imported here.
@@ -71,7 +70,7 @@ RESULTS = ROOT / "benchmarks/results.json"
 SAME_LOGPS = 1e-4
 ABOUT = """# Side by side
 
-Made by `python benchmarks/compare.py`, which says how. Medians, in brackets least and most; a ratio is the
+Made by `python -m benchmarks.compare`, which says how. Medians, in brackets least and most; a ratio is the
 time of a side over ours. `work` leaves out imports and, for score, loading; `process` has all of it.
 
 LLaMA-Factory trains on the tokens that we train on, with the KA adapter as the reference of KC; it pads a
@@ -113,12 +112,14 @@ def install_llama_factory() -> Path:
 def run_side(task: str, side: str, folder: Path) -> dict[str, Any]:
     """One run of one side: what it printed, with the seconds of its process and its peak memory (MiB)."""
     offline = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    path = {"PYTHONPATH": str(install_lm_eval())} if side == LM_EVAL else {}
+    # Named, for the environment of LLaMA-Factory has no KnowTuning.
+    path = [ROOT, ROOT / "src", *([install_lm_eval()] if side == LM_EVAL else [])]
     python = str(install_llama_factory() if side == LLAMA_FACTORY else sys.executable)
     start = time.perf_counter()
     child = subprocess.Popen(
-        [python, str(ROOT / "benchmarks/sides.py"), task, side, str(folder)],
-        env={**os.environ, **offline, **path},
+        [python, "-m", "benchmarks.sides", task, side, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, **offline, "PYTHONPATH": os.pathsep.join(map(str, path))},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
@@ -162,7 +163,7 @@ def project(source: Path, folder: Path, changes: dict[str, Any], rows: int | Non
         if not (source / name).exists():
             raise SystemExit(f"error: {name} is not there; run `make repro` first")
         shutil.copytree(source / name, folder / name)
-    for name in ("ka", "kc"):
+    for name in ("rewrites", "pairs"):
         path = folder / f"data/knowledge/{name}.jsonl"
         path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]), "utf-8")
 

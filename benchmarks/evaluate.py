@@ -1,4 +1,4 @@
-"""Time and peak memory of the evaluate stage on many questions: `python benchmarks/evaluate.py [QUESTIONS]`.
+"""Time and peak memory of the evaluation on many questions: `python -m benchmarks.evaluate [QUESTIONS]`.
 
 Repeats the questions and answers of the finished run in this checkout until there are so many, under new ids,
 and evaluates them in a temporary copy.
@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-from benchmarks.stages import copy_tracked, measure  # noqa: E402
-from knowtuning.core.records import SYSTEMS, Example, Prediction, R, read_jsonl, write_jsonl  # noqa: E402
+from benchmarks.stages import measure
+from experiments.catalogue import ROOT
+from experiments.copies import commands, copy_tracked
+from knowtuning.core.records import Example, Prediction, R, read_jsonl, write_jsonl
+from knowtuning.systems import SYSTEMS
 
 
 def repeat(path: Path, kind: type[R], count: int) -> None:
@@ -39,7 +39,9 @@ def main() -> None:
         repeat(folder / "data/prepared/test.jsonl", Example, count)
         for system in SYSTEMS:
             repeat(folder / f"data/predictions/{system}.jsonl", Prediction, count)
-        seconds, memory = measure([sys.executable, "-m", "stages.evaluate"], folder)
+        known = dict(commands(folder))
+        rows = [measure(known[stage], folder) for stage in ("verify", "evaluate", "report")]
+        seconds, memory = sum(row[0] for row in rows), max(row[1] for row in rows)
         page = (folder / "report/index.html").stat().st_size / 1e6
     took = f"{seconds:.0f} s, {memory:.0f} MiB, report of {page:.1f} MB"
     print(f"\n{count} questions, {len(SYSTEMS)} systems: {took}")

@@ -1,4 +1,4 @@
-"""Speed on one GPU, apart from loading: `python benchmarks/gpu.py [--shape 7b] [--tasks sft dpo]`.
+"""Speed on one GPU, apart from loading: `python -m benchmarks.gpu [--shape 7b] [--tasks sft dpo]`.
 
 A model of random weights is made once, in memory. Each row of the table is one task on one side: ours as the
 stages run it; TRL as it comes (micro-batch 4, gradient checkpointing); TRL at its best (no checkpointing, our
@@ -22,7 +22,6 @@ import argparse
 import gc
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,33 +32,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
-import torch  # noqa: E402
-import transformers  # noqa: E402
-import trl  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from peft.helpers import disable_input_dtype_casting  # noqa: E402
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig  # noqa: E402
-from trl.trainer.dpo_config import DPOConfig  # noqa: E402
-from trl.trainer.dpo_trainer import DPOTrainer  # noqa: E402
-from trl.trainer.sft_config import SFTConfig  # noqa: E402
-from trl.trainer.sft_trainer import SFTTrainer  # noqa: E402
+import torch
+import transformers
+import trl
+from datasets import Dataset
+from peft.helpers import disable_input_dtype_casting
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
-from knowtuning.config.training import LoraParams, Schedule  # noqa: E402
-from knowtuning.core.storage import read_json, write_json  # noqa: E402
-from knowtuning.model.adapters import new_adapter  # noqa: E402
-from knowtuning.model.arguments import Run, order_of, training_arguments  # noqa: E402
-from knowtuning.model.batches import IGNORED  # noqa: E402
-from knowtuning.model.generate import Decoding, ModelBackend, generate  # noqa: E402
-from knowtuning.model.hardware import Hardware, detect  # noqa: E402
-from knowtuning.model.logps import Question, add_head, fact_logps, question_batches  # noqa: E402
-from knowtuning.model.rows import PairRow, Row  # noqa: E402
-from knowtuning.model.scratch import train_tokenizer  # noqa: E402
-from knowtuning.model.trainer import (  # noqa: E402
+from experiments.catalogue import ROOT
+from knowtuning.config.training import LoraParams, Schedule
+from knowtuning.core.storage import read_json, write_json
+from knowtuning.generation.generate import Decoding, ModelBackend, generate
+from knowtuning.model.batches import IGNORED
+from knowtuning.model.hardware import Hardware, detect
+from knowtuning.pretraining.scratch import train_tokenizer
+from knowtuning.training.adapters import new_adapter
+from knowtuning.training.arguments import Run, order_of, training_arguments
+from knowtuning.training.logps import Question, add_head, fact_logps, question_batches
+from knowtuning.training.rows import PairRow, Row
+from knowtuning.training.trainer import (
     PairTrainer,
     RowTrainer,
     collate_pairs,
@@ -359,9 +357,9 @@ def dpo_ours(bench: Bench, meter: Meter) -> None:
     warm_up = WARM_UP * params.batch
     add_head(bench.model)
     with bench.adapter() as model:
-        reference = [reference_logps(model, pairs[:warm_up], "ka", bench.run("dpo"))]
+        reference = [reference_logps(model, pairs[:warm_up], "adapter", bench.run("dpo"))]
         meter.start()
-        reference.append(reference_logps(model, pairs[warm_up:], "ka", bench.run("dpo")))
+        reference.append(reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo")))
         meter.stop()
         chosen = [value for part in reference for value in part.chosen]
         rejected = [value for part in reference for value in part.rejected]
@@ -370,6 +368,7 @@ def dpo_ours(bench: Bench, meter: Meter) -> None:
             for pair, one, other in zip(pairs, chosen, rejected, strict=True)
         ]
         trainer = PairTrainer(
+            loss="dpo",
             gamma=GAMMA,
             model=model,
             args=DPOConfig(**bench.arguments(pairs, params, "dpo"), beta=BETA),

@@ -1,4 +1,4 @@
-"""GPU memory that training a LoRA adapter takes, computed from shapes alone: `python benchmarks/memory.py`.
+"""GPU memory that training a LoRA adapter takes, computed from shapes alone: `python -m benchmarks.memory`.
 
 No GPU and no weights: models stand on torch's meta device. Prints a Markdown table in GB (1e9 bytes): frozen
 weights in bfloat16, or their linear layers in 4 bits (nf4, double quantisation) and the rest in bfloat16; an
@@ -9,15 +9,12 @@ and gaps come on top.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+import argparse
+import json
+from dataclasses import asdict, dataclass
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-from knowtuning.model.hardware import Hardware  # noqa: E402
-from knowtuning.model.memory import activation_bytes  # noqa: E402
+from knowtuning.model.hardware import Hardware
+from knowtuning.model.memory import activation_bytes
 
 RANK, TOKENS = 16, 1024
 # 4 bits a weight, 8 for each block of 64, and 32 for each 256 of these.
@@ -75,10 +72,17 @@ def need(name: str) -> Need:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("models", nargs="*", choices=SHAPES, help="default: all")
+    parser.add_argument("--json", action="store_true", help="print the bytes as JSON instead")
+    arguments = parser.parse_args()
+    needs = {name: need(name) for name in arguments.models or SHAPES}
+    if arguments.json:
+        print(json.dumps({name: asdict(row) for name, row in needs.items()}))
+        return
     print("| computed, GB | weights, bf16 | weights, nf4 | adapter, optimiser | activations | recomputed |")
     print("|---|---:|---:|---:|---:|---:|")
-    for name in SHAPES:
-        row = need(name)
+    for name, row in needs.items():
         sizes = row.bfloat16, row.nf4, row.adapter, row.kept, row.recomputed
         print(f"| {name} | {' | '.join(f'{size / 1e9:.2f}' for size in sizes)} |")
 

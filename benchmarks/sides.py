@@ -1,7 +1,7 @@
-"""One side of a comparison, as a process of its own: `python benchmarks/sides.py TASK SIDE FOLDER`.
+"""One side of a comparison, as a process of its own: `python -m benchmarks.sides TASK SIDE FOLDER`.
 
 Prints one JSON line: seconds of the work itself (without imports; score without loading too), and what the
-sides must agree on. benchmarks/compare.py runs the sides in turns. LLaMA-Factory's run in an environment of
+sides must agree on. benchmarks.compare runs the sides in turns. LLaMA-Factory's run in an environment of
 its own, which has other versions of transformers and TRL: its functions may not use our trainers.
 """
 
@@ -19,17 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-from knowtuning.config.schema import Params  # noqa: E402
-from knowtuning.core.params import load  # noqa: E402
-from knowtuning.core.records import Atoms, Example, Preference, Rejected, Rewrite, read_jsonl  # noqa: E402
-from knowtuning.core.storage import read_json, write_json  # noqa: E402
-from knowtuning.model.hardware import Hardware, detect  # noqa: E402
-from knowtuning.model.load import load_base, load_system  # noqa: E402
-from knowtuning.model.prompt import Formatter, load_formatter  # noqa: E402
-from knowtuning.model.rows import Encoder, split_rows  # noqa: E402
+from knowtuning.config.schema import Params
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, Facts, Pair, Rejected, Rewrite, read_jsonl
+from knowtuning.core.storage import read_json, write_json
+from knowtuning.model.hardware import Hardware, detect
+from knowtuning.model.load import load_base, load_system
+from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.training.rows import Encoder, split_rows
 
 Outcome = dict[str, Any]
 BATCH = 16  # of lm-evaluation-harness (its best here), and of the peers' predictions
@@ -50,8 +47,8 @@ class Project:
     def model(self) -> Any:
         return load_base(self.path("base"), dtype=self.hardware.weights_dtype, device=self.hardware.device)
 
-    def atoms(self) -> list[Atoms]:
-        return read_jsonl(self.folder / "data/knowledge/atoms.jsonl", Atoms)
+    def facts(self) -> list[Facts]:
+        return read_jsonl(self.folder / "data/knowledge/facts.jsonl", Facts)
 
     def questions(self) -> list[Example]:
         predict = self.params.predict
@@ -60,9 +57,9 @@ class Project:
     def records(self, task: str) -> list[Any]:
         knowledge = self.folder / "data/knowledge"
         if task == "train_kc":
-            return read_jsonl(knowledge / "kc.jsonl", Preference)
+            return read_jsonl(knowledge / "pairs.jsonl", Pair)
         originals = read_jsonl(self.folder / "data/prepared/train.jsonl", Example)
-        return [*originals, *read_jsonl(knowledge / "ka.jsonl", Rewrite)]
+        return [*originals, *read_jsonl(knowledge / "rewrites.jsonl", Rewrite)]
 
     def rows(self, task: str) -> list[Any]:
         """The token ids of `records`, without those that do not fit."""
@@ -89,7 +86,7 @@ class Project:
 
 def texts(record: Any) -> dict[str, str]:
     """The completion of an example, or those of a pair."""
-    if isinstance(record, Preference):
+    if isinstance(record, Pair):
         return {"chosen": record.chosen.strip(), "rejected": record.rejected.strip()}
     return {"completion": record.answer.strip()}
 
@@ -97,7 +94,7 @@ def texts(record: Any) -> dict[str, str]:
 def score_ours(project: Project) -> Outcome:
     from knowtuning.knowledge.score import score
 
-    records, model = project.atoms(), project.model()
+    records, model = project.facts(), project.model()
     start = time.perf_counter()
     results = score(
         records,
@@ -119,7 +116,7 @@ def score_lm_eval(project: Project) -> Outcome:
     model = HFLM(pretrained=project.model(), tokenizer=formatter.tokenizer, batch_size=BATCH, device=device)
     start = time.perf_counter()
     requests = []
-    for record in project.atoms():
+    for record in project.facts():
         prompt = formatter.prompt(record.question)
         for fact in record.facts:
             ids = formatter.completion(fact, end=False)
@@ -130,8 +127,8 @@ def score_lm_eval(project: Project) -> Outcome:
 
 
 def train_ours(task: str, project: Project) -> Outcome:
-    from knowtuning.model import trainer
-    from knowtuning.model.arguments import Run
+    from knowtuning.training import trainer
+    from knowtuning.training.arguments import Run
 
     params, rows = project.params, project.rows(task)
     with tempfile.TemporaryDirectory() as name:
@@ -141,7 +138,7 @@ def train_ours(task: str, project: Project) -> Outcome:
         start = time.perf_counter()
         if task == "train_kc":
             section = params.train_kc
-            summary, _ = trainer.train_kc(rows, base, ka, out, plots, params=section, run=run)
+            summary, _ = trainer.train_preference(rows, base, ka, out, plots, params=section, run=run)
         else:
             schedule, lora = params.train_ka, params.lora
             summary = trainer.train_sft(rows, base, out, plots, params=schedule, lora=lora, run=run)
@@ -184,7 +181,7 @@ def train_trl(task: str, project: Project) -> Outcome:
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-    from knowtuning.model.adapters import new_adapter, trained_adapter
+    from knowtuning.training.adapters import new_adapter, trained_adapter
 
     params, opening = project.params, project.opening()
 
@@ -217,7 +214,7 @@ def train_trl(task: str, project: Project) -> Outcome:
 
 
 def predict_ours(project: Project) -> Outcome:
-    from knowtuning.model.generate import Decoding, ModelBackend, predict, prompts_of
+    from knowtuning.generation.generate import Decoding, ModelBackend, predict, prompts_of
 
     formatter, hardware = project.formatter, project.hardware
     decoding = Decoding(max_new_tokens=project.params.predict.max_new_tokens)

@@ -1,4 +1,4 @@
-"""python benchmarks/teacher.py: the teacher client beside the bare `openai` client, on one stub.
+"""`python -m benchmarks.teacher`: the teacher client beside the bare `openai` client, on one stub.
 
 The stub answers every call after a fixed latency, in a process of its own. Each client runs in a fresh
 process and puts the same prompts. Columns: calls a second, share of the ideal rate
@@ -22,17 +22,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))
-
-from knowtuning.config.teacher import TeacherParams  # noqa: E402
-from knowtuning.teacher.openai.limits import Limits  # noqa: E402
-from knowtuning.teacher.openai.prompts import Prompts  # noqa: E402
-from knowtuning.teacher.openai.store import Response  # noqa: E402
-from knowtuning.teacher.openai.teacher import OpenAITeacher  # noqa: E402
-from knowtuning.teacher.tasks import Failure, Rephrase  # noqa: E402
+from experiments.catalogue import ROOT
+from knowtuning.config.teacher import TeacherParams
+from knowtuning.teacher.openai.limits import Limits
+from knowtuning.teacher.openai.prompts import Prompts
+from knowtuning.teacher.openai.store import Response
+from knowtuning.teacher.openai.teacher import OpenAITeacher
+from knowtuning.teacher.tasks import Failure, Rephrase
 
 PROMPTS = ROOT / "prompts"
+# This program, for processes of its own; started in the root, as it is.
+PROGRAM = [sys.executable, "-m", "benchmarks.teacher"]
 KEY = "none"
 
 
@@ -167,7 +167,7 @@ def measure(name: str, url: str, count: int, concurrency: int, cache: Path) -> N
 def compare(calls: int, concurrency: int, latency: float) -> None:
     """Print the table."""
     stub = subprocess.Popen(
-        [sys.executable, __file__, "--stub", "--latency", str(latency)],
+        [*PROGRAM, "--stub", "--latency", str(latency)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -179,7 +179,7 @@ def compare(calls: int, concurrency: int, latency: float) -> None:
     print(f"{'client':<24}{'calls/s':>9}{'ideal':>8}{'CPU/call':>11}{'memory':>9}")
     with tempfile.TemporaryDirectory() as cache:
         for name in CLIENTS:
-            command = [sys.executable, __file__, "--client", name, "--url", url, "--cache", cache]
+            command = [*PROGRAM, "--client", name, "--url", url, "--cache", cache]
             command += ["--calls", str(calls), "--concurrency", str(concurrency)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             print(_row(name, calls, ideal, done), flush=True)

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from knowtuning.knowledge.aspects import ASPECTS
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Lists that run as a whole: `--grid ablations` is `default` and every name in ablations.yaml.
@@ -22,9 +24,20 @@ def read_yaml(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
+def aspect_ablations() -> dict[str, dict[str, Any]]:
+    """For each aspect that params.yaml switches on the experiment without its pairs."""
+    on = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))["perturb"]["aspects"]
+    found = {}
+    for aspect in on:
+        name, about = ASPECTS[aspect].ablation
+        found[name] = {"about": about, "set": {"perturb.aspects": [one for one in on if one != aspect]}}
+    return found
+
+
 def experiments() -> dict[str, dict[str, Any]]:
     """All named experiments: name -> about, set. Raises ValueError on a name defined twice."""
     found: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
+    found |= aspect_ablations()
     for path in sorted(HERE.glob("*.yaml")):
         for name, entry in read_yaml(path.read_text(encoding="utf-8")).items():
             if name in found:
@@ -35,7 +48,8 @@ def experiments() -> dict[str, dict[str, Any]]:
 
 def grid(name: str) -> list[str]:
     """The experiments of a list, `default` first, for every comparison needs it."""
-    return ["default", *read_yaml((HERE / f"{name}.yaml").read_text(encoding="utf-8"))]
+    aspects = aspect_ablations() if name == "ablations" else {}
+    return ["default", *aspects, *read_yaml((HERE / f"{name}.yaml").read_text(encoding="utf-8"))]
 
 
 def run_name(name: str, seed: int | None) -> str:

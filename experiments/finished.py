@@ -60,14 +60,16 @@ class Finished:
         stages = yaml.load(self.text("dvc.lock"), loader)["stages"]  # noqa: S506 (a safe loader)
         made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
         return {
-            name: {dep["path"]: dep["md5"] for dep in stage.get("deps", []) if not _within(dep["path"], made)}
+            name: {dep["path"]: dep["md5"] for dep in stage.get("deps", []) if _given(dep["path"], made)}
             for name, stage in stages.items()
         }
 
 
-def _within(path: str, folders: set[str]) -> bool:
-    """Whether `path` is one of `folders` or lies in one, or holds one."""
-    return any(path == f or path.startswith(f"{f}/") or f.startswith(f"{path}/") for f in folders)
+def _given(path: str, made: set[str]) -> bool:
+    """Whether no stage makes `path`, what it lies in or something in it; params are compared apart."""
+    if path == "params.yaml":
+        return False
+    return not any(path == f or path.startswith(f"{f}/") or f.startswith(f"{path}/") for f in made)
 
 
 def all_finished() -> Iterator[Finished]:
@@ -94,7 +96,7 @@ def code_here() -> Code:
             stage.name: {
                 dep.def_path: str(dep.get_hash().value)
                 for dep in stage.deps
-                if not isinstance(dep, ParamsDependency) and not _within(dep.def_path, made)
+                if not isinstance(dep, ParamsDependency) and _given(dep.def_path, made)
             }
             for stage in stages
         }

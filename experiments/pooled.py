@@ -20,7 +20,7 @@ from experiments.finished import Finished
 from knowtuning.evaluation.stats import Estimate, Resampling, pool
 
 ANSWERS = "data/evaluation/answers.jsonl"
-METRICS = ("correct", "incorrect", "completeness", "order", "meteor", "rougeL", "words")
+METRICS = ("correct", "incorrect", "completeness", "order", "meteor_no_synonyms", "rougeL", "words")
 OVERALL = "overall"
 GROUPS = ("general_transfer", "general_recall", "specific_transfer", "specific_recall")
 

@@ -1,12 +1,12 @@
-"""Run named experiments with DVC: `python experiments/run.py no-ka no-kcc --seeds 1 2 3`.
+"""Run named experiments with DVC: `python -m experiments.run no-ka no-kcc --seeds 1 2 3`.
 
-A name comes from the .yaml files beside this script; `default` is params.yaml as it stands, and
+A name comes from the .yaml files beside this module; `default` is params.yaml as it stands, and
 `--grid ablations` stands for `default` and every name of ablations.yaml. A run is `dvc exp run --temp -n
 NAME -S key=value ...`: it works in a copy, so the checkout stays as it is; a stage that has run before is
 restored from the cache, a stage that was killed goes on where it was. What is there already, made by the same
 code with the same parameters, is skipped, so that the same command goes on after a kill. With --queue DVC
 runs them, --jobs at a time. With --show the commands are printed and nothing runs; without names the
-experiments are listed. At the end: DVC's table of the system kc (Markdown: experiments/study.py).
+experiments are listed. At the end: DVC's table of the system kc (Markdown: experiments.study).
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments import queued
 from experiments.catalogue import GRIDS, ROOT, experiments, grid, overrides, run_name, words_of

@@ -1,7 +1,7 @@
-"""Make docs/study.md and its figures from the experiments in git: `python experiments/study.py [--readme]`.
+"""Make docs/study.md and its figures from the experiments in git: `python -m experiments.study [--readme]`.
 
 Nothing is typed by hand but the readings, which come from experiments/readings.md. Used are the
-experiments that the code and params.yaml of this checkout made (`experiments/run.py` makes the missing ones,
+experiments that the code and params.yaml of this checkout made (`experiments.run` makes the missing ones,
 `dvc exp pull` fetches them); with --baseline REV those that started from that commit. An experiment whose
 seeds are missing is left out of its section, and named.
 """
@@ -14,25 +14,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 
 from experiments import figures
-from experiments.catalogue import GRIDS, ROOT, grid, sweep
+from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
 from experiments.finished import Finished, Shelf, git
 from experiments.pooled import GROUPS, METRICS, OVERALL, Scores, Subject, cell, markdown
-from knowtuning.core.records import ASPECTS, SYSTEMS
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.results import write_csv
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.knowledge.aspects import ASPECTS
+from knowtuning.systems import BASELINE, METHOD, SYSTEMS
 
 READINGS = Path(__file__).resolve().parent / "readings.md"
-FULL = Subject("default", "kc")
-SFT = Subject("default", "sft")
+FULL = Subject("default", METHOD)
+SFT = Subject("default", BASELINE)
 SHORT = ("correct", "incorrect", "completeness", "order")
-ABLATIONS = ("no-ka", "no-kcc", "no-kfc", "no-klc")
+ABLATIONS = ("no-ka", *aspect_ablations())
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
 
 # Around the tables in the README that this script writes.
@@ -82,11 +80,11 @@ class Study:
         return markdown(["difference (seeds)", *metrics], lines)
 
     def systems(self, experiment: str = "default") -> str:
-        """The four systems of an experiment and their differences to sft."""
+        """The systems of an experiment and their differences to the baseline."""
         if not self.scores.seeds(experiment):
             return ""
         rows: Rows = {system: Subject(experiment, system) for system in SYSTEMS}
-        against = {f"{s} − sft": (rows[s], rows["sft"]) for s in SYSTEMS if s != "sft"}
+        against = {f"{s} − {BASELINE}": (rows[s], rows[BASELINE]) for s in SYSTEMS if s != BASELINE}
         against["kc − ka"] = (rows["kc"], rows["ka"])
         return f"{self.means(rows)}\n\n{self.differences(against)}"
 
@@ -96,8 +94,8 @@ class Study:
         if not names:
             return ""
         pairs = {"full − (−KC)": (FULL, Subject("default", "ka"))}
-        pairs |= {f"full − ({label(name)})": (FULL, Subject(name, "kc")) for name in names}
-        rows = {"full (kc)": FULL} | {label(name): Subject(name, "kc") for name in names}
+        pairs |= {f"full − ({label(name)})": (FULL, Subject(name, METHOD)) for name in names}
+        rows = {"full (kc)": FULL} | {label(name): Subject(name, METHOD) for name in names}
         self.effects_figure(pairs)
         self.effects_table(pairs)
         figure = "![What each part is worth](study/ablations.svg)"
@@ -135,7 +133,7 @@ class Study:
         """kc of the default run against kc of another experiment."""
         if not self.there([other]):
             return ""
-        changed = Subject(other, "kc")
+        changed = Subject(other, METHOD)
         means = self.means({"default": FULL, what: changed})
         return f"{means}\n\n{self.differences({f'default − {what}': (FULL, changed)})}"
 
@@ -170,7 +168,7 @@ class Study:
         points = {v: n for v, n in sweep(key, default).items() if self.scores.seeds("default", n)}
         if len(points) < 2:
             return ""
-        rows = {f"{value:g}": Subject(experiment, "kc") for value, experiment in points.items()}
+        rows = {f"{value:g}": Subject(experiment, METHOD) for value, experiment in points.items()}
         pairs = {
             f"{text} − {default:g}": (row, FULL) for text, row in rows.items() if row.experiment != "default"
         }
@@ -225,9 +223,9 @@ def summary(study: Study) -> str:
     gains = [cell(study.scores.difference(FULL, SFT, metric, seeds), signed=True) for metric in metrics]
     systems = markdown(["system", *metrics], [*lines, ["kc − sft", *gains]])
     pairs = {"−KC (kc − ka)": (FULL, Subject("default", "ka"))}
-    pairs |= {label(name): (FULL, Subject(name, "kc")) for name in study.there(ABLATIONS)}
+    pairs |= {label(name): (FULL, Subject(name, METHOD)) for name in study.there(ABLATIONS)}
     others = {"paper-style": "style `paper`", "base-reference": "reference `base`"}
-    pairs |= {others[name]: (FULL, Subject(name, "kc")) for name in study.there(list(others))}
+    pairs |= {others[name]: (FULL, Subject(name, METHOD)) for name in study.there(list(others))}
     about = (
         f"{len(seeds)} seeds (each another world, base model and adapters), "
         f"{study.scores.questions('default')} test questions each; counts are per answer, the rest in %, "
@@ -280,11 +278,11 @@ def opening(scores: Scores, missing: Sequence[str], how: Resampling, baseline: s
     """What was run, how to run it again, and what is not there."""
     seeds, questions = scores.seeds("default"), scores.questions("default")
     commits = sorted({run.baseline[:7] for run in scores.runs.values()})
-    command = "python experiments/study.py" + (f" --baseline {baseline}" if baseline else "")
+    command = "python -m experiments.study" + (f" --baseline {baseline}" if baseline else "")
     swept = scores.seeds("default", *[n for n in grid("sweeps") if scores.seeds(n)])
     again = [
-        f"python experiments/run.py --grid ablations --seeds {' '.join(map(str, seeds))}",
-        f"python experiments/run.py --grid sweeps --seeds {' '.join(map(str, swept))}",
+        f"python -m experiments.run --grid ablations --seeds {' '.join(map(str, seeds))}",
+        f"python -m experiments.run --grid sweeps --seeds {' '.join(map(str, swept))}",
         f"{command} --readme    # this page, its figures and the README's tables",
     ]
     lines = [
@@ -344,7 +342,7 @@ def main() -> int:
     if not any(name == "default" for name, _ in there):
         sys.stderr.write(
             "error: no experiment default-s1 .. by this code and these parameters; run "
-            "`python experiments/run.py --grid ablations --seeds 1 2 3` or give --baseline\n"
+            "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline\n"
         )
         return 1
     scores = Scores(there, Resampling(1, arguments.resamples, 0.95))

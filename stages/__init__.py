@@ -9,11 +9,39 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The library next to this file, also in the copies that `dvc exp run --temp` makes.
-sys.path.insert(0, str(ROOT / "src"))
+# A Python that has these has the rest of requirements.txt too.
+NEEDED = ("pydantic", "torch")
+
+
+def _unfit() -> str | None:
+    """Why this Python cannot run the stages of this checkout, in one line; looks and imports nothing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        return (
+            f"{sys.executable} has no {' and no '.join(missing)}; run `source .venv/bin/activate` and then "
+            "the same command again, or `make repro`"
+        )
+    spec = find_spec("knowtuning")
+    if spec is None or not spec.submodule_search_locations:
+        return "knowtuning is not installed; run `make setup`, or set PYTHONPATH=src for the same command"
+    found = Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    if found != ROOT / "src":
+        # Such as in the copies that `dvc exp run --temp` makes of a checkout that is installed.
+        return (
+            f"knowtuning is imported from {found}, but these stages need that of {ROOT / 'src'}; set "
+            "PYTHONPATH=src for the same command"
+        )
+    return None
+
+
+# Before a stage imports anything: `dvc repro` without the environment runs the `python` of the machine.
+if _problem := _unfit():
+    sys.stderr.write(f"error: {_problem}\n")
+    raise SystemExit(1)
 
 PARAMS = Path("params.yaml")
 # Outlives the stages. DVC_ROOT is the main checkout also in the copies of queued experiments.

@@ -15,12 +15,13 @@ from typing import Any
 
 from knowtuning.config.annotate import Annotation
 from knowtuning.core.params import load
-from knowtuning.core.records import ASPECTS, SYSTEMS, Example, System, read_jsonl, write_jsonl
+from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
-from knowtuning.evaluation.answers import read_predictions
-from knowtuning.evaluation.human import items, label_studio, sheets, verdicts
-from knowtuning.evaluation.human.summary import summarise
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.human import items, label_studio, sheets, verdicts
+from knowtuning.human.summary import summarise
+from knowtuning.knowledge.aspects import ASPECTS
+from knowtuning.systems import BASELINE, METHOD, SYSTEMS
 from stages import PARAMS, run
 
 DATA, FOLDER = Path("data"), Path("data/human")
@@ -37,7 +38,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--annotators is {arguments.annotators}; expected 1 or more")
     split, limit = params.predict.split, params.predict.limit
     examples = read_jsonl(DATA / f"prepared/{split}.jsonl", Example)[:limit]
-    found = read_predictions(DATA / "predictions", examples)
+    found = read_predictions(DATA / "predictions", SYSTEMS, examples)
     drawn = items.draw_items(
         examples,
         {system: {each.id: each for each in given} for system, given in found.items()},
@@ -98,7 +99,7 @@ def table(pairs: dict[str, Any]) -> list[str]:
     ]
 
 
-def pair(text: str) -> tuple[System, System]:
+def pair(text: str) -> tuple[str, str]:
     """`kc-sft` as two systems. Raises ValueError."""
     named = {f"{a}-{b}": (a, b) for a in SYSTEMS for b in SYSTEMS if a != b}
     if text not in named:
@@ -113,7 +114,9 @@ def main() -> None:
     out = commands.add_parser("export", help="write sheets for annotators")
     out.set_defaults(do=export)
     out.add_argument("--questions", type=int, default=50, help="questions to ask about (default 50)")
-    out.add_argument("--pairs", nargs="+", default=["kc-sft"], help="pairs of systems (default kc-sft)")
+    out.add_argument(
+        "--pairs", nargs="+", default=[f"{METHOD}-{BASELINE}"], help="pairs of systems (default %(default)s)"
+    )
     out.add_argument("--annotators", type=int, default=2, help="sheets to write (default 2)")
     out.add_argument("--orders", choices=("both", "one"), default="both", help="orders each pair is shown in")
     out.add_argument("--no-reference", action="store_true", help="do not show the reference answer")
@@ -121,7 +124,7 @@ def main() -> None:
     back = commands.add_parser("import", help="read filled sheets or a JSON export of Label Studio")
     back.set_defaults(do=collect)
     back.add_argument("files", nargs="+", type=Path, help="filled CSV sheets, or a .json export")
-    back.add_argument("--judgements", type=Path, default=DATA / "evaluation/judgements.jsonl")
+    back.add_argument("--judgements", type=Path, default=DATA / "verification/judgements.jsonl")
     back.add_argument("--out", type=Path, default=Path("metrics/human.json"), help="where the numbers go")
     for command in (out, back):
         command.add_argument("--aspects", nargs="+", choices=ASPECTS, default=list(ASPECTS))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from knowtuning.config.training import BaseStage
-from knowtuning.core.params import load
+from knowtuning.config.base import BaseStage, local_paths
+from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.model.hardware import alone, detect
 from knowtuning.model.pin import pin_model
 from knowtuning.model.resume import resumable
-from knowtuning.model.scratch import build_base
+from knowtuning.pretraining.scratch import build_base
 from stages import CACHE, PARAMS, run
 
 PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metrics/base.json")
@@ -23,6 +23,7 @@ PREPARED, OUT, METRICS = Path("data/prepared"), Path("models/base"), Path("metri
 
 def main() -> None:
     params = load(PARAMS, BaseStage)
+    check_watched(local_paths(params.base))
     if params.base.source == "hub":
         pin = pin_model(params.base.hub, OUT, params.base.quantization)
         write_json(METRICS, {"source": "hub", **pin})

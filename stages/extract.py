@@ -13,37 +13,27 @@ from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.extract import extract, summarise
 from knowtuning.knowledge.results import Results
-from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
-from knowtuning.teacher.openai.limits import limits_from_environment
+from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
-TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/atoms.jsonl")
+TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/facts.jsonl")
 METRICS = Path("metrics/extract.json")
 # The replies behind the output travel with it, so that a clone can repeat the stage without a key.
-RESPONSES = Path("data/knowledge/responses/extract.jsonl")
+REPLIES = Path("data/knowledge/replies/extract.jsonl")
 
 
 def main() -> None:
     params = load(PARAMS, ExtractStage)
     examples = read_jsonl(TRAIN, Example)
-    teacher = build_teacher(
-        params.teacher,
-        seed=params.seed,
-        corpus=(),
-        prompts=Path("prompts"),
-        cache=CACHE,
-        api_key=os.environ.get("OPENAI_API_KEY"),
-        hardware=limits_from_environment(os.environ),
-    )
-    load_responses(teacher, RESPONSES, root=Path.cwd())
+    setting = Setting(os.environ, CACHE, seed=params.seed)
+    teacher = open_teacher(params.teacher, setting, REPLIES)
     rows = extract(examples, teacher)
-    own_bar = params.teacher.backend != "rules"
-    bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=own_bar)
+    bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)
     results.write(OUT)
-    save_responses(teacher, RESPONSES)
+    teacher.save_replies(REPLIES)
     metrics = summarise(results)
-    write_json(METRICS, {**metrics, **usage_metrics(teacher)})
+    write_json(METRICS, {**metrics, **teacher.usage()})
     results.check(OUT, params.extract.max_rejected, "extract.max_rejected")
     print(f"extract: {metrics['facts']} facts of {metrics['questions']} answers")
 

@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from knowtuning.config.evaluation import PredictStage
+from knowtuning.config.predict import PredictStage
 from knowtuning.core.params import load
-from knowtuning.core.records import SYSTEMS, Example, read_jsonl, write_jsonl
-from knowtuning.model.generate import Backend, Decoding, ModelBackend, predict, prompts_of
+from knowtuning.core.records import Example, read_jsonl, write_jsonl
+from knowtuning.core.tables import entry
+from knowtuning.generation.generate import Backend, Decoding, ModelBackend, predict, prompts_of
+from knowtuning.generation.vllm import Program, VllmBackend, find, serving
 from knowtuning.model.hardware import Hardware, detect, started
 from knowtuning.model.load import load_context, load_system, weights_stamp
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.model.vllm import Program, VllmBackend, find, serving
+from knowtuning.systems import SYSTEMS, adapter_of
 from stages import CACHE, PARAMS, run
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
@@ -25,12 +27,11 @@ BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/pre
 def main() -> None:
     params = load(PARAMS, PredictStage)
     system = sys.argv[1] if len(sys.argv) == 2 else ""
-    if system not in SYSTEMS:
-        raise ValueError(f"system is {system!r}; expected one of {', '.join(SYSTEMS)}")
+    entry(SYSTEMS, system, "system")
     section, hardware = params.predict, detect(os.environ)
     processes = started(os.environ, hardware.device)
     program = find(os.environ, CACHE, hardware, processes) if section.backend == "vllm" else None
-    adapter = None if system == "base" else Path("models") / system
+    adapter = adapter_of(system)
     split = PREPARED / f"{section.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), program and program.version]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knowtuning.config.prepare import PrepareStage
-from knowtuning.core.params import load
+from knowtuning.config.prepare import PrepareStage, local_paths
+from knowtuning.core.params import check_watched, load
 from knowtuning.core.storage import write_json
 from knowtuning.data.prepare import prepare, write_prepared
 from stages import PARAMS, run
@@ -28,6 +28,7 @@ def table(counts: dict[str, dict[str, int | float]]) -> str:
 def main() -> None:
     """Prepare the data that params.yaml names."""
     stage = load(PARAMS, PrepareStage)
+    check_watched(local_paths(stage.prepare))
     prepared = prepare(stage.prepare, seed=stage.seed)
     write_prepared(prepared, PREPARED, max_rejected=stage.prepare.max_rejected)
     counts = prepared.counts()

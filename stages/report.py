@@ -1,8 +1,9 @@
-"""Make the report of a finished run again: `python -m stages.report --ablations CSV --out FILE`.
+"""report: one page from the files of a finished run. `python -m stages.report`
 
-Not a stage of the pipeline: `evaluate` makes report/index.html by itself. This one can add what no single
-run has: the ablations of a study over several runs, rows of (group, ablation, metric, value, low, high) where
-value is the full method minus the ablation; and a human evaluation (`python -m stages.annotate import`).
+By hand it can add what no single run has, and write elsewhere (`--out`; report/ belongs to DVC): the
+ablations of a study over several runs (`--ablations`), rows of (group, ablation, metric, value, low, high)
+where value is the full method minus the ablation. A human evaluation (`python -m stages.annotate import`) is
+shown where metrics/human.json is, or the file that `--human` names.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from knowtuning.config.report import EvaluateAndReport
+from knowtuning import report
+from knowtuning.config.schema import Params
 from knowtuning.core.params import load
-from knowtuning.evaluation import report
 from stages import PARAMS, run
+
+OUT, HUMAN = Path("report/index.html"), Path("metrics/human.json")
 
 
 def main() -> None:
     """Read the run in the working folder and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--ablations", type=Path, help="CSV of a study")
-    parser.add_argument("--human", type=Path, help="metrics/human.json of a human evaluation")
-    parser.add_argument("--out", type=Path, required=True, help="HTML file to write; report/ belongs to DVC")
+    parser.add_argument("--human", type=Path, help=f"JSON of a human evaluation; default: {HUMAN}, if there")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"HTML file to write; default: {OUT}")
     arguments = parser.parse_args()
     for path in (arguments.ablations, arguments.human):
         if path and not path.is_file():
             raise ValueError(f"{path}: not found; expected a file to add to the report")
-    params = load(PARAMS, EvaluateAndReport)
+    params = load(PARAMS, Params)
     report.build(
         arguments.out,
         data=Path("data"),
@@ -35,8 +38,9 @@ def main() -> None:
         split=params.predict.split,
         params=params.model_dump(),
         ablations=arguments.ablations,
-        human=arguments.human,
+        human=arguments.human or (HUMAN if HUMAN.is_file() else None),
     )
+    print(f"report: {arguments.out}")
 
 
 if __name__ == "__main__":

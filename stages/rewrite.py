@@ -9,41 +9,33 @@ from tqdm import tqdm
 
 from knowtuning.config.knowledge import RewriteStage
 from knowtuning.core.params import load
-from knowtuning.core.records import Scored, read_jsonl
+from knowtuning.core.records import ScoredFacts, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite, summarise
-from knowtuning.teacher.factory import build_teacher, load_responses, save_responses, usage_metrics
-from knowtuning.teacher.openai.limits import limits_from_environment
+from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
-SCORED, OUT = Path("data/knowledge/scored.jsonl"), Path("data/knowledge/ka.jsonl")
+SCORED, OUT = Path("data/knowledge/scored_facts.jsonl"), Path("data/knowledge/rewrites.jsonl")
 METRICS = Path("metrics/rewrite.json")
 # The replies behind the output travel with it, so that a clone can repeat the stage without a key.
-RESPONSES = Path("data/knowledge/responses/rewrite.jsonl")
+REPLIES = Path("data/knowledge/replies/rewrite.jsonl")
 
 
 def main() -> None:
     params = load(PARAMS, RewriteStage)
-    records = read_jsonl(SCORED, Scored)
-    teacher = build_teacher(
-        params.teacher,
-        seed=params.seed,
-        corpus=[fact.text for record in records for fact in record.facts],
-        prompts=Path("prompts"),
-        cache=CACHE,
-        api_key=os.environ.get("OPENAI_API_KEY"),
-        hardware=limits_from_environment(os.environ),
+    records = read_jsonl(SCORED, ScoredFacts)
+    setting = Setting(
+        os.environ, CACHE, seed=params.seed, corpus=[fact.text for record in records for fact in record.facts]
     )
-    load_responses(teacher, RESPONSES, root=Path.cwd())
+    teacher = open_teacher(params.teacher, setting, REPLIES)
     counts = Augmentation()
     rows = rewrite(records, teacher, alpha=params.rewrite.alpha, counts=counts)
-    own_bar = params.teacher.backend != "rules"
-    bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=own_bar)
+    bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)
     results.write(OUT)
-    save_responses(teacher, RESPONSES)
-    write_json(METRICS, {**summarise(results, counts), **usage_metrics(teacher)})
+    teacher.save_replies(REPLIES)
+    write_json(METRICS, {**summarise(results, counts), **teacher.usage()})
     results.check(OUT, params.rewrite.max_rejected, "rewrite.max_rejected")
     print(f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from knowtuning.config.knowledge import ScoreStage
+from knowtuning.config.score import ScoreStage
 from knowtuning.core.params import load
-from knowtuning.core.records import Atoms, read_jsonl
+from knowtuning.core.records import Facts, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
@@ -22,7 +22,7 @@ from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 BASE, TRUTH = Path("models/base"), Path("data/prepared/truth.json")
-ATOMS, OUT = Path("data/knowledge/atoms.jsonl"), Path("data/knowledge/scored.jsonl")
+FACTS, OUT = Path("data/knowledge/facts.jsonl"), Path("data/knowledge/scored_facts.jsonl")
 METRICS = Path("metrics/score.json")
 
 
@@ -30,24 +30,24 @@ def main() -> None:
     import torch
 
     params = load(PARAMS, ScoreStage)
-    records = read_jsonl(ATOMS, Atoms)
+    records = read_jsonl(FACTS, Facts)
     hardware = detect(os.environ)
     auto = hardware.precision if hardware.device == "cuda" else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
     processes = started(os.environ, hardware.device)
     settings = [params.model_dump(), dtype, hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(
-        CACHE, "score", settings=settings, inputs=[ATOMS, TRUTH, BASE], processes=processes
+        CACHE, "score", settings=settings, inputs=[FACTS, TRUTH, BASE], processes=processes
     ) as state:
         model = load_base(BASE, dtype=getattr(torch, dtype), device=hardware.device)
         formatter = load_formatter(BASE, params.model)
-        cue = Truth.load(TRUTH).cue if TRUTH.exists() else None
+        truth = Truth.find(TRUTH)
         results = score(
             records,
             model,
             formatter,
             max_length=params.model.max_length,
-            recalled=Recall(cue, model, formatter.tokenizer) if cue else None,
+            recalled=Recall(truth.cue, model, formatter.tokenizer) if truth else None,
             batch_tokens=hardware.forward_tokens,
             progress=partial(tqdm, mininterval=1, disable=None if processes.first else True),
             journal=Journal(state, processes),

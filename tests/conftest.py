@@ -23,22 +23,10 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base folder as the stage `base` writes it: a random two-layer Llama and its tokenizer."""
     import torch
 
-    from knowtuning.config.training import Scratch
-    from knowtuning.model.scratch import new_model, train_tokenizer
+    from knowtuning.pretraining.scratch import new_model, train_tokenizer
+    from tests.support.tiny_models import scratch_params
 
-    params = Scratch(
-        vocab=320,
-        hidden=32,
-        layers=2,
-        heads=2,
-        context=256,
-        sequence=16,
-        batch=2,
-        epochs=1.0,
-        max_steps=None,
-        muon_lr=0.02,
-        adamw_lr=0.003,
-    )
+    params = scratch_params(vocab=320, layers=2, context=256)
     out = tmp_path_factory.mktemp("base")
     tokenizer = train_tokenizer(TEXTS, params.vocab)
     torch.manual_seed(0)

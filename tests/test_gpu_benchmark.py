@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from knowtuning.core.storage import read_json
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.checkout import ROOT, run_python
 
 
 def run(out: Path, *words: str, **variables: str) -> str:
     """Run the benchmark at the tiny shape; what it printed."""
-    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--shape", "tiny", "--device", "cpu"]
-    command += ["--precision", "float32", "--out", str(out), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    tiny = ("--shape", "tiny", "--device", "cpu", "--precision", "float32", "--out", str(out))
+    done = run_python(ROOT, "-m", "benchmarks.gpu", *tiny, *words, **{"OMP_NUM_THREADS": "1", **variables})
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

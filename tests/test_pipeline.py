@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stages import commands, copy_tracked, measure, set_params
-from knowtuning.core.records import Example, Preference, Rejected, read_jsonl
+from experiments.copies import commands, copy_tracked, set_params
+from knowtuning.core.records import Example, Pair, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
+from tests.support.shell import run
 
 SMALL = {
     "prepare.world.towns.train": 12,
@@ -31,8 +32,8 @@ SMALL = {
 def run_all(folder: Path) -> None:
     copy_tracked(folder)
     set_params(folder / "params.yaml", SMALL)
-    for _, words in commands(folder):
-        measure(words, folder)
+    for _, command in commands(folder):
+        run(folder, "sh", "-c", command, DVC_ROOT=str(folder), TQDM_DISABLE="1")
 
 
 @pytest.mark.slow
@@ -46,7 +47,7 @@ def test_two_runs_write_the_same_bytes_and_lose_no_row(tmp_path: Path) -> None:
     counts = json.loads((one / "metrics/data.json").read_text())["train"]
     rejected = read_jsonl(prepared / "train.rejected.jsonl", Rejected)
     assert counts["read"] == 36 == len(read_jsonl(prepared / "train.jsonl", Example)) + len(rejected)
-    pairs = read_jsonl(one / "data/knowledge/kc.jsonl", Preference)
+    pairs = read_jsonl(one / "data/knowledge/pairs.jsonl", Pair)
     assert {pair.aspect for pair in pairs} == {"completeness", "factuality", "logicality"}
     kc = json.loads((one / "metrics/train_kc.json").read_text())
     ka = json.loads((one / "metrics/train_ka.json").read_text())

@@ -1,10 +1,10 @@
-"""The reference pages, made from the schemas: `make docs` writes docs/params.md and
-docs/records.md anew."""
+"""The reference pages, made from schemas and tables: `make docs` writes docs/params.md, docs/records.md and
+docs/tables.md anew."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,16 +15,26 @@ from knowtuning.config.schema import Params
 from knowtuning.core import records
 from knowtuning.core.params import read_yaml
 from knowtuning.core.storage import atomic_write
+from knowtuning.data.sources import SOURCES
+from knowtuning.evaluation.metrics import METRICS
+from knowtuning.knowledge.aspects import ASPECTS
+from knowtuning.systems import SYSTEMS
+from knowtuning.teacher.teachers import TEACHERS
+from knowtuning.training.losses import LOSSES
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 RECORDS = (
     records.Example,
-    records.Atoms,
-    records.Scored,
+    records.Facts,
+    records.ScoredFacts,
     records.FactScore,
     records.Rewrite,
-    records.Preference,
+    records.Pair,
     records.Prediction,
+    records.Verified,
+    records.Sentence,
+    records.Judgement,
+    records.Scores,
     records.Rejected,
 )
 
@@ -127,10 +137,54 @@ def records_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def tables_page() -> str:
+    """What the tables hold: systems, aspects, losses, metrics, teachers, sources."""
+    better = {1: "more is better", -1: "less is better", 0: ""}
+    sections: dict[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = {
+        "Systems": (
+            ("name", "what it is", "objective", "trained on", "continues", "params section"),
+            [
+                (name, s.label, s.objective, ", ".join(d.path.stem for d in s.data), s.continues, s.section)
+                for name, s in SYSTEMS.items()
+            ],
+        ),
+        "Aspects": (
+            ("name", "an answer is better if", "asked of annotators", "ablation"),
+            [(name, a.definition, a.question, a.ablation[1]) for name, a in ASPECTS.items()],
+        ),
+        "Losses": (("name", "loss of a pair"), [(name, _first_line(f)) for name, f in LOSSES.items()]),
+        "Metrics": (
+            ("name", "label", "unit", "direction", "leads where"),
+            [(name, m.label, m.unit, better[m.better], ", ".join(m.leads)) for name, m in METRICS.items()],
+        ),
+        "Teachers": (
+            ("name", "can judge"),
+            [(name, "yes" if kind.judges else "no") for name, kind in TEACHERS.items()],
+        ),
+        "Sources": (("name",), [(name,) for name in SOURCES]),
+    }
+    parts = [
+        "# Tables",
+        "What params may name, and where a new entry goes ([extend.md](extend.md)). Written by `make docs` "
+        "from the tables.",
+    ]
+    for title, (head, rows) in sections.items():
+        lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        for name, *cells in rows:
+            lines.append(f"| {' | '.join([f'`{name}`', *(cell(str(each or '')) for each in cells)])} |")
+        parts += [f"## {title}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _first_line(function: Any) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
 def pages(root: Path) -> dict[Path, str]:
     """Path -> text of the reference pages of the project in `root`."""
     values = read_yaml(root / "params.yaml")
-    return {root / "docs/params.md": params_page(values), root / "docs/records.md": records_page()}
+    found = {"params": params_page(values), "records": records_page(), "tables": tables_page()}
+    return {root / f"docs/{name}.md": text for name, text in found.items()}
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from knowtuning.config.judge import EvaluateStage
+from knowtuning.config.base import BaseStage
+from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params
-from knowtuning.config.training import BaseStage, KAStage, KCStage, SFTStage
+from knowtuning.config.training import train_stage
 from knowtuning.core.params import Selection, load, read_yaml
+from knowtuning.systems import trained
+from tests.support.checkout import ROOT
 
-PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 
 
 def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
@@ -30,15 +33,15 @@ def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
 
 
 def test_perturb_needs_an_aspect(tmp_path: Path) -> None:
-    off = {"completeness": False, "factuality": False, "logicality": False}
-    with pytest.raises(ValueError, match=r"perturb\.logicality is False; expected true here, or in perturb"):
-        load(changed(tmp_path, ["perturb"], off), Params)
+    with pytest.raises(ValueError, match=r"perturb\.aspects is \[\]; expected"):
+        load(changed(tmp_path, ["perturb"], {"aspects": []}), Params)
+    with pytest.raises(ValueError, match=r"perturb\.aspects is .*; expected each aspect once"):
+        load(changed(tmp_path, ["perturb"], {"aspects": ["factuality", "factuality"]}), Params)
 
 
 @pytest.mark.parametrize("kept", ["completeness", "factuality", "logicality"])
 def test_perturb_is_content_with_one_aspect(tmp_path: Path, kept: str) -> None:
-    on = {name: name == kept for name in ("completeness", "factuality", "logicality")}
-    assert load(changed(tmp_path, ["perturb"], on), Params).perturb.aspects == {kept}
+    assert load(changed(tmp_path, ["perturb"], {"aspects": [kept]}), Params).perturb.aspects == [kept]
 
 
 def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
@@ -48,7 +51,7 @@ def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
         load(changed(tmp_path, ["prepare", "world", "towns"], {**towns, "test": 1001}), Params)
 
 
-@pytest.mark.parametrize("stage", [PrepareStage, BaseStage, SFTStage, KAStage, KCStage, EvaluateStage])
+@pytest.mark.parametrize("stage", [PrepareStage, BaseStage, EvaluateStage, *map(train_stage, trained())])
 def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selection]) -> None:
     with pytest.raises(ValueError, match="seed is -1; expected greater than or equal to 0"):
         load(changed(tmp_path, [], {"seed": -1}), stage)
@@ -59,7 +62,7 @@ def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selecti
     [
         (
             {"backend": "rules"},
-            r"judge\.backend is 'rules'; expected exact, openai or none: rules can",
+            r"judge\.backend is 'rules'; expected one of exact, openai, none",
         ),
         ({"pairs": [["kc", "kc"]]}, r"expected pairs of two systems, each pair once: look at \[kc, kc\]"),
         ({"pairs": [["kc", "ka"], ["ka", "kc"]]}, r"each pair once: look at \[ka, kc\]"),

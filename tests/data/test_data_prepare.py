@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,8 @@ from knowtuning.config.prepare import PrepareParams
 from knowtuning.core.records import Example, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
 from knowtuning.data.prepare import Prepared, prepare, write_prepared
+from tests.support.checkout import SHARED, run_python
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the data folder beside the checkout is absent")
 
 ALPACA = {"question": "instruction", "context": "input", "answer": "output", "id": None}
@@ -106,7 +103,7 @@ def test_every_row_is_kept_or_has_a_reason(tmp_path: Path) -> None:
         "An insect that makes honey.",
         "Because.",
     ]
-    assert not (out / "truth.json").exists()
+    assert json.loads((out / "truth.json").read_text()) == {"towns": {}}
 
 
 def test_too_many_bad_rows_leave_only_the_reasons(tmp_path: Path) -> None:
@@ -174,7 +171,7 @@ def test_the_world_brings_its_corpus_and_truth(tmp_path: Path) -> None:
     splits = {name: [row(f"{name}?")] for name in ("train", "valid", "test")}
     (tmp_path / "in").mkdir()
     write_prepared(prepare(file_params(tmp_path / "in", splits), seed=5), tmp_path, max_rejected=0.0)
-    assert not (tmp_path / "truth.json").exists()
+    assert json.loads((tmp_path / "truth.json").read_text()) == {"towns": {}}
 
 
 def test_withheld_answers_are_apart_from_bad_rows(tmp_path: Path) -> None:
@@ -249,14 +246,15 @@ def run_stage(folder: Path, section: dict[str, Any]) -> subprocess.CompletedProc
         "import sys, stages.prepare as stage; stage.run(stage.main); "
         "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return run_python(folder, "-c", program)
 
 
 def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
     names = ("train", "valid", "test")
-    section = file_params(tmp_path, {name: [row(f"{name}?")] for name in names}).model_dump()
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    section = file_params(raw, {name: [row(f"{name}?")] for name in names}).model_dump()
+    section["file"] |= {name: f"data/raw/{name}.json" for name in names}
     done = run_stage(tmp_path, section)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -269,8 +267,41 @@ def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics" / "data.json").read_text())["valid"]["kept"] == 1
     assert {path.name for path in (tmp_path / "data" / "prepared").iterdir()} == {
         "corpus.txt",
+        "truth.json",
         *(f"{name}{end}" for name in names for end in (".jsonl", ".rejected.jsonl")),
     }
+
+
+@pytest.mark.parametrize(
+    "place", ["mine/train.json", "../train.json", "data/raw/../train.json", "/etc/x.json"]
+)
+def test_a_file_that_dvc_does_not_watch_is_refused(tmp_path: Path, place: str) -> None:
+    section = params().model_dump()
+    section["file"]["train"] = place
+    done = run_stage(tmp_path, section)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error: params.yaml: prepare.file.train is {place!r}, where DVC would not see a change; expected a "
+        "path inside data/raw/: move it there (or `cp -rl`, which takes no space)\n"
+    )
+
+
+def test_a_folder_linked_into_data_raw_is_refused_and_a_linked_file_is_not(tmp_path: Path) -> None:
+    # DVC hashes what a linked file holds, and does not look into linked folders.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/train.json").write_text(json.dumps([row(f"{n}?") for n in range(9)]))
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    (raw / "folder").symlink_to(tmp_path / "mine")
+    (raw / "file.json").symlink_to(tmp_path / "mine/train.json")
+    section = params(split={"valid": 1, "test": 1}).model_dump()
+    section["file"]["train"] = "data/raw/folder/train.json"
+    assert (
+        "data/raw/folder is a link to a folder, which DVC does not follow"
+        in run_stage(tmp_path, section).stderr
+    )
+    section["file"]["train"] = "data/raw/file.json"
+    assert run_stage(tmp_path, section).stderr == ""
 
 
 def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:

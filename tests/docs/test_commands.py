@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import PAGES, ROOT, commands, project_copy, shell
+
+from tests.support.checkout import ROOT, run_python
+from tests.support.commands import PAGES, commands, project_copy, shell
 
 # Pages whose commands a test of their own types, one after the other.
 TYPED = {
@@ -18,8 +18,8 @@ TYPED = {
 }
 # Run here, in a copy of the project without data.
 RUN = {
-    "python experiments/run.py",
-    "python experiments/run.py no-ka no-kcc --show",
+    "python -m experiments.run",
+    "python -m experiments.run no-ka no-kcc --show",
     "dvc exp show --only-changed",
     "dvc metrics diff HEAD~1",
     "dvc remote add -d team s3://BUCKET/knowtuning",
@@ -40,14 +40,14 @@ PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_model
 # Not run here, and why.
 PARSED = {
     "make setup": "every target of the Makefile begins with it",
-    "python experiments/run.py paper-dolly-7b": PAPER,
-    "python experiments/run.py paper-dolly-7b --show": PAPER,
+    "python -m experiments.run paper-dolly-7b": PAPER,
+    "python -m experiments.run paper-dolly-7b --show": PAPER,
     "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
     "make test": "it is what runs this test",
     "make check": "CI runs it beside the tests",
-    "python experiments/run.py no-kfc --seeds 1 2 3": STUDY,
-    "python experiments/run.py --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
-    "dvc exp run -S perturb.factuality=false": STUDY,
+    "python -m experiments.run no-kfc --seeds 1 2 3": STUDY,
+    "python -m experiments.run --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
+    "dvc exp run -S 'perturb.aspects=[completeness]'": STUDY,
     "dvc plots show": "needs the training curves; they come with `dvc pull`",
     "dvc remote modify --local team keyfile ~/.ssh/id_ed25519": REMOTES,
     "dvc push": REMOTES,
@@ -56,17 +56,17 @@ PARSED = {
     "dvc exp list origin --all-commits": REMOTES,
     "dvc exp pull origin NAME": REMOTES,
     "dvc exp apply NAME": REMOTES,
-    "PYTHONPATH=src python -m knowtuning.remote check": REMOTES,
-    "PYTHONPATH=src python -m knowtuning.remote mend": REMOTES,
+    "python -m knowtuning.remote check": REMOTES,
+    "python -m knowtuning.remote mend": REMOTES,
     "dvc gc --workspace --all-branches --all-tags --all-experiments --cloud": REMOTES,
     "ACCELERATE_USE_CPU=true KNOWTUNING_PROCESSES=2 torchrun --nproc_per_node 2 -m stages.score": PROCESSES,
-    "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.train_ka": PROCESSES,
+    "KNOWTUNING_PROCESSES=8 torchrun --nproc_per_node 8 -m stages.train ka": PROCESSES,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/ddp.yaml "
     "-m stages.predict kc": LAUNCHER,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/fsdp.yaml "
-    "-m stages.train_kc": LAUNCHER,
+    "-m stages.train kc": LAUNCHER,
     "KNOWTUNING_PROCESSES=8 accelerate launch --config_file experiments/accelerate/deepspeed.yaml "
-    "-m stages.train_kc": DEEPSPEED,
+    "-m stages.train kc": DEEPSPEED,
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
     "dvc commit score": "needs the outputs of a run",
@@ -78,8 +78,8 @@ PARSED = {
     "tests/teacher/test_openai_store.py repeats a stage from its replies",
 }
 PATTERNS = {
-    r"python experiments/run\.py --grid (ablations|sweeps) --seeds [\d ]+": STUDY,
-    r"python experiments/study\.py( --baseline \w+)?( --readme)?": PAGE,
+    r"python -m experiments\.run --grid (ablations|sweeps) --seeds [\d ]+": STUDY,
+    r"python -m experiments\.study( --baseline \w+)?( --readme)?": PAGE,
 }
 ALL = sorted({command for page in PAGES if page.name not in TYPED for command in commands(page)})
 
@@ -124,14 +124,8 @@ def test_a_command_parses(command: str) -> None:
 def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}) -> set[str]:  # noqa: B006
     """The options a script's --help names."""
     if script not in seen:
-        done = subprocess.run(
-            [sys.executable, *script, "--help"],
-            cwd=ROOT,
-            env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_python(ROOT, *script, "--help", PATH="")
+        assert done.returncode == 0, done.stderr
         seen[script] = set(re.findall(r"--[\w-]+", done.stdout))
     return seen[script]
 
@@ -140,8 +134,8 @@ def test_the_short_commands_run(tmp_path: Path) -> None:
     project = project_copy(tmp_path / "project")
     shell(project, "echo >> README.md && git commit -qam second")
     said = {command: shell(project, command) for command in sorted(RUN)}
-    assert "no-ka" in said["python experiments/run.py"]
-    assert "--set-param rewrite.alpha=0.0" in said["python experiments/run.py no-ka no-kcc --show"]
+    assert "no-ka" in said["python -m experiments.run"]
+    assert "--set-param rewrite.alpha=0.0" in said["python -m experiments.run no-ka no-kcc --show"]
     assert "remote = team" in (project / ".dvc/config").read_text()
 
 

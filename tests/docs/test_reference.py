@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,7 @@ from pydantic import BaseModel
 from knowtuning import reference
 from knowtuning.config.schema import Params
 from knowtuning.core import records
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import ROOT
 
 
 @pytest.mark.parametrize("name", ["params.md", "records.md"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
-from commands import ROOT, blocks, project_copy, shell
 
-from knowtuning.core.records import Prediction, Preference, read_jsonl
+from knowtuning.core.records import Pair, Prediction, read_jsonl
+from tests.support.checkout import ROOT
+from tests.support.commands import blocks, project_copy, shell
 
 
 @pytest.mark.slow
@@ -28,11 +28,9 @@ def test_the_tutorial_ends_in_an_adapter(tmp_path: Path) -> None:
     counts = json.loads((project / "metrics/data.json").read_text())
     assert [counts[split]["kept"] for split in ("train", "valid", "test")] == [11, 2, 3]
     assert len(read_jsonl(project / "data/predictions/kc.jsonl", Prediction)) == 3
-    pairs = read_jsonl(project / "data/knowledge/kc.jsonl", Preference)
+    pairs = read_jsonl(project / "data/knowledge/pairs.jsonl", Pair)
     assert {pair.aspect for pair in pairs} == {"completeness", "factuality", "logicality"}
-    listed = subprocess.run(
-        ["git", "status", "--short"], cwd=project, capture_output=True, text=True, check=True
-    ).stdout
+    listed = shell(project, "git status --short")
     changed = {line.split()[-1] for line in listed.splitlines()}
     assert all(re.match(r"params\.yaml|dvc\.lock|metrics/|plots/|report/", path) for path in changed), changed
     assert "planets" in said

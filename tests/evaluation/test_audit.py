@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from knowtuning.core.records import Aspect, Preference
+from knowtuning.core.records import Pair
 from knowtuning.evaluation.audit import FUNCTION_WORDS, audit, form_features, held_out_scores, mask
 from knowtuning.evaluation.stats import Resampling
 
@@ -13,9 +13,9 @@ NOUNS = ["copper", "wool", "salt", "honey", "silk", "resin", "flax", "cork", "ti
 NAMES = ["Velmere", "Brindal", "Ostham", "Kerrow", "Dunby", "Falwick", "Tarsted", "Wexholm"]
 
 
-def pair(index: int, aspect: Aspect, chosen: str, rejected: str) -> Preference:
+def pair(index: int, aspect: str, chosen: str, rejected: str) -> Pair:
     name = f"q{index:03d}"
-    return Preference(
+    return Pair(
         id=f"{name}/{aspect}", source=name, aspect=aspect, question="?", chosen=chosen, rejected=rejected
     )
 

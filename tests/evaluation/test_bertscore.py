@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.config.evaluation import BertScoreParams
-from knowtuning.evaluation import bertscore
+from knowtuning.config.evaluate import BertScoreParams
+from knowtuning.core.records import Example, Prediction
+from knowtuning.core.storage import digest_folder
+from knowtuning.evaluation import bertscore, metrics
 from knowtuning.evaluation.lexical import load_metric
 
 WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , then left . Öl".split()  # noqa: SIM905
@@ -101,10 +103,16 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     assert bertscore.resolve(params()) is None
     found = bertscore.resolve(params(encoder=str(encoder), layers=2))
     assert found is not None
-    assert found.name == f"bertscore({encoder.name}@{bertscore.digest_folder(encoder)[:8]},L2)"
-    scores = bertscore.score(["a cat", "two birds"], ["a cat", "a hill"], found, device="cpu", cache=cache)
-    assert list(scores) == [found.name]
-    assert scores[found.name][0] == pytest.approx(100, abs=1e-4)
+    assert found.variant == f"({encoder.name}@{digest_folder(encoder)[:8]},L2)"
+    texts = {"a cat": "a cat", "two birds": "a hill"}
+    examples = [Example(id=said, question="?", answer=wanted) for said, wanted in texts.items()]
+    given = [Prediction(id=said, question="?", answer=said, tokens=2, truncated=False) for said in texts]
+    answers = metrics.Answers(examples, given, synonyms=False, encoder=found, device="cpu", cache=cache)
+    scores = metrics.compute(answers)
+    assert [name for name in scores if name.startswith("bertscore")] == [f"bertscore{found.variant}"]
+    values = scores[f"bertscore{found.variant}"]
+    assert values[0] == pytest.approx(100, abs=1e-4)
+    assert values == bertscore.bertscore(list(texts), list(texts.values()), found, device="cpu", cache=cache)
 
 
 def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,55 +1,45 @@
-"""The evaluate stage as a user runs it, on a closed world of three towns."""
+"""Verify, evaluate and report as a user runs them, on a closed world of three towns."""
 
-import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.copies import set_params
 from knowtuning.core.records import (
-    ASPECTS,
-    SYSTEMS,
     Example,
     FactScore,
+    Pair,
     Prediction,
-    Preference,
-    Scored,
+    ScoredFacts,
+    Scores,
+    Verified,
     read_jsonl,
     write_jsonl,
 )
 from knowtuning.core.storage import digest_folder, read_json, write_json
-from knowtuning.evaluation.answers import Scores
+from knowtuning.knowledge.aspects import ASPECTS
+from knowtuning.systems import SYSTEMS
 from knowtuning.world.wording import NAMES, say
+from tests.support.checkout import ROOT, run_python, run_stage
 
-ROOT = Path(__file__).resolve().parents[2]
 TOWNS = {
     name: {attribute: f"{attribute}{name}" for attribute in NAMES} for name in ("Aldow", "Brimm", "Corvel")
 }
-PARAMS = """
-seed: 7
-predict: {split: test, max_new_tokens: 64, limit: null}
-evaluate:
-  resamples: 1000
-  confidence: 0.95
-  audit_folds: 2
-  bertscore: {encoder: null, revision: null, layers: null, rescale: true}
-judge:
-  {backend: exact, model: stub, base_url: null, temperature: 0.0, top_p: null, max_tokens: 1024,
-  seed: null, pairs: [[kc, sft], [sft, base]], max_unjudged: 0.05}
-prepare: {source: world}
-base: {source: scratch, hub: {id: null, revision: null}}
-model: {template: bare, max_length: 512}
-teacher: {backend: rules, model: none}
-lora: {r: 4, alpha: 8, targets: all-linear}
-train_sft: {lr: 0.1, epochs: 1, batch: 2}
-rewrite: {alpha: 0.5}
-perturb: {style: matched, completeness: true, factuality: true, logicality: true, beta_delete: 0.5}
-train_ka: {lr: 0.1, epochs: 1, batch: 2}
-train_kc: {lr: 0.1, epochs: 1, batch: 2, beta: 0.3, gamma: 0.2, reference: ka}
-"""
+CHANGES = {
+    "seed": 7,
+    "predict.split": "test",
+    "predict.limit": None,
+    "evaluate.resamples": 1000,
+    "evaluate.confidence": 0.95,
+    "evaluate.meteor_synonyms": False,
+    "evaluate.audit_folds": 2,
+    "judge.backend": "exact",
+    "judge.pairs": [["kc", "sft"], ["sft", "base"]],
+}
 
 
 def true(name: str, count: int) -> list[str]:
@@ -68,7 +58,8 @@ def answer(system: str, name: str) -> str:
 
 def write_inputs(folder: Path) -> None:
     data = folder / "data"
-    (folder / "params.yaml").write_text(PARAMS)
+    shutil.copy2(ROOT / "params.yaml", folder)
+    set_params(folder / "params.yaml", CHANGES)
     write_json(data / "prepared/truth.json", {"towns": TOWNS})
     examples = [
         Example(
@@ -87,13 +78,15 @@ def write_inputs(folder: Path) -> None:
         ]
         write_jsonl(data / f"predictions/{system}.jsonl", given)
     facts = [FactScore(text=f"fact {i}", logps=-1.0, tokens=2, ppl=1.0 + i, recalled=i < 2) for i in range(4)]
-    write_jsonl(data / "knowledge/scored.jsonl", [Scored(id="a", question="?", answer=".", facts=facts)])
+    write_jsonl(
+        data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
+    )
     pairs = [
-        Preference(id=f"{n}/{a}", source=n, aspect=a, question="?", chosen="A b, c.", rejected="A. B.")
+        Pair(id=f"{n}/{a}", source=n, aspect=a, question="?", chosen="A b, c.", rejected="A. B.")
         for n in TOWNS
         for a in ASPECTS
     ]
-    write_jsonl(data / "knowledge/kc.jsonl", pairs)
+    write_jsonl(data / "knowledge/pairs.jsonl", pairs)
 
 
 def leaves(value: Any) -> Iterator[Any]:
@@ -105,22 +98,24 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder), "HOME": str(folder)}
-    return subprocess.run(
-        [sys.executable, "-m", "stages.evaluate"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+def stage(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    return run_stage(folder, name, HOME=str(folder))
+
+
+def finish(folder: Path, *names: str) -> str:
+    """What the stages print; all must succeed."""
+    said = []
+    for name in names:
+        done = stage(folder, name)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    return "".join(said)
 
 
 @pytest.mark.slow
 def test_stage_end_to_end(tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    done = run_stage(tmp_path)
-    assert done.returncode == 0, done.stderr
+    printed = finish(tmp_path, "verify", "evaluate", "report")
     systems = read_json(tmp_path / "metrics/systems.json")
     facts = len(NAMES)
     assert {s: systems[s]["overall"]["correct"] for s in SYSTEMS} == {
@@ -151,33 +146,69 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     raw = read_json(tmp_path / "metrics/facts.json")["sft"]["raw"]
     assert (raw["correct"], raw["incorrect"], raw["total"]) == (6, 3, 9)
     # DVC drops lists from metrics without a word.
-    for path in (tmp_path / "metrics").glob("*.json"):
+    for path in sorted((tmp_path / "metrics").glob("*.json")):
         assert all(isinstance(leaf, int | float | str) for leaf in leaves(read_json(path))), path
     answers = read_jsonl(tmp_path / "data/evaluation/answers.jsonl", Scores)
     assert len(answers) == len(TOWNS) * len(SYSTEMS)
     assert [s.verdict for s in answers[-1].sentences] == ["correct", "correct", "incorrect"]
+    # An answer's scores are those of its verdicts and the text metrics.
+    verdicts = read_jsonl(tmp_path / "data/verification/verdicts.jsonl", Verified)
+    assert [(v.id, v.sentences, v.unscored) for v in verdicts] == [
+        (a.id, a.sentences, a.unscored) for a in answers
+    ]
+    assert all(v.scores.items() < a.scores.items() for v, a in zip(verdicts, answers, strict=True))
+    assert read_json(tmp_path / "metrics/verify.json") == {
+        "status": "computed",
+        "answers": len(answers),
+        "answers_unscored": 0,
+        "comparisons": len(TOWNS) * 2 * len(ASPECTS),
+        "comparisons_unjudged": 0,
+    }
+    assert (tmp_path / "data/verification/replies.jsonl").read_bytes() == b""
     assert (tmp_path / "plots/systems.csv").read_text().startswith("group,system,metric,value,low,high,n\n")
-    assert "correct" in done.stdout
-    assert "sft-base logicality" in done.stdout
-    assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in done.stdout
+    assert "correct" in printed
+    assert "sft-base logicality" in printed
+    assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in printed
 
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     assert "kc against sft on 3 questions" in page
     assert TOWNS["Brimm"][NAMES[0]] in page
 
     before = {name: digest_folder(tmp_path / name) for name in ("metrics", "plots", "data", "report")}
-    assert run_stage(tmp_path).returncode == 0
+    finish(tmp_path, "verify", "evaluate", "report")
     assert {name: digest_folder(tmp_path / name) for name in before} == before
 
+    # A human evaluation is in the page once there is one.
+    assert "Human evaluation" not in page
+    rates = {"n": 4, "win": 75.0, "tie": 25.0, "lose": 0.0, "net": 75.0, "net_low": 50.0, "net_high": 100.0}
+    write_json(tmp_path / "metrics/human.json", {"pairs": {"kc-sft": {"factuality": rates}}})
+    finish(tmp_path, "report")
+    assert "Human evaluation" in (tmp_path / "report/index.html").read_text(encoding="utf-8")
 
-def test_stale_predictions_end_in_one_line(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize("name", ["verify", "evaluate"])
+def test_stale_predictions_end_in_one_line(tmp_path: Path, name: str) -> None:
     write_inputs(tmp_path)
     lines = (tmp_path / "data/predictions/ka.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "data/predictions/ka.jsonl").write_text("".join(lines[:-1]))
-    done = run_stage(tmp_path)
+    done = stage(tmp_path, name)
     assert done.returncode == 1
     assert done.stderr == (
         "error: data/predictions/ka.jsonl: found 2 answers, expected one to each of 3 questions "
         "('Corvel' is not answered); run predict again\n"
+    )
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_synonyms_without_wordnet_end_in_one_line(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    set_params(tmp_path / "params.yaml", {"evaluate.meteor_synonyms": True})
+    # The machine's own folders may have WordNet.
+    program = "import nltk; nltk.data.path.clear(); from stages import evaluate, run; run(evaluate.main)"
+    done = run_python(tmp_path, "-c", program, HOME=str(tmp_path), DVC_ROOT=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: evaluate.meteor_synonyms is true, but WordNet is not installed; install Debian's "
+        "wordnet-base and wordnet-sense-index and run `make wordnet`, or set it to false\n"
     )
     assert not (tmp_path / "metrics").exists()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import Example, Prediction
-from knowtuning.evaluation.answers import Sentence, Verdict, score_answers
-from knowtuning.evaluation.asking import ask_once
+from knowtuning.core.records import Example, Prediction, Sentence, Verdict
+from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.facts import fact_metrics, tally
+from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.evaluation.verification import check_answers
 from knowtuning.teacher.judging import Claims, FactVerdicts, Recall, Stated, Verify
-from knowtuning.teacher.tasks import Facts, Failure, Outcome, Task
+from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task
+from knowtuning.verification.asking import ask_once
+from knowtuning.verification.facts import check_answers
 
 HOW = Resampling(seed=1, resamples=1000)
 EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round.")
@@ -36,7 +38,7 @@ class Told:
         if isinstance(task, Claims):
             if task.answer == self.lost:
                 return LOST
-            return Facts(facts=[part.strip() for part in task.answer.split(".") if part.strip()])
+            return FactList(facts=[part.strip() for part in task.answer.split(".") if part.strip()])
         return self.verdicts if isinstance(task, Verify) else self.stated
 
 
@@ -70,13 +72,13 @@ def test_tally_counts_statements_and_distinct_facts() -> None:
     }
 
 
-def test_verdicts_of_distinct_facts_serve_their_repetitions() -> None:
+def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None:
     # Red three times in other letters, square once, then round twice: three distinct facts.
     answer = "It is red. it is Red. It is square. It is round. IT IS RED. It is round."
     teacher = Told(
         FactVerdicts(verdicts=["supported", "contradicted", "not_supported"]), Stated(stated=[True, False])
     )
-    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)["kc"]
+    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
     (verify,) = [task for task in teacher.asked if isinstance(task, Verify)]
     assert verify.facts == ("It is red", "It is square", "It is round")
     assert [s.verdict for s in checked.sentences] == [
@@ -92,10 +94,8 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions() -> None:
         "unscored": 0.0,
         "recall": 50.0,
     }
-    rows = score_answers(
-        [EXAMPLE], predictions(answer), system="kc", lexical={}, truth=None, checked=[checked]
-    )
-    leaf = fact_metrics(rows, HOW)["kc"]
+    answers = Answers([EXAMPLE], predictions(answer), synonyms=False, encoder=None, device="cpu", cache=cache)
+    leaf = fact_metrics(score_answers(answers, "kc", {"q": checked}), HOW)["kc"]
     raw = {"correct": 3, "incorrect": 1, "unverifiable": 2, "unscored": 0, "total": 6}
     assert {name: leaf["raw"][name] for name in raw} == raw
     # 3 of 4 true or false, 3 of 6 with a verdict; distinct: 1 of 2 and 1 of 3.
@@ -135,7 +135,7 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions() -> None:
 def test_a_step_that_fails_is_named_and_leaves_the_others(
     answer: str, teacher: Told, verdicts: list[Verdict], recall: float | None, reasons: list[str]
 ) -> None:
-    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)["kc"]
+    (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
     assert [s.verdict for s in checked.sentences] == verdicts
     assert checked.scores["recall"] == recall
     assert checked.unscored == reasons
@@ -147,8 +147,9 @@ def test_a_step_that_fails_is_named_and_leaves_the_others(
 def test_equal_answers_are_asked_about_once() -> None:
     teacher = Told(FactVerdicts(verdicts=["supported"]), Stated(stated=[True, False]))
     same = predictions("It is red.")
-    found = check_answers([EXAMPLE], {"kc": same, "sft": same}, teacher)
-    assert found["kc"] == found["sft"]
+    one, other = check_answers([EXAMPLE], {"kc": same, "sft": same}, teacher)
+    assert (one.id, other.id) == ("q/kc", "q/sft")
+    assert one.model_copy(update={"id": other.id, "system": other.system}) == other
     # The reference and one answer to extract, one to verify, one to look through.
     assert [type(task) for task in teacher.asked] == [Claims, Claims, Verify, Recall]
 
@@ -156,6 +157,6 @@ def test_equal_answers_are_asked_about_once() -> None:
 def test_outcomes_come_back_to_every_task_in_order() -> None:
     tasks = [Claims(id=str(i), question="?", answer=answer) for i, answer in enumerate(("a.", "b.", "a."))]
     teacher = Told()
-    assert ask_once(teacher, tasks) == [Facts(facts=["a"]), Facts(facts=["b"]), Facts(facts=["a"])]
+    assert ask_once(teacher, tasks) == [FactList(facts=["a"]), FactList(facts=["b"]), FactList(facts=["a"])]
     assert [task.id for task in teacher.asked] == ["0", "1"]
     assert ask_once(teacher, []) == []

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from knowtuning.evaluation.human.agreement import category_counts, cohen_kappa, fleiss_kappa
-from knowtuning.evaluation.human.items import KeyItem, Side
-from knowtuning.evaluation.human.summary import judge_agrees, people_agree, summarise
-from knowtuning.evaluation.human.verdicts import Case, Choice, Outcome, Vote, join, majority
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.human.agreement import category_counts, cohen_kappa, fleiss_kappa
+from knowtuning.human.items import KeyItem, Side
+from knowtuning.human.summary import judge_agrees, people_agree, summarise
+from knowtuning.human.verdicts import Case, Choice, Outcome, Vote, join, majority
 
 HOW = Resampling(seed=2, resamples=1000)
 # Fleiss (1971), table 1: 30 patients, 6 psychiatrists, 5 diagnoses. Published kappa 0.430.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,16 +12,17 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_run import QUESTIONS, write_answers, write_text
 
-from knowtuning.core.records import ASPECTS, Example, Prediction, System, read_jsonl
+from knowtuning.core.records import Example, Prediction, read_jsonl
 from knowtuning.core.storage import read_json, write_json
-from knowtuning.evaluation.human.items import Item, KeyItem, draw_items, sheet_order
-from knowtuning.evaluation.human.label_studio import interface, read_export, write_tasks
-from knowtuning.evaluation.human.sheets import guard, read_sheet, unguard, write_sheet
-from knowtuning.evaluation.human.verdicts import Vote
+from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
+from knowtuning.human.label_studio import interface, read_export, write_tasks
+from knowtuning.human.sheets import guard, read_sheet, unguard, write_sheet
+from knowtuning.human.verdicts import Vote
+from knowtuning.knowledge.aspects import ASPECTS
+from tests.support.checkout import run_stage
+from tests.support.report_run import QUESTIONS, write_answers, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
 PARAMS = """
 seed: 7
 predict: {split: test, max_new_tokens: 64, limit: null}
@@ -31,14 +30,14 @@ evaluate: {resamples: 1000, confidence: 0.95}
 """
 
 
-def world(count: int) -> tuple[list[Example], dict[System, dict[str, Prediction]]]:
+def world(count: int) -> tuple[list[Example], dict[str, dict[str, Prediction]]]:
     """`count` questions, each answered differently by three systems, but question 0 alike by ka and kc."""
     examples = [
         Example(id=f"q{i}", question=f"Question {i}?", answer=f"Reference {i}.") for i in range(count)
     ]
-    systems: list[System] = ["sft", "ka", "kc"]
+    systems: list[str] = ["sft", "ka", "kc"]
 
-    def answer(system: System, i: int) -> Prediction:
+    def answer(system: str, i: int) -> Prediction:
         text = "The same." if i == 0 and system != "sft" else f"Answer {i} number {systems.index(system)}."
         return Prediction(id=f"q{i}", question=f"Question {i}?", answer=text, tokens=3, truncated=False)
 
@@ -47,7 +46,7 @@ def world(count: int) -> tuple[list[Example], dict[System, dict[str, Prediction]
 
 def draw(count: int, questions: int, *, both: bool = True) -> list[Item]:
     examples, answers = world(count)
-    pairs: list[tuple[System, System]] = [("kc", "sft"), ("kc", "ka")]
+    pairs: list[tuple[str, str]] = [("kc", "sft"), ("kc", "ka")]
     return draw_items(examples, answers, pairs, questions=questions, both_orders=both, seed=3)
 
 
@@ -88,7 +87,7 @@ def test_what_cannot_be_drawn() -> None:
         ([("kc", "sft"), ("sft", "kc")], 1, "asked for twice"),
     ):
         with pytest.raises(ValueError, match=match):
-            draw_items(examples, answers, pairs, questions=questions, both_orders=True, seed=1)  # type: ignore[arg-type]
+            draw_items(examples, answers, pairs, questions=questions, both_orders=True, seed=1)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=+-@'\t\r\n")))
@@ -155,7 +154,7 @@ def test_faulty_sheets_end_in_one_line(tmp_path: Path, text: bytes, error: str) 
 def test_the_interface_of_label_studio_fits_its_tasks(tmp_path: Path) -> None:
     write_tasks(tmp_path / "tasks.json", hostile(), reference=True)
     [task] = read_json(tmp_path / "tasks.json")
-    view = ElementTree.fromstring(interface(ASPECTS, reference=True))
+    view = ElementTree.fromstring(interface(list(ASPECTS), reference=True))
     assert {text.get("value") for text in view.iter("Text")} == {
         f"${name}" for name in task["data"] if name != "item"
     }
@@ -207,13 +206,7 @@ def test_exports_of_label_studio(tmp_path: Path) -> None:
 
 
 def annotate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stages.annotate", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    return run_stage(folder, "annotate", *words)
 
 
 def fill(path: Path, key: dict[str, KeyItem], *, always_first: bool) -> None:
@@ -246,7 +239,7 @@ def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
         for q, o in (("alpha", "tie"), ("beta", "tie"))
     ]
     write_text(
-        tmp_path / "data/evaluation/judgements.jsonl", "".join(json.dumps(row) + "\n" for row in judged)
+        tmp_path / "data/verification/judgements.jsonl", "".join(json.dumps(row) + "\n" for row in judged)
     )
     done = annotate(tmp_path, "import", *map(str, sheets))
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ import pytest
 
 from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation import lexical, wordnet
+from tests.support.checkout import CODE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 # Where CI and the README put it; NLTK's default folders are searched as well.
 NLTK_DATA = ROOT / ".cache/nltk_data"
 
@@ -22,33 +22,33 @@ REFERENCE = "It is a guide to action that ensures that the military will forever
 
 @pytest.fixture
 def synonyms() -> None:
-    if lexical.meteor_name(NLTK_DATA) != "meteor":
+    if not wordnet.available(NLTK_DATA):
         pytest.skip("WordNet is not installed: see knowtuning.evaluation.wordnet")
 
 
-def meteor(cache: Path, prediction: str, reference: str, name: str) -> float:
-    return lexical.score([prediction], [reference], meteor=name, cache=cache)[name][0]
+def meteor(cache: Path, prediction: str, reference: str, *, synonyms: bool) -> float:
+    return lexical.meteor([prediction], [reference], synonyms=synonyms, cache=cache)[0]
 
 
 @pytest.mark.usefixtures("synonyms")
 def test_meteor_of_the_documented_example(cache: Path) -> None:
-    assert round(meteor(cache, GUIDE, REFERENCE, "meteor"), 2) == 69.44
+    assert round(meteor(cache, GUIDE, REFERENCE, synonyms=True), 2) == 69.44
 
 
 @pytest.mark.usefixtures("synonyms")
 def test_synonyms_are_those_of_stems(cache: Path) -> None:
     # One word on each side that matches: precision = recall = 1, one chunk, penalty 0.5: 50. NLTK looks up
     # the stem "automobil", which WordNet does not have, so car/automobile stays unmatched.
-    assert meteor(cache, "car", "auto", "meteor") == pytest.approx(50.0)
-    assert meteor(cache, "car", "automobile", "meteor") == 0.0
-    assert meteor(cache, "car", "auto", "meteor_no_synonyms") == 0.0
+    assert meteor(cache, "car", "auto", synonyms=True) == pytest.approx(50.0)
+    assert meteor(cache, "car", "automobile", synonyms=True) == 0.0
+    assert meteor(cache, "car", "auto", synonyms=False) == 0.0
 
 
 def test_meteor_by_hand(cache: Path) -> None:
     # "A b c ." against "A b d e .": 3 matches (a, b, full stop) in 2 chunks. P = 3/4, R = 3/5,
     # F = PR / (0.9 P + 0.1 R) = 0.45 / 0.735, penalty = 0.5 (2/3)^3 = 4/27.
     expected = 100 * 0.45 / 0.735 * 23 / 27
-    assert meteor(cache, "A b c.", "A b d e.", "meteor_no_synonyms") == pytest.approx(expected)
+    assert meteor(cache, "A b c.", "A b d e.", synonyms=False) == pytest.approx(expected)
 
 
 def test_full_stops_between_sentences_are_tokens(cache: Path) -> None:
@@ -61,7 +61,7 @@ def test_full_stops_between_sentences_are_tokens(cache: Path) -> None:
         *("He", "said", "``", "Go", ".", "''"),
         *("Then", "left", "at", "3.5", "km", "."),
     )
-    same = meteor(cache, "Please stop. Go on.", "Please stop. Go on.", "meteor_no_synonyms")
+    same = meteor(cache, "Please stop. Go on.", "Please stop. Go on.", synonyms=False)
     assert same == pytest.approx(100 * (1 - 0.5 / 6**3))
 
 
@@ -73,7 +73,7 @@ def test_meteor_agrees_with_nltk(cache: Path) -> None:
     module = sys.modules[type(lexical.load_metric("meteor", cache)).__module__]
     for prediction, reference in texts():
         expected = single_meteor_score(module.tokenise(reference), module.tokenise(prediction))
-        assert meteor(cache, prediction, reference, "meteor") == pytest.approx(100 * expected)
+        assert meteor(cache, prediction, reference, synonyms=True) == pytest.approx(100 * expected)
 
 
 def texts() -> list[tuple[str, str]]:
@@ -108,14 +108,15 @@ def test_metrics_write_nothing_outside_their_cache(tmp_path: Path) -> None:
     home.mkdir()
     code = (
         "from pathlib import Path; from knowtuning.evaluation import lexical;"
-        "print(lexical.score(['a b'], ['a b'], meteor='meteor_no_synonyms', cache=Path('cache'))['rougeL'])"
+        "texts = [['a b'], ['a b']]; lexical.meteor(*texts, synonyms=False, cache=Path('cache'));"
+        "print(lexical.rouge_l(*texts, cache=Path('cache')))"
     )
     # Two at once: the cache is shared between processes.
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env={"HOME": str(home), "PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
+            env={"HOME": str(home), "PATH": "/usr/bin:/bin", **CODE},
             stdout=subprocess.PIPE,
             text=True,
         )

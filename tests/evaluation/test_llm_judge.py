@@ -6,54 +6,57 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import SYSTEMS, System
-from knowtuning.evaluation.answers import Checked, Scores, score_answers
+from knowtuning.core.records import Judgement, Scores
+from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.facts import fact_metrics
-from knowtuning.evaluation.judgements import Judgement, judge_pairs
-from knowtuning.evaluation.judges import ExactJudge, TeacherJudge
-from knowtuning.evaluation.pairwise import Pair, contests, judge_metrics
+from knowtuning.evaluation.metrics import Answers
+from knowtuning.evaluation.pairwise import contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics
-from knowtuning.evaluation.verification import check_answers
-from tests.evaluation.oracle import Oracle, answers_of, sections, share, small_world
-from tests.teacher.fault_server import Answer, Call, FaultServer, says
-from tests.teacher.openai_setup import teacher_at
+from knowtuning.systems import SYSTEMS
+from knowtuning.verification.judgements import Matchup, judge_pairs
+from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.jury import Jury, appoint
+from tests.support.fault_server import Answer, Call, FaultServer, says
+from tests.support.openai_setup import teacher_at
+from tests.support.oracle import Oracle, answers_of, sections, share, small_world
 
 HOW = Resampling(seed=1, resamples=1000)
 TRUTH, EXAMPLES = small_world(6)
 PREDICTIONS = answers_of(TRUTH, EXAMPLES)
 TEXTS = {system: [one.answer for one in given] for system, given in PREDICTIONS.items()}
 WORDS = {system: [len(text.split()) for text in texts] for system, texts in TEXTS.items()}
-PAIRS: list[Pair] = [("kc", "sft"), ("kc", "base")]
-EXACT = judge_pairs(EXAMPLES, TEXTS, PAIRS, ExactJudge(TRUTH))
+MATCHUPS: list[Matchup] = [("kc", "sft"), ("kc", "base")]
+EXACT = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, ExactJudge(TRUTH))
 
 
 def judged(oracle: Oracle, cache: Path) -> list[Judgement]:
     with FaultServer(oracle) as server:
-        return judge_pairs(EXAMPLES, TEXTS, PAIRS, TeacherJudge(teacher_at(server.url, cache)))
+        return judge_pairs(EXAMPLES, TEXTS, MATCHUPS, TeacherJudge(teacher_at(server.url, cache)))
 
 
 def table(judgements: list[Judgement]) -> dict[str, dict[str, dict[str, float]]]:
     return judge_metrics(contests(judgements, WORDS, HOW))
 
 
-def rows_of(checked: dict[System, list[Checked]] | None) -> list[Scores]:
+def rows_of(jury: Jury, cache: Path) -> list[Scores]:
+    """The scores of all answers, verified by this jury."""
+    verdicts = jury.verify(EXAMPLES, PREDICTIONS)
     rows: list[Scores] = []
-    for system in SYSTEMS:
-        rows += score_answers(
-            EXAMPLES,
-            PREDICTIONS[system],
-            system=system,
-            lexical={},
-            truth=TRUTH,
-            checked=checked[system] if checked else None,
-        )
+    for system, given in PREDICTIONS.items():
+        answers = Answers(EXAMPLES, given, synonyms=False, encoder=None, device="cpu", cache=cache)
+        rows += score_answers(answers, system, {v.question: v for v in verdicts if v.system == system})
     return rows
 
 
-def checked_by(oracle: Oracle, cache: Path) -> list[Scores]:
+@pytest.fixture(scope="module")
+def exact_rows(cache: Path) -> list[Scores]:
+    return rows_of(appoint("exact", TRUTH, None), cache)
+
+
+def checked_by(oracle: Oracle, replies: Path, cache: Path) -> list[Scores]:
     with FaultServer(oracle) as server:
-        return rows_of(check_answers(EXAMPLES, PREDICTIONS, teacher_at(server.url, cache)))
+        return rows_of(appoint("openai", None, teacher_at(server.url, replies)), cache)
 
 
 def test_the_fixture_has_wins_losses_ties_and_equal_answers() -> None:
@@ -93,7 +96,7 @@ def test_a_judge_that_prefers_the_first_in_a_fifth_of_its_calls_is_seen(tmp_path
     found = table(rows)
     questions = {example.id: example.question for example in EXAMPLES}
     index = {example.id: i for i, example in enumerate(EXAMPLES)}
-    for (a, b), aspect in [(pair, aspect) for pair in PAIRS for aspect in found["kc-sft"]]:
+    for (a, b), aspect in [(pair, aspect) for pair in MATCHUPS for aspect in found["kc-sft"]]:
         agree = asked = first = decided = win = lose = 0
         for row in EXACT:
             if (row.a, row.b, row.aspect) != (a, b, aspect) or row.forward is None:
@@ -170,7 +173,7 @@ def test_faulty_verdicts_are_counted_apart_and_change_no_other(tmp_path: Path) -
     rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
     found = table(rows)
     index = {example.id: i for i, example in enumerate(EXAMPLES)}
-    unjudged = dict.fromkeys([(a, b, aspect) for a, b in PAIRS for aspect in found["kc-sft"]], 0)
+    unjudged = dict.fromkeys([(a, b, aspect) for a, b in MATCHUPS for aspect in found["kc-sft"]], 0)
     for row, exact in zip(rows, EXACT, strict=True):
         i = index[row.question]
         one, other = TEXTS[row.a][i], TEXTS[row.b][i]
@@ -190,10 +193,12 @@ def test_faulty_verdicts_are_counted_apart_and_change_no_other(tmp_path: Path) -
         assert leaf["win"] + leaf["tie"] + leaf["lose"] + leaf["unjudged"] == pytest.approx(100, abs=1e-3)
 
 
-def test_a_perfect_verifier_gives_the_exact_counts(tmp_path: Path) -> None:
-    rows, exact = checked_by(Oracle(TRUTH, EXAMPLES), tmp_path), rows_of(None)
-    assert fact_metrics(rows, HOW) == fact_metrics(exact, HOW)
-    for row, true in zip(rows, exact, strict=True):
+def test_a_perfect_verifier_gives_the_exact_counts(
+    tmp_path: Path, cache: Path, exact_rows: list[Scores]
+) -> None:
+    rows = checked_by(Oracle(TRUTH, EXAMPLES), tmp_path, cache)
+    assert fact_metrics(rows, HOW) == fact_metrics(exact_rows, HOW)
+    for row, true in zip(rows, exact_rows, strict=True):
         for name in ("correct", "incorrect", "duplicate", "percent_correct"):
             assert row.scores[name] == true.scores[name], (row.id, name)
         assert row.scores["unverifiable"] == true.scores["unparsed"]
@@ -206,13 +211,15 @@ def test_a_perfect_verifier_gives_the_exact_counts(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def faulty_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Scores]:
-    return checked_by(Oracle(TRUTH, EXAMPLES, faulty), tmp_path_factory.mktemp("faulty"))
+def faulty_rows(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[Scores]:
+    return checked_by(Oracle(TRUTH, EXAMPLES, faulty), tmp_path_factory.mktemp("faulty"), cache)
 
 
-def test_faulty_verifications_leave_their_answers_in_the_counts(faulty_rows: list[Scores]) -> None:
+def test_faulty_verifications_leave_their_answers_in_the_counts(
+    faulty_rows: list[Scores], exact_rows: list[Scores]
+) -> None:
     rows = faulty_rows
-    exact = {row.id: row for row in rows_of(None)}
+    exact = {row.id: row for row in exact_rows}
     metrics, true = fact_metrics(rows, HOW), fact_metrics(list(exact.values()), HOW)
     for system in SYSTEMS:
         mine = [row for row in rows if row.system == system]

@@ -8,21 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knowtuning.core.records import ASPECTS, Example
-from knowtuning.evaluation.judgements import EQUAL, Comparison, Judgement, judge_pairs
-from knowtuning.evaluation.judges import ExactJudge, preferred
-from knowtuning.evaluation.jury import check_unjudged
+from knowtuning.core.records import Example, Judgement, write_jsonl
 from knowtuning.evaluation.pairwise import (
     contests,
     judge_metrics,
     net_at_equal_length,
     outcome_values,
+    read_judgements,
     relative_length,
 )
 from knowtuning.evaluation.stats import Resampling, pool
 from knowtuning.evaluation.table import render_contests
+from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
+from knowtuning.verification.judgements import EQUAL, Comparison, judge_pairs
+from knowtuning.verification.judges import ExactJudge
+from knowtuning.verification.jury import check_unjudged
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import NAMES, say
 
@@ -209,11 +211,26 @@ def test_the_exact_judge_compares_what_the_verifier_counts(
     mirrored: dict[Preferred, Preferred] = {"first": "second", "second": "first", "tie": "tie"}
     one, other = TRUTH.verify(EXAMPLE, first), TRUTH.verify(EXAMPLE, second)
     for aspect, verdict in zip(ASPECTS, verdicts, strict=True):
-        assert preferred(aspect, other, one) == mirrored[verdict]
+        assert ASPECTS[aspect].prefer(other, one) == mirrored[verdict]
 
 
 def test_too_many_unjudged_fail_and_say_where_to_look() -> None:
     rows = judged(ORDERS)
-    check_unjudged([], rows, 0.25, folder=Path("data/evaluation"))
+    check_unjudged([], rows, 0.25, folder=Path("data/verification"))
     with pytest.raises(ValueError, match=r"6 of 24 comparisons have no complete verdict, judge.max_unjudged"):
-        check_unjudged([], rows, 0.2, folder=Path("data/evaluation"))
+        check_unjudged([], rows, 0.2, folder=Path("data/verification"))
+
+
+def test_judgements_come_back_in_the_order_of_the_questions(tmp_path: Path) -> None:
+    # The file is sorted by "<question>/...", where "q-1/" comes before "q/".
+    texts = {"ka": ["1", "2"], "sft": ["3", "4"], "kc": ["5", "6"]}
+    asked = [Example(id=name, question="?", answer="r") for name in ("q", "q-1")]
+    verdicts: list[Preferred | Failure] = ["tie"] * 24
+    made = judge_pairs(asked, texts, [("ka", "sft"), ("kc", "sft")], Scripted(verdicts))
+    path = tmp_path / "judgements.jsonl"
+    write_jsonl(path, made)
+    found = read_judgements(path, ["q", "q-1"])
+    assert [row.question for row in found] == ["q"] * 6 + ["q-1"] * 6
+    assert [(row.a, row.b) for row in found[:6]] == [("kc", "sft")] * 3 + [("ka", "sft")] * 3
+    with pytest.raises(ValueError, match=r"judgements of other questions .*'q-1' is one.*run verify again"):
+        read_judgements(path, ["q"])

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from knowtuning.core.records import FactScore, Scored
+from knowtuning.core.records import FactScore, ScoredFacts
 from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram, wilson
 from knowtuning.evaluation.stats import Resampling
 
 HOW = Resampling(seed=5)
 
 
-def scored(name: str, *facts: tuple[float, bool | None]) -> Scored:
+def scored(name: str, *facts: tuple[float, bool | None]) -> ScoredFacts:
     made = [
         FactScore(text=f"{name}{i}", logps=-1.0, tokens=1, ppl=ppl, recalled=recalled)
         for i, (ppl, recalled) in enumerate(facts)
     ]
-    return Scored(id=name, question="?", answer=".", facts=made)
+    return ScoredFacts(id=name, question="?", answer=".", facts=made)
 
 
 def test_auroc_by_hand() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_run import BREAKOUT, SCRIPT, build, write_run
+
+from tests.support.report_run import BREAKOUT, SCRIPT, build, write_run
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -76,8 +77,8 @@ def tab(browser: Any, address: str) -> Iterator[Tab]:
 def test_it_renders_and_switches_views(tab: Tab) -> None:
     assert tab.page.title() == "KnowTuning report"
     assert (tab.visible("results"), tab.visible("answers")) == (True, False)
-    # 2 metrics of the headline, training and validation loss, histogram, calibration.
-    assert tab.page.locator("svg.chart").count() == 6
+    # 3 metrics of the headline, training and validation loss, histogram, calibration.
+    assert tab.page.locator("svg.chart").count() == 7
     # The style was applied: the policy's hash fits.
     assert tab.page.evaluate("getComputedStyle(document.querySelector('.top')).position") == "sticky"
     tab.press("a")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_run import BREAKOUT, SCRIPT, build, write_run, write_text
 
 from knowtuning.core.storage import read_json, write_json
-from knowtuning.evaluation.report.embed import policy, script_json
-from knowtuning.evaluation.report.svg import Scale, extent, log_ticks, round_ticks, text
+from knowtuning.report.embed import policy, script_json
+from knowtuning.report.svg import Scale, extent, log_ticks, round_ticks, text
+from tests.support.report_run import BREAKOUT, SCRIPT, build, write_run, write_text
 
 
 class Page(HTMLParser):
@@ -66,8 +66,13 @@ def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) ->
     assert answers["beta"][3]["f"][0][0] == SCRIPT
     # Where the facts are the sentences of the answer it is not stored twice.
     assert "t" not in answers["beta"][3]
-    assert answers["beta"][0]["s"] == [0.0, 1.0, None]
+    assert answers["beta"][0]["s"] == [0.0, 1.0, 50.0, None]
     assert "<b>bold</b>" in page.words
+    assert data["systems"] == ["base", "sft", "ka", "kc"]
+    assert data["colours"] == ["s-0", "s-1", "s-2", "s-3"]
+    assert (data["method"], data["baseline"]) == (3, 1)
+    # Of the scores of an exact run; what no answer defines still has its place.
+    assert data["leading"] == ["correct", "incorrect", "completeness", "order"]
 
 
 def test_tables_say_which_way_is_better_and_what_is_sure(page: Page) -> None:
@@ -80,6 +85,8 @@ def test_tables_say_which_way_is_better_and_what_is_sure(page: Page) -> None:
         *("▼", "Worse", "Incorrect facts", "+0.25"),
     ]
     assert any("with 90 % intervals" in word for word in words)
+    # The headline's figures: those of an exact run that have values.
+    assert {"Correct facts, per answer", "Incorrect facts, per answer", "Completeness, %"} <= set(words)
     # No judge, no ablations, no audit in this run: no empty sections.
     assert not {"Pairwise verdicts", "Ablations", "Shortcut audit", "Facts"} & set(words)
 
@@ -101,7 +108,7 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     rows = [
         {"question": "beta", "a": "kc", "b": "sft", "aspect": "factuality", "outcome": "win", "reason": None}
     ]
-    write_text(tmp_path / "data/evaluation/judgements.jsonl", json.dumps(rows[0]) + "\n")
+    write_text(tmp_path / "data/verification/judgements.jsonl", json.dumps(rows[0]) + "\n")
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     words = [word for word in page.words if word]
     place = words.index("factuality")
@@ -123,7 +130,7 @@ def test_a_human_evaluation_appears_where_it_is_given_and_only_there(tmp_path: P
     )
     words = Page(build(tmp_path, human=path).read_text(encoding="utf-8")).words
     assert {"Human evaluation", "win: 75.0 %", "+75.00", "agreement.factuality.agree"} <= set(words)
-    # The stage does not depend on that file, so it must not read it.
+    # Which file that is, is the stage's business: the page looks for none itself.
     assert "Human evaluation" not in Page(build(tmp_path).read_text(encoding="utf-8")).words
 
 

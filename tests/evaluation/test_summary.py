@@ -1,12 +1,14 @@
 """Scores of answers and their averages against numbers worked out by hand, with a fake ground truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import SYSTEMS, Example, Prediction, System, write_jsonl
-from knowtuning.evaluation.answers import Scores, read_predictions, score_answers
+from knowtuning.core.records import Example, Prediction, Scores, Verified, read_predictions, write_jsonl
+from knowtuning.evaluation import metrics
+from knowtuning.evaluation.answers import score_answers
+from knowtuning.evaluation.metrics import METRICS, Answers, Metric
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import (
     Summary,
@@ -17,6 +19,9 @@ from knowtuning.evaluation.summary import (
     systems_metrics,
 )
 from knowtuning.evaluation.table import render
+from knowtuning.systems import SYSTEMS
+from knowtuning.verification import exact
+from knowtuning.verification.jury import appoint
 
 HOW = Resampling(seed=3)
 
@@ -64,10 +69,26 @@ def predictions(*answers: str) -> list[Prediction]:
     ]
 
 
-def rows_of(system: System, *answers: str) -> list[Scores]:
-    lexical = {"meteor": [10.0, 20.0, 60.0]}
+def scored(
+    system: str,
+    examples: list[Example],
+    given: list[Prediction],
+    verdicts: list[Verified],
+    **told: list[float],
+) -> list[Scores]:
+    """Rows of a system, with these values of text metrics in place of those computed."""
+    table = {name: replace(METRICS[name], function=lambda _, name=name: told[name]) for name in told}
+    plain: dict[str, Metric] = {name: METRICS[name] for name in ("words", "truncated")}
+    answers = Answers(examples, given, synonyms=True, encoder=None, device="cpu", cache=Path("unused"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "METRICS", table | plain)
+        return score_answers(answers, system, {verdict.question: verdict for verdict in verdicts})
+
+
+def rows_of(system: str, *answers: str) -> list[Scores]:
     given = predictions(*answers)
-    return score_answers(EXAMPLES, given, system=system, lexical=lexical, truth=FakeTruth(VERDICTS))
+    verdicts = appoint("exact", FakeTruth(VERDICTS), None).verify(EXAMPLES, {system: given})
+    return scored(system, EXAMPLES, given, verdicts, meteor=[10.0, 20.0, 60.0])
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +210,8 @@ def test_rows_become_the_input_of_pooling() -> None:
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:
     examples = [Example(id="a", question="A?", answer="r")]
     given = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
-    rows = score_answers(examples, given, system="sft", lexical={"rougeL": [25.0]}, truth=None)
+    unverified = appoint("none", None, None).verify(examples, {"sft": given})
+    rows = scored("sft", examples, given, unverified, rougeL=[25.0])
     (only,) = summarise_groups(rows, HOW)
     assert systems_metrics([only]) == {
         "sft": {"overall": {"questions": 1, "rougeL": 25.0, "words": 2.0, "truncated": 0.0}}
@@ -199,7 +221,7 @@ def test_without_strata_or_truth_only_text_metrics_remain() -> None:
 def test_a_question_that_asks_for_nothing_is_an_error() -> None:
     verdicts = FakeTruth({"x": Counts(0, asked=0)})
     with pytest.raises(ValueError, match="a: the question asks for no fact"):
-        score_answers(EXAMPLES[:1], predictions("x", "x", "x")[:1], system="ka", lexical={}, truth=verdicts)
+        exact.verify(EXAMPLES[0], "ka", "x", verdicts)
 
 
 @pytest.mark.parametrize(
@@ -224,11 +246,11 @@ def test_predictions_must_answer_these_questions(tmp_path: Path, change: str, me
     }
     write_jsonl(tmp_path / "kc.jsonl", bad[change])
     with pytest.raises(ValueError, match=message):
-        read_predictions(tmp_path, EXAMPLES)
+        read_predictions(tmp_path, SYSTEMS, EXAMPLES)
 
 
 def test_predictions_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
     for system in SYSTEMS:
         write_jsonl(tmp_path / f"{system}.jsonl", predictions("x", "y", "z"))
-    found = read_predictions(tmp_path, EXAMPLES[::-1])
+    found = read_predictions(tmp_path, SYSTEMS, EXAMPLES[::-1])
     assert [p.answer for p in found["kc"]] == ["z", "y", "x"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import FactScore
-from knowtuning.knowledge.perturb import delete_facts, shuffle_facts
+from knowtuning.knowledge.aspects import delete_facts, shuffle_facts
 from knowtuning.knowledge.rewrite import difficult_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
 

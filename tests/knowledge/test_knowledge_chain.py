@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripted_teacher import ScriptedTeacher
-from tiny_models import unigram_model, word_tokenizer
-
-from knowtuning.core.records import ASPECTS, Example, Record, dumps
+from knowtuning.core.records import Example, Record, dumps
+from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.knowledge.score import score
 from knowtuning.model.prompt import Formatter
+from tests.support.scripted_teacher import ScriptedTeacher
+from tests.support.tiny_models import unigram_model, word_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "chain.jsonl"
 EXAMPLES = [
@@ -35,7 +35,7 @@ def chain(examples: list[Example]) -> list[Record]:
     tokenizer, model = word_tokenizer(WORDS), unigram_model(WEIGHTS, size=14)
     scored = score(atoms, model, Formatter(tokenizer, "plain", {}), max_length=64).rows
     rewrites = rewrite(scored, teacher, alpha=0.5, counts=Augmentation())
-    settings = Settings(style="matched", aspects=frozenset(ASPECTS), beta_delete=0.5, seed=7)
+    settings = Settings("matched", list(ASPECTS), Perturbation(seed=7, beta_delete=0.5))
     return [*atoms, *scored, *rewrites, *perturb(atoms, teacher, settings, Comparison())]
 
 

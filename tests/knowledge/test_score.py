@@ -7,19 +7,19 @@ import random
 from pathlib import Path
 
 import pytest
-from tiny_models import random_model, unigram_model, word_tokenizer
 
-from knowtuning.core.records import Atoms, dumps
+from knowtuning.core.records import Facts, dumps
 from knowtuning.knowledge.recall import Recall, recalls
 from knowtuning.knowledge.score import fact_score, score, summarise
 from knowtuning.model.prompt import Formatter
 from knowtuning.world.verifier import Cue
+from tests.support.tiny_models import GROUPED, random_model, unigram_model, word_tokenizer
 
 WORDS = [f"w{index}" for index in range(90)]
 
 
-def atoms(record_id: str, *facts: str) -> Atoms:
-    return Atoms(id=record_id, question="w1 w2", answer=" ".join(facts), facts=list(facts))
+def atoms(record_id: str, *facts: str) -> Facts:
+    return Facts(id=record_id, question="w1 w2", answer=" ".join(facts), facts=list(facts))
 
 
 def lines(results) -> list[str]:
@@ -44,7 +44,7 @@ def test_scores_of_a_unigram_model_are_known() -> None:
 
 def test_another_record_or_order_changes_no_byte_of_a_question_that_runs_alone() -> None:
     formatter = Formatter(word_tokenizer(WORDS), "alpaca", {})
-    model = random_model("llama", intermediate_size=48, num_key_value_heads=2)
+    model = random_model("llama", **GROUPED)
     draw = random.Random(1)
     records = [
         atoms(f"q{i}", *[" ".join(draw.choices(WORDS, k=draw.randint(1, 6))) for _ in range(3)])
@@ -77,7 +77,7 @@ def test_facts_beyond_the_context_are_rejected_and_the_others_scored() -> None:
     )
     assert results.rejected[0].raw["reply"] == ["w1 w2 w3 w4"]
     with pytest.raises(ValueError, match=r"2 of 3 rows were rejected, score\.max_rejected allows 0\.02"):
-        results.check(Path("scored.jsonl"), 0.02, "score.max_rejected", total=len(records))
+        results.check(Path("scored_facts.jsonl"), 0.02, "score.max_rejected", total=len(records))
 
 
 @pytest.mark.parametrize("logps", [math.nan, -math.inf])
@@ -103,7 +103,7 @@ def test_recall_agrees_with_generation() -> None:
     words = [f"w{index}" for index in range(94)]
     tokenizer, model = (
         word_tokenizer(words),
-        random_model("llama", intermediate_size=48, num_key_value_heads=2),
+        random_model("llama", **GROUPED),
     )
     draw, compared = random.Random(0), 0
     for _ in range(12):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted_teacher import ScriptedTeacher
 
-from knowtuning.core.records import ASPECTS, Atoms, Example, FactScore, Preference, Rejected, Scored
+from knowtuning.core.records import Example, Facts, FactScore, Pair, Rejected, ScoredFacts
+from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
@@ -15,17 +15,18 @@ from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.teacher.tasks import Rephrase, Revise, Task
+from tests.support.scripted_teacher import ScriptedTeacher
 
-THREE = Atoms(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
-TWO = Atoms(id="q2", question="Q2?", answer="D. E.", facts=["D.", "E."])
-ONE = Atoms(id="q1", question="Q1?", answer="F.", facts=["F."])
+THREE = Facts(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
+TWO = Facts(id="q2", question="Q2?", answer="D. E.", facts=["D.", "E."])
+ONE = Facts(id="q1", question="Q1?", answer="F.", facts=["F."])
 
 
 def settings(style="matched", aspects=ASPECTS) -> Settings:
-    return Settings(style=style, aspects=frozenset(aspects), beta_delete=0.5, seed=1)
+    return Settings(style, list(aspects), Perturbation(seed=1, beta_delete=0.5))
 
 
-def pairs(records, teacher=None, chosen_settings=None) -> dict[str, Preference | Rejected]:
+def pairs(records, teacher=None, chosen_settings=None) -> dict[str, Pair | Rejected]:
     rows = perturb(records, teacher or ScriptedTeacher(), chosen_settings or settings(), Comparison())
     return {row.id: row for row in rows}
 
@@ -34,7 +35,7 @@ def test_extract_keeps_the_order_and_says_which_answer_failed() -> None:
     examples = [Example(id=name, question="Q?", answer="A. B.") for name in ("b", "a")]
     teacher = ScriptedTeacher(fails=lambda task: task.id == "a")
     results = Results.of(extract(examples, teacher))
-    assert results.rows == [Atoms(id="b", question="Q?", answer="A. B.", facts=["A.", "B."])]
+    assert results.rows == [Facts(id="b", question="Q?", answer="A. B.", facts=["A.", "B."])]
     assert results.rejected[0].id == "a"
     assert results.rejected[0].raw == {"record": examples[1].model_dump(), "reply": "?"}
     assert summarise_extract(results) == {
@@ -51,16 +52,16 @@ def test_extract_keeps_the_order_and_says_which_answer_failed() -> None:
 def test_finished_rows_are_on_disk_when_too_many_were_rejected(tmp_path: Path) -> None:
     examples = [Example(id=name, question="Q?", answer="A.") for name in ("a", "b")]
     results = Results.of(extract(examples, ScriptedTeacher(fails=lambda task: task.id == "a")))
-    out = tmp_path / "atoms.jsonl"
+    out = tmp_path / "facts.jsonl"
     results.write(out)
     with pytest.raises(ValueError, match=r"1 of 2 rows were rejected, extract\.max_rejected allows 0\.02"):
         results.check(out, 0.02, "extract.max_rejected")
-    assert out.read_text().count("\n") == (tmp_path / "atoms.rejected.jsonl").read_text().count("\n") == 1
+    assert out.read_text().count("\n") == (tmp_path / "facts.rejected.jsonl").read_text().count("\n") == 1
 
 
-def scored(record_id: str, question: str, ppls: dict[str, float]) -> Scored:
+def scored(record_id: str, question: str, ppls: dict[str, float]) -> ScoredFacts:
     facts = [FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in ppls.items()]
-    return Scored(id=record_id, question=question, answer=" ".join(ppls), facts=facts)
+    return ScoredFacts(id=record_id, question=question, answer=" ".join(ppls), facts=facts)
 
 
 def test_rewrite_asks_for_the_difficult_facts_in_answer_order() -> None:
@@ -101,7 +102,7 @@ def test_a_rewrite_that_repeats_its_example_is_counted_not_trained_on() -> None:
 def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
     found = pairs([TWO])
     # Two facts: deletion leaves one (floor(0.5 * 2) = 1 goes), the only other order is E D.
-    assert found["q2-logicality"] == Preference(
+    assert found["q2-logicality"] == Pair(
         id="q2-logicality", source="q2", aspect="logicality", question="Q2?", chosen="D. E.", rejected="E. D."
     )
     assert found["q2-completeness"].rejected in ("D.", "E.")
@@ -110,7 +111,7 @@ def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
 
 
 def test_paper_pairs_set_the_rephrased_answer_against_bare_facts() -> None:
-    record = Atoms(id="q", question="Q?", answer="Both d and e.", facts=["d.", "e."])
+    record = Facts(id="q", question="Q?", answer="Both d and e.", facts=["d.", "e."])
     teacher = ScriptedTeacher()
     found = pairs([record], teacher, settings("paper"))
     assert {row.chosen for row in found.values()} == {"BOTH D AND E."}
@@ -133,9 +134,9 @@ def test_single_facts_skip_deletion_and_shuffling_and_are_counted() -> None:
     assert [row.id for row in rows.rows] == [
         "q1-factuality", "q2-completeness", "q2-factuality", "q2-logicality"
     ]  # fmt: skip
-    assert summarise_perturb(rows, counts) == {
+    assert summarise_perturb(rows, settings(), counts) == {
         "pairs": {"total": 4, "completeness": 1, "factuality": 2, "logicality": 1},
-        "skipped": {"completeness": 1, "logicality": 1},
+        "skipped": {"completeness": 1, "factuality": 0, "logicality": 1},
         "rejected": 0,
         "rejected_by_reason": {},
     }
@@ -172,7 +173,7 @@ def test_only_enabled_aspects_cost_calls() -> None:
 
 def test_a_failed_task_loses_its_aspect_alone() -> None:
     found = pairs([TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Revise) and task.id == "q2"))
-    assert found["q2-factuality"].reason == "revising: found no reply 7"
+    assert found["q2-factuality"].reason == "factuality: found no reply 7"
     assert [key for key, row in found.items() if isinstance(row, Rejected)] == ["q2-factuality"]
     text = found["q3-logicality"].rejected
 
@@ -194,6 +195,6 @@ def test_a_failed_task_loses_its_aspect_alone() -> None:
 
 def test_equal_sides_are_rejected_with_the_reason() -> None:
     # In the paper's style the answer may already be the shuffled facts.
-    record = Atoms(id="q", question="Q?", answer="E. D.", facts=["D.", "E."])
+    record = Facts(id="q", question="Q?", answer="E. D.", facts=["D.", "E."])
     found = pairs([record], chosen_settings=settings("paper", ["logicality"]))
     assert found["q-logicality"].reason == "chosen and rejected are equal"

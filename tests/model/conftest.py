@@ -11,10 +11,10 @@ import pytest
 def ka(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter that differs from the base model: its B matrices are not zero."""
     import torch
-    from test_trainer import LORA
 
-    from knowtuning.model.adapters import new_adapter, save_adapter
     from knowtuning.model.load import load_base
+    from knowtuning.training.adapters import new_adapter, save_adapter
+    from tests.support.training import LORA
 
     out = tmp_path_factory.mktemp("ka")
     torch.manual_seed(5)

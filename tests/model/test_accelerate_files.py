@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-FOLDER = Path(__file__).resolve().parents[2] / "experiments/accelerate"
+from tests.support.checkout import ROOT
+
+FOLDER = ROOT / "experiments/accelerate"
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import random_model, unigram_model
 
 from knowtuning.core.records import Example
-from knowtuning.model import generate as module
-from knowtuning.model.generate import (
+from knowtuning.generation import generate as module
+from knowtuning.generation.generate import (
     Decoding,
     ModelBackend,
     generate,
@@ -24,8 +23,8 @@ from knowtuning.model.load import load_base, load_tokenizer
 from knowtuning.model.memory import cache_bytes
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
+from tests.support.tiny_models import GROUPED, random_model, unigram_model
 
-GROUPED = {"num_key_value_heads": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": 6},
@@ -88,7 +87,7 @@ def test_a_generation_config_has_no_say() -> None:
 
 def test_the_cache_of_a_token() -> None:
     # Keys and values of 2 layers, 2 shared heads of 8 numbers, 4 bytes each: 2 · 2 · 2 · 8 · 4 = 256.
-    assert cache_bytes(random_model("llama", num_key_value_heads=2)) == 256
+    assert cache_bytes(random_model("llama", **GROUPED)) == 256
 
 
 def sampled(decoding: Decoding, prompts: dict[str, list[int]], model: Any) -> dict[str, list[list[int]]]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import random_model
 
-from knowtuning.model import head
-from knowtuning.model.head import frozen_logps, is_plain
+from knowtuning.training import head
+from knowtuning.training.head import frozen_logps, is_plain
+from tests.support.tiny_models import random_model
 
 TOKENS, HIDDEN, VOCABULARY = 11, 6, 23
 

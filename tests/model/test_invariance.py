@@ -11,19 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_trainer import CPU, LORA, micro_batch, pairs, rows, runs, schedule
 
-from knowtuning.config.training import KCParams, Schedule
-from knowtuning.model import logps, trainer
+from knowtuning.config.training import Schedule
 from knowtuning.model.hardware import Hardware
-from knowtuning.model.trainer import train_kc, train_sft
+from knowtuning.training import logps, trainer
+from knowtuning.training.trainer import train_preference, train_sft
+from tests.support.training import CPU, LORA, curve, micro_batch, pairs, preference, rows, runs, schedule
 
 TOLERANCE = 1e-4  # nats
-
-
-def curve(folder: Path, name: str) -> list[float]:
-    lines = (folder / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[-1]) for line in lines]
 
 
 def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
@@ -40,13 +35,13 @@ def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
 
 
 def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
-    train_kc(
+    train_preference(
         pairs(base),
         base,
         start,
         folder / "kc",
         folder / "curves",
-        params=KCParams(**schedule(batch=4, epochs=4.0), beta=0.1, gamma=0.2, reference="ka"),
+        params=preference(batch=4, epochs=4.0, gamma=0.2),
         run=runs("train_kc", folder / "state", hardware),
     )
     names = ("loss", "eval_loss", "rewards/margins", "eval_rewards/margins", "logps/chosen")

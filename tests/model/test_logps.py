@@ -9,11 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import random_model
 
-from knowtuning.model import logps
 from knowtuning.model.batches import by_length
-from knowtuning.model.logps import (
+from knowtuning.training import logps
+from knowtuning.training.logps import (
     Question,
     add_head,
     completion_logps,
@@ -21,8 +20,8 @@ from knowtuning.model.logps import (
     prefix_limit,
     question_batches,
 )
+from tests.support.tiny_models import GROUPED, random_model
 
-GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": GROUPED,
     "qwen2": GROUPED,

@@ -1,4 +1,4 @@
-"""The losses against their equations, by hand."""
+"""The losses against their equations, by hand, and against TRL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import math
 import pytest
 import torch
 
-from knowtuning.model.losses import dpo, mean_nll, nll
+from knowtuning.training.losses import LOSSES, PairLogps, dpo, ipo, mean_nll, nll
+
+
+def pair(*sums: float, tokens: tuple[int, int] = (1, 1)) -> PairLogps:
+    """One pair: log-probabilities of the chosen and the rejected answer by the policy, then the reference."""
+    return PairLogps(*(torch.tensor([value]) for value in (*sums, *tokens)))
 
 
 def test_nll_is_a_mean_over_the_tokens_of_the_step() -> None:
@@ -19,18 +24,29 @@ def test_nll_is_a_mean_over_the_tokens_of_the_step() -> None:
 
 
 def test_dpo_is_ln_2_where_policy_and_reference_agree() -> None:
-    chosen, rejected = torch.tensor([-3.0, -40.0]), torch.tensor([-5.0, -2.0])
-    pairs = dpo(chosen, rejected, chosen, rejected, beta=0.3)
-    assert pairs.loss.tolist() == pytest.approx([math.log(2)] * 2)
-    assert pairs.chosen_rewards.tolist() == pairs.rejected_rewards.tolist() == [0.0, 0.0]
+    same = pair(-3.0, -5.0, -3.0, -5.0)
+    assert dpo(same, 0.3).item() == pytest.approx(math.log(2))
+    assert [reward.item() for reward in same.rewards(0.3)] == [0.0, 0.0]
 
 
 def test_dpo_by_hand_and_the_other_way_round() -> None:
     # Rewards 0.1 · (−2 + 3) = 0.1 and 0.1 · (−7 + 5) = −0.2: margin 0.3, loss ln(1 + e^−0.3) = 0.55436.
-    sides = [torch.tensor([value]) for value in (-2.0, -7.0, -3.0, -5.0)]
-    pairs = dpo(*sides, beta=0.1)
-    assert pairs.loss.item() == pytest.approx(0.554355, abs=1e-6)
+    one = pair(-2.0, -7.0, -3.0, -5.0)
+    assert dpo(one, 0.1).item() == pytest.approx(0.554355, abs=1e-6)
     # Chosen and rejected swapped: the margin is negated, ln(1 + e^0.3) = 0.85436.
-    swapped = dpo(sides[1], sides[0], sides[3], sides[2], beta=0.1)
-    assert swapped.loss.item() == pytest.approx(0.854355, abs=1e-6)
-    assert swapped.chosen_rewards.item() == pairs.rejected_rewards.item()
+    other = pair(-7.0, -2.0, -5.0, -3.0)
+    assert dpo(other, 0.1).item() == pytest.approx(0.854355, abs=1e-6)
+    assert other.rewards(0.1)[0].item() == one.rewards(0.1)[1].item()
+
+
+def test_ipo_by_hand() -> None:
+    # Log-ratios a token (−2 + 3) / 4 = 0.25 and (−7 + 5) / 2 = −1: (1.25 − 1 / 0.2)² = 14.0625.
+    assert ipo(pair(-2.0, -7.0, -3.0, -5.0, tokens=(4, 2)), 0.1).item() == pytest.approx(14.0625)
+    # Where policy and reference agree, (1 / 2 beta)².
+    assert ipo(pair(-3.0, -5.0, -3.0, -5.0, tokens=(4, 2)), 0.1).item() == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_falls_where_the_chosen_answer_gains(loss: str) -> None:
+    before, after = pair(-3.0, -5.0, -3.0, -5.0), pair(-2.5, -5.5, -3.0, -5.0)
+    assert LOSSES[loss](after, 0.1).item() < LOSSES[loss](before, 0.1).item()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from knowtuning.model.muon import Muon, orthogonalise
+from knowtuning.pretraining.muon import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 15), (15, 6)])

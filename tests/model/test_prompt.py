@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.config.training import Hub
-from knowtuning.core.records import Example, Preference
+from knowtuning.config.base import Hub
+from knowtuning.core.records import Example, Pair
 from knowtuning.model.load import config_ends, load_tokenizer
 from knowtuning.model.pin import pin_model
 from knowtuning.model.prompt import Formatter, load_formatter
-from knowtuning.model.rows import Encoder, PairRow, Row
+from knowtuning.training.rows import Encoder, PairRow, Row
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
@@ -151,7 +151,7 @@ def test_an_answer_has_one_end_the_last(tokenizer: Any) -> None:
     encoder = Encoder(formatter(tokenizer, CHATML), 300)
     row = encoder.example(Example(id="a", question=SPELT, answer=SPELT))
     pair = encoder.pair(
-        Preference(id="b", source="a", aspect="factuality", question="Q?", chosen=SPELT, rejected="No.")
+        Pair(id="b", source="a", aspect="factuality", question="Q?", chosen=SPELT, rejected="No.")
     )
     assert isinstance(row, Row)
     assert isinstance(pair, PairRow)

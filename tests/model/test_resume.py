@@ -14,8 +14,7 @@ import pytest
 
 from knowtuning.model.hardware import Processes, alone, started
 from knowtuning.model.resume import KEEP, Due, Journal, checkpoints, resumable, seal
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import CODE
 
 
 def state(cache: Path, **changes: Any) -> Any:
@@ -71,7 +70,7 @@ with resumable(Path(sys.argv[1]), "score", settings={"seed": 1}, inputs=[]) as f
 def test_a_second_run_of_the_same_key_waits(tmp_path: Path) -> None:
     def start() -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, **CODE}
         words = [sys.executable, "-c", HOLD, str(tmp_path)]
         return subprocess.Popen(words, text=True, env=environment, **pipes)
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from test_scratch import TEXTS, params
-from test_trainer import CPU, pairs, rows, runs, schedule
 
-from knowtuning.config.training import KCParams, LoraParams, Schedule
+from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.storage import digest_folder
-from knowtuning.model import checkpoints as saved
-from knowtuning.model import scratch
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.resume import checkpoints
-from knowtuning.model.trainer import train_kc, train_sft
+from knowtuning.pretraining import scratch
+from knowtuning.training import checkpoints as saved
+from knowtuning.training.trainer import train_preference, train_sft
+from tests.support.tiny_models import TEXTS, scratch_params
+from tests.support.training import CPU, pairs, preference, rows, runs, schedule
 
 EVERY_STEP = Hardware(device="cpu", precision="float32", micro_batch=2, batch_tokens=512, save_seconds=0)
 # Dropout draws random numbers in each forward pass, so that a lost random state would show.
@@ -102,14 +102,13 @@ def test_sft_goes_on_from_any_step(
 
 def kc(base: Path, ka: Path, folder: Path, seconds: int) -> Any:
     # One step an epoch; 60 steps log every second step, and step 1.
-    options = {"beta": 0.1, "gamma": 0.2, "reference": "ka", "eval_every": 0.5}
-    summary, reference = train_kc(
+    summary, reference = train_preference(
         pairs(base),
         base,
         ka,
         folder / "kc",
         folder / "plots",
-        params=KCParams(**{**schedule(batch=8, epochs=60.0), **options}),
+        params=preference(batch=8, epochs=60.0, eval_every=0.5),
         run=runs("train_kc", folder / "state", Hardware(**{**vars(CPU), "save_seconds": seconds})),
     )
     return summary, reference
@@ -140,12 +139,12 @@ def test_the_base_model_goes_on_from_any_step(tmp_path: Path) -> None:
 
         torch.manual_seed(3)
         tokenizer = scratch.train_tokenizer(TEXTS, 300)
-        model, packed = scratch.new_model(params(), tokenizer), scratch.pack(tokenizer, TEXTS, 16)
+        model, packed = scratch.new_model(scratch_params(), tokenizer), scratch.pack(tokenizer, TEXTS, 16)
         state.mkdir(exist_ok=True)
         trained = scratch.train_model(
             model,
             packed,
-            params(),
+            scratch_params(),
             seed=3,
             device="cpu",
             bfloat16=False,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import Example, Preference, Rejected, Rewrite
+from knowtuning.core.records import Example, Pair, Rejected, Rewrite
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
-from knowtuning.model.rows import Encoder, PairRow, Row, accept, hold_out, split_rows
+from knowtuning.training.rows import Encoder, PairRow, Row, accept, hold_out, split_rows
 
 
 def encoder(base: Path, max_length: int = 128) -> Encoder:
@@ -45,9 +45,7 @@ def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> Non
 
 
 def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None:
-    pair = Preference(
-        id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d."
-    )
+    pair = Pair(id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d.")
     whole = encoder(tiny_base).pair(pair)
     assert isinstance(whole, PairRow)
     prompt = len(whole.prompt)

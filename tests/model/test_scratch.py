@@ -9,24 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from knowtuning.config.training import Hub, Scratch
+from knowtuning.config.base import Hub
 from knowtuning.core.storage import digest_folder
-from knowtuning.model import scratch
 from knowtuning.model.load import load_base, load_tokenizer, quantized, source_of
 from knowtuning.model.pin import pin_model
-from knowtuning.model.scratch import build_base, pack, rate, train_tokenizer
-
-TEXTS = [f"The export of town {n} is tin." for n in range(40)]
-
-
-def params(**changes: Any) -> Scratch:
-    size = {"vocab": 300, "hidden": 32, "layers": 1, "heads": 2, "context": 64, "sequence": 16, "batch": 4}
-    rest = {"epochs": 3.0, "max_steps": None, "muon_lr": 0.02, "adamw_lr": 0.01}
-    return Scratch(**{**size, **rest, **changes})
+from knowtuning.pretraining import scratch
+from knowtuning.pretraining.scratch import build_base, pack, rate, train_tokenizer
+from tests.support.tiny_models import TEXTS, scratch_params
 
 
 def build(out: Path, **changes: Any) -> Any:
-    return build_base(TEXTS, ["Where?"], params(**changes), out, seed=3, device="cpu", bfloat16=False)
+    return build_base(TEXTS, ["Where?"], scratch_params(**changes), out, seed=3, device="cpu", bfloat16=False)
 
 
 def test_the_tokenizer_encodes_any_text() -> None:
@@ -76,7 +69,7 @@ def test_a_step_in_passes_is_a_step(monkeypatch: pytest.MonkeyPatch, size: int) 
     for tokens in (16 * 8, 16 * 2):  # all rows of a step, two rows
         monkeypatch.setattr(scratch, "CPU_TOKENS", tokens)
         torch.manual_seed(0)
-        model = scratch.new_model(params(), tokenizer)
+        model = scratch.new_model(scratch_params(), tokenizer)
         run = scratch.Run(model, [torch.optim.SGD(model.parameters(), lr=1.0)])
         loss = run.step(rows, 1.0, [1.0], bfloat16=False)
         results.append((loss, torch.cat([p.detach().flatten() for p in model.parameters()])))

@@ -10,73 +10,22 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from knowtuning.config.training import KCParams, LoraParams, Schedule
-from knowtuning.core.records import Example, Preference
+from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.storage import read_json
-from knowtuning.model.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
-from knowtuning.model.arguments import Run, order_of
 from knowtuning.model.hardware import Hardware
-from knowtuning.model.load import load_base, load_tokenizer
-from knowtuning.model.logps import completion_logps
-from knowtuning.model.prompt import Formatter
-from knowtuning.model.rows import Encoder, PairRow, Row, split_rows
-from knowtuning.model.trainer import PairTrainer, ReferenceLogps, reference_logps, train_kc, train_sft
-
-CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
-LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
-TOWNS = [("Aford", "tin"), ("Bham", "wool"), ("Cwick", "salt"), ("Dmere", "flax"), ("Eton", "cork")]
-
-
-def schedule(**changes: Any) -> dict[str, Any]:
-    return {
-        "lr": 0.01,
-        "epochs": 4.0,
-        "batch": 4,
-        "schedule": "cosine",
-        "warmup": 0.0,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "eval_rows": 2,
-        "eval_every": 0.25,
-        "max_rejected": 0.0,
-        **changes,
-    }
-
-
-def rows(base: Path) -> list[Row]:
-    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    found = [
-        encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
-        for n in range(3)
-        for t, v in TOWNS
-    ]
-    return [row for row in found if isinstance(row, Row)]
-
-
-def pairs(base: Path) -> list[PairRow]:
-    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    found = [
-        encoder.pair(
-            Preference(
-                id=t,
-                source=t,
-                aspect="factuality",
-                question=f"{t}?",
-                chosen=f"{t} is {v}.",
-                rejected=f"{t} is mud.",
-            )
-        )
-        for t, v in TOWNS
-    ]
-    return [pair for pair in found if isinstance(pair, PairRow)]
-
-
-def runs(section: str, state: Path, hardware: Hardware = CPU) -> Run:
-    return Run(section, hardware, state, seed=1)
-
-
-def micro_batch(rows: int | None) -> Hardware:
-    return Hardware("cpu", "float32", micro_batch=rows, batch_tokens=512)
+from knowtuning.model.load import load_base
+from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.arguments import order_of
+from knowtuning.training.logps import completion_logps
+from knowtuning.training.rows import PairRow, Row, split_rows
+from knowtuning.training.trainer import (
+    PairTrainer,
+    ReferenceLogps,
+    reference_logps,
+    train_preference,
+    train_sft,
+)
+from tests.support.training import CPU, LORA, micro_batch, pairs, preference, rows, runs, schedule
 
 
 def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -86,16 +35,16 @@ def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, str, Path]:
     out = tmp_path / "kc"
-    params = KCParams(
-        **{**schedule(batch=8, epochs=2.0), "beta": 0.1, "gamma": 0.2, "reference": "ka", **changes}
-    )
+    params = preference(**{"batch": 8, "epochs": 2.0, **changes})
     how = runs("train_kc", tmp_path)
-    summary, reference = train_kc(pairs(base), base, ka, out, tmp_path / "plots", params=params, run=how)
+    summary, reference = train_preference(
+        pairs(base), base, ka, out, tmp_path / "plots", params=params, run=how
+    )
     return summary, reference, out
 
 
 def under_reference(
-    model: Any, rows: list[PairRow], which: Any = "ka", hardware: Hardware = CPU
+    model: Any, rows: list[PairRow], which: Any = "adapter", hardware: Hardware = CPU
 ) -> ReferenceLogps:
     """The log-probabilities under the reference of a model with its adapter."""
     return reference_logps(model, rows, which, runs("train_kc", Path("nowhere"), hardware))
@@ -105,7 +54,7 @@ def under_reference(
 def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, batch_tokens: int) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     hardware = Hardware(device="cpu", precision="float32", batch_tokens=batch_tokens)
-    found = under_reference(model, pairs(tiny_base), "ka", hardware)
+    found = under_reference(model, pairs(tiny_base), "adapter", hardware)
     for row, chosen in zip(pairs(tiny_base), found.chosen, strict=True):
         ids = torch.tensor([row.prompt + row.chosen])
         with torch.no_grad():
@@ -119,10 +68,10 @@ def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, b
 def test_reference_is_the_adapter_or_the_base_model(tiny_base: Path, ka: Path) -> None:
     plain = load_base(tiny_base, dtype=torch.float32, device="cpu")
     new = new_adapter(plain, LORA)  # an untrained adapter changes nothing
-    as_base = under_reference(new, pairs(tiny_base), "ka")
+    as_base = under_reference(new, pairs(tiny_base), "adapter")
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     off = under_reference(model, pairs(tiny_base), "base")
-    on = under_reference(model, pairs(tiny_base), "ka")
+    on = under_reference(model, pairs(tiny_base), "adapter")
     assert off.chosen == pytest.approx(as_base.chosen, abs=1e-4)
     assert off.adapter_sha256 == "none"
     assert on.adapter_sha256 == adapter_hash(model)
@@ -192,6 +141,13 @@ def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tm
     assert summary.first_loss == pytest.approx(math.log(2) + 0.2 * nll, abs=1e-4)
 
 
+def test_another_loss_is_one_parameter(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
+    # Policy and reference agree at first: (0 - 1 / 2 beta)² = 25 at beta 0.1.
+    summary, _, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, loss="ipo")
+    assert summary.first_loss == pytest.approx(25.0, abs=1e-3)
+    assert summary.best_eval_loss < 25.0
+
+
 def eval_losses(curves: Path) -> dict[int, float]:
     """The validation loss at each step that has one, from the curve's file."""
     lines = (curves / "plots/metrics/eval_loss.tsv").read_text().splitlines()[1:]
@@ -209,7 +165,7 @@ def test_the_kept_kc_adapter_is_that_of_the_best_step(tiny_base: Path, ka: Path,
         under_reference(
             trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), folder),
             halves(pairs(tiny_base))[1],
-            "ka",
+            "adapter",
         )
         for folder in (ka, out)
     )
@@ -300,11 +256,11 @@ def test_equal_adapters_have_equal_files_in_every_process(tiny_base: Path, tmp_p
 
 def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
-    straight = under_reference(model, pairs(tiny_base), "ka")
+    straight = under_reference(model, pairs(tiny_base), "adapter")
     swapped = under_reference(
         model,
         [PairRow(p.id, p.source, p.prompt, p.rejected, p.chosen) for p in pairs(tiny_base)],
-        "ka",
+        "adapter",
     )
     for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
         assert a - b == pytest.approx(-(c - d), abs=1e-4)
@@ -325,9 +281,9 @@ def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: P
 
 
 def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
-    params = KCParams(**schedule(), beta=0.1, gamma=0.2, reference="ka")
+    params = preference(gamma=0.2)
     with pytest.raises(ValueError, match=r"train_kc: 0 rows from 0 examples; expected those of at least 5"):
-        train_kc([], tiny_base, ka, tmp_path, tmp_path, params=params, run=runs("train_kc", tmp_path))
+        train_preference([], tiny_base, ka, tmp_path, tmp_path, params=params, run=runs("train_kc", tmp_path))
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
         new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))
@@ -346,13 +302,13 @@ def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
         lora=LORA,
         run=runs("train_ka", tmp_path, gpu),
     )
-    summary, reference = train_kc(
+    summary, reference = train_preference(
         pairs(tiny_base),
         tiny_base,
         tmp_path / "ka",
         tmp_path / "kc",
         tmp_path / "plots-kc",
-        params=KCParams(**schedule(lr=1e-4), beta=0.1, gamma=0.0, reference="ka"),
+        params=preference(lr=1e-4, gamma=0.0),
         run=runs("train_kc", tmp_path / "state-kc", gpu),
     )
     # bfloat16 carries 8 bits: policy and reference differ by rounding alone.

@@ -24,15 +24,15 @@ import torch
 
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
-from knowtuning.model import vllm
-from knowtuning.model.generate import Decoding, Job, ModelBackend, Tokens, generate, prompts_of
+from knowtuning.generation import vllm
+from knowtuning.generation.generate import Decoding, Job, ModelBackend, Tokens, generate, prompts_of
+from knowtuning.generation.vllm import Program, ServerLost, VllmBackend, find, serving
 from knowtuning.model.hardware import ALONE, Hardware, Processes
 from knowtuning.model.load import load_base, load_system, load_tokenizer
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
-from knowtuning.model.vllm import Program, ServerLost, VllmBackend, find, serving
+from tests.support.checkout import CODE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).parent / "stand_in/vllm"
 REAL = Path(os.environ.get(vllm.PYTHON) or ROOT / ".cache/vllm/bin/python")
 CPU, CUDA, MPS = (Hardware(device, "float32") for device in ("cpu", "cuda", "mps"))
@@ -339,13 +339,14 @@ def test_vllm_ends_with_a_killed_stage(base: Path, install: Callable[[str], Path
     """All its processes, also where it does not end by itself."""
     python, pids = install("vllm 0.1+cpu"), tmp_path / "pids"
     script = (
-        "import sys; sys.path[:0] = ['src', 'tests/model']\n"
-        "from test_vllm import *\n"
+        "from tests.model.test_vllm import *\n"
         "vllm._END = 1\n"
         f"with started(installed(Path({str(python)!r})), Path({str(base)!r}), TROUBLE='hang') as url:\n"
         f"    by_url(url, Path({str(base)!r}))\n"
     )
-    stage = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PIDS": str(pids)})
+    stage = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, **CODE, "PIDS": str(pids)}
+    )
     while not (pids.exists() and len(pids.read_text().split()) == 2):
         assert stage.poll() is None
         time.sleep(0.1)

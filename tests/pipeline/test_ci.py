@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from small_project import ROOT, run
+
+from tests.support.checkout import ROOT
+from tests.support.shell import run
 
 WORKFLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
@@ -28,8 +30,7 @@ def test_what_the_workflow_runs_exists() -> None:
     assert targets == ["check", "test"]
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
     assert (
-        "def test_the_lock_matches_code_and_params"
-        in (ROOT / "tests/pipeline/test_invalidation.py").read_text()
+        "def test_the_lock_is_that_of_code_and_params" in (ROOT / "tests/pipeline/test_reruns.py").read_text()
     )
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from imports import ROOT
 from ruamel.yaml import YAML
 
 from experiments import catalogue
 from experiments.run import Run
 from knowtuning.config.schema import check
+from tests.support.checkout import ROOT, run_python
 
 
 @pytest.mark.parametrize("name", catalogue.experiments())
@@ -32,7 +30,7 @@ def test_an_override_of_a_key_that_is_not_there_is_named() -> None:
 def test_the_command_names_seed_and_overrides() -> None:
     assert Run("no-kfc", 3).command() == [
         *("dvc", "exp", "run", "--temp", "--name", "no-kfc-s3"),
-        *("--set-param", "perturb.factuality=false"),
+        *("--set-param", 'perturb.aspects=["completeness", "logicality"]'),
         *("--set-param", "seed=3"),
     ]
     assert Run("default", None).command(queue=True, raw=["data/raw/mine.csv"]) == [
@@ -55,8 +53,7 @@ def test_the_sweeps_of_the_study_have_all_their_points() -> None:
 
 
 def test_an_unknown_name_is_one_line() -> None:
-    words = [sys.executable, str(ROOT / "experiments/run.py"), "nothing"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = run_python(ROOT, "-m", "experiments.run", "nothing")
     assert done.returncode == 1
     assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
     assert done.stderr.count("\n") == 1

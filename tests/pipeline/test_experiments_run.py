@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from small_project import beside, environment, params, run
 
-RUN = ("python", "experiments/run.py")
+from tests.support.shell import beside, environment, run
+from tests.support.small_project import params
+
+RUN = ("python", "-m", "experiments.run")
 
 
 def paid(project: Path) -> list[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.checkout import PROMPTS, ROOT, run_python
+
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "evaluate", "openai")
 # Small inputs of every stage; the stages run in this order and read what the ones before wrote.
 SCORED = (
@@ -27,13 +25,7 @@ print("heavy:", *[name for name in {heavy} if name in sys.modules])
 
 def last_line(folder: Path, stage: str) -> str:
     """What a stage's process prints last: the heavy libraries it has imported when its work is done."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN.format(stage=stage, heavy=HEAVY)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(folder, "-c", RUN.format(stage=stage, heavy=HEAVY), DVC_ROOT=str(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -42,12 +34,13 @@ def last_line(folder: Path, stage: str) -> str:
 def project(tmp_path: Path) -> Path:
     """A folder with the shipped params (rules teacher), on a file of its own instead of the world."""
     rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} is here."}}\n' for n in range(5))
-    (tmp_path / "rows.jsonl").write_text(rows)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/rows.jsonl").write_text(rows)
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for old, new in (
         ("source: world", "source: file"),
         ("split: {valid: 100, test: 200}", "split: {valid: 1, test: 1}"),
-        ("    train: null\n", "    train: rows.jsonl\n"),
+        ("    train: null\n", "    train: data/raw/rows.jsonl\n"),
         (
             "{question: instruction, context: input, answer: output, id: null}",
             "{question: q, context: null, answer: a, id: null}",
@@ -56,10 +49,10 @@ def project(tmp_path: Path) -> Path:
         assert old in params
         params = params.replace(old, new)
     (tmp_path / "params.yaml").write_text(params)
-    (tmp_path / "prompts").symlink_to(ROOT / "prompts")
+    (tmp_path / "prompts").symlink_to(PROMPTS)
     knowledge = tmp_path / "data/knowledge"
     knowledge.mkdir(parents=True)
-    (knowledge / "scored.jsonl").write_text(SCORED)
+    (knowledge / "scored_facts.jsonl").write_text(SCORED)
     return tmp_path
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from imports import ROOT
-from real_models import gemma3, installed, smollm2
-from stage_runs import finish
 
-from benchmarks.stages import set_params
+from experiments.copies import set_params
 from knowtuning.core.records import Prediction, read_jsonl
 from knowtuning.core.storage import read_json, write_json
+from tests.support.checkout import ROOT
+from tests.support.real_models import gemma3, installed, smollm2
+from tests.support.stage_runs import CHAIN, finish
+from tests.support.training import curve
 
 THINGS = {
     "tide": ("the rise and fall of the sea", "The moon causes it. It comes twice a day."),
@@ -48,7 +49,6 @@ SMALL = {
     "train_sft.epochs": 4,
     "predict.max_new_tokens": 160,
 }
-CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
 
 
 def project(folder: Path, base: Path, template: str) -> Path:
@@ -61,11 +61,6 @@ def project(folder: Path, base: Path, template: str) -> Path:
     shutil.copytree(ROOT / "prompts", folder / "prompts")
     set_params(folder / "params.yaml", {**SMALL, "base.hub.id": str(base), "model.template": template})
     return folder
-
-
-def curve(folder: Path, stage: str, name: str) -> list[float]:
-    lines = (folder / f"plots/{stage}/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[-1]) for line in lines]
 
 
 @pytest.mark.slow
@@ -81,14 +76,16 @@ def test_every_stage_runs_a_real_model(
     folder = project(tmp_path / "project", unpack(tmp_path / "model"), template)
     for stage in [*CHAIN, "predict base", "predict kc"]:
         finish(folder, stage, OMP_NUM_THREADS="2", KNOWTUNING_BATCH_TOKENS="2000")
-    scored = [json.loads(line) for line in (folder / "data/knowledge/scored.jsonl").read_text().splitlines()]
+    scored = [
+        json.loads(line) for line in (folder / "data/knowledge/scored_facts.jsonl").read_text().splitlines()
+    ]
     # A model that knows English finds facts likely: far below one token in its vocabulary.
     assert 1 < sorted(fact["ppl"] for row in scored for fact in row["facts"])[0] < 100
-    losses = curve(folder, "train_sft", "loss")
+    losses = curve(folder / "plots/train_sft", "loss")
     assert losses[-1] < losses[0] < 6
     kc = read_json(folder / "metrics/train_kc.json")
     assert kc["reference_adapter_sha256"] == read_json(folder / "metrics/train_ka.json")["adapter_sha256"]
-    margins = curve(folder, "train_kc", "rewards/margins")
+    margins = curve(folder / "plots/train_kc", "rewards/margins")
     assert margins[0] == pytest.approx(0, abs=0.05)  # policy and reference agree before the first step
     answers = {
         name: read_jsonl(folder / f"data/predictions/{name}.jsonl", Prediction) for name in ("base", "kc")

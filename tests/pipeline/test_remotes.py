@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import servers
-from small_project import ROOT, beside, environment, new_clone, params, run, store
+
+from tests.support import servers
+from tests.support.checkout import CODE
+from tests.support.shell import beside, environment, run
+from tests.support.small_project import new_clone, params, store
 
 CHECK = ("python", "-m", "knowtuning.remote")
 AWS = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -60,7 +63,7 @@ def share(project: Path, remote: Remote) -> None:
 
 
 def check(folder: Path, *words: str, status: int = 0, **variables: str) -> str:
-    return run(folder, *CHECK, *words, status=status, PYTHONPATH=str(ROOT / "src"), **variables)
+    return run(folder, *CHECK, *words, status=status, **CODE, **variables)
 
 
 def test_the_default_remote_needs_no_account(project: Path) -> None:

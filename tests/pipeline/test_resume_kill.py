@@ -9,24 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stage_runs import OUTPUTS, calm_project, copy_without, finish, kill_when, start, units
 
 from knowtuning.core.storage import read_json
 from knowtuning.model.resume import content
 from stages import explain
+from tests.support.stage_runs import OUTPUTS, copy_without, finish, kill_when, start, units
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return calm_project(tmp_path_factory.getbasetemp())
-
-
-def work_of(project: Path, tmp_path: Path, stage: str) -> int:
+def work_of(calm: Path, tmp_path: Path, stage: str) -> int:
     """How many units of work a whole run of `stage` has: steps, or lines of its journal."""
     if stage.startswith("train_") or stage == "base":
-        metrics = project / OUTPUTS[stage][-1]
+        metrics = calm / OUTPUTS[stage][-1]
         return int(read_json(metrics)["steps"])
-    copy_without(project, tmp_path / "count", stage)
+    copy_without(calm, tmp_path / "count", stage)
     most = 0
     process = start(tmp_path / "count", stage)
     while process.is_alive():
@@ -37,13 +32,13 @@ def work_of(project: Path, tmp_path: Path, stage: str) -> int:
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(
-    project: Path, tmp_path: Path, stage: str, kills: int
+    calm: Path, tmp_path: Path, stage: str, kills: int
 ) -> None:
     """Each kill comes when a random share of the work is done, up to 30 ms later: in a step or in a save."""
     draw = random.Random(f"{stage} {kills}")
     folder = tmp_path / "rough"
-    copy_without(project, folder, stage)
-    total = work_of(project, tmp_path, stage)
+    copy_without(calm, folder, stage)
+    total = work_of(calm, tmp_path, stage)
     moments = sorted(draw.randrange(total - 1) for _ in range(kills))
     done = 0
     for moment in moments:
@@ -53,7 +48,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     assert done >= kills * 0.7
     finish(folder, stage)
     for name in OUTPUTS[stage]:
-        assert content(folder / name) == content(project / name), name
+        assert content(folder / name) == content(calm / name), name
     assert list((folder / ".cache/resume").iterdir()) == []
 
 
@@ -71,10 +66,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("stage", ["base", "train_sft"])
 def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
-    project: Path, tmp_path: Path, small_disk: Path, stage: str
+    calm: Path, tmp_path: Path, small_disk: Path, stage: str
 ) -> None:
     folder = tmp_path / "rough"
-    copy_without(project, folder, stage)
+    copy_without(calm, folder, stage)
     process = start(folder, stage, DVC_ROOT=str(small_disk))
     process.join()
     assert process.exitcode == 1
@@ -84,7 +79,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     finish(folder, stage, DVC_ROOT=str(small_disk))
     for name in OUTPUTS[stage]:
-        assert content(folder / name) == content(project / name), name
+        assert content(folder / name) == content(calm / name), name
 
 
 def test_too_little_memory_is_one_line() -> None:

@@ -9,7 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from small_project import ROOT, beside, environment, params, run
+from tests.support.checkout import ROOT
+from tests.support.shell import beside, environment, run
+from tests.support.small_project import params
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 

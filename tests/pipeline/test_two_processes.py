@@ -4,47 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from imports import ROOT
-from servers import free_port
-from stage_runs import (
-    OUTPUTS,
-    calm_project,
-    copy_without,
-    finish,
-    kill_both,
-    start_two,
-    units,
-)
 
-from benchmarks.stages import set_params
+from experiments.copies import set_params
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.model.resume import content
+from tests.support.checkout import CODE
+from tests.support.servers import free_port
+from tests.support.stage_runs import OUTPUTS, copy_without, finish, kill_both, start_two, units
+from tests.support.training import curve
 
 SHARED = ("score", "predict kc")
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return calm_project(tmp_path_factory.getbasetemp())
-
-
-def same(folder: Path, project: Path, stage: str) -> None:
+def same(folder: Path, calm: Path, stage: str) -> None:
     for name in OUTPUTS[stage]:
-        assert content(folder / name) == content(project / name), name
+        assert content(folder / name) == content(calm / name), name
     assert list((folder / ".cache/resume").iterdir()) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", SHARED)
-def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str) -> None:
+def test_two_processes_equal_one(calm: Path, tmp_path: Path, stage: str) -> None:
     folder = tmp_path / "two"
-    copy_without(project, folder, stage)
+    copy_without(calm, folder, stage)
     processes = start_two(folder, stage)
     both_wrote = False
     while any(process.is_alive() for process in processes):
@@ -53,30 +40,25 @@ def test_two_processes_equal_one(project: Path, tmp_path: Path, stage: str) -> N
             both_wrote |= len(sizes) == 2 and min(sizes) > 0
     assert [process.exitcode for process in processes] == [0, 0], (folder / "log.txt").read_text()[-2000:]
     assert both_wrote
-    same(folder, project, stage)
+    same(folder, calm, stage)
 
 
 @pytest.mark.slow
-def test_two_killed_processes_go_on_as_one(project: Path, tmp_path: Path) -> None:
+def test_two_killed_processes_go_on_as_one(calm: Path, tmp_path: Path) -> None:
     folder = tmp_path / "two"
-    copy_without(project, folder, "score")
+    copy_without(calm, folder, "score")
     kill_both(start_two(folder, "score"), lambda: units(folder) >= 3)
-    assert not (folder / "data/knowledge/scored.jsonl").exists()
+    assert not (folder / "data/knowledge/scored_facts.jsonl").exists()
     finish(folder, "score")
-    same(folder, project, "score")
+    same(folder, calm, "score")
 
 
-def without_dropout(project: Path, folder: Path, stage: str) -> None:
+def without_dropout(calm: Path, folder: Path, stage: str) -> None:
     """A copy without `stage` in which training draws no random numbers: processes draw different ones."""
-    copy_without(project, folder, stage)
+    copy_without(calm, folder, stage)
     set_params(folder / "params.yaml", {"lora.dropout": 0.0})
     config = folder / "models/ka/adapter_config.json"
     write_json(config, {**read_json(config), "lora_dropout": 0.0})
-
-
-def curve(folder: Path, stage: str, name: str) -> list[float]:
-    lines = (folder / f"plots/{stage}/plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[-1]) for line in lines]
 
 
 # In bfloat16, which some CPUs multiply themselves, other sums are rounded to other numbers.
@@ -95,10 +77,10 @@ CURVES = {
 
 
 @pytest.mark.parametrize("stage", ["train_sft", pytest.param("train_kc", marks=pytest.mark.slow)])
-def test_two_processes_train_as_one_and_go_on_after_a_kill(project: Path, tmp_path: Path, stage: str) -> None:
+def test_two_processes_train_as_one_and_go_on_after_a_kill(calm: Path, tmp_path: Path, stage: str) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
-        without_dropout(project, folder, stage)
+        without_dropout(calm, folder, stage)
     finish(one, stage, **EXACT)
     kill_both(start_two(two, stage, **EXACT), lambda: units(two) >= 3)
     assert not (two / OUTPUTS[stage][0]).exists()
@@ -108,22 +90,22 @@ def test_two_processes_train_as_one_and_go_on_after_a_kill(project: Path, tmp_pa
     assert [process.exitcode for process in processes] == [0, 0], (two / "log.txt").read_text()[-2000:]
     for name in CURVES[stage]:
         # A gradient is a sum of some 10^4 float32 terms in another order.
-        assert curve(two, stage, name) == pytest.approx(curve(one, stage, name), abs=1e-4, rel=1e-3), name
+        found, expected = (curve(folder / f"plots/{stage}", name) for folder in (two, one))
+        assert found == pytest.approx(expected, abs=1e-4, rel=1e-3), name
     steps = [read_json(folder / f"metrics/{stage}.json")["steps"] for folder in (one, two)]
     assert steps[0] == steps[1]
     assert list((two / ".cache/resume").iterdir()) == []
 
 
 @pytest.mark.slow
-def test_torchrun_starts_them_and_base_declines(project: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_them_and_base_declines(calm: Path, tmp_path: Path) -> None:
     folder = tmp_path / "two"
-    copy_without(project, folder, "score")
-    shutil.copytree(ROOT / "stages", folder / "stages")
-    shutil.copytree(ROOT / "src", folder / "src")
+    copy_without(calm, folder, "score")
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     words += ["--master_port", str(free_port())]
     environment = {
         **os.environ,
+        **CODE,
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
         "KNOWTUNING_PROCESSES": "2",
@@ -132,7 +114,7 @@ def test_torchrun_starts_them_and_base_declines(project: Path, tmp_path: Path) -
     }
     done = subprocess.run([*words, "-m", "stages.score"], cwd=folder, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    same(folder, project, "score")
+    same(folder, calm, "score")
     done = subprocess.run(
         [*words, "-m", "stages.base"], cwd=folder, env=environment, capture_output=True, text=True
     )

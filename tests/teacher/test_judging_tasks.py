@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from knowtuning.teacher.judging import (
     Claims,
@@ -16,11 +15,13 @@ from knowtuning.teacher.judging import (
 )
 from knowtuning.teacher.openai.dialogue import read_reply
 from knowtuning.teacher.rules import RulesTeacher
-from knowtuning.teacher.tasks import Facts, Failure, Task
+from knowtuning.teacher.tasks import FactList, Failure, Task
 
 VERIFY = Verify(id="1", question="?", reference="A.", facts=("a", "b"))
 RECALL = Recall(id="1", question="?", answer="A.", facts=("a", "b"))
-JUDGE = Judge(id="1", question="?", aspect="factuality", reference="A.", first="a", second="b")
+JUDGE = Judge(
+    id="1", question="?", aspect="factuality", definition="true.", reference="A.", first="a", second="b"
+)
 CLAIMS = Claims(id="1", question="?", answer="A.")
 
 
@@ -54,12 +55,7 @@ def test_good_replies_are_read_in_order() -> None:
 def test_an_answer_may_state_nothing_or_repeat_itself() -> None:
     """`Extract` refuses both, as no ground to train on; of an answer to be judged they are findings."""
     for facts in ([], ["a", "A."]):
-        CLAIMS.check(Facts(facts=facts))
-
-
-def test_an_aspect_is_one_of_three() -> None:
-    with pytest.raises(ValidationError, match="aspect"):
-        JUDGE.model_validate({**JUDGE.model_dump(), "aspect": "style"})
+        CLAIMS.check(FactList(facts=facts))
 
 
 def test_rules_do_not_judge() -> None:

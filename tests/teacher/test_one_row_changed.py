@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer
 
-from benchmarks.stages import set_params
-from knowtuning.core.records import Atoms, Scored, read_jsonl, write_jsonl
+from experiments.copies import set_params
+from knowtuning.core.records import Facts, ScoredFacts, read_jsonl, write_jsonl
 from knowtuning.knowledge.score import fact_score
+from tests.support.checkout import PROMPTS, ROOT, run_stage
+from tests.support.fault_server import FaultServer
+from tests.support.openai_setup import KEY
 
-ROOT = Path(__file__).resolve().parents[2]
 ROWS = 400
 
 
@@ -33,7 +31,7 @@ def write_rows(folder: Path, changed: int | None = None) -> None:
 def project(tmp_path: Path) -> Path:
     for name in ("params.yaml", "dvc.yaml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "prompts").symlink_to(ROOT / "prompts")
+    (tmp_path / "prompts").symlink_to(PROMPTS)
     (tmp_path / "data/raw").mkdir(parents=True)
     return tmp_path
 
@@ -41,27 +39,17 @@ def project(tmp_path: Path) -> Path:
 def calls(project: Path, server: FaultServer, *stages: str) -> int:
     """Chat completions that the stages ask for."""
     before = len(server.calls)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "DVC_ROOT": str(project),
-        "OPENAI_API_KEY": "sk-none",
-        "TQDM_DISABLE": "1",
-    }
     for stage in stages:
-        words = [sys.executable, "-m", f"stages.{stage}"]
-        done = subprocess.run(
-            words, cwd=project, env=environment, capture_output=True, text=True, check=False
-        )
+        done = run_stage(project, stage, OPENAI_API_KEY=KEY, TQDM_DISABLE="1")
         assert done.returncode == 0, done.stderr
     return len(server.calls) - before
 
 
 def score(project: Path) -> None:
     """Stands in for the stage, which needs no teacher: later facts are harder."""
-    records = read_jsonl(project / "data/knowledge/atoms.jsonl", Atoms)
+    records = read_jsonl(project / "data/knowledge/facts.jsonl", Facts)
     rows = [
-        Scored(
+        ScoredFacts(
             id=record.id,
             question=record.question,
             answer=record.answer,
@@ -69,7 +57,7 @@ def score(project: Path) -> None:
         )
         for record in records
     ]
-    write_jsonl(project / "data/knowledge/scored.jsonl", rows)
+    write_jsonl(project / "data/knowledge/scored_facts.jsonl", rows)
 
 
 @pytest.mark.slow

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from batch_server import BatchServer
-from fault_server import Answer, Call, FaultServer, fails, obliging, says
-from openai_setup import KEY, mixed, quick, teacher_at
 
 from knowtuning.teacher.openai.errors import TeacherError
 from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.tasks import Failure
-
-PROGRAM = Path(__file__).with_name("openai_program.py")
+from tests.support import openai_program
+from tests.support.batch_server import BatchServer
+from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, says
+from tests.support.openai_setup import mixed, quick, teacher_at
 
 
 def by_batch(**changes: object) -> Limits:
@@ -35,12 +33,12 @@ def test_batches_bring_what_calls_bring(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path, limits=by_batch(batch_size=10))
         assert list(teacher.run(mixed(30))) == online(tmp_path, 30)
         assert (len(server.calls), len(server.lines), len(server.batches)) == (2, 28, 3)
-        assert teacher.usage.paid == 30
+        assert teacher.totals.paid == 30
         assert server.batches[0]["completion_window"] == "24h"
         # The same keys: what batches brought serves online runs.
         again = teacher_at(server.url, tmp_path)
         assert len(list(again.run(mixed(30)))) == 30
-        assert (again.usage.paid, again.usage.cached) == (0, 30)
+        assert (again.totals.paid, again.totals.cached) == (0, 30)
 
 
 def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
@@ -79,14 +77,7 @@ def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
 
 
 def start(server: BatchServer, folder: Path, count: int) -> subprocess.Popen:
-    arguments = [server.url, folder / "cache", folder / "out.jsonl", count, 8, 0, "batch"]
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"OPENAI_API_KEY": KEY},
-    )
+    return openai_program.start(server.url, folder / "cache", folder / "out.jsonl", count, mode="batch")
 
 
 def wait_until(condition) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import socket
 import sqlite3
 import time
 from pathlib import Path
 
 import pytest
-from fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from openai_setup import KEY, extracts, mixed, quick, teacher_at
 
 from knowtuning.teacher.openai.errors import TeacherError
-from knowtuning.teacher.tasks import Extract, Facts, Failure, Rephrase, Revise
+from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise
+from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
+from tests.support.openai_setup import KEY, extracts, mixed, quick, teacher_at
+from tests.support.servers import free_port
 
 
 def first_times(answers: list[Answer]):
@@ -27,11 +27,11 @@ def outcomes(teacher, tasks):
     return [outcome for _, outcome in teacher.run(tasks)]
 
 
-def expected(task: Extract) -> Facts:
+def expected(task: Extract) -> FactList:
     """What the obliging server replies, worked out without the teacher."""
     user = f"Question:\n{task.question}\n\nAnswer to break into atomic facts:\n{task.answer}"
     mark = hashlib.sha256(user.encode()).hexdigest()[:12]
-    return Facts(facts=[f"fact {mark} 0", f"fact {mark} 1"])
+    return FactList(facts=[f"fact {mark} 0", f"fact {mark} 1"])
 
 
 def test_outcomes_come_in_order_and_unpaid_the_second_time(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_outcomes_come_in_order_and_unpaid_the_second_time(tmp_path: Path) -> No
         again = teacher_at(server.url, tmp_path, limits=quick(concurrency=3))
         assert list(again.run(reversed(tasks))) == pairs[::-1]
         assert len(server.calls) == 30
-    assert (again.usage.paid, again.usage.cached) == (0, 30)
+    assert (again.totals.paid, again.totals.cached) == (0, 30)
 
 
 def test_equal_calls_of_several_rows_are_made_once(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_equal_calls_of_several_rows_are_made_once(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path)
         assert len(set(map(str, outcomes(teacher, tasks)))) == 1
         assert len(server.calls) == 1
-    assert (teacher.usage.paid, teacher.usage.cached) == (1, 4)
+    assert (teacher.totals.paid, teacher.totals.cached) == (1, 4)
 
 
 def test_429_waits_as_long_as_told_and_lowers_the_concurrency(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_429_waits_as_long_as_told_and_lowers_the_concurrency(tmp_path: Path) ->
         # does before the time told.
         quiet = [call.at - refused[0] for call in server.calls if call.at > refused[0] + 0.1]
         assert min(quiet) >= 0.39
-    assert teacher.usage.paid == 60
+    assert teacher.totals.paid == 60
 
 
 def test_429_with_a_wait_of_hours_stops_the_run(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_passing_faults_are_repeated_and_bounded(tmp_path: Path, fault: Answer) 
         assert "3 attempts" in failure.reason
         assert len(server.calls) == 7
     # Two good replies; no fault counts as paid.
-    assert (teacher.usage.paid, teacher.usage.failed) == (2, 1)
+    assert (teacher.totals.paid, teacher.totals.failed) == (2, 1)
 
 
 def test_other_4xx_are_never_repeated(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_reply_cut_off_is_asked_for_once_with_twice_the_limit(tmp_path: Path) 
         assert second == Failure(reason="the reply was cut off at 512 tokens, twice", raw='{"facts": ["It')
         assert [call.body["max_tokens"] for call in server.calls] == [256, 512, 256, 512]
         assert server.calls[0].messages == server.calls[1].messages
-    assert (teacher.usage.paid, teacher.usage.failed) == (4, 1)
+    assert (teacher.totals.paid, teacher.totals.failed) == (4, 1)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_list_of_another_length_than_its_facts_is_no_reply(tmp_path: Path) -> 
     task = Revise(id="1", question="q", facts=("It is red.", "It is old."))
     with FaultServer(first_times([says('{"facts": ["It is blue."]}')])) as server:
         [reply] = outcomes(teacher_at(server.url, tmp_path), [task])
-        assert isinstance(reply, Facts)
+        assert isinstance(reply, FactList)
         assert len(reply.facts) == 2
         assert "found 1 revised facts; expected 2" in server.calls[1].messages[3]["content"]
 
@@ -340,12 +340,6 @@ def test_a_model_that_wants_max_completion_tokens_gets_them(tmp_path: Path) -> N
         assert server.calls[-1].body["max_completion_tokens"] == 256
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
@@ -368,7 +362,7 @@ def test_a_bad_setting_stops_within_seconds_and_is_named(tmp_path: Path, answer:
 
 
 def test_no_server_no_key_and_no_prompt_are_named(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{closed_port()}/v1"
+    url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(TeacherError, match=f"^teacher.base_url: {url} cannot be reached"):
         outcomes(teacher_at(url, tmp_path), extracts(3))
     # OpenAI's own endpoint: the missing key is noticed before anything is sent.
@@ -406,10 +400,10 @@ def test_the_key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, ca
         teacher = teacher_at(server.url, tmp_path / "cache", limits=limits)
         results = outcomes(teacher, extracts(24, start=6))
         assert server.calls[0].headers["authorization"] == f"Bearer {KEY}"  # it was sent
-    teacher.save_responses(tmp_path / "responses.jsonl")
+    teacher.save_replies(tmp_path / "responses.jsonl")
     teacher.close()
     assert sum(isinstance(result, Failure) for result in results) == 20
-    shown = "".join(capfd.readouterr()) + caplog.text + repr(results) + repr(teacher.usage.metrics())
+    shown = "".join(capfd.readouterr()) + caplog.text + repr(results) + repr(teacher.totals.metrics())
     assert KEY not in shown
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".sqlite" for path in files)

@@ -6,26 +6,20 @@ import hashlib
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer, right_reply, says
-from openai_setup import KEY
 
-PROGRAM = Path(__file__).with_name("openai_program.py")
+from tests.support import openai_program
+from tests.support.fault_server import FaultServer, right_reply, says
+
 CONCURRENCY = 8
 
 
 def start(server: FaultServer, folder: Path, out: str, count: int, *, die_at: int = 0) -> subprocess.Popen:
-    arguments = [server.url, folder / "cache", folder / out, count, CONCURRENCY, die_at, "online"]
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"OPENAI_API_KEY": KEY},
+    return openai_program.start(
+        server.url, folder / "cache", folder / out, count, concurrency=CONCURRENCY, die_at=die_at
     )
 
 

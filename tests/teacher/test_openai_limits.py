@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_server import Call, FaultServer, fails, right_reply, says
-from openai_setup import extracts, params_for, quick, teacher_at
 
 from knowtuning.teacher.openai.errors import TeacherError, fault_of_status
 from knowtuning.teacher.openai.limits import VARIABLES, Limits, limits_from_environment
 from knowtuning.teacher.openai.pacing import Gate, Pace, pause
 from knowtuning.teacher.openai.prices import PRICES, Budget, Price, price_of
+from tests.support.fault_server import Call, FaultServer, fails, right_reply, says
+from tests.support.openai_setup import extracts, params_for, quick, teacher_at
 
 
 def test_concurrency_halves_once_per_overload_and_grows_by_one_per_round() -> None:
@@ -57,7 +57,7 @@ def test_a_server_that_takes_three_at_a_time_gets_no_more(tmp_path: Path) -> Non
     with server:
         teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=32))
         assert len(list(teacher.run(extracts(150)))) == 150
-    assert (teacher.usage.paid, teacher.usage.failed) == (150, 0)
+    assert (teacher.totals.paid, teacher.totals.failed) == (150, 0)
     refusals = len(server.calls) - 150
     # Without AIMD 32 callers would keep 29 of 32 calls refused, some 1,500 in all.
     assert refusals < 150
@@ -157,7 +157,7 @@ def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path, limits=limits)
         with pytest.raises(TeacherError, match=r"^budget: .* raise KNOWTUNING_BUDGET and run again"):
             list(teacher.run(extracts(100)))
-        spent = teacher.usage.paid_cost
+        spent = teacher.totals.paid_cost
         assert isinstance(spent, float)
         assert 0 < spent <= 0.2
         assert spent == pytest.approx(0.002 * len(server.calls))
@@ -165,8 +165,8 @@ def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
         again = teacher_at(server.url, tmp_path, limits=quick(prices=prices, budget=20))
         assert len(list(again.run(extracts(100)))) == 100
         assert len(server.calls) == 100
-        assert (again.usage.paid, again.usage.cached) == (100 - made, made)
-        assert again.usage.cached_cost == pytest.approx(0.002 * made)
+        assert (again.totals.paid, again.totals.cached) == (100 - made, made)
+        assert again.totals.cached_cost == pytest.approx(0.002 * made)
 
 
 def test_a_budget_without_a_price_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from openai_setup import extracts, quick, teacher_at
 
 from knowtuning.teacher.openai.errors import TeacherError
 from knowtuning.teacher.tasks import Failure, Rephrase, Text
+from tests.support.openai_setup import extracts, quick, teacher_at
+from tests.support.servers import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -74,9 +74,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     """Address of the server and name of the model."""
     folder = tmp_path_factory.mktemp("parrot")
     train_parrot(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-m", "transformers.cli.transformers", *arguments],
@@ -121,12 +119,12 @@ def test_replies_failures_and_replay(served: tuple[str, str], tmp_path: Path) ->
     assert isinstance(failure, Failure)
     assert "facts: Field required" in failure.reason
     assert failure.raw == REPLY
-    assert teacher.usage.paid == 8
-    assert teacher.usage.paid_completion_tokens > 8 * 20  # the server's own count
+    assert teacher.totals.paid == 8
+    assert teacher.totals.paid_completion_tokens > 8 * 20  # the server's own count
 
     again = teacher_at(url, tmp_path, limits=limits, model=model, key=None)
     assert len(list(again.run(tasks))) == 6
-    assert (again.usage.paid, again.usage.cached) == (0, 6)
+    assert (again.totals.paid, again.totals.cached) == (0, 6)
 
 
 def test_an_unknown_model_is_named(served: tuple[str, str], tmp_path: Path) -> None:

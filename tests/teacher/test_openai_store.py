@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_setup import mixed, teacher_at
 
-from knowtuning.teacher.openai.responses import export_responses, import_responses, previous_output
+from knowtuning.teacher.openai.replies import export_replies, import_replies, previous_output
 from knowtuning.teacher.openai.store import Response, Store, request_key
+from tests.support.checkout import CODE
+from tests.support.fault_server import FaultServer
+from tests.support.openai_setup import mixed, teacher_at
+from tests.support.shell import run
+from tests.support.small_project import new_clone
 
 MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
 CALL = {
@@ -140,14 +142,14 @@ def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
     rows = [response(f"{number:064x}", f'{{"text": "Å \\n {number}"}}') for number in range(1200)]
     put(store, *rows)
     keys = [row.key for row in rows[::-1] if row.key != rows[7].key]
-    assert export_responses(store, [*keys, *keys], tmp_path / "x.jsonl") == 1199
-    assert import_responses(other, tmp_path / "x.jsonl") == 1199
-    assert import_responses(other, tmp_path / "x.jsonl") == 0
+    assert export_replies(store, [*keys, *keys], tmp_path / "x.jsonl") == 1199
+    assert import_replies(other, tmp_path / "x.jsonl") == 1199
+    assert import_replies(other, tmp_path / "x.jsonl") == 0
     assert other.find([rows[7].key, rows[8].key]) == {rows[8].key: rows[8]}
-    export_responses(other, keys, tmp_path / "y.jsonl")
+    export_replies(other, keys, tmp_path / "y.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
     with pytest.raises(ValueError, match=f"no reply to the call {rows[7].key}"):
-        export_responses(other, [rows[7].key], tmp_path / "z.jsonl")
+        export_replies(other, [rows[7].key], tmp_path / "z.jsonl")
     assert not (tmp_path / "z.jsonl").exists()
 
 
@@ -155,10 +157,10 @@ def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:
     store, other = Store(tmp_path / "a.sqlite"), Store(tmp_path / "b.sqlite")
     put(store, response("a"), response("b"))
     path = tmp_path / "x.jsonl"
-    export_responses(store, ["a", "b"], path)
+    export_replies(store, ["a", "b"], path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"x\.jsonl:2: .*expected a reply"):
-        import_responses(other, path)
+        import_replies(other, path)
     assert other.count() == 0
 
 
@@ -168,81 +170,68 @@ def test_an_export_replays_a_run_without_key_or_server(tmp_path: Path) -> None:
         teacher = teacher_at(url, tmp_path / "one")
         pairs = list(teacher.run(mixed(10)))
         list(teacher.run(mixed(4)))
-        assert teacher.save_responses(tmp_path / "x.jsonl") == 10
+        assert teacher.save_replies(tmp_path / "x.jsonl") == 10
     clone = teacher_at(url, tmp_path / "two", key=None)
-    assert clone.load_responses(tmp_path / "x.jsonl") == 10
+    assert clone.load_replies(Path("x.jsonl"), tmp_path) == 10
     assert list(clone.run(mixed(10))) == pairs
-    clone.save_responses(tmp_path / "y.jsonl")
+    clone.save_replies(tmp_path / "y.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
-
-
-def run(command: str, folder: Path) -> str:
-    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 STAGE = """
 import sys
 from pathlib import Path
-from knowtuning.teacher.factory import load_responses, save_responses
-from openai_setup import mixed, teacher_at
-out = Path("data/responses.jsonl")
+from tests.support.openai_setup import mixed, teacher_at
+out = Path("data/replies.jsonl")
 assert not out.exists()  # DVC has deleted it
 teacher = teacher_at(sys.argv[1], Path(".cache"), key=None)
-load_responses(teacher, out, root=Path("."))
+teacher.load_replies(out, Path("."))
 pairs = list(teacher.run(mixed(int(sys.argv[2]))))
 Path("data/out.txt").write_text("".join(str(outcome) for _, outcome in pairs))
-save_responses(teacher, out)
-Path("usage.txt").write_text(f"{teacher.usage.paid} {teacher.usage.cached}")
+teacher.save_replies(out)
+Path("usage.txt").write_text(f"{teacher.totals.paid} {teacher.totals.cached}")
 """
 PIPELINE = """
 stages:
   ask:
     cmd: {python} stage.py {url} {count}
-    outs: [data/out.txt, data/responses.jsonl]
+    outs: [data/out.txt, data/replies.jsonl]
 """
 
 
 @pytest.mark.slow
-def test_a_fresh_clone_replays_after_dvc_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fresh_clone_replays_after_dvc_pull(tmp_path: Path) -> None:
     """A real DVC repository, its remote and a clone: the stage runs again there and makes no call."""
-    here = Path(__file__).resolve()
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here.parents[2] / "src"), str(here.parent)]))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    for name in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{name}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@localhost")
     first, clone = tmp_path / "first", tmp_path / "clone"
     first.mkdir()
     with FaultServer() as server:
         for command in ("git init -q", "dvc init -q", f"dvc remote add -q -d far {tmp_path / 'far'}"):
-            run(command, first)
+            run(first, *command.split())
         (first / "stage.py").write_text(STAGE)
         pipeline = PIPELINE.replace("{python}", sys.executable).replace("{url}", server.url)
         (first / "dvc.yaml").write_text(pipeline.replace("{count}", "6"))
         (first / ".gitignore").write_text("/data\n/.cache\n/usage.txt\n")
         (first / "data").mkdir()
-        run("dvc repro -q", first)
-        run("git add -A", first)
-        run("git commit -q -m one", first)
-        run("dvc push -q", first)
+        run(first, "dvc", "repro", "-q", **CODE)
+        run(first, "git", "add", "-A")
+        run(first, "git", "commit", "-q", "-m", "one")
+        run(first, "dvc", "push", "-q")
         assert (first / "usage.txt").read_text() == "6 0"
 
-        run(f"git clone -q {first} {clone}", tmp_path)
-        run("dvc pull -q", clone)
+        new_clone(first, clone)
+        run(clone, "dvc", "pull", "-q")
         before = (clone / "data" / "out.txt").read_bytes()
-        run("dvc repro -q --force", clone)
+        run(clone, "dvc", "repro", "-q", "--force", **CODE)
         assert (clone / "usage.txt").read_text() == "0 6"
         assert (clone / "data" / "out.txt").read_bytes() == before
         # Two more rows: two calls.
         (clone / "dvc.yaml").write_text(pipeline.replace("{count}", "8"))
-        run("dvc repro -q", clone)
+        run(clone, "dvc", "repro", "-q", **CODE)
         assert (clone / "usage.txt").read_text() == "2 6"
         assert len(server.calls) == 8
 
 
 def test_without_a_previous_output_there_is_nothing_to_load(tmp_path: Path) -> None:
-    assert previous_output(tmp_path, Path("data/responses.jsonl")) is None
+    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    assert previous_output(tmp_path, Path("data/responses.jsonl")) is None
+    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_server import Call, FaultServer, obliging, right_reply, says
-from openai_setup import extracts, quick, teacher_at
 
 from knowtuning.teacher.openai import prompts as prompts_module
 from knowtuning.teacher.tasks import Extract, Failure
+from tests.support.fault_server import Call, FaultServer, obliging, right_reply, says
+from tests.support.openai_setup import extracts, quick, teacher_at
 
 
 def endless() -> Iterator[Extract]:
@@ -88,7 +88,7 @@ def test_two_teachers_in_one_process_pay_once(tmp_path: Path) -> None:
     def work() -> None:
         teacher = teacher_at(server.url, tmp_path)
         assert len(list(teacher.run(extracts(60)))) == 60
-        totals.append(teacher.usage.paid)
+        totals.append(teacher.totals.paid)
 
     with FaultServer(lambda call: says(right_reply(call), delay=0.01)) as server:
         threads = [threading.Thread(target=work) for _ in range(2)]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.teacher.openai.structured import MODES, parse_reply, reply_schema, response_format
-from knowtuning.teacher.tasks import Facts, Reply
+from knowtuning.teacher.tasks import FactList, Reply
 
-TWO = Facts(facts=["A is b.", "C is d."])
+TWO = FactList(facts=["A is b.", "C is d."])
 JSON = '{"facts": ["A is b.", "C is d."]}'
 
 
@@ -31,7 +31,7 @@ JSON = '{"facts": ["A is b.", "C is d."]}'
     ],
 )
 def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> None:
-    assert parse_reply(text, Facts) == TWO
+    assert parse_reply(text, FactList) == TWO
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> 
 )
 def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
-        parse_reply(text, Facts)
+        parse_reply(text, FactList)
     assert complaint in str(caught.value)
 
 
 @given(st.lists(st.text()), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
 def test_any_facts_come_back(facts: list[str], frame: str) -> None:
     text = json.dumps({"facts": facts})
-    assert parse_reply(frame.replace("{}", text), Facts) == Facts(facts=facts)
+    assert parse_reply(frame.replace("{}", text), FactList) == FactList(facts=facts)
 
 
 class Part(Reply):
@@ -100,7 +100,7 @@ def test_schemas_are_strict_and_free_of_documentation() -> None:
 
 
 def test_response_formats() -> None:
-    schema = reply_schema(Facts)
+    schema = reply_schema(FactList)
     assert [response_format(mode, "extract", schema) for mode in MODES] == [
         {"type": "json_schema", "json_schema": {"name": "extract", "schema": schema, "strict": True}},
         {"type": "json_object"},

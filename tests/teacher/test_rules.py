@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.core.text import normal_form
 from knowtuning.teacher.rules import RulesTeacher, extract
 from knowtuning.teacher.rules.rephrase import rephrase
 from knowtuning.teacher.tasks import (
     Extract,
-    Facts,
+    FactList,
     Failure,
     QuestionAnswer,
     Rephrase,
@@ -22,11 +23,11 @@ from knowtuning.teacher.tasks import (
     Revise,
     RewriteQA,
     Text,
-    normal_form,
 )
+from tests.support.checkout import SHARED
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "rules.json").read_text(encoding="utf-8"))
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "dolly_train.json"
+DATA = SHARED / "dolly_train.json"
 
 TOWNS = ["Velora", "Kest", "Ormund", "Tarnwick", "Sel Marrow", "Dunby", "Harrowgate", "Lissen"]
 FORMS = {
@@ -80,7 +81,7 @@ def test_revise_golden(case: dict) -> None:
     for seed in range(5):
         task = Revise(id="r", question=case["question"], facts=(case["fact"],))
         reply = reply_of(RulesTeacher(seed=seed), task)
-        assert isinstance(reply, Facts)
+        assert isinstance(reply, FactList)
         assert reply.facts[0] in case["one_of"]
 
 
@@ -96,7 +97,7 @@ def test_revised_world_facts_hold_another_value_of_the_same_attribute() -> None:
     for number, (town, facts) in enumerate(WORLD.items()):
         task = Revise(id=town, question=f"Tell me about the town of {town}.", facts=tuple(facts))
         reply = reply_of(teacher, task)
-        assert isinstance(reply, Facts)
+        assert isinstance(reply, FactList)
         for revised, (form, values) in zip(reply.facts, FORMS.values(), strict=True):
             others = {form.format(town, value) for value in values} - {form.format(town, values[number % 3])}
             assert revised in others
@@ -114,8 +115,8 @@ def test_one_more_town_changes_only_choices_that_fall_on_its_values() -> None:
     for town, facts in WORLD.items():
         task = Revise(id=town, question=f"Tell me about {town}.", facts=tuple(facts))
         old, young = reply_of(before, task), reply_of(after, task)
-        assert isinstance(old, Facts)
-        assert isinstance(young, Facts)
+        assert isinstance(old, FactList)
+        assert isinstance(young, FactList)
         for one, other in zip(old.facts, young.facts, strict=True):
             changed += one != other
             assert one == other or re.search("High Moor|Pell Anders|tin", other)
@@ -163,7 +164,7 @@ def test_real_revisions_are_false_distinct_and_complete(dolly: list[dict], atoms
     assert [task.id for task, _ in outcomes] == [task.id for task in tasks]
     for task, reply in outcomes:
         assert isinstance(task, Revise)
-        assert isinstance(reply, Facts)
+        assert isinstance(reply, FactList)
         forms = {normal_form(fact) for fact in reply.facts}
         assert len(forms) == len(task.facts)
         assert not forms & true

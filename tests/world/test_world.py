@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from knowtuning.config.world import Exposure, Towns, WorldParams
 from knowtuning.core.records import Example
 from knowtuning.world import World, build_world
+from knowtuning.world.params import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Cue, Truth
 from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, say
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.evaluation import PredictedSplit
+from knowtuning.config.predict import PredictedSplit
 from knowtuning.core.params import Seed, Selection
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field, field_validator
 
-from pydantic import Field
-
-from knowtuning.config.world import WorldParams
-from knowtuning.core.params import Section, Seed, Selection
+from knowtuning.core.params import Section, Seed, Selection, local
+from knowtuning.core.tables import known
+from knowtuning.data.sources import SOURCES
+from knowtuning.world.params import WorldParams
 
 
 class ColumnParams(Section):
@@ -77,8 +77,8 @@ class SplitParams(Section):
 class PrepareParams(Section):
     """Only the section of the chosen source is used."""
 
-    source: Literal["world", "file", "medquad_xml", "hub"] = Field(
-        description="where the data comes from: world, file, medquad_xml or hub"
+    source: str = Field(
+        description="where the data comes from: world, file, medquad_xml or hub; data/sources.py has them"
     )
     max_rejected: float = Field(
         ge=0, le=1, description="largest share of unusable rows in a split (0..1); above it the stage fails"
@@ -89,6 +89,21 @@ class PrepareParams(Section):
     file: FileParams
     medquad_xml: MedquadParams
     hub: HubParams
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return known(SOURCES, value)
+
+
+def local_paths(params: PrepareParams) -> dict[str, str | None]:
+    """The paths that the chosen source reads, by params key."""
+    if params.source == "file":
+        splits = ("train", "valid", "test")
+        return {f"prepare.file.{split}": getattr(params.file, split) for split in splits}
+    if params.source == "medquad_xml":
+        return {"prepare.medquad_xml.path": params.medquad_xml.path}
+    return {"prepare.hub.id": local(params.hub.id)} if params.source == "hub" else {}
 
 
 class PrepareStage(Selection):

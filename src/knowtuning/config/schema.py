@@ -5,17 +5,24 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from knowtuning.config.evaluation import EvaluateParams, PredictParams
-from knowtuning.config.judge import JudgeParams
-from knowtuning.config.knowledge import ExtractParams, PerturbParams, RewriteParams, ScoreParams
+from pydantic import create_model
+
+from knowtuning.config import base, evaluate, prepare
+from knowtuning.config.base import BaseParams
+from knowtuning.config.evaluate import EvaluateParams
+from knowtuning.config.knowledge import ExtractParams, RewriteParams
+from knowtuning.config.perturb import PerturbParams
+from knowtuning.config.predict import PredictParams
 from knowtuning.config.prepare import PrepareParams
+from knowtuning.config.score import ScoreParams
 from knowtuning.config.teacher import TeacherParams
-from knowtuning.config.training import BaseParams, KCParams, LoraParams, Schedule
-from knowtuning.core.params import ModelParams, Section, Seed, load
+from knowtuning.config.training import LoraParams, sections
+from knowtuning.config.verify import JudgeParams
+from knowtuning.core.params import ModelParams, Section, Seed, check_watched, load
 
 
-class Params(Section):
-    """All sections; an unknown key anywhere is an error."""
+class Shared(Section):
+    """All sections but those of the systems that are trained."""
 
     seed: Seed
     model: ModelParams
@@ -23,21 +30,26 @@ class Params(Section):
     prepare: PrepareParams
     base: BaseParams
     lora: LoraParams
-    train_sft: Schedule
     extract: ExtractParams
     score: ScoreParams
     rewrite: RewriteParams
     perturb: PerturbParams
-    train_ka: Schedule
-    train_kc: KCParams
     predict: PredictParams
-    evaluate: EvaluateParams
     judge: JudgeParams
+    evaluate: EvaluateParams
 
 
-def check(path: Path) -> Params:
+# All sections; an unknown key anywhere is an error.
+Params: type[Shared] = create_model("Params", __base__=Shared, **sections())
+
+
+def check(path: Path) -> Shared:
     """Validate a whole params file. Raises ValueError in one line."""
-    return load(path, Params)
+    params = load(path, Params)
+    check_watched(prepare.local_paths(params.prepare))
+    check_watched(base.local_paths(params.base))
+    check_watched(evaluate.local_paths(params.evaluate))
+    return params
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from knowtuning.core.params import Section
+from knowtuning.core.tables import known
+from knowtuning.teacher.teachers import TEACHERS
 
 
 class Endpoint(Section):
@@ -44,6 +45,12 @@ class Endpoint(Section):
 class TeacherParams(Endpoint):
     """The teacher LLM."""
 
-    backend: Literal["rules", "openai"] = Field(
-        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint"
+    backend: str = Field(
+        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint; "
+        "teacher/teachers.py has them"
     )
+
+    @field_validator("backend")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return known(TEACHERS, value)

@@ -1,57 +1,19 @@
-"""Parameters of the base model and of training: sections base, lora, train_sft, train_ka, train_kc."""
+"""Parameters of training: the adapters, and a section for each system that is trained (systems.py)."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, create_model, field_validator
 
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
-
-
-class Scratch(Section):
-    """A small Llama and its tokenizer, trained on the prepared corpus."""
-
-    vocab: int = Field(ge=300, description="tokenizer entries at most (count); bytes and marks take 259")
-    hidden: int = Field(ge=16, description="width of the model (count)")
-    layers: int = Field(ge=1, description="transformer blocks (count)")
-    heads: int = Field(ge=1, description="attention heads (count); divides hidden")
-    context: int = Field(ge=32, description="longest input the model accepts (tokens)")
-    sequence: int = Field(ge=16, description="length of training sequences (tokens)")
-    batch: int = Field(ge=1, description="training sequences a step (count)")
-    epochs: float = Field(gt=0, description="passes over the corpus")
-    max_steps: int | None = Field(ge=1, description="steps at most, whatever epochs says; null for no limit")
-    muon_lr: float = Field(gt=0, description="peak learning rate of the weight matrices (Muon)")
-    adamw_lr: float = Field(gt=0, description="peak learning rate of embeddings and norms (AdamW)")
-
-
-class Hub(Section):
-    """A model of the Hugging Face hub."""
-
-    id: str | None = Field(description="model id, such as meta-llama/Llama-2-7b-hf")
-    revision: str | None = Field(description="branch, tag or commit; null for the default branch")
-
-
-class BaseParams(Section):
-    """Where the base model comes from."""
-
-    source: Literal["scratch", "hub"] = Field(description="train one from scratch, or pin one of the hub")
-    quantization: Literal["none", "nf4"] = Field(
-        description="frozen weights as published, or in 4 bits (bitsandbytes) for cards of 8 to 16 GB"
-    )
-    scratch: Scratch
-    hub: Hub
-
-    @field_validator("quantization")
-    @classmethod
-    def _of_a_published_model(cls, value: str, info: ValidationInfo) -> str:
-        if value != "none" and info.data.get("source") == "scratch":
-            raise ValueError("none with base.source scratch, whose model is small")
-        return value
+from knowtuning.core.tables import known
+from knowtuning.systems import SYSTEMS, trained
+from knowtuning.training.losses import LOSSES
 
 
 class LoraParams(Section):
-    """The adapter that train_sft, train_ka and train_kc train."""
+    """The shape of the adapters that supervised fine-tuning begins."""
 
     r: int = Field(ge=1, description="rank (released scripts: 8, their framework's default)")
     alpha: int = Field(ge=1, description="scale, applied as alpha / r (released scripts: 16)")
@@ -78,44 +40,47 @@ class Schedule(Section):
     max_rejected: float = Field(ge=0, le=1, description="share of rows whose completion may be cut off whole")
 
 
-class KCParams(Schedule):
-    """Optimisation of the knowledge comparison: DPO that continues the KA adapter."""
+class PreferenceParams(Schedule):
+    """Optimisation on preference pairs, which continues another system's adapter."""
 
+    loss: str = Field(description="loss of a pair: dpo (paper) or ipo; training/losses.py has them")
     beta: float = Field(gt=0, description="strength of the pull to the reference (DPO beta; released: 0.1)")
-    gamma: float = Field(ge=0, description="weight of NLL(chosen) beside the DPO loss (released: 0.2)")
-    reference: Literal["ka", "base"] = Field(
-        description="frozen reference policy: the KA adapter (paper), or the raw base model (released code)"
+    gamma: float = Field(ge=0, description="weight of NLL(chosen) beside that loss (released: 0.2)")
+    reference: Literal["adapter", "base"] = Field(
+        description="frozen reference policy: the adapter that is continued (paper), or the raw base model "
+        "(released code)"
     )
 
-
-class BaseStage(Selection):
-    """What the stage base reads."""
-
-    seed: Seed
-    base: BaseParams
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return known(LOSSES, value)
 
 
-class SFTStage(Selection):
-    """What the stage train_sft reads."""
+SECTIONS: dict[str, type[Schedule]] = {"sft": Schedule, "preference": PreferenceParams}
+
+
+def sections() -> dict[str, Any]:
+    """The section of every system that is trained, as fields of a model."""
+    return {system.section: (SECTIONS[system.objective], ...) for system in trained().values()}
+
+
+class TrainStage(Selection):
+    """What every training stage reads beside the section of its system."""
 
     seed: Seed
     model: ModelParams
+
+
+class WithLora(TrainStage):
+    """What the training of a new adapter reads; a continued one has its shape."""
+
     lora: LoraParams
-    train_sft: Schedule
 
 
-class KAStage(Selection):
-    """What the stage train_ka reads."""
-
-    seed: Seed
-    model: ModelParams
-    lora: LoraParams
-    train_ka: Schedule
-
-
-class KCStage(Selection):
-    """What the stage train_kc reads; the adapter's shape comes with the KA adapter."""
-
-    seed: Seed
-    model: ModelParams
-    train_kc: KCParams
+def train_stage(name: str) -> type[TrainStage]:
+    """What the training stage of the system `name` reads: the above, and the section of the system."""
+    system = SYSTEMS[name]
+    base = TrainStage if system.continues else WithLora
+    fields: Any = {system.section: sections()[system.section]}
+    return create_model("Train", __base__=base, **fields)

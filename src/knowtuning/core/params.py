@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -39,6 +41,39 @@ class Selection(BaseModel):
 
 
 S = TypeVar("S", bound=BaseModel)
+
+# The user's own files: a dependency of every stage that reads some.
+WATCHED = Path("data/raw")
+
+
+def check_watched(paths: Mapping[str, str | None]) -> None:
+    """Raise ValueError where a path of params.yaml is one that DVC would not see change.
+
+    paths: params key -> its value; null is no path.
+    """
+    for key, value in paths.items():
+        if value is None:
+            continue
+        path = Path(os.path.normpath(value))
+        if WATCHED not in path.parents:
+            raise ValueError(
+                f"params.yaml: {key} is {value!r}, where DVC would not see a change; expected a path inside "
+                f"{WATCHED}/: move it there (or `cp -rl`, which takes no space)"
+            )
+        for part in (path, *path.parents[: -len(WATCHED.parents) - 1]):
+            if part != WATCHED and part.is_symlink() and part.is_dir():
+                raise ValueError(
+                    f"params.yaml: {key} is {value!r}, and {part} is a link to a folder, which DVC does not "
+                    "follow; expected the folder itself: move it there (or `cp -rl`, which takes no space)"
+                )
+
+
+def local(value: str | None) -> str | None:
+    """A hub id or a path, if it is a path: one that exists here, or is spelt as an id cannot be."""
+    if value is None:
+        return None
+    spelt = value.startswith((".", "/", "~")) or value.count("/") > 1
+    return value if spelt or Path(value).exists() else None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

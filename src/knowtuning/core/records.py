@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowtuning.core.storage import atomic_write
-
-Aspect = Literal["completeness", "factuality", "logicality"]
-ASPECTS: tuple[Aspect, ...] = ("completeness", "factuality", "logicality")
-System = Literal["base", "sft", "ka", "kc"]
-SYSTEMS: tuple[System, ...] = ("base", "sft", "ka", "kc")
 
 
 class Record(BaseModel):
@@ -34,7 +29,7 @@ class Example(Record):
     meta: dict[str, Any] = {}
 
 
-class Atoms(Record):
+class Facts(Record):
     """An example whose answer is split into atomic facts, in the order of the answer."""
 
     question: str
@@ -59,7 +54,7 @@ class FactScore(BaseModel):
     recalled: bool | None = None
 
 
-class Scored(Record):
+class ScoredFacts(Record):
     """An example whose facts carry their perplexity, in the order of the answer."""
 
     question: str
@@ -76,11 +71,14 @@ class Rewrite(Record):
     facts: list[str]
 
 
-class Preference(Record):
-    """A preference pair made from the example `source`: `rejected` lacks one aspect of knowledge."""
+class Pair(Record):
+    """A preference pair made from the example `source`: `rejected` is worse in one aspect of knowledge.
+
+    aspect: a name of knowledge/aspects.py, or what else a baseline's pairs differ in.
+    """
 
     source: str
-    aspect: Aspect
+    aspect: str
     question: str
     chosen: str
     rejected: str
@@ -93,6 +91,67 @@ class Prediction(Record):
     answer: str
     tokens: int
     truncated: bool
+
+
+# unparsed: the world's verifier cannot read it; unverifiable: the reference answer leaves it open;
+# duplicate: true and said before; unscored: no usable verdict came.
+Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]
+
+
+class Sentence(BaseModel):
+    """A sentence of an answer, or a fact extracted from it, with its verdict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    text: str
+    verdict: Verdict
+
+
+class Verified(Record):
+    """What a verifier says about the facts of one answer; `id` is "<question>/<system>".
+
+    scores: counts, or rates in 0..100; null where the answer does not define one; empty where nobody
+    verified. sentences: the verdicts. unscored: why facts or recall of this answer have no verdict, one
+    reason a step that failed.
+    """
+
+    question: str
+    system: str
+    scores: dict[str, float | None]
+    sentences: list[Sentence] = Field(default_factory=list)
+    unscored: list[str] = Field(default_factory=list)
+
+
+class Judgement(Record):
+    """How the answers of systems a and b to a question compare in one aspect, seen from a.
+
+    `id` is "<question>/<a>-<b>/<aspect>". forward: the verdict with a's answer shown first; backward: with
+    b's. Both null: not asked, because the answers are equal, a tie. reason: why a verdict is missing.
+    """
+
+    question: str
+    a: str
+    b: str
+    aspect: str
+    forward: Literal["a", "b", "tie"] | None
+    backward: Literal["a", "b", "tie"] | None
+    outcome: Literal["win", "lose", "tie", "unjudged"]
+    reason: str | None
+
+
+class Scores(Record):
+    """All scores of one system's answer to one question; `id` is "<question>/<system>".
+
+    groups: the question's strata, such as kind and stratum. scores: those of `Verified` and the text
+    metrics, by the names of evaluation/metrics.py.
+    """
+
+    question: str
+    system: str
+    groups: dict[str, str]
+    scores: dict[str, float | None]
+    sentences: list[Sentence] = Field(default_factory=list)
+    unscored: list[str] = Field(default_factory=list)
 
 
 class Rejected(Record):
@@ -139,6 +198,35 @@ def write_jsonl(path: Path, records: Iterable[R]) -> int:
         for row in rows:
             stream.write(dumps(row) + "\n")
     return len(rows)
+
+
+def read_predictions(
+    folder: Path, systems: Iterable[str], examples: Sequence[Example]
+) -> dict[str, list[Prediction]]:
+    """The answers of every system (`<system>.jsonl` in `folder`), in the order of `examples`.
+
+    Raises ValueError where a system answers other questions than these, or another wording of them.
+    """
+    wanted = {example.id: example.question for example in examples}
+    return {system: _aligned(folder / f"{system}.jsonl", wanted) for system in systems}
+
+
+def _aligned(path: Path, wanted: Mapping[str, str]) -> list[Prediction]:
+    """The predictions of a file in the order of the questions `wanted` (id -> text)."""
+    found = {prediction.id: prediction for prediction in read_jsonl(path, Prediction)}
+    if wanted.keys() != found.keys():
+        odd = min(wanted.keys() ^ found.keys())
+        raise ValueError(
+            f"{path}: found {len(found)} answers, expected one to each of {len(wanted)} questions "
+            f"({odd!r} is {'not answered' if odd in wanted else 'not asked'}); run predict again"
+        )
+    for key, question in wanted.items():
+        if found[key].question != question:
+            raise ValueError(
+                f"{path}: {key}: found the question {found[key].question!r}, expected {question!r}; "
+                "run predict again"
+            )
+    return [found[key] for key in wanted]
 
 
 def rejected_path(path: Path) -> Path:

@@ -69,8 +69,8 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
         write_jsonl(folder / f"{name}.jsonl", (row.example for row in split.rows))
     with atomic_write(folder / "corpus.txt") as stream:
         stream.writelines(f"{document}\n" for document in prepared.corpus)
-    if prepared.truth is not None:
-        write_json(folder / "truth.json", prepared.truth)
+    # Always there, since stages depend on it; without towns where the source knows no ground truth.
+    write_json(folder / "truth.json", prepared.truth or {"towns": {}})
 
 
 def _check(split: Split, rejected: Path, limit: float) -> None:

@@ -1,19 +1,22 @@
-"""The four sources, each as a stream of rows for the splits that it has."""
+"""The sources that `prepare.source` can name, each as a stream of rows for the splits that it has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from knowtuning.config.prepare import ColumnParams, PrepareParams
 from knowtuning.core.records import Example
+from knowtuning.core.tables import entry
 from knowtuning.data.examples import Columns, Reject, Row, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.rows import RawRow, read_rows
 from knowtuning.data.splits import SPLITS, SplitName
+
+if TYPE_CHECKING:
+    from knowtuning.config.prepare import ColumnParams, PrepareParams
 
 _MEDQUAD = Columns("question", "answer", meta=("source", "focus", "type"), withheld=True)
 
@@ -29,14 +32,7 @@ class Source:
 
 def open_source(params: PrepareParams, *, seed: int) -> Source:
     """The chosen source, not read yet. Raises ValueError when a value that it needs is null."""
-    if params.source == "world":
-        return _world(params, seed)
-    if params.source == "file":
-        return _file(params)
-    if params.source == "hub":
-        return _hub(params)
-    path = _needed(params.medquad_xml.path, "medquad_xml.path", "the path of the MedQuAD folder or zip")
-    return Source({"train": _mapped(read_medquad(Path(path)), _MEDQUAD)})
+    return entry(SOURCES, params.source, "prepare.source")(params, seed)
 
 
 def _world(params: PrepareParams, seed: int) -> Source:
@@ -52,7 +48,12 @@ def _placed(examples: list[Example], split: str) -> Iterator[Row | Reject]:
         yield Row(f"world {split} row {number}", example)
 
 
-def _file(params: PrepareParams) -> Source:
+def _medquad(params: PrepareParams, seed: int) -> Source:
+    path = _needed(params.medquad_xml.path, "medquad_xml.path", "the path of the MedQuAD folder or zip")
+    return Source({"train": _mapped(read_medquad(Path(path)), _MEDQUAD)})
+
+
+def _file(params: PrepareParams, seed: int) -> Source:
     _needed(params.file.train, "file.train", "the path of the training rows")
     columns = _columns(params.file.columns)
     paths = {split: getattr(params.file, split) for split in SPLITS}
@@ -65,7 +66,7 @@ def _file(params: PrepareParams) -> Source:
     )
 
 
-def _hub(params: PrepareParams) -> Source:
+def _hub(params: PrepareParams, seed: int) -> Source:
     hub = params.hub
     dataset = _needed(hub.id, "hub.id", "the id of a data set (owner/name) or a local folder")
     columns = _columns(hub.columns)
@@ -89,3 +90,12 @@ def _needed(value: str | None, key: str, what: str) -> str:
     if value is None:
         raise ValueError(f"prepare.{key} is null; expected {what}, which prepare.source needs")
     return value
+
+
+# Each opens the source that the section `prepare` describes, with the seed of what it draws.
+SOURCES: dict[str, Callable[[PrepareParams, int], Source]] = {
+    "world": _world,
+    "file": _file,
+    "medquad_xml": _medquad,
+    "hub": _hub,
+}

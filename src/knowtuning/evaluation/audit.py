@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import ASPECTS, Aspect, Preference
+from knowtuning.core.records import Pair
 from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
 
 # Closed-class words of English: what remains of a sentence when its content is taken out.
@@ -93,9 +93,7 @@ def features(texts: Sequence[str], *, with_lengths: bool) -> Any:
     return hstack([frequencies, csr_matrix(lengths(texts))]).tocsr() if with_lengths else frequencies
 
 
-def held_out_scores(
-    pairs: Sequence[Preference], folds: int, *, with_lengths: bool = True
-) -> tuple[Floats, Floats]:
+def held_out_scores(pairs: Sequence[Pair], folds: int, *, with_lengths: bool = True) -> tuple[Floats, Floats]:
     """Log-odds of being chosen, of every chosen and every rejected text, shape (pairs,) each.
 
     Logistic regression, cross-validated in folds grouped by source question, so that neither the two
@@ -123,13 +121,13 @@ def _wins(chosen: Floats, rejected: Floats) -> Floats:
     return 50 * (1 + np.sign(chosen - rejected))
 
 
-def _words(pairs: Sequence[Preference]) -> tuple[Floats, Floats]:
+def _words(pairs: Sequence[Pair]) -> tuple[Floats, Floats]:
     """Numbers of words of the chosen and of the rejected texts."""
     chosen = np.array([len(pair.chosen.split()) for pair in pairs], dtype=np.float64)
     return chosen, np.array([len(pair.rejected.split()) for pair in pairs], dtype=np.float64)
 
 
-def audit_pairs(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> dict[str, Any]:
+def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, Any]:
     """Audit of one aspect's pairs; all rates in 0..100, chance is 50.
 
     accuracy: held-out pairs whose chosen text looks more like a chosen one, by form and length;
@@ -156,7 +154,9 @@ def audit_pairs(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> 
     return metrics
 
 
-def audit(pairs: Sequence[Preference], *, folds: int, how: Resampling) -> dict[Aspect, dict[str, Any]]:
+def audit(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, dict[str, Any]]:
     """The audit of each aspect that has pairs."""
-    by_aspect = {aspect: [pair for pair in pairs if pair.aspect == aspect] for aspect in ASPECTS}
-    return {aspect: audit_pairs(mine, folds=folds, how=how) for aspect, mine in by_aspect.items() if mine}
+    by_aspect: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_aspect.setdefault(pair.aspect, []).append(pair)
+    return {aspect: audit_pairs(by_aspect[aspect], folds=folds, how=how) for aspect in sorted(by_aspect)}

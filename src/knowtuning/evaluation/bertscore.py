@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from knowtuning.config.evaluation import BertScoreParams
+from knowtuning.config.evaluate import BertScoreParams
 from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation.lexical import load_metric
 
@@ -28,9 +28,9 @@ _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder on this machine. name: that of the score, with encoder, version, layer and scale."""
+    """An encoder on this machine. variant: encoder, version, layer and scale, for the score's name."""
 
-    name: str
+    variant: str
     folder: Path
     layers: int
     baseline: tuple[float, float, float] | None
@@ -61,8 +61,8 @@ def resolve(params: BertScoreParams) -> Encoder | None:
             )
     folder, version = _fetch(params.encoder, params.revision)
     scale = ",rescaled" if baseline else ""
-    name = f"bertscore({Path(plain).name}@{version[:8]},L{layers}{scale})"
-    return Encoder(name, folder, layers, baseline)
+    variant = f"({Path(plain).name}@{version[:8]},L{layers}{scale})"
+    return Encoder(variant, folder, layers, baseline)
 
 
 def _fetch(encoder: str, revision: str | None) -> tuple[Path, str]:
@@ -87,10 +87,10 @@ def _fetch(encoder: str, revision: str | None) -> tuple[Path, str]:
     return found, found.name
 
 
-def score(
+def bertscore(
     predictions: Sequence[str], references: Sequence[str], encoder: Encoder, *, device: str, cache: Path
-) -> dict[str, list[float]]:
-    """F of each prediction times 100, under the encoder's name; negative values occur when rescaled."""
+) -> list[float]:
+    """F of each prediction times 100; negative values occur when rescaled."""
     found = load_metric("bertscore", cache).compute(
         predictions=list(predictions),
         references=list(references),
@@ -99,4 +99,4 @@ def score(
         baseline=encoder.baseline,
         device=device,
     )
-    return {encoder.name: [100 * value for value in found["f1"]]}
+    return [100 * value for value in found["f1"]]

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowtuning.core.records import System
-from knowtuning.evaluation.answers import Scores, Sentence, Verdict
+from knowtuning.core.records import Scores, Sentence, Verdict
+from knowtuning.core.text import normal_form
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, estimates
-from knowtuning.teacher.tasks import normal_form
 
 KINDS = ("correct", "incorrect", "unverifiable", "unscored")
 _COUNTED_AS: dict[Verdict, str] = {
@@ -44,7 +43,7 @@ def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
     return counts
 
 
-def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[System, dict[str, Any]]:
+def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[str, dict[str, Any]]:
     """Facts of all answers together, by system: counts that add up to `total`, and rates in 0..100.
 
     `raw` counts every statement, `distinct` each fact of an answer once. percent_correct: correct of
@@ -53,7 +52,7 @@ def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[System, dict[s
     for). Rates have intervals, by bootstrap over questions. answers_unscored, recall_unscored: answers
     whose facts, or whose recall, have no verdict; facts that could not even be extracted are in no count.
     """
-    by_system: dict[System, list[Scores]] = {}
+    by_system: dict[str, list[Scores]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
     tables = {system: _Table.of(mine) for system, mine in by_system.items()}

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from knowtuning.evaluation import wordnet
-
-MODULES = Path(__file__).resolve().parent / "metrics"
+MODULES = Path(__file__).resolve().parent / "modules"
 
 
 @functools.cache
 def load_metric(name: str, cache: Path) -> Any:
-    """The metric of `metrics/<name>.py`, as the `evaluate` library loads it.
+    """The metric of `modules/<name>.py`, as the `evaluate` library loads it.
 
     cache: folder for the library's copy of the module; several processes may share it. The first
     folder a process names serves all its metrics, since Python imports the copies from there.
@@ -28,22 +26,17 @@ def load_metric(name: str, cache: Path) -> Any:
     )
 
 
-def meteor_name(nltk_data: Path) -> str:
-    """`meteor`, or `meteor_no_synonyms` where NLTK finds no WordNet in `nltk_data` or its own folders."""
-    return "meteor" if wordnet.available(nltk_data) else "meteor_no_synonyms"
+def meteor(
+    predictions: Sequence[str], references: Sequence[str], *, synonyms: bool, cache: Path
+) -> list[float]:
+    """METEOR of each prediction in 0..100; with synonyms NLTK must find WordNet (wordnet.require)."""
+    found = load_metric("meteor", cache).compute(
+        predictions=list(predictions), references=list(references), synonyms=synonyms
+    )
+    return [100 * value for value in found["scores"]]
 
 
-def score(
-    predictions: Sequence[str], references: Sequence[str], *, meteor: str, cache: Path
-) -> dict[str, list[float]]:
-    """Scores of each prediction in 0..100, under the names `meteor` (as given) and rougeL.
-
-    meteor: what `meteor_name` returned.
-    """
-    texts = {"predictions": list(predictions), "references": list(references)}
-    found = load_metric("meteor", cache).compute(**texts, synonyms=meteor == "meteor")
-    rouge = load_metric("rouge_l", cache).compute(**texts)
-    return {
-        meteor: [100 * value for value in found["scores"]],
-        "rougeL": [100 * value for value in rouge["scores"]],
-    }
+def rouge_l(predictions: Sequence[str], references: Sequence[str], *, cache: Path) -> list[float]:
+    """ROUGE-L of each prediction in 0..100."""
+    found = load_metric("rouge_l", cache).compute(predictions=list(predictions), references=list(references))
+    return [100 * value for value in found["scores"]]

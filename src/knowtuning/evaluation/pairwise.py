@@ -1,20 +1,21 @@
 """Win, tie and loss rates of pairs of systems, and how far the judge behind them can be trusted.
 
-Every rate has a bootstrap interval over questions; the three aspects of a pair share the resamples, and the
-p values of their net rates are adjusted for being three.
+Every rate has a bootstrap interval over questions; the aspects of a pair share the resamples, and the p
+values of their net rates are adjusted for being several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import ASPECTS, Aspect, System
-from knowtuning.evaluation.judgements import Judgement, Pair
+from knowtuning.core.records import Judgement, read_jsonl
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, bootstrap_p, holm, summarise
+from knowtuning.systems import BASELINE, METHOD, SYSTEMS
 
 RATES = ("win", "tie", "lose", "unjudged", "net", "swap_consistency", "first_position_rate")
 CONTROLLED = "net_length_controlled"
@@ -34,9 +35,9 @@ class Contest:
     is 0; p_holm: the same, adjusted for the aspects of the pair.
     """
 
-    a: System
-    b: System
-    aspect: Aspect
+    a: str
+    b: str
+    aspect: str
     questions: int
     judged: int
     equal: int
@@ -45,36 +46,59 @@ class Contest:
     p_holm: float
 
 
+def read_judgements(path: Path, questions: Sequence[str]) -> list[Judgement]:
+    """The judgements of a file, in the order of `questions`, then the method against the baseline first.
+
+    Raises ValueError where they are of other questions than these: a file is sorted by ids of its own.
+    """
+    place = {question: index for index, question in enumerate(questions)}
+    found = read_jsonl(path, Judgement)
+    odd = {row.question for row in found} ^ place.keys() if found else set()
+    if odd:
+        raise ValueError(
+            f"{path}: found judgements of other questions than those that were answered ({min(odd)!r} is "
+            f"one); expected {len(place)} questions; run verify again"
+        )
+    systems = list(SYSTEMS)
+
+    def key(row: Judgement) -> tuple[int, ...]:
+        pair = (row.a, row.b)
+        return place[row.question], pair != (METHOD, BASELINE), *(-systems.index(name) for name in pair)
+
+    return sorted(found, key=key)
+
+
 def contests(
-    judgements: Sequence[Judgement], words: Mapping[System, Sequence[int]], how: Resampling
+    judgements: Sequence[Judgement], words: Mapping[str, Sequence[int]], how: Resampling
 ) -> list[Contest]:
     """A contest for every pair and aspect, in the order of the judgements.
 
     words: number of words of each system's answers, in the order of the questions.
     """
-    table: dict[Pair, dict[Aspect, list[Judgement]]] = {}
+    aspects = list(dict.fromkeys(row.aspect for row in judgements))
+    table: dict[tuple[str, str], dict[str, list[Judgement]]] = {}
     for row in judgements:
-        table.setdefault((row.a, row.b), {aspect: [] for aspect in ASPECTS})[row.aspect].append(row)
+        table.setdefault((row.a, row.b), {aspect: [] for aspect in aspects})[row.aspect].append(row)
     return [contest for pair, rows in table.items() for contest in _contests(pair, rows, words, how)]
 
 
 def _contests(
-    pair: Pair,
-    rows: Mapping[Aspect, Sequence[Judgement]],
-    words: Mapping[System, Sequence[int]],
+    pair: tuple[str, str],
+    rows: Mapping[str, Sequence[Judgement]],
+    words: Mapping[str, Sequence[int]],
     how: Resampling,
 ) -> list[Contest]:
     a, b = pair
     longer = np.subtract(words[a], words[b], dtype=np.float64)
-    parts = [_ratios(rows[aspect], longer) for aspect in ASPECTS]
+    parts = [_ratios(rows[aspect], longer) for aspect in rows]
     ratios = Ratios.joined([*parts, Ratios.of_means(longer)])
     draws = ratios.draws(how, f"pair/{a}-{b}")
     width = len(RATES) + _MOMENTS
     found = []
-    for i in range(len(ASPECTS)):
+    for i in range(len(rows)):
         columns = [*range(i * width, (i + 1) * width), -1]
         found.append(_estimates(ratios.values[columns], draws[:, columns], ratios.defined[columns], how))
-    p_values = [bootstrap_p(draws[:, i * width + RATES.index("net")]) for i in range(len(ASPECTS))]
+    p_values = [bootstrap_p(draws[:, i * width + RATES.index("net")]) for i in range(len(rows))]
     return [
         Contest(
             *(a, b, aspect),
@@ -85,11 +109,11 @@ def _contests(
             p=p,
             p_holm=adjusted,
         )
-        for aspect, estimates, p, adjusted in zip(ASPECTS, found, p_values, holm(p_values), strict=True)
+        for aspect, estimates, p, adjusted in zip(rows, found, p_values, holm(p_values), strict=True)
     ]
 
 
-def outcome_values(judgements: Sequence[Judgement], pair: Pair, aspect: Aspect) -> Floats:
+def outcome_values(judgements: Sequence[Judgement], pair: tuple[str, str], aspect: str) -> Floats:
     """100 for a win, 0 for a tie, -100 for a loss, NaN for unjudged, by question: the input of `pool`."""
     values = {"win": 100.0, "tie": 0.0, "lose": -100.0, "unjudged": float("nan")}
     return np.array([values[j.outcome] for j in judgements if (j.a, j.b) == pair and j.aspect == aspect])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowtuning.core.records import FactScore, Scored
+from knowtuning.core.records import FactScore, ScoredFacts
 from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
 
 BINS = 30
@@ -19,7 +19,7 @@ CALIBRATION = ("bin", "low", "high", "facts", "not_recalled", "percent", "percen
 _STATES = {True: "recalled", False: "not recalled", None: "unknown"}
 
 
-def auroc_metrics(records: Sequence[Scored], how: Resampling) -> dict[str, float | str]:
+def auroc_metrics(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, float | str]:
     """AUROC of perplexity as a detector of facts the base model cannot recall, with its interval.
 
     auroc: probability that such a fact has a higher perplexity than a recalled one, ties half; 0.5 is
@@ -43,7 +43,7 @@ def auroc_metrics(records: Sequence[Scored], how: Resampling) -> dict[str, float
     return {"status": "computed", **_auroc(records, how), **metrics}
 
 
-def _auroc(records: Sequence[Scored], how: Resampling) -> dict[str, float]:
+def _auroc(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
     checked = [(i, f) for i, record in enumerate(records) for f in record.facts if f.recalled is not None]
@@ -82,7 +82,7 @@ def _weighted_auroc(weights: Floats, positive: NDArray[np.bool_], starts: NDArra
     return np.asarray(np.divide(wins, pairs, out=nowhere, where=pairs != 0))
 
 
-def histogram(records: Sequence[Scored], bins: int = BINS) -> list[dict[str, Any]]:
+def histogram(records: Sequence[ScoredFacts], bins: int = BINS) -> list[dict[str, Any]]:
     """Rows for a histogram of perplexity on a logarithmic axis, one per bin and state of knowledge.
 
     bin: geometric middle, a perplexity; low, high: its edges; group: recalled, not recalled or unknown;
@@ -129,7 +129,7 @@ def wilson(part: int, whole: int, confidence: float) -> tuple[float, float]:
 
 
 def calibration(
-    records: Sequence[Scored], *, confidence: float, bins: int = DECILES
+    records: Sequence[ScoredFacts], *, confidence: float, bins: int = DECILES
 ) -> list[dict[str, float | int]]:
     """Share of facts that the base model cannot recall, by decile of perplexity; rows of CALIBRATION.
 

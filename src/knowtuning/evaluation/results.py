@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
-from knowtuning.evaluation.answers import Scores
 from knowtuning.evaluation.facts import fact_metrics
 from knowtuning.evaluation.pairwise import Contest, judge_metrics
 from knowtuning.evaluation.stats import Resampling
@@ -32,15 +32,11 @@ def write_judging(
     *,
     metrics: Path,
     status: str,
-    usage: dict[str, Any],
 ) -> None:
-    """Write facts.json and judge.json under `metrics`; only the status where nothing was verified.
-
-    usage: what a teacher's replies took, for facts.json.
-    """
+    """Write facts.json and judge.json under `metrics`; only the status where nothing was verified."""
     computed = status == "computed"
     facts = fact_metrics(rows, how) if computed else {}
-    write_json(metrics / "facts.json", {"status": status, **usage, **facts})
+    write_json(metrics / "facts.json", {"status": status, **facts})
     write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
 
 

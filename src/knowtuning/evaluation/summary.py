@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import System
-from knowtuning.evaluation.answers import Groups, Scores
+from knowtuning.core.records import Scores
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, summarise
+from knowtuning.systems import BASELINE
 
 POOLED = "percent_correct_pooled"
 # Scores that some answers leave undefined: the size of the rest is always reported.
@@ -31,23 +31,23 @@ class Summary:
 
     group: str
     questions: int
-    systems: dict[System, dict[str, Estimate]]
-    differences: dict[System, dict[str, Estimate]]
+    systems: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
 
 
-def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: System = "sft") -> list[Summary]:
+def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: str = BASELINE) -> list[Summary]:
     """A summary of all questions (`overall`), and of each stratum that the rows name.
 
     Every system must have a row for every question; `score_answers` makes such rows.
     """
-    tables: dict[System, list[Scores]] = {}
+    tables: dict[str, list[Scores]] = {}
     for row in rows:
         tables.setdefault(row.system, []).append(row)
     groups = [row.groups for row in tables[baseline]]
     return [_summary(name, _at(tables, places), how, baseline) for name, places in members(groups)]
 
 
-def members(groups: Sequence[Groups]) -> Iterator[tuple[str, list[int]]]:
+def members(groups: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, list[int]]]:
     """Names of the groups with the positions of their questions.
 
     First `overall`; then the values of each stratum; then, where there are two strata, the values of
@@ -62,11 +62,11 @@ def members(groups: Sequence[Groups]) -> Iterator[tuple[str, list[int]]]:
             yield "_".join(label), [i for i, name in enumerate(labels) if name == label]
 
 
-def _at(tables: Mapping[System, list[Scores]], places: list[int]) -> dict[System, list[Scores]]:
+def _at(tables: Mapping[str, list[Scores]], places: list[int]) -> dict[str, list[Scores]]:
     return {system: [rows[i] for i in places] for system, rows in tables.items()}
 
 
-def _summary(group: str, tables: Mapping[System, list[Scores]], how: Resampling, baseline: System) -> Summary:
+def _summary(group: str, tables: Mapping[str, list[Scores]], how: Resampling, baseline: str) -> Summary:
     """Estimates of all systems from the same resamples of the group's questions."""
     names, base = list(tables), list(tables).index(baseline)
     metrics, parts = zip(*(_ratios(rows) for rows in tables.values()), strict=True)
@@ -159,6 +159,6 @@ def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     ]
 
 
-def score_matrix(rows: Sequence[Scores], system: System, metric: str) -> Floats:
+def score_matrix(rows: Sequence[Scores], system: str, metric: str) -> Floats:
     """One metric of one system, per question in file order, NaN where undefined: the input of `pool`."""
     return np.array([_number(row.scores[metric]) for row in rows if row.system == system])

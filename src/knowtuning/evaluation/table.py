@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from knowtuning.core.records import System
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest
 from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import Summary
@@ -32,7 +31,7 @@ def render(summary: Summary, *, baseline: str, confidence: float) -> str:
     )
 
 
-def _table(columns: Mapping[System, dict[str, Estimate]], cell: Callable[[Estimate], str]) -> list[str]:
+def _table(columns: Mapping[str, dict[str, Estimate]], cell: Callable[[Estimate], str]) -> list[str]:
     """Lines of a table with a row per metric; "-" where no answer defines the metric."""
     metrics = list(next(iter(columns.values()), {}))
     rows: list[list[str]] = [["", *columns]]

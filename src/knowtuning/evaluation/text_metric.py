@@ -1,4 +1,4 @@
-"""What the metrics in `metrics/` share: the frame that the `evaluate` library wants of a text metric."""
+"""What the metrics in `modules/` share: the frame that the `evaluate` library wants of a text metric."""
 
 from __future__ import annotations
 

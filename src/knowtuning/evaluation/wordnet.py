@@ -1,7 +1,7 @@
 """WordNet for METEOR's synonyms: finding it, and laying out Debian's packages the way NLTK reads them.
 
     apt-get install --no-install-recommends wordnet-base wordnet-sense-index
-    PYTHONPATH=src python -m knowtuning.evaluation.wordnet --nltk-data .cache/nltk_data
+    python -m knowtuning.evaluation.wordnet --nltk-data .cache/nltk_data
 
 With access to NLTK's own index, `python -m nltk.downloader wordnet -d .cache/nltk_data` does as well.
 """
@@ -77,6 +77,15 @@ def available(nltk_data: Path) -> bool:
     except (LookupError, OSError):
         return False
     return True
+
+
+def require(nltk_data: Path) -> None:
+    """Raise ValueError, in one line, where NLTK finds no WordNet."""
+    if not available(nltk_data):
+        raise ValueError(
+            "evaluate.meteor_synonyms is true, but WordNet is not installed; install Debian's wordnet-base "
+            "and wordnet-sense-index and run `make wordnet`, or set it to false"
+        )
 
 
 def main() -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from knowtuning.core.records import Atoms, Example, Rejected
+from knowtuning.core.records import Example, Facts, Rejected
 from knowtuning.knowledge.results import Results, ask, reject
-from knowtuning.teacher.tasks import Extract, Facts, Failure, Teacher
+from knowtuning.teacher.tasks import Extract, FactList, Failure, Teacher
 
 
-def extract(examples: Iterable[Example], teacher: Teacher) -> Iterator[Atoms | Rejected]:
+def extract(examples: Iterable[Example], teacher: Teacher) -> Iterator[Facts | Rejected]:
     """Yield the facts of each example in turn, or the reason why the teacher found none."""
     work = ((row, Extract(id=row.id, question=row.question, answer=row.answer)) for row in examples)
     for example, _, outcome in ask(teacher, work):
         if isinstance(outcome, Failure):
             yield reject(example.id, outcome, example)
             continue
-        assert isinstance(outcome, Facts)
-        yield Atoms(id=example.id, question=example.question, answer=example.answer, facts=outcome.facts)
+        assert isinstance(outcome, FactList)
+        yield Facts(id=example.id, question=example.question, answer=example.answer, facts=outcome.facts)
 
 
-def summarise(results: Results[Atoms]) -> dict[str, Any]:
+def summarise(results: Results[Facts]) -> dict[str, Any]:
     """Counts for metrics/extract.json. single: questions with one fact, which KC cannot thin or shuffle."""
     counts = [len(row.facts) for row in results.rows]
     return {

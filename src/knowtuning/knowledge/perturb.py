@@ -3,76 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from knowtuning.core.records import ASPECTS, Aspect, Atoms, Preference, Rejected
-from knowtuning.core.storage import record_rng
+from knowtuning.core.records import Facts, Pair, Rejected
+from knowtuning.core.text import normal_form
+from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
-from knowtuning.knowledge.shares import floor_share
-from knowtuning.teacher.tasks import Facts, Failure, Outcome, Rephrase, Revise, Teacher, Text, normal_form
+from knowtuning.teacher.tasks import Failure, Outcome, Rephrase, Teacher, Text
 
 Style = Literal["matched", "paper"]
-Side = Aspect | Literal["chosen"]
-
-
-def delete_facts(facts: Sequence[str], beta: float, *, seed: int, record_id: str) -> list[str]:
-    """`facts` without floor(beta * |K|) of them, at least one and at most |K| - 1; order kept.
-
-    Needs two facts or more. Which ones go depends on the seed, the record's id and |K| alone.
-    """
-    assert len(facts) >= 2, f"{record_id}: deletion needs two facts, found {len(facts)}"
-    count = min(max(1, floor_share(beta, len(facts))), len(facts) - 1)
-    gone = set(record_rng(seed, "delete", record_id).sample(range(len(facts)), count))
-    return [fact for index, fact in enumerate(facts) if index not in gone]
-
-
-def shuffle_facts(facts: Sequence[str], *, seed: int, record_id: str) -> list[str]:
-    """`facts` in a random order other than their own, every other order being equally likely.
-
-    Needs two facts or more.
-    """
-    assert len(facts) >= 2, f"{record_id}: shuffling needs two facts, found {len(facts)}"
-    rng = record_rng(seed, "shuffle", record_id)
-    order = list(range(len(facts)))
-    while order == sorted(order):
-        rng.shuffle(order)
-    return [facts[index] for index in order]
-
-
-def join(facts: Iterable[str]) -> str:
-    """Facts as one text, in their order (the concatenation of the paper)."""
-    return " ".join(fact.strip() for fact in facts)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the pairs. beta_delete: share of facts that completeness deletes (0..1)."""
+    """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs."""
 
     style: Style
-    aspects: frozenset[Aspect]
-    beta_delete: float
-    seed: int
+    aspects: Sequence[str]
+    perturbation: Perturbation
 
 
 @dataclass
 class Comparison:
     """Counts of a run, filled while `perturb` runs. skipped: records with too few facts, by aspect."""
 
-    skipped: Counter[Aspect] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class _Plan:
     """The pairs to make of one record: the rejected facts of each aspect, or why there are none."""
 
-    record: Atoms
-    rejected: dict[Aspect, list[str] | Failure]
+    record: Facts
+    rejected: dict[str, list[str] | Failure]
 
-    def sources(self, style: Style) -> dict[Side, str]:
-        """The texts to rephrase; none where no aspect has facts to reject."""
-        texts: dict[Side, str] = {}
+    def sources(self, style: Style) -> dict[str, str]:
+        """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
+        texts: dict[str, str] = {}
         for aspect, facts in self.rejected.items():
             if isinstance(facts, list):
                 texts[aspect] = join(facts)
@@ -84,25 +53,22 @@ class _Plan:
 
 
 def perturb(
-    records: Iterable[Atoms],
+    records: Iterable[Facts],
     teacher: Teacher,
     settings: Settings,
     counts: Comparison,
     progress: Progress = quietly,
-) -> Iterator[Preference | Rejected]:
-    """Yield up to three pairs a record, in the order of ASPECTS; a failed task loses its aspect alone.
+) -> Iterator[Pair | Rejected]:
+    """Yield up to a pair a record and aspect; a failed task loses its aspect alone.
 
     Style `paper`: chosen is the rephrased answer, rejected the perturbed facts as they are.
     Deviation: style `matched` rephrases the facts on both sides, so that form tells nothing.
 
-    Revisions come first, for all records, then the rephrasing: each is one stream to the teacher.
+    What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
     everything = list(records)
-    revisions = _revise(everything, teacher, settings)
-    plans = [
-        _plan(record, revised, settings, counts)
-        for record, revised in zip(progress(everything, "revise"), revisions, strict=True)
-    ]
+    replies = {name: _replies(everything, teacher, name, progress) for name in settings.aspects}
+    plans = [_plan(record, replies, settings, counts) for record in everything]
     work = [
         (plan.record, Rephrase(id=plan.record.id, question=plan.record.question, text=text))
         for plan in plans
@@ -116,40 +82,39 @@ def perturb(
     assert next(outcomes, None) is None
 
 
-def _revise(records: list[Atoms], teacher: Teacher, settings: Settings) -> Iterator[Outcome | None]:
-    """The outcome of revising each record's facts; None for each where factuality is off."""
-    if "factuality" not in settings.aspects:
-        return iter([None] * len(records))
-    work = ((row, Revise(id=row.id, question=row.question, facts=tuple(row.facts))) for row in records)
-    return (outcome for _, _, outcome in ask(teacher, work))
+def _replies(records: Sequence[Facts], teacher: Teacher, name: str, progress: Progress) -> dict[str, Outcome]:
+    """What the teacher says to the task of an aspect, by record id; nothing where it has no task."""
+    aspect = ASPECTS[name]
+    if aspect.task is None:
+        return {}
+    asked = [record for record in records if len(record.facts) >= aspect.least]
+    outcomes = ask(teacher, [(record, aspect.task(record)) for record in asked])
+    rows = zip(progress(asked, name), outcomes, strict=True)
+    return {record.id: outcome for record, (_, _, outcome) in rows}
 
 
-def _plan(record: Atoms, revised: Outcome | None, settings: Settings, counts: Comparison) -> _Plan:
+def _plan(
+    record: Facts, replies: Mapping[str, Mapping[str, Outcome]], settings: Settings, counts: Comparison
+) -> _Plan:
     """The rejected facts of a record for each aspect that is on and possible."""
-    rejected: dict[Aspect, list[str] | Failure] = {}
-    for aspect in ASPECTS:
-        if aspect not in settings.aspects:
-            continue
-        if aspect == "factuality":
-            assert isinstance(revised, Facts | Failure)
-            rejected[aspect] = revised.facts if isinstance(revised, Facts) else revised
-        elif len(record.facts) < 2:
-            counts.skipped[aspect] += 1
-        elif aspect == "completeness":
-            rejected[aspect] = delete_facts(
-                record.facts, settings.beta_delete, seed=settings.seed, record_id=record.id
-            )
+    rejected: dict[str, list[str] | Failure] = {}
+    for name in settings.aspects:
+        reply = replies[name].get(record.id)
+        if len(record.facts) < ASPECTS[name].least:
+            counts.skipped[name] += 1
+        elif isinstance(reply, Failure):
+            rejected[name] = reply
         else:
-            rejected[aspect] = shuffle_facts(record.facts, seed=settings.seed, record_id=record.id)
+            rejected[name] = list(ASPECTS[name].reject(record, settings.perturbation, reply))
     return _Plan(record, rejected)
 
 
-def _pairs(plan: _Plan, said: dict[Side, Outcome]) -> Iterator[Preference | Rejected]:
+def _pairs(plan: _Plan, said: Mapping[str, Outcome]) -> Iterator[Pair | Rejected]:
     """The pair of each planned aspect, or the reason why there is none."""
     for aspect, facts in plan.rejected.items():
         pair_id = f"{plan.record.id}-{aspect}"
         if isinstance(facts, Failure):
-            yield reject(pair_id, _named("revising", facts), plan.record)
+            yield reject(pair_id, _named(aspect, facts), plan.record)
             continue
         chosen = said["chosen"]
         rejected = said.get(aspect, Text(text=join(facts)))
@@ -163,12 +128,12 @@ def _pairs(plan: _Plan, said: dict[Side, Outcome]) -> Iterator[Preference | Reje
             yield _pair(plan.record, aspect, chosen.text.strip(), rejected.text.strip())
 
 
-def _pair(record: Atoms, aspect: Aspect, chosen: str, rejected: str) -> Preference | Rejected:
+def _pair(record: Facts, aspect: str, chosen: str, rejected: str) -> Pair | Rejected:
     """The preference pair of two texts; rejected where they say the same."""
     pair_id = f"{record.id}-{aspect}"
     if normal_form(chosen) == normal_form(rejected):
         return reject(pair_id, Failure(reason="chosen and rejected are equal", raw=rejected), record)
-    return Preference(
+    return Pair(
         id=pair_id,
         source=record.id,
         aspect=aspect,
@@ -183,12 +148,12 @@ def _named(step: str, failure: Failure) -> Failure:
     return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw)
 
 
-def summarise(results: Results[Preference], counts: Comparison) -> dict[str, Any]:
+def summarise(results: Results[Pair], settings: Settings, counts: Comparison) -> dict[str, Any]:
     """Counts for metrics/perturb.json: pairs, and records skipped for want of facts, by aspect."""
     pairs = Counter(row.aspect for row in results.rows)
     return {
-        "pairs": {"total": len(results.rows), **{aspect: pairs[aspect] for aspect in ASPECTS}},
-        "skipped": {aspect: counts.skipped[aspect] for aspect in ASPECTS if aspect != "factuality"},
+        "pairs": {"total": len(results.rows), **{name: pairs[name] for name in settings.aspects}},
+        "skipped": {name: counts.skipped[name] for name in settings.aspects},
         "rejected": len(results.rejected),
         "rejected_by_reason": results.rejection_counts(),
     }

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from knowtuning.core.records import FactScore, Rejected, Rewrite, Scored
+from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
+from knowtuning.core.text import normal_form
 from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.knowledge.shares import ceil_share
-from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher, normal_form
+from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
 
 def difficult_facts(facts: Sequence[FactScore], alpha: float) -> list[str]:
@@ -35,7 +36,7 @@ class Augmentation:
 
 
 def rewrite(
-    records: Iterable[Scored], teacher: Teacher, *, alpha: float, counts: Augmentation
+    records: Iterable[ScoredFacts], teacher: Teacher, *, alpha: float, counts: Augmentation
 ) -> Iterator[Rewrite | Rejected]:
     """Yield one rewritten question and answer for each record; with alpha = 0 nothing, at no cost.
 
@@ -60,8 +61,8 @@ def rewrite(
 
 
 def _tasks(
-    records: Iterable[Scored], alpha: float, counts: Augmentation
-) -> Iterator[tuple[Scored, RewriteQA]]:
+    records: Iterable[ScoredFacts], alpha: float, counts: Augmentation
+) -> Iterator[tuple[ScoredFacts, RewriteQA]]:
     """Each record that has difficult facts, with its task."""
     for record in records:
         facts = difficult_facts(record.facts, alpha)
@@ -75,7 +76,7 @@ def _tasks(
         )
 
 
-def _repeats(record: Scored, reply: QuestionAnswer) -> bool:
+def _repeats(record: ScoredFacts, reply: QuestionAnswer) -> bool:
     """Whether a rewrite says the same as its example, in question and answer."""
     same_question = normal_form(reply.question) == normal_form(record.question)
     return same_question and normal_form(reply.answer) == normal_form(record.answer)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.core.records import Atoms, FactScore, Rejected, Scored
+from knowtuning.core.records import Facts, FactScore, Rejected, ScoredFacts
 from knowtuning.knowledge.results import Progress, Results, quietly, reject
 from knowtuning.model.load import context_of
-from knowtuning.model.logps import Question, add_head, fact_logps, question_batches
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
 from knowtuning.teacher.tasks import Failure
+from knowtuning.training.logps import Question, add_head, fact_logps, question_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,13 +27,13 @@ _DECIMALS = 4
 class Encoded:
     """A record as tokens. kept: indices of the facts that fit into the context; question: those, or None."""
 
-    record: Atoms
+    record: Facts
     kept: tuple[int, ...]
     question: Question | None
     failure: Failure | None
 
 
-def encode(record: Atoms, formatter: Formatter, *, context: int) -> Encoded:
+def encode(record: Facts, formatter: Formatter, *, context: int) -> Encoded:
     """Tokenise a record; facts that do not fit into `context` tokens with their prompt are set aside."""
     prompt = formatter.prompt(record.question)
     facts = [formatter.completion(fact, end=False) for fact in record.facts]
@@ -51,7 +51,7 @@ def encode(record: Atoms, formatter: Formatter, *, context: int) -> Encoded:
 
 
 def score(
-    records: Iterable[Atoms],
+    records: Iterable[Facts],
     model: PreTrainedModel,
     formatter: Formatter,
     *,
@@ -60,7 +60,7 @@ def score(
     batch_tokens: int = 8192,
     progress: Progress = quietly,
     journal: Journal | None = None,
-) -> Results[Scored]:
+) -> Results[ScoredFacts]:
     """Score every fact of `records` behind the prompt of its question.
 
     Questions with prompts of similar length run together, about `batch_tokens` at a time. How they are put
@@ -111,7 +111,7 @@ def _recalled(
 
 def _rows_of(
     item: Encoded, sums: Sequence[float], recalled: Callable[[str], bool | None] | None
-) -> Iterator[Scored | Rejected]:
+) -> Iterator[ScoredFacts | Rejected]:
     """The scored record, and a rejected row for the facts that could not be scored."""
     record = item.record
     if item.failure is not None:
@@ -123,7 +123,7 @@ def _rows_of(
         fact_score(record.id, text, logps, len(tokens), recalled(text) if recalled else None)
         for text, logps, tokens in zip(texts, sums, item.question.facts, strict=True)
     ]
-    yield Scored(id=record.id, question=record.question, answer=record.answer, facts=facts)
+    yield ScoredFacts(id=record.id, question=record.question, answer=record.answer, facts=facts)
 
 
 def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: bool | None) -> FactScore:
@@ -138,7 +138,7 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
     return FactScore(text=text, logps=logps, tokens=tokens, ppl=ppl, recalled=recalled)
 
 
-def summarise(results: Results[Scored]) -> dict[str, Any]:
+def summarise(results: Results[ScoredFacts]) -> dict[str, Any]:
     """Numbers for metrics/score.json. nats_per_token: over all tokens of all facts."""
     facts = [fact for row in results.rows for fact in row.facts]
     known = [fact.recalled for fact in facts if fact.recalled is not None]

@@ -1,4 +1,1 @@
-"""The language model: loading, prompts, log-probabilities, training and answers.
-
-The only place that knows torch.
-"""
+"""What every stage with a language model shares: hardware, loading, prompts, batches, resuming."""

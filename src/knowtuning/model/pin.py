@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from knowtuning.config.training import Hub
+from knowtuning.config.base import Hub
 from knowtuning.core.storage import write_json
 from knowtuning.model.load import PIN, load_tokenizer
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from knowtuning.core.records import Aspect
-from knowtuning.teacher.tasks import Extract, Facts, Reply, Task
+from knowtuning.teacher.tasks import Extract, FactList, Reply, Task
 
 FactVerdict = Literal["supported", "not_supported", "contradicted"]
 Preferred = Literal["first", "second", "tie"]
@@ -38,7 +37,7 @@ class Claims(Extract):
     An answer may state nothing at all, and say a thing twice: both are findings here.
     """
 
-    def check(self, reply: Facts) -> None:
+    def check(self, reply: FactList) -> None:
         for number, fact in enumerate(reply.facts, 1):
             if not fact.strip():
                 raise ValueError(f"fact {number} is empty; expected a sentence")
@@ -73,12 +72,13 @@ class Recall(Task):
 
 
 class Judge(Task):
-    """Compare two answers in one aspect; prompts/judge.txt defines the three."""
+    """Compare two answers in one aspect; `definition` says what makes an answer better in it."""
 
     name: ClassVar[str] = "judge"
     reply_type: ClassVar[type[Reply]] = Preferral
 
-    aspect: Aspect
+    aspect: str
+    definition: str
     reference: str
     first: str
     second: str

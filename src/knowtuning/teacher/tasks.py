@@ -8,9 +8,13 @@ backend runs both, so a stage never sees a reply that fails them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+from knowtuning.core.storage import atomic_write
+from knowtuning.core.text import normal_form
 
 
 class Reply(BaseModel):
@@ -19,7 +23,7 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Facts(Reply):
+class FactList(Reply):
     """Atomic facts, in the order of the text they come from."""
 
     facts: list[str]
@@ -57,11 +61,11 @@ class Extract(Task):
     """Split an answer into atomic facts: short sentences that each stand alone (paper, 3.2)."""
 
     name: ClassVar[str] = "extract"
-    reply_type: ClassVar[type[Reply]] = Facts
+    reply_type: ClassVar[type[Reply]] = FactList
 
     answer: str
 
-    def check(self, reply: Facts) -> None:
+    def check(self, reply: FactList) -> None:
         if not reply.facts:
             raise ValueError("found no fact; expected at least one")
         check_distinct(reply.facts)
@@ -85,11 +89,11 @@ class Revise(Task):
     """Revise every fact into a false one, in the same order (paper, 3.3)."""
 
     name: ClassVar[str] = "revise"
-    reply_type: ClassVar[type[Reply]] = Facts
+    reply_type: ClassVar[type[Reply]] = FactList
 
     facts: tuple[str, ...]
 
-    def check(self, reply: Facts) -> None:
+    def check(self, reply: FactList) -> None:
         if len(reply.facts) != len(self.facts):
             raise ValueError(f"found {len(reply.facts)} revised facts; expected {len(self.facts)}")
         for number, (fact, revised) in enumerate(zip(self.facts, reply.facts, strict=True), 1):
@@ -125,16 +129,44 @@ Outcome = Reply | Failure
 
 
 class Teacher(Protocol):
-    """Anything that answers tasks."""
+    """Anything that answers tasks, whether or not its replies are paid for."""
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether it shows its own progress."""
+        ...
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its outcome, in the order of `tasks`, reading them as a stream."""
         ...
 
+    def usage(self) -> dict[str, Any]:
+        """What its replies took, for a metrics file; empty where nobody is paid."""
+        ...
 
-def normal_form(text: str) -> str:
-    """Text folded for comparison: case, white space and a final full stop do not count."""
-    return " ".join(text.casefold().split()).rstrip(".")
+    def load_replies(self, out: Path, root: Path) -> int:
+        """Take the replies that DVC keeps of the output `out`, relative to root; returns how many are new."""
+        ...
+
+    def save_replies(self, out: Path) -> int:
+        """Write the replies it used to `out`, so that they travel with the stage; returns their number."""
+        ...
+
+
+class FreeTeacher:
+    """What a teacher that nobody pays has in common with others: no usage, and no replies to keep."""
+
+    has_bar = False
+
+    def usage(self) -> dict[str, Any]:
+        return {}
+
+    def load_replies(self, out: Path, root: Path) -> int:
+        return 0
+
+    def save_replies(self, out: Path) -> int:
+        with atomic_write(out):
+            return 0
 
 
 def check_distinct(facts: Iterable[str]) -> None:

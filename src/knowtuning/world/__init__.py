@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from knowtuning.config.world import WorldParams
 from knowtuning.core.records import Example
 from knowtuning.core.storage import record_rng
 from knowtuning.world.corpus import draw_frequencies, write_corpus
+from knowtuning.world.params import WorldParams
 from knowtuning.world.questions import held_out_questions, train_questions
 from knowtuning.world.towns import make_towns
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from knowtuning.config.world import Exposure
+from knowtuning.world.params import Exposure
 from knowtuning.world.towns import Town
 from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
 

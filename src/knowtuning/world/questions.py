@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
-from knowtuning.config.world import WorldParams
 from knowtuning.core.records import Example
+from knowtuning.world.params import WorldParams
 from knowtuning.world.towns import Town
 from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
 

@@ -6,14 +6,12 @@ import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from knowtuning.core.records import Example
+from knowtuning.core.records import Example, Verdict
 from knowtuning.core.storage import read_json
 from knowtuning.world.towns import Town
 from knowtuning.world.wording import NAMES, read_sentence
 
-Verdict = Literal["correct", "incorrect", "unparsed", "duplicate"]
 _SENTENCE_END = re.compile(r"(?<=\.)\s+")
 
 
@@ -60,9 +58,10 @@ class Truth:
         self.towns = towns
 
     @classmethod
-    def load(cls, path: Path) -> Truth:
-        """Read the truth.json that `prepare` wrote."""
-        return cls(read_json(path)["towns"])
+    def find(cls, path: Path) -> Truth | None:
+        """That of the truth.json that `prepare` wrote; None where the data have no ground truth."""
+        towns = read_json(path)["towns"]
+        return cls(towns) if towns else None
 
     def cue(self, fact: str) -> Cue | None:
         """How to ask a language model for the value of a fact; None where `fact` has no known form."""

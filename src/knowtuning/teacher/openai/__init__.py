@@ -8,7 +8,7 @@
 | negotiation.py | which structured output and which field names an endpoint knows |
 | client.py | the `openai` package, its errors typed |
 | dialogue.py, prompts.py, structured.py | what is said and how replies are read |
-| store.py, journal.py, responses.py | replies on disk, group commits, their travel through DVC |
+| store.py, journal.py, replies.py | replies on disk, group commits, their travel through DVC |
 | limits.py, pacing.py, prices.py, usage.py | speed, money, totals, progress |
 | errors.py | what can go wrong |
 """

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from knowtuning.config.teacher import Endpoint
 from knowtuning.teacher.openai.batch import Batches
@@ -18,7 +19,7 @@ from knowtuning.teacher.openai.negotiation import Negotiator
 from knowtuning.teacher.openai.online import Call, Delivery, Online
 from knowtuning.teacher.openai.prices import Budget, price_of
 from knowtuning.teacher.openai.prompts import Prompts
-from knowtuning.teacher.openai.responses import export_responses, import_responses
+from knowtuning.teacher.openai.replies import export_replies, import_replies, previous_output
 from knowtuning.teacher.openai.session import Session
 from knowtuning.teacher.openai.store import Store, request_key
 from knowtuning.teacher.openai.structured import reply_schema
@@ -33,7 +34,7 @@ class OpenAITeacher:
     """Answers tasks through an OpenAI-compatible endpoint and a durable store of replies.
 
     cache: the folder of the store. api_key: may be None where no call has to be made, and for endpoints
-    that need none. section: where params.yaml has `params`, for messages. `usage` counts over all runs of
+    that need none. section: where params.yaml has `params`, for messages. `totals` counts over all runs of
     this teacher.
     """
 
@@ -56,7 +57,7 @@ class OpenAITeacher:
         official = self._model.endpoint == OFFICIAL
         self._price = price_of(params.model, limits.prices, official=official, batch=limits.mode == "batch")
         self._budget = Budget(limits.budget, self._price)
-        self.usage = Usage(price=self._price)
+        self.totals = Usage(price=self._price)
         self._store = Store(cache / STORE_NAME)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -67,7 +68,7 @@ class OpenAITeacher:
         """
         self.estimate = self.estimate_of(tasks) if isinstance(tasks, Sequence) else None
         total = self.estimate.tasks if self.estimate else None
-        progress = Progress(self.usage, total=total, shown=self._limits.progress)
+        progress = Progress(self.totals, total=total, shown=self._limits.progress)
         if self.estimate is not None:
             progress.say(str(self.estimate))
         try:
@@ -93,13 +94,27 @@ class OpenAITeacher:
         calls = count - cached
         return Estimate(count, cached, calls, size // 4, calls * self._params.max_tokens, self._price)
 
-    def load_responses(self, path: Path) -> int:
-        """Put exported replies into the store; returns how many were new."""
-        return import_responses(self._store, path)
+    @property
+    def has_bar(self) -> bool:
+        """True: with calls, tokens and money."""
+        return True
 
-    def save_responses(self, path: Path) -> int:
+    def usage(self) -> dict[str, Any]:
+        """Totals of calls, tokens and money.
+
+        `paid` is this run's part and `cached` what earlier runs paid for; `total` is both, and the same
+        whether the stage was resumed or not.
+        """
+        return {"teacher": self.totals.metrics()}
+
+    def load_replies(self, out: Path, root: Path) -> int:
+        """Put the replies that DVC keeps of `out` into the store; returns how many were new."""
+        kept = previous_output(root, out)
+        return 0 if kept is None else import_replies(self._store, kept)
+
+    def save_replies(self, out: Path) -> int:
         """Export the replies that this teacher's runs used; returns their number."""
-        return export_responses(self._store, self._store.used(), path)
+        return export_replies(self._store, self._store.used(), out)
 
     def close(self) -> None:
         """Close the store."""
@@ -127,12 +142,12 @@ class OpenAITeacher:
             journal,
             self._limits,
             self._budget,
-            self.usage,
+            self.totals,
             model=self._params.model,
             max_tokens=self._params.max_tokens,
         )
         calls = (self._call(task) for task in tasks)
-        return Session(calls, online, journal, self._limits, self.usage)
+        return Session(calls, online, journal, self._limits, self.totals)
 
     def _open_client(self) -> Client:
         return Client(self._model, api_key=self._api_key, limits=self._limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from knowtuning.core.text import normal_form
 from knowtuning.teacher.rules.clauses import facts_of
 from knowtuning.teacher.rules.corpus import Corpus
 from knowtuning.teacher.rules.questions import question_for
@@ -12,8 +13,9 @@ from knowtuning.teacher.rules.revise import Reviser
 from knowtuning.teacher.rules.sentences import split_sentences
 from knowtuning.teacher.tasks import (
     Extract,
-    Facts,
+    FactList,
     Failure,
+    FreeTeacher,
     Outcome,
     QuestionAnswer,
     Rephrase,
@@ -22,11 +24,10 @@ from knowtuning.teacher.tasks import (
     RewriteQA,
     Task,
     Text,
-    normal_form,
 )
 
 
-class RulesTeacher:
+class RulesTeacher(FreeTeacher):
     """Answers every task by rules.
 
     corpus: all atomic facts of the training set, the source of plausible replacements; without it
@@ -56,10 +57,10 @@ class RulesTeacher:
     def _reply(self, task: Task) -> Reply:
         match task:
             case Extract():
-                return Facts(facts=extract(task.answer))
+                return FactList(facts=extract(task.answer))
             case Revise():
                 found = self._reviser.revise(task.id, task.question, task.facts)
-                return Facts(facts=[revision.text for revision in found])
+                return FactList(facts=[revision.text for revision in found])
             case RewriteQA():
                 question, _ = question_for(task.question, task.facts, self._corpus.vocabulary)
                 return QuestionAnswer(question=question, answer=" ".join(task.facts))

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from knowtuning.core.text import normal_form
 from knowtuning.teacher.rules.choice import Ring
 from knowtuning.teacher.rules.contrast import contrast_words
 from knowtuning.teacher.rules.frames import FrameIndex
 from knowtuning.teacher.rules.tables import FUNCTION_WORDS, PREPOSITIONS
 from knowtuning.teacher.rules.tokens import Name, Token, is_capitalised, names, tokenise
-from knowtuning.teacher.tasks import normal_form
 
 _CONTEXTS = PREPOSITIONS | {"the", "and", "or", "a", "an", ","}
 _MAX_NAME_WORDS = 4
@@ -29,7 +29,7 @@ class NameKind(NamedTuple):
 
 
 class Corpus:
-    """Facts with their indexes, each built when first asked for."""
+    """FactList with their indexes, each built when first asked for."""
 
     def __init__(self, facts: Sequence[str]) -> None:
         self._facts = facts

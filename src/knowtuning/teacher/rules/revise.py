@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from knowtuning.core.text import normal_form
 from knowtuning.teacher.rules.choice import ranked
 from knowtuning.teacher.rules.contrast import antonym_swaps, contrast_swaps
 from knowtuning.teacher.rules.corpus import Corpus
@@ -15,7 +16,6 @@ from knowtuning.teacher.rules.frames import subject_of
 from knowtuning.teacher.rules.negation import denials
 from knowtuning.teacher.rules.numbers import number_swaps
 from knowtuning.teacher.rules.tokens import inside, is_capitalised, names, protected_spans, replace, tokenise
-from knowtuning.teacher.tasks import normal_form
 
 Rule = Literal["value", "number", "name", "item", "antonym", "negation"]
 _MAX_WALK = 40

@@ -1,0 +1,1 @@
+"""Named experiments, what runs them, and the study made from their results."""

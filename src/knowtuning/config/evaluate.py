@@ -1,0 +1,50 @@
+"""Parameters of the numbers: which scores, how sure they are, and the shortcut audit."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from knowtuning.config.predict import PredictedSplit
+from knowtuning.core.params import Section, Seed, Selection, local
+
+
+class BertScoreParams(Section):
+    """BERTScore, for which an encoder must be at hand."""
+
+    encoder: str | None = Field(
+        min_length=1,
+        description="encoder of the hub (paper: roberta-large) or a folder; null: BERTScore is not computed",
+    )
+    revision: str | None = Field(description="commit of an encoder of the hub; null only for a folder")
+    layers: int | None = Field(ge=1, description="layer whose embeddings count; null: the encoder's own")
+    rescale: bool = Field(description="rescale by the encoder's baseline, so that unrelated texts score 0")
+
+
+class EvaluateParams(Section):
+    """How sure the numbers are, and how the shortcut audit is cross-validated."""
+
+    resamples: int = Field(
+        ge=1000, description="bootstrap resamples of the questions; 10,000 or more to quote"
+    )
+    confidence: float = Field(gt=0.5, lt=1, description="level of every interval, a fraction (0.95: 95 %)")
+    meteor_synonyms: bool = Field(
+        description="METEOR matches synonyms, for which WordNet must be installed (paper: yes); else the "
+        "score goes by the name meteor_no_synonyms"
+    )
+    audit_folds: int = Field(
+        ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
+    )
+    bertscore: BertScoreParams
+
+
+def local_paths(params: EvaluateParams) -> dict[str, str | None]:
+    """The folder of BERTScore's encoder where it is one of this machine, by params key."""
+    return {"evaluate.bertscore.encoder": local(params.bertscore.encoder)}
+
+
+class EvaluateStage(Selection):
+    """The keys of params.yaml that the evaluate stage reads."""
+
+    seed: Seed
+    predict: PredictedSplit
+    evaluate: EvaluateParams

@@ -1,0 +1,46 @@
+"""Parameters of the preference pairs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from knowtuning.config.teacher import TeacherParams
+from knowtuning.core.params import Section, Seed, Selection
+from knowtuning.core.tables import known
+from knowtuning.knowledge.aspects import ASPECTS
+
+
+class PerturbParams(Section):
+    """Coarse-grained knowledge comparison (paper, 3.3)."""
+
+    aspects: list[str] = Field(
+        min_length=1,
+        description="in what the rejected side is worse, a pair each: completeness (facts are missing), "
+        "factuality (false), logicality (shuffled); knowledge/aspects.py has them",
+    )
+    style: Literal["matched", "paper"] = Field(
+        description="matched: both sides are rephrased facts; paper: rephrased answer against bare facts"
+    )
+    beta_delete: float = Field(
+        ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
+    )
+    max_rejected: float = Field(
+        ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
+    )
+
+    @field_validator("aspects")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("each aspect once")
+        return [known(ASPECTS, name) for name in value]
+
+
+class PerturbStage(Selection):
+    """What the perturb stage reads."""
+
+    seed: Seed
+    teacher: TeacherParams
+    perturb: PerturbParams

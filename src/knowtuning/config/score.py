@@ -1,0 +1,27 @@
+"""Parameters of the perplexity of facts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from knowtuning.core.params import ModelParams, Section, Selection
+
+
+class ScoreParams(Section):
+    """Perplexity of the facts under the base model."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        description="number format of the model; auto is bfloat16 on a GPU that has it, else float32"
+    )
+    max_rejected: float = Field(
+        ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
+    )
+
+
+class ScoreStage(Selection):
+    """What the score stage reads."""
+
+    model: ModelParams
+    score: ScoreParams

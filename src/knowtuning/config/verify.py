@@ -1,0 +1,70 @@
+"""Parameters of verifying facts and judging pairs of answers: the section `judge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.teacher import Endpoint, TeacherParams
+from knowtuning.core.params import Selection
+from knowtuning.systems import SYSTEMS
+from knowtuning.teacher.teachers import TEACHERS
+
+
+class JudgeParams(Endpoint):
+    """Who checks the facts of answers and compares answers in pairs."""
+
+    backend: str = Field(
+        description="exact: the closed world's verifier, not computed on data without ground truth; "
+        "openai, or another teacher that can judge; none: neither facts nor pairs"
+    )
+    pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
+        min_length=1, description="pairs of systems to compare; a win is one of the first of the pair"
+    )
+    max_unjudged: float = Field(
+        ge=0,
+        le=1,
+        description="largest share of comparisons, and of answers, that may stay without a verdict before "
+        "the stage fails (0..1)",
+    )
+
+    @field_validator("backend")
+    @classmethod
+    def _judges(cls, value: str) -> str:
+        judges = ["exact", *(name for name, teacher in TEACHERS.items() if teacher.judges), "none"]
+        if value not in judges:
+            raise ValueError(f"one of {', '.join(judges)}")
+        return value
+
+    @field_validator("pairs")
+    @classmethod
+    def _distinct(cls, value: list[list[str]]) -> list[list[str]]:
+        seen: set[frozenset[str]] = set()
+        for pair in value:
+            if not set(pair) <= SYSTEMS.keys():
+                raise ValueError(f"pairs of {', '.join(SYSTEMS)}: look at [{', '.join(pair)}]")
+            if len(set(pair)) < 2 or set(pair) in seen:
+                raise ValueError(f"pairs of two systems, each pair once: look at [{', '.join(pair)}]")
+            seen.add(frozenset(pair))
+        return value
+
+    @property
+    def matchups(self) -> list[tuple[str, str]]:
+        """The pairs as tuples."""
+        return [(first, second) for first, second in self.pairs]
+
+    @property
+    def teacher(self) -> TeacherParams | None:
+        """The teacher that judges, where one does."""
+        if self.backend not in TEACHERS:
+            return None
+        return TeacherParams(**{name: getattr(self, name) for name in TeacherParams.model_fields})
+
+
+class VerifyStage(Selection):
+    """The keys of params.yaml that the verify stage reads."""
+
+    predict: PredictedSplit
+    judge: JudgeParams

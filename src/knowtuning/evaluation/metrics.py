@@ -1,0 +1,152 @@
+"""The scores of an answer: one entry a metric, with what a reader must know to read it.
+
+Metrics with a function are computed from the answers; the others are counts and rates that verification
+(verdicts.jsonl) brings. A new text metric is one entry here (docs/extend.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from knowtuning.core.records import Example, Prediction
+from knowtuning.core.tables import entry
+from knowtuning.evaluation import lexical
+from knowtuning.evaluation.bertscore import Encoder, bertscore
+
+Kind = Literal["exact", "text"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One system's answers and what their metrics may need.
+
+    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, on `device`. cache: folder for the copies that
+    the `evaluate` library makes of its modules.
+    """
+
+    examples: Sequence[Example]
+    predictions: Sequence[Prediction]
+    synonyms: bool
+    encoder: Encoder | None
+    device: str
+    cache: Path
+
+    @property
+    def texts(self) -> list[str]:
+        """The answers, in the order of the questions."""
+        return [prediction.answer for prediction in self.predictions]
+
+    @property
+    def references(self) -> list[str]:
+        """The reference answers, in the order of the questions."""
+        return [example.answer for example in self.examples]
+
+
+# A value an answer, None where the answer defines none; None in place of all where this run computes none.
+Function = Callable[[Answers], Sequence[float | None] | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's label and unit; better: 1 where more is better, -1 where less is, 0 where neither.
+
+    leads: the kinds of runs whose headline shows it: exact, where a ground truth verifies, and text. variant:
+    what makes its numbers another quantity, such as an encoder; it becomes part of the score's name.
+    """
+
+    label: str
+    unit: str
+    better: Literal[1, 0, -1]
+    leads: tuple[Kind, ...] = ()
+    function: Function | None = None
+    variant: Callable[[Answers], str] | None = None
+
+
+def _meteor(answers: Answers, *, synonyms: bool) -> list[float] | None:
+    if answers.synonyms is not synonyms:
+        return None
+    return lexical.meteor(answers.texts, answers.references, synonyms=synonyms, cache=answers.cache)
+
+
+def _bertscore(answers: Answers) -> list[float] | None:
+    if answers.encoder is None:
+        return None
+    return bertscore(
+        answers.texts, answers.references, answers.encoder, device=answers.device, cache=answers.cache
+    )
+
+
+_FACTS, _PERCENT = "per answer", "%"
+METRICS: dict[str, Metric] = {
+    "correct": Metric("Correct facts", _FACTS, 1, ("exact", "text")),
+    "incorrect": Metric("Incorrect facts", _FACTS, -1, ("exact", "text")),
+    "unverifiable": Metric("Unverifiable facts", _FACTS, -1),
+    "unparsed": Metric("Unreadable sentences", _FACTS, -1),
+    "duplicate": Metric("Repeated facts", _FACTS, -1),
+    "percent_correct": Metric("Correct of stated, per answer", _PERCENT, 1),
+    "percent_correct_pooled": Metric("Correct of stated, all answers", _PERCENT, 1),
+    "unscored": Metric("Unscored answers", _PERCENT, 0),
+    "completeness": Metric("Completeness", _PERCENT, 1, ("exact",)),
+    "recall": Metric("Reference facts stated", _PERCENT, 1, ("text",)),
+    "order": Metric("Order", _PERCENT, 1, ("exact",)),
+    "bertscore": Metric(
+        *("BERTScore", "100 × F", 1, ("text",)),
+        function=_bertscore,
+        variant=lambda answers: answers.encoder.variant if answers.encoder else "",
+    ),
+    "meteor": Metric(
+        *("METEOR", "0–100", 1, ("text",)), function=lambda answers: _meteor(answers, synonyms=True)
+    ),
+    "meteor_no_synonyms": Metric(
+        *("METEOR without synonyms", "0–100", 1, ("text",)),
+        function=lambda answers: _meteor(answers, synonyms=False),
+    ),
+    "rougeL": Metric(
+        *("ROUGE-L", "0–100", 1),
+        function=lambda answers: lexical.rouge_l(answers.texts, answers.references, cache=answers.cache),
+    ),
+    "words": Metric(
+        *("Length", "words", 0, ("exact", "text")),
+        function=lambda answers: [float(len(text.split())) for text in answers.texts],
+    ),
+    "truncated": Metric(
+        *("Cut off at the token limit", _PERCENT, -1, ("exact", "text")),
+        function=lambda answers: [100.0 * prediction.truncated for prediction in answers.predictions],
+    ),
+}
+
+
+def metric(name: str) -> Metric:
+    """The metric of a score's name, which may end in a variant in brackets. Raises ValueError."""
+    return entry(METRICS, name.partition("(")[0], "metric")
+
+
+def label(name: str) -> str:
+    """What tables call a score: the metric's label and, in brackets, its variant."""
+    _, bracket, variant = name.partition("(")
+    return f"{metric(name).label} {bracket}{variant}".strip()
+
+
+def compute(answers: Answers) -> dict[str, list[float | None]]:
+    """Every metric that has a function and is on in this run: score name -> a value an answer."""
+    found: dict[str, list[float | None]] = {}
+    for name, each in METRICS.items():
+        values = each.function(answers) if each.function else None
+        if values is not None:
+            if len(values) != len(answers.examples):
+                raise ValueError(
+                    f"metric {name}: found {len(values)} values for {len(answers.examples)} answers"
+                )
+            found[name + (each.variant(answers) if each.variant else "")] = list(values)
+    return found
+
+
+def leading(names: Sequence[str]) -> list[str]:
+    """The scores of `names` that headlines show, in the order of the table."""
+    kind: Kind = "exact" if "completeness" in names else "text"
+    order = list(METRICS)
+    shown = [name for name in names if kind in metric(name).leads]
+    return sorted(shown, key=lambda name: order.index(name.partition("(")[0]))

@@ -1,0 +1,1 @@
+"""Answers of a system, by transformers or by a vLLM server."""

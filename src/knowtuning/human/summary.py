@@ -1,0 +1,130 @@
+"""The numbers of a human evaluation: rates of every pair, agreement among people, and with the judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from knowtuning.evaluation.stats import Ratios, Resampling, estimates
+from knowtuning.human.agreement import category_counts, cohen_kappa, fleiss_kappa
+from knowtuning.human.verdicts import Case, Outcome, Verdicts
+from knowtuning.knowledge.aspects import ASPECTS
+
+_FLIPPED: dict[str, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
+
+
+def summarise(
+    verdicts: Verdicts, judgements: Sequence[Mapping[str, Any]], how: Resampling, *, cases: int
+) -> dict[str, Any]:
+    """Everything as nested scalars, rates and agreements in 0..100, kappas in -1..1.
+
+    cases: those that were asked or equal; what is missing is `unanswered`. judgements: records of the
+    LLM's or the exact judge's verdicts on the same questions, compared with the annotators' majority; none
+    where there was no judge.
+    """
+    consensus = verdicts.consensus()
+    return {
+        "annotators": len(verdicts.annotators),
+        "cases": cases,
+        "equal": len(verdicts.equal),
+        "answered": len(verdicts.given),
+        "unanswered": cases - len(consensus),
+        "judged_in_one_order_only": verdicts.half,
+        "pairs": pair_rates(consensus, how),
+        "agreement": people_agree(verdicts),
+        "judge": judge_agrees(verdicts, judgements),
+        "annotator": annotator_habits(verdicts),
+    }
+
+
+def pair_rates(consensus: Mapping[Case, Outcome], how: Resampling) -> dict[str, Any]:
+    """pair -> aspect -> win, tie, lose and net (win - lose), with bounds from a bootstrap over questions."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for case in sorted(consensus):
+        groups.setdefault((f"{case.a}-{case.b}", case.aspect), []).append(consensus[case])
+    tree: dict[str, Any] = {}
+    for (pair, aspect), outcomes in groups.items():
+        table = np.array([[100.0 * (o == name) for name in ("win", "tie", "lose")] for o in outcomes])
+        table = np.column_stack([table, table[:, 0] - table[:, 2]])
+        leaf: dict[str, Any] = {"n": len(outcomes)}
+        found = estimates(Ratios.of_means(table), how, f"human/{pair}/{aspect}")
+        for name, estimate in zip(("win", "tie", "lose", "net"), found, strict=True):
+            leaf[name] = round(estimate.value, 4)
+            leaf[f"{name}_low"], leaf[f"{name}_high"] = round(estimate.low, 4), round(estimate.high, 4)
+        tree.setdefault(pair, {})[aspect] = leaf
+    return tree
+
+
+def people_agree(verdicts: Verdicts) -> dict[str, Any]:
+    """Aspect -> Cohen's kappa of two annotators, Fleiss' of more, and how often two of them agree, in %.
+
+    Over the cases with as many ratings as most have, two at least; `left_out` counts the others (each
+    kappa needs one number of raters). Nothing where there is one annotator; a kappa that chance leaves
+    undefined is absent. Equal answers, which nobody was asked about, are no agreement.
+    """
+    people = verdicts.annotators
+    tree: dict[str, Any] = {}
+    for aspect in ASPECTS if len(people) > 1 else ():
+        rated = [given for case, given in sorted(verdicts.given.items()) if case.aspect == aspect]
+        sizes = Counter(len(given) for given in rated if len(given) > 1)
+        if not sizes:
+            continue
+        raters = max(sizes, key=lambda size: (sizes[size], size))
+        units = [[given[name] for name in sorted(given)] for given in rated if len(given) == raters]
+        counts = category_counts(units)
+        agree = (counts * (counts - 1)).sum(axis=1) / (raters * (raters - 1))
+        leaf: dict[str, Any] = {"cases": len(units), "left_out": len(rated) - len(units), "raters": raters}
+        leaf["agree"] = round(100 * float(agree.mean()), 4)
+        if len(people) == 2:
+            name, kappa = "cohen_kappa", cohen_kappa(*zip(*units, strict=True))
+        else:
+            name, kappa = "fleiss_kappa", fleiss_kappa(counts)
+        tree[aspect] = leaf | ({} if kappa is None else {name: round(kappa, 4)})
+    return tree
+
+
+def judge_agrees(verdicts: Verdicts, judgements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Aspect -> agreement of the judge with the annotators' majority, raw and as Cohen's kappa.
+
+    Over the cases that people were asked and the judge has a verdict on; `unjudged` counts the others.
+    """
+    said = {}
+    for row in judgements:
+        said[row["question"], row["a"], row["b"], row["aspect"]] = row["outcome"]
+        flipped = _FLIPPED.get(row["outcome"], row["outcome"])
+        said[row["question"], row["b"], row["a"], row["aspect"]] = flipped
+    people = {case: outcome for case, outcome in verdicts.consensus().items() if case in verdicts.given}
+    tree: dict[str, Any] = {}
+    for aspect in ASPECTS if judgements else ():
+        mine = sorted(case for case in people if case.aspect == aspect)
+        judged = [c for c in mine if said.get((c.question, c.a, c.b, aspect)) in _FLIPPED]
+        if not mine:
+            continue
+        leaf: dict[str, Any] = {"cases": len(judged), "unjudged": len(mine) - len(judged)}
+        if judged:
+            ours = [people[c] for c in judged]
+            theirs = [said[c.question, c.a, c.b, aspect] for c in judged]
+            leaf["agree"] = round(
+                100 * float(np.mean([o == t for o, t in zip(ours, theirs, strict=True)])), 4
+            )
+            kappa = cohen_kappa(ours, theirs)
+            leaf |= {} if kappa is None else {"cohen_kappa": round(kappa, 4)}
+        tree[aspect] = leaf
+    return tree
+
+
+def annotator_habits(verdicts: Verdicts) -> dict[str, Any]:
+    """Annotator -> votes for an answer, the share of them for the one shown first (50: no habit), and the
+    share of pairs judged alike in both orders."""
+    tree: dict[str, Any] = {}
+    for name in verdicts.annotators:
+        chosen, first = verdicts.firsts[name]
+        both, alike = verdicts.orders.get(name, (0, 0))
+        leaf: dict[str, Any] = {"preferences": chosen, "both_orders": both}
+        leaf |= {"first_position_rate": round(100 * first / chosen, 4)} if chosen else {}
+        leaf |= {"swap_consistency": round(100 * alike / both, 4)} if both else {}
+        tree[name] = leaf
+    return tree

@@ -1,0 +1,1 @@
+"""A small base model from scratch, for runs without a published one."""

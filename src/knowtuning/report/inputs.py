@@ -1,0 +1,159 @@
+"""The files of a run, as the report reads them. What a run does not have is absent, not an error."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knowtuning.core.records import Example, Prediction, Scores, read_jsonl
+from knowtuning.core.storage import read_json
+from knowtuning.systems import METHOD, SYSTEMS, trained
+
+# A row of a CSV or TSV file: these columns are text, all others numbers.
+Row = dict[str, Any]
+_TEXT = {"group", "system", "metric", "ablation"}
+TRAINED = {system.section: name for name, system in trained().items()}
+# The metrics files that the page shows. Others in the folder are none of its business.
+METRICS = (
+    *("data", "base", "extract", "score", "rewrite", "perturb", *TRAINED),
+    *("verify", "systems", "differences", "facts", "judge", "ppl", "audit"),
+)
+ABLATION = ("group", "ablation", "metric", "value", "low", "high")
+CURVES = (
+    *("loss", "eval_loss", "rewards/margins", "eval_rewards/margins"),
+    *("rewards/accuracies", "eval_rewards/accuracies"),
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything the page shows.
+
+    systems: those that answered, in the order of the method. metrics: name of the file -> its content.
+    groups: rows of plots/groups.csv. curves: stage -> name -> (step, value). judgements: raw records.
+    ablations: rows of ABLATION, of a study over several runs: the full method minus the ablation.
+    human: what `stages.annotate import` wrote.
+    """
+
+    params: Mapping[str, Any]
+    examples: Sequence[Example]
+    predictions: Mapping[str, Mapping[str, Prediction]]
+    scores: Mapping[str, Mapping[str, Scores]]
+    judgements: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Any]
+    groups: Sequence[Row]
+    ppl: Sequence[Row]
+    calibration: Sequence[Row]
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
+    ablations: Sequence[Row]
+    human: Mapping[str, Any]
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems that have scores."""
+        return list(self.scores)
+
+    @property
+    def method(self) -> str:
+        """The system that headlines compare with the baseline."""
+        return METHOD
+
+
+def read(
+    *,
+    data: Path,
+    metrics: Path,
+    plots: Path,
+    split: str,
+    params: Mapping[str, Any],
+    ablations: Path | None = None,
+    human: Path | None = None,
+) -> Inputs:
+    """Read a finished evaluation.
+
+    split: whose questions were answered. params: the parameters to show. ablations: CSV of a study. human:
+    JSON of a human evaluation. Raises ValueError where a score has no question or no answer.
+    """
+    rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
+    scores: dict[str, dict[str, Scores]] = {
+        system: {row.question: row for row in rows if row.system == system}
+        for system in SYSTEMS
+        if any(row.system == system for row in rows)
+    }
+    asked = {row.question for row in rows}
+    path = data / f"prepared/{split}.jsonl"
+    examples = [example for example in read_jsonl(path, Example) if example.id in asked]
+    if len(examples) != len(asked):
+        raise ValueError(
+            f"{path}: found {len(examples)} of the {len(asked)} questions that were scored; "
+            "expected all of them; run evaluate again"
+        )
+    return Inputs(
+        params=params,
+        examples=examples,
+        predictions={system: _answers(data / f"predictions/{system}.jsonl", asked) for system in scores},
+        scores=scores,
+        judgements=_records(data / "verification/judgements.jsonl"),
+        metrics={
+            name: read_json(metrics / f"{name}.json")
+            for name in METRICS
+            if (metrics / f"{name}.json").exists()
+        },
+        groups=table(plots / "groups.csv"),
+        ppl=table(plots / "ppl.csv"),
+        calibration=table(plots / "calibration.csv"),
+        curves={stage: _curves(plots / stage / "plots/metrics") for stage in TRAINED},
+        ablations=_ablations(ablations) if ablations else [],
+        human=read_json(human) if human else {},
+    )
+
+
+def _ablations(path: Path) -> list[Row]:
+    """The rows of a study. Raises ValueError where there are none or columns are missing."""
+    rows = table(path)
+    if not rows or not set(ABLATION) <= rows[0].keys():
+        found = ", ".join(rows[0]) if rows else "no row"
+        raise ValueError(f"{path}: found {found}; expected the columns {', '.join(ABLATION)}")
+    return rows
+
+
+def _answers(path: Path, asked: set[str]) -> dict[str, Prediction]:
+    found = {each.id: each for each in read_jsonl(path, Prediction) if each.id in asked}
+    if found.keys() != asked:
+        odd = min(asked - found.keys())
+        raise ValueError(f"{path}: no answer to {odd!r}, which was scored; run predict and evaluate again")
+    return found
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """JSON objects, one a line; none where there is no file."""
+    import json
+
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def table(path: Path, delimiter: str = ",") -> list[Row]:
+    """Rows of a delimited file with a header; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [
+            {key: cell if key in _TEXT else float(cell) for key, cell in row.items()}
+            for row in csv.DictReader(stream, delimiter=delimiter)
+        ]
+
+
+def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """The curves that a training stage logged."""
+    found = {}
+    for name in CURVES:
+        rows = table(folder / f"{name}.tsv", "\t")
+        if rows:
+            found[name] = [(row["step"], row[name.rpartition("/")[2]]) for row in rows]
+    return found

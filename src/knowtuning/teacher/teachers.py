@@ -1,0 +1,72 @@
+"""The teachers that a params file can name: one entry a teacher.
+
+Params name one by `teacher.backend`, and one that can judge by `judge.backend`. Building one imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knowtuning.core.tables import entry
+from knowtuning.teacher.tasks import Teacher
+
+if TYPE_CHECKING:
+    from knowtuning.config.teacher import TeacherParams
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a stage gives its teacher.
+
+    environ: keys, speed and money. cache: a folder that outlives the stage. seed, corpus: for teachers that
+    choose at random, from all facts of the training set. section: where params.yaml has the parameters.
+    """
+
+    environ: Mapping[str, str]
+    cache: Path
+    prompts: Path = Path("prompts")
+    seed: int = 0
+    corpus: Sequence[str] = ()
+    section: str = "teacher"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a teacher is built. judges: whether it can verify facts and compare answers."""
+
+    build: Callable[[TeacherParams, Setting], Teacher]
+    judges: bool
+
+
+def _rules(params: TeacherParams, setting: Setting) -> Teacher:
+    from knowtuning.teacher.rules import RulesTeacher
+
+    return RulesTeacher(seed=setting.seed, corpus=setting.corpus)
+
+
+def _openai(params: TeacherParams, setting: Setting) -> Teacher:
+    from knowtuning.teacher.openai.limits import limits_from_environment
+    from knowtuning.teacher.openai.teacher import OpenAITeacher
+
+    return OpenAITeacher(
+        params,
+        prompts=setting.prompts,
+        cache=setting.cache,
+        api_key=setting.environ.get("OPENAI_API_KEY"),
+        limits=limits_from_environment(setting.environ),
+        section=setting.section,
+    )
+
+
+TEACHERS: dict[str, Kind] = {"rules": Kind(_rules, judges=False), "openai": Kind(_openai, judges=True)}
+
+
+def open_teacher(params: TeacherParams, setting: Setting, replies: Path) -> Teacher:
+    """The teacher that `params` names, with the replies that DVC keeps of the output `replies`."""
+    kind: Any = entry(TEACHERS, params.backend, f"{setting.section}.backend")
+    teacher: Teacher = kind.build(params, setting)
+    teacher.load_replies(replies, Path.cwd())
+    return teacher

@@ -1,0 +1,229 @@
+"""Log-probabilities of completions given their prompts: of each token, of whole completions, of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from knowtuning.model.batches import IGNORED, by_length, right_padded
+from knowtuning.model.memory import cache_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+Tokens = Sequence[int]
+# Facts of a chunk are padded by at most this factor, and this many tokens.
+_PADDING, _SLACK = 1.15, 48
+
+
+def own_head(model: Any) -> bool:
+    """Whether `frozen_logps` serves a model: a bare one on a CPU whose logits are a matrix product."""
+    from knowtuning.training.head import is_plain
+
+    return hasattr(model, "base_model") and model.device.type == "cpu" and is_plain(model)
+
+
+def add_head(model: Any) -> None:
+    """Give a base model the fused head of TRL, where it needs it: a call that returns log-probabilities.
+
+    Through the model's own call, whatever wraps it (an adapter, distributed training).
+    """
+    if not own_head(model):
+        from trl.trainer.utils import add_fused_lm_head
+
+        add_fused_lm_head(model)
+
+
+def token_logps(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """log p of each label given all tokens before it, (batch, seq - 1), nats; 0 where it is IGNORED.
+
+    input_ids and labels: (batch, seq), padded on the right, where no mask is needed. model: a causal language
+    model that has been through `add_head`, with or without an adapter and what Accelerate wraps around it. No
+    more than a tile of the logits is held.
+    """
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if own_head(bare):
+        states = bare.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
+        return _spread(bare, states, labels[:, 1:])
+    fused: torch.Tensor = model(
+        input_ids=input_ids, labels=labels, use_cache=False, fused_lm_head=True
+    ).log_probs
+    return fused
+
+
+def _spread(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """log p of each target, (batch, seq), 0 where it is IGNORED; states: (batch, seq, hidden)."""
+    from knowtuning.training.head import frozen_logps
+
+    counted = targets != IGNORED
+    logps = frozen_logps(model.get_output_embeddings().weight, states[counted], targets[counted])
+    return logps.new_zeros(counted.shape).masked_scatter(counted, logps)
+
+
+def completion_logps(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], budget: int) -> list[float]:
+    """Summed log-probability of each completion given its prompt, nats; budget: tokens of a pass at most."""
+    import torch
+
+    sums = [0.0] * len(pairs)
+    for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
+        rows = [pairs[index] for index in batch]
+        ids = right_padded([[*prompt, *completion] for prompt, completion in rows], 0)
+        labels = right_padded(
+            [[*[IGNORED] * len(prompt), *completion] for prompt, completion in rows], IGNORED
+        )
+        with torch.no_grad():
+            values = token_logps(model, ids.to(model.device), labels.to(model.device))
+        for index, value in zip(batch, values.double().sum(dim=1).tolist(), strict=True):
+            sums[index] = value
+    return sums
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with the facts to be scored behind it, as token ids; at least one each."""
+
+    prompt: list[int]
+    facts: list[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of all facts."""
+        return len(self.prompt) + sum(map(len, self.facts))
+
+
+def question_batches(questions: Sequence[Question], budget: int) -> list[list[int]]:
+    """Indices of questions that are scored together: neighbours in length of prompt, `budget` tokens."""
+    batches: list[list[int]] = []
+    size = budget
+    for index in sorted(range(len(questions)), key=lambda index: (len(questions[index].prompt), index)):
+        size += questions[index].tokens
+        if size > budget:
+            batches.append([])
+            size = questions[index].tokens
+        batches[-1].append(index)
+    return batches
+
+
+def prefix_limit(model: Any) -> float:
+    """The longest sequence (tokens) whose prompt may be cached and shared by several completions.
+
+    0 for models with another state than keys and values, the window for those that attend in one.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if getattr(model, "_is_stateful", False):
+        return 0
+
+    def limit(layer: Any) -> float:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return float(layer.sliding_window)
+        return float("inf") if type(layer) is DynamicLayer else 0
+
+    return min(map(limit, DynamicCache(config=model.config).layers), default=float("inf"))
+
+
+def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[list[float]]:
+    """Summed log-probability of each fact given the prompt of its question, nats.
+
+    Prompts are read once, together, and their keys and values are repeated for the facts. Models that cannot
+    do so (`prefix_limit`) read each fact behind a prompt of its own.
+    """
+    import torch
+
+    longest = max(len(item.prompt) for item in questions) + max(
+        len(fact) for item in questions for fact in item.facts
+    )
+    with torch.inference_mode():
+        if longest > prefix_limit(model):
+            pairs = [(item.prompt, fact) for item in questions for fact in item.facts]
+            values = iter(completion_logps(model, pairs, budget))
+            return [[next(values) for _ in item.facts] for item in questions]
+        sums = dict(_behind_shared_prompts(model, questions, budget))
+    return [
+        [sums[number, index] for index in range(len(item.facts))] for number, item in enumerate(questions)
+    ]
+
+
+def _behind_shared_prompts(
+    model: Any, questions: Sequence[Question], budget: int
+) -> Iterator[tuple[tuple[int, int], float]]:
+    """(question, fact) and the fact's sum."""
+    # The last token of a prompt opens each fact, so that the first token of the fact is predicted there.
+    prefixes = [item.prompt[:-1] for item in questions]
+    width = max(map(len, prefixes))
+    layers = _prefill(model, prefixes) if width else []
+    facts = {
+        (number, index): fact
+        for number, item in enumerate(questions)
+        for index, fact in enumerate(item.facts)
+    }
+    for chunk in _chunks(facts, width, min(2 * budget, cache_tokens(model) // 2)):
+        owners = [number for number, _ in chunk]
+        rows = [[questions[number].prompt[-1], *facts[number, index]] for number, index in chunk]
+        values = _suffix_logps(model, rows, layers, owners, [len(prefixes[number]) for number in owners])
+        yield from zip(chunk, values.tolist(), strict=True)
+
+
+def _prefill(model: Any, prefixes: Sequence[Tokens]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values of each layer, (prefixes, heads, longest, width), of prefixes padded on the right."""
+    ids = right_padded(prefixes, 0).to(model.device)
+    cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
+    return [(layer.keys, layer.values) for layer in cache.layers]
+
+
+def _suffix_logps(
+    model: Any,
+    rows: Sequence[Tokens],
+    layers: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    owners: Sequence[int],
+    lengths: Sequence[int],
+) -> torch.Tensor:
+    """Summed log-probability of each row but its first token, (rows,), float64.
+
+    Row i stands behind the first lengths[i] tokens of prefix owners[i], whose keys and values are in
+    `layers`.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    device = model.device
+    index, starts = (torch.tensor(values, device=device) for values in (owners, lengths))
+    cache, width = DynamicCache(config=model.config), 0
+    for number, (keys, values) in enumerate(layers):
+        cache.update(keys.index_select(0, index), values.index_select(0, index), number)
+        width = keys.shape[2]
+    ids = right_padded([row[:-1] for row in rows], 0).to(device)
+    targets = right_padded([row[1:] for row in rows], IGNORED).to(device)
+    counted = targets != IGNORED
+    prefix = torch.arange(width, device=device) < starts[:, None]
+    inputs: Mapping[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": torch.cat([prefix, counted], dim=1).long(),
+        "position_ids": starts[:, None] + torch.arange(ids.shape[1], device=device),
+        "past_key_values": cache,
+    }
+    if own_head(model):
+        logps = _spread(model, model.base_model(**inputs, use_cache=True).last_hidden_state, targets)
+    else:
+        logps = model(**inputs, shift_labels=targets, fused_lm_head=True).log_probs
+    return logps.double().sum(dim=1)
+
+
+def _chunks(
+    facts: Mapping[tuple[int, int], Tokens], prefix: int, budget: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Facts of like length together, `budget` tokens at most, those of their repeated prefixes included."""
+    chunk: list[tuple[int, int]] = []
+    tokens = 0
+    for key in sorted(facts, key=lambda key: (len(facts[key]), key)):
+        length = len(facts[key])
+        rows = len(chunk) + 1
+        if chunk and (
+            rows * length > _PADDING * (tokens + length) + _SLACK or rows * (prefix + length) > budget
+        ):
+            yield chunk
+            chunk, tokens = [], 0
+        chunk.append(key)
+        tokens += length
+    yield chunk

@@ -1,0 +1,66 @@
+"""The losses of the method, as pure functions of log-probabilities (nats).
+
+Shapes: `logps` (batch, tokens), 0 where a token does not count; `counted` (batch, tokens), 1 where it does;
+of pairs (pairs,). A mask, a normalisation or another preference loss is a line or an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def nll(logps: torch.Tensor, tokens: torch.Tensor | float) -> torch.Tensor:
+    """Negative log-likelihood a token: of a whole step, whose counted tokens are `tokens` (paper, 3.2)."""
+    return -logps.sum() / tokens
+
+
+def mean_nll(logps: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood a token of each completion, (batch,); each has at least one token."""
+    return -logps.sum(dim=1) / counted.sum(dim=1)
+
+
+@dataclass(frozen=True)
+class PairLogps:
+    """Of each pair, (pairs,): log-probabilities summed over the completions, and their numbers of tokens."""
+
+    policy_chosen: torch.Tensor
+    policy_rejected: torch.Tensor
+    reference_chosen: torch.Tensor
+    reference_rejected: torch.Tensor
+    chosen_tokens: torch.Tensor
+    rejected_tokens: torch.Tensor
+
+    def rewards(self, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of chosen and rejected: beta times the log-ratio of policy to reference."""
+        chosen = beta * (self.policy_chosen - self.reference_chosen)
+        return chosen, beta * (self.policy_rejected - self.reference_rejected)
+
+
+def dpo(pairs: PairLogps, beta: float) -> torch.Tensor:
+    """-log sigmoid(margin), the margin being chosen less rejected reward (Rafailov et al. 2023, equation 7).
+
+    ln 2 where policy and reference agree.
+    """
+    from torch.nn.functional import logsigmoid
+
+    chosen, rejected = pairs.rewards(beta)
+    return -logsigmoid(chosen - rejected)
+
+
+def ipo(pairs: PairLogps, beta: float) -> torch.Tensor:
+    """(margin - 1 / 2 beta)², the margin being that of log-ratios a token (Azar et al. 2023, equation 17).
+
+    Deviation: means over tokens in place of sums, as TRL has it, so that the aim does not depend on length.
+    """
+    chosen = (pairs.policy_chosen - pairs.reference_chosen) / pairs.chosen_tokens
+    rejected = (pairs.policy_rejected - pairs.reference_rejected) / pairs.rejected_tokens
+    return (chosen - rejected - 1 / (2 * beta)) ** 2
+
+
+# What `loss` of a preference section may name: pairs and beta to the loss of each pair, (pairs,).
+LOSSES: dict[str, Callable[[PairLogps, float], torch.Tensor]] = {"dpo": dpo, "ipo": ipo}

@@ -1,0 +1,141 @@
+"""Training rows: examples and preference pairs as token ids, and the rows held out for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from knowtuning.core.records import Example, Pair, Rejected, Rewrite, check_rejected, write_jsonl
+from knowtuning.core.storage import digest
+from knowtuning.model.prompt import Formatter
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example as token ids; the completion ends with the end of turn unless it was cut off."""
+
+    id: str
+    source: str
+    prompt: list[int]
+    completion: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the sequence that is trained on."""
+        return len(self.prompt) + len(self.completion)
+
+    @property
+    def completions(self) -> tuple[list[int], ...]:
+        return (self.completion,)
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One preference pair as token ids; completions end with the end of turn unless they were cut off."""
+
+    id: str
+    source: str
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of both sequences that are trained on."""
+        return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
+
+    @property
+    def completions(self) -> tuple[list[int], ...]:
+        return self.chosen, self.rejected
+
+
+R = TypeVar("R", Row, PairRow)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turns text into rows of at most `max_length` tokens (model.max_length)."""
+
+    formatter: Formatter
+    max_length: int
+
+    def row(self, record: Example | Rewrite | Pair) -> Any:
+        """The row of a record of either objective, or why there is none."""
+        return self.pair(record) if isinstance(record, Pair) else self.example(record)
+
+    def example(self, record: Example | Rewrite) -> Row | Rejected:
+        """The row of an example; rejected when truncation leaves no token of the completion."""
+        prompt = self.formatter.prompt(record.question)
+        room = self.max_length - len(prompt)
+        if room <= 0:
+            return self._no_room(record.id, prompt)
+        completion = self.formatter.completion(record.answer)[:room]
+        source = record.source if isinstance(record, Rewrite) else record.id
+        return Row(record.id, source, prompt, completion)
+
+    def pair(self, record: Pair) -> PairRow | Rejected:
+        """The row of a pair; rejected when truncation leaves no token of the completions."""
+        prompt = self.formatter.prompt(record.question)
+        room = self.max_length - len(prompt)
+        if room <= 0:
+            return self._no_room(record.id, prompt)
+        chosen, rejected = (
+            self.formatter.completion(text)[:room] for text in (record.chosen, record.rejected)
+        )
+        if chosen == rejected:
+            return Rejected(
+                id=record.id,
+                reason=f"chosen and rejected are the same after truncation to {self.max_length} tokens",
+                raw=record.id,
+            )
+        return PairRow(record.id, record.source, prompt, chosen, rejected)
+
+    def cut_off(self, rows: Sequence[Row] | Sequence[PairRow]) -> int:
+        """How many rows lost the end of a completion to model.max_length."""
+        whole = self.formatter.is_whole
+        return sum(not all(map(whole, row.completions)) for row in rows)
+
+    def _no_room(self, record_id: str, prompt: Sequence[int]) -> Rejected:
+        return Rejected(
+            id=record_id,
+            reason=f"the prompt has {len(prompt)} tokens and model.max_length is {self.max_length}: no "
+            "completion is left",
+            raw=len(prompt),
+        )
+
+
+def accept(encoded: Sequence[R | Rejected], rejected_to: Path, *, limit: float, key: str) -> list[R]:
+    """The usable rows; the others go to `rejected_to`. Raises ValueError when they are too many."""
+    rejected = [row for row in encoded if isinstance(row, Rejected)]
+    write_jsonl(rejected_to, rejected)
+    check_rejected(rejected, len(encoded), limit, where=rejected_to, key=key)
+    return [row for row in encoded if not isinstance(row, Rejected)]
+
+
+def hold_out(sources: Iterable[str], count: int, seed: int) -> set[str]:
+    """`count` of the distinct sources, at most a fifth of them, chosen by hash.
+
+    All rows made from one source go to the same side, so that no rewrite of a validation row is trained on.
+    """
+    distinct = sorted(set(sources), key=lambda source: digest(seed, "hold_out", source))
+    return set(distinct[: min(count, len(distinct) // 5)])
+
+
+def split_rows(
+    rows: Sequence[R], count: int, seed: int, *, section: str, source: str
+) -> tuple[list[R], list[R]]:
+    """(training rows, validation rows) of the stage `section`, see `hold_out`.
+
+    Raises ValueError when a part is empty, and names `source`, where the rows come from.
+    """
+    held = hold_out((row.source for row in rows), count, seed)
+    parts = [row for row in rows if row.source not in held], [row for row in rows if row.source in held]
+    if not all(parts):
+        examples = len({row.source for row in rows})
+        raise ValueError(
+            f"{section}: {len(rows)} rows from {examples} examples; expected those of at least 5 examples, a "
+            f"fifth of which is held out; look at {source}"
+        )
+    return parts

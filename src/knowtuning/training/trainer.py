@@ -1,0 +1,333 @@
+"""Training of LoRA adapters: TRL's trainers, with the losses of losses.py.
+
+Prompt and completion are never tokenised together, so that their boundary cannot move. The rows of a step are
+drawn at random (batches.py) and go through the model in micro-batches of like length, padded on the right and
+without a mask, which leaves attention to the fastest kernel there is. A step's result depends neither on the
+micro-batch nor on padding. Between two logs nothing of ours waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
+from knowtuning.core.storage import digest, read_json, write_json
+from knowtuning.core.tables import entry
+from knowtuning.model.batches import IGNORED, right_padded
+from knowtuning.model.load import load_base, load_tokenizer
+from knowtuning.training import checkpoints, losses
+from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
+from knowtuning.training.arguments import Run, Summary, order_of, summarise, training_arguments
+from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
+from knowtuning.training.logps import add_head, completion_logps, token_logps
+from knowtuning.training.rows import PairRow, Row, split_rows
+
+Reference = Literal["adapter", "base"]
+
+
+def padded(sequences: Sequence[tuple[list[int], list[int]]], padding: int) -> dict[str, torch.Tensor]:
+    """(prompt, completion) as input_ids, completion_mask and labels, all (batch, longest)."""
+    ids = right_padded([[*prompt, *completion] for prompt, completion in sequences], padding)
+    mask = right_padded([[*[0] * len(prompt), *[1] * len(completion)] for prompt, completion in sequences], 0)
+    return {"input_ids": ids, "completion_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
+
+
+def collate_rows(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
+    """A micro-batch of supervised fine-tuning."""
+    return padded([(row["prompt"], row["completion"]) for row in rows], padding)
+
+
+def collate_pairs(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
+    """A micro-batch of pairs: the chosen sequences, then the rejected ones; reference_logps (2 · pairs,)."""
+    sides = ("chosen", "rejected")
+    batch = padded([(row["prompt"], row[side]) for side in sides for row in rows], padding)
+    if "reference_chosen" in rows[0]:
+        values = [row[f"reference_{side}"] for side in sides for row in rows]
+        batch["reference_logps"] = torch.tensor(values)
+    return batch
+
+
+class _OnDevice:
+    """Sums and counts of metrics, which stay on the device until they are logged."""
+
+    def note(self: Any, values: Mapping[str, torch.Tensor]) -> None:
+        """Add values, one for each row of the micro-batch, to the metrics of those names."""
+        metrics, state = (
+            self._metrics["train" if self.model.training else "eval"],
+            self.accelerator.gradient_state,
+        )
+        # In the last round of validation some processes have a row that only fills it up.
+        last = not self.model.training and state.end_of_dataloader
+        fills = last and 0 < state.remainder <= self.accelerator.process_index
+        for name, rows in values.items():
+            rows = rows.detach().double()
+            metrics[name].append(torch.stack([rows.sum(), torch.ones_like(rows).sum()]) * (not fills))
+
+    def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Turn them into the means over all rows of all processes since the last log."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        for name, parts in metrics.items():
+            total, count = self.accelerator.gather(torch.stack(parts).sum(dim=0)[None]).sum(dim=0).tolist()
+            metrics[name] = [total / count]
+        super().log(logs, start_time)  # type: ignore[misc]
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """None: with each checkpoint it would take as long as the adapter."""
+
+
+class RowTrainer(_OnDevice, SFTTrainer):
+    """Mean negative log-likelihood of the completion tokens of a step; in validation, of all rows."""
+
+    # The loss is a share of the whole step's.
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        held_out: Any = self.eval_dataset
+        self.eval_tokens = sum(len(row["completion"]) for row in held_out) / len(held_out)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        with self.accelerator.autocast():
+            logps = token_logps(model, inputs["input_ids"], inputs["labels"])
+        if not logps.requires_grad:
+            # The Trainer takes means over rows: this makes them one over tokens, whatever the batches.
+            return losses.nll(logps, len(logps) * self.eval_tokens)
+        # The tokens of the step are those of all processes, over which gradients are averaged.
+        return losses.nll(logps, num_items_in_batch) * self.accelerator.num_processes
+
+
+class PairTrainer(_OnDevice, DPOTrainer):
+    """loss + gamma · NLL(chosen), both means over pairs (paper, 3.3, where the loss is DPO's).
+
+    loss: a name of losses.LOSSES. NLL(chosen) is a mean over each answer's tokens, as in the released code's
+    framework.
+    """
+
+    def __init__(self, *, loss: str, gamma: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss, self.gamma = losses.LOSSES[loss], gamma
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        """As it is: TRL would tokenise texts."""
+        return dataset
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        labels = inputs.pop("labels")
+        with self.accelerator.autocast():
+            logps = token_logps(model, inputs["input_ids"], labels)
+        reference = inputs.get("reference_logps")
+        if reference is None:  # weights are split: TRL switches to its frozen copy of the adapter
+            reference = torch.cat(self.compute_ref_log_probs(model, inputs))  # type: ignore[no-untyped-call]
+        counted = inputs["completion_mask"][:, 1:]
+        sums, tokens = logps.sum(dim=1).chunk(2), counted.sum(dim=1).chunk(2)
+        pairs = losses.PairLogps(*sums, *reference.chunk(2), *tokens)
+        chosen, rejected = pairs.rewards(self.beta)
+        values = {
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/margins": chosen - rejected,
+            "rewards/accuracies": chosen > rejected,
+            "logps/chosen": pairs.policy_chosen,
+            "logps/rejected": pairs.policy_rejected,
+            "tokens/chosen": pairs.chosen_tokens,
+            "tokens/rejected": pairs.rejected_tokens,
+        }
+        self.note(values)
+        likelihood = losses.mean_nll(logps.chunk(2)[0], counted.chunk(2)[0])
+        return (self.loss(pairs, self.beta) + self.gamma * likelihood).mean()
+
+
+@dataclass(frozen=True)
+class ReferenceLogps:
+    """Summed log-probabilities (nats) of the pairs under the frozen reference, and which one it was.
+
+    adapter_sha256: hash of the adapter that was active; "none" for the raw base model.
+    """
+
+    chosen: list[float]
+    rejected: list[float]
+    adapter_sha256: str
+
+
+def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: Run) -> ReferenceLogps:
+    """Log-probabilities of all pairs under the reference, before any training step.
+
+    model: with its adapter. `adapter`: as it stands. `base`: with the adapter switched off, as the
+    released code's framework does (Deviation from the paper, kept for comparison). Processes share the work.
+    """
+    off = reference == "base"
+    # The chosen answer of a question stands in a pair of each aspect.
+    wanted = {(tuple(row.prompt), tuple(text)): None for row in rows for text in row.completions}
+    keys = {digest(*pair): pair for pair in wanted}
+    share = run.processes.share(list(keys))
+    was_training = model.training
+    model.eval()
+    with model.disable_adapter() if off else nullcontext(), run.hardware.autocast():
+        values = completion_logps(model, [keys[key] for key in share], run.hardware.forward_tokens)
+    model.train(was_training)
+    sums = run.processes.union(dict(zip(share, values, strict=True)))
+    chosen, rejected = (
+        [sums[digest(tuple(row.prompt), tuple(row.completions[side]))] for row in rows] for side in (0, 1)
+    )
+    return ReferenceLogps(chosen, rejected, "none" if off else adapter_hash(model))
+
+
+def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: Run) -> ReferenceLogps:
+    """Like reference_logps, but from a file in the folder of the run's state, which the first call writes.
+
+    The folder's name is a hash of adapter, pairs, tokenizer and settings (resume.py).
+    """
+    path = run.state / f"reference-{digest([row.id for row in rows])[:16]}.json"
+    if not run.processes.agreed(path.exists()):
+        result = reference_logps(model, rows, reference, run)
+        if run.processes.first:
+            write_json(path, asdict(result))
+        run.processes.wait()
+    return ReferenceLogps(**read_json(path))
+
+
+def _base_for_training(base: Path, run: Run) -> Any:
+    """The base model; where Accelerate is to split it, on the CPU."""
+    device = "cpu" if run.processes.sharded else run.hardware.device
+    model = load_base(base, dtype=run.hardware.weights_dtype, device=device)
+    add_head(model)
+    return model
+
+
+def _train(trainer: Any, run: Run, tokens: int, curves: Path) -> None:
+    """Run the trainer to its end, from where a killed run of the same was."""
+    from peft.helpers import disable_input_dtype_casting
+
+    trainer.remove_callback(PrinterCallback)
+    # TRL has added a head that also computes entropies and the like, in each pass.
+    add_head(trainer.model.get_base_model())
+    trainer.add_callback(StopOnNaN(run.section))
+    progress = Progress(run.section, tokens)
+    if run.processes.first:
+        trainer.add_callback(progress)
+        trainer.add_callback(Curves(curves))
+    # Adapters are float32: PEFT would cast the input of each to it, and autocast would cast it back.
+    uncast = disable_input_dtype_casting(trainer.model, active=run.hardware.precision == "bfloat16")
+    with closing(progress), uncast:
+        checkpoints.train(trainer, run.state, run.hardware.save_seconds, run.processes)
+
+
+def _save(trainer: Any, run: Run, out: Path) -> str:
+    """Write the trained adapter; returns its hash."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    weights = trainer.accelerator.get_state_dict(trainer.model) if run.processes.sharded else None
+    if run.processes.first:
+        save_adapter(model, out, weights)
+    return adapter_hash(model, weights=weights)
+
+
+def _on_one_card(config: Any) -> Any:
+    """The trainer's arguments; on a machine with several cards one process would copy the model to all."""
+    config._n_gpu = min(1, config.n_gpu)
+    return config
+
+
+def train_sft(
+    rows: Sequence[Row], base: Path, out: Path, curves: Path, *, params: Schedule, lora: LoraParams, run: Run
+) -> Summary:
+    """Train a new adapter on `rows` and save that of the best step to `out`; the curves go to `curves`.
+
+    The loss is the mean NLL of completion tokens (paper, 3.2). Of several processes the first writes. Raises
+    ValueError when there are too few rows or the loss is no number.
+    """
+    section = run.section
+    train, held_out = split_rows(rows, params.eval_rows, run.seed, section=section, source="data/prepared")
+    torch.manual_seed(run.seed)
+    model = new_adapter(_base_for_training(base, run), lora, float32=not run.processes.sharded)
+    tokenizer = load_tokenizer(base)
+    order = order_of(train, params, run.seed)
+    arguments = training_arguments(train, order, params, run, model.config)
+    config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})
+    trainer = RowTrainer(
+        model=model,
+        args=_on_one_card(config),
+        data_collator=partial(collate_rows, padding=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list([vars(row) for row in train]).select(order),
+        eval_dataset=Dataset.from_list([vars(row) for row in held_out]),
+        processing_class=tokenizer,
+    )
+    _train(trainer, run, sum(train[index].tokens for index in order), curves)
+    return summarise(trainer, train, _save(trainer, run, out))
+
+
+def train_preference(
+    rows: Sequence[PairRow],
+    base: Path,
+    adapter: Path,
+    out: Path,
+    curves: Path,
+    *,
+    params: PreferenceParams,
+    run: Run,
+) -> tuple[Summary, str]:
+    """Continue the adapter of the folder `adapter` on preference pairs; save that of the best step to `out`.
+
+    Returns the summary and the hash of the reference adapter ("none" for the base model). The reference is
+    computed beforehand, but where weights are split in each step.
+    """
+    section = run.section
+    entry(losses.LOSSES, params.loss, f"{section}.loss")
+    source = "its pairs and, for those of perturb, perturb.aspects"
+    parts = split_rows(rows, params.eval_rows, run.seed, section=section, source=source)
+    torch.manual_seed(run.seed)
+    model = trained_adapter(_base_for_training(base, run), adapter, float32=not run.processes.sharded)
+    started_from = adapter_hash(model)
+    train, _ = parts
+    columns = [[vars(row) for row in part] for part in parts]
+    reference = started_from
+    if not run.processes.sharded:
+        logps = [kept_logps(model, part, params.reference, run) for part in parts]
+        columns = [_with_reference(part, found) for part, found in zip(parts, logps, strict=True)]
+        reference = logps[0].adapter_sha256
+    elif params.reference != "adapter":
+        raise ValueError(
+            f"{section}.reference is {params.reference}; expected adapter where the weights are split"
+        )
+    tokenizer = load_tokenizer(base)
+    order = order_of(train, params, run.seed)
+    config = DPOConfig(**training_arguments(train, order, params, run, model.config), beta=params.beta)
+    trainer = PairTrainer(
+        loss=params.loss,
+        gamma=params.gamma,
+        model=model,
+        args=_on_one_card(config),
+        data_collator=partial(collate_pairs, padding=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(columns[0]).select(order),
+        eval_dataset=Dataset.from_list(columns[1]),
+        processing_class=tokenizer,
+    )
+    _train(trainer, run, sum(train[index].tokens for index in order), curves)
+    if not run.processes.sharded:
+        # The policy moved, its frozen copy did not: the reference was the adapter we started from.
+        assert adapter_hash(trainer.model, "ref") == started_from
+    return summarise(trainer, train, _save(trainer, run, out)), reference
+
+
+def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:
+    """Pairs with their reference log-probabilities (nats), as columns."""
+    return [
+        {**vars(row), "reference_chosen": chosen, "reference_rejected": rejected}
+        for row, chosen, rejected in zip(rows, logps.chosen, logps.rejected, strict=True)
+    ]

@@ -1,0 +1,176 @@
+"""Facts of answers verified by a teacher, where no ground truth can do it.
+
+The teacher extracts the facts of every answer, compares them with the reference answer, and looks for the
+reference answer's own facts in the answer. Whatever step fails, the answer stays in the counts: its facts
+are `unscored` and its row has the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from knowtuning.core.records import Example, Prediction, Sentence, Verdict, Verified
+from knowtuning.core.text import normal_form
+from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
+from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher
+from knowtuning.verification.asking import ask_once
+from knowtuning.verification.exact import percent, rounded
+
+_VERDICTS: dict[FactVerdict, Verdict] = {
+    "supported": "correct",
+    "contradicted": "incorrect",
+    "not_supported": "unverifiable",
+}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An answer on its way through the steps."""
+
+    example: Example
+    system: str
+    answer: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.example.id}/{self.system}"
+
+
+def check_answers(
+    examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]], teacher: Teacher
+) -> list[Verified]:
+    """Have the teacher verify every system's answers, by system, then in the order of `examples`.
+
+    Three streams of calls: extraction (references and answers), verification, recall. An empty answer is
+    asked about in none of them: it states nothing.
+    """
+    every = [
+        _Asked(example, system, one.answer)
+        for system, given in predictions.items()
+        for example, one in zip(examples, given, strict=True)
+    ]
+    references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in examples]
+    claims = [
+        Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
+    ]
+    stated = _ask(teacher, [*references, *claims])
+    verified = _ask(teacher, [task for a in every for task in _verify(a, stated)])
+    recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)])
+    return [_verified(a, stated, verified, recalled) for a in every]
+
+
+def _reference(example: Example) -> str:
+    """The id of the reference answer's facts, beside "<question>/<system>"."""
+    return f"{example.id}/reference"
+
+
+def _ask(teacher: Teacher, tasks: Sequence[Task]) -> dict[str, Outcome]:
+    """The outcome of each task by its id."""
+    ids = (task.id for task in tasks)
+    return dict(zip(ids, ask_once(teacher, tasks), strict=True))
+
+
+def _wanted(asked: _Asked, stated: Mapping[str, Outcome]) -> list[str] | Failure:
+    """The facts of the reference answer, or why there are none."""
+    found = stated[_reference(asked.example)]
+    if isinstance(found, Failure):
+        return found
+    assert isinstance(found, FactList)
+    return _distinct(found.facts) or Failure(reason="found no fact")
+
+
+def _distinct(facts: Sequence[str]) -> list[str]:
+    """The facts without those said before, in their order."""
+    first: dict[str, str] = {}
+    for fact in facts:
+        first.setdefault(normal_form(fact), fact)
+    return list(first.values())
+
+
+def _verify(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Verify]:
+    """The task of verifying what an answer states, each fact once; none where it states nothing."""
+    said = stated.get(asked.id)
+    if not isinstance(said, FactList) or not said.facts:
+        return []
+    facts = tuple(_distinct(said.facts))
+    example = asked.example
+    return [Verify(id=asked.id, question=example.question, reference=example.answer, facts=facts)]
+
+
+def _recall(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Recall]:
+    """The task of finding the reference's facts in an answer; none where one of the two is missing."""
+    wanted = _wanted(asked, stated)
+    if isinstance(wanted, Failure) or not asked.answer.strip():
+        return []
+    question = asked.example.question
+    return [Recall(id=asked.id, question=question, answer=asked.answer, facts=tuple(wanted))]
+
+
+def _verified(
+    asked: _Asked,
+    stated: Mapping[str, Outcome],
+    verified: Mapping[str, Outcome],
+    recalled: Mapping[str, Outcome],
+) -> Verified:
+    """What the teacher's replies say about one answer."""
+    said = stated.get(asked.id, FactList(facts=[]))
+    verdicts = verified.get(asked.id, FactVerdicts(verdicts=[]))
+    found = recalled.get(asked.id)
+    wanted = _wanted(asked, stated)
+    recall: float | None = None
+    if isinstance(found, Stated):
+        recall = percent(sum(found.stated), len(found.stated))
+    elif found is None and not isinstance(wanted, Failure):
+        recall = 0.0
+    steps = {
+        "extract": said,
+        "verify": verdicts,
+        "extract the reference": wanted,
+        "recall": found,
+    }
+    reasons = [f"{step}: {reply.reason}" for step, reply in steps.items() if isinstance(reply, Failure)]
+    sentences: list[Sentence] = []
+    if isinstance(said, FactList):
+        sentences = _sentences(said.facts, verdicts)
+    scored = None if isinstance(said, Failure) or isinstance(verdicts, Failure) else sentences
+    return Verified(
+        id=asked.id,
+        question=asked.example.id,
+        system=asked.system,
+        scores=rounded(_scores(scored) | {"recall": recall}),
+        sentences=sentences,
+        unscored=reasons,
+    )
+
+
+def _sentences(facts: Sequence[str], verdicts: Outcome) -> list[Sentence]:
+    """The facts with their verdicts; those of distinct facts serve their repetitions."""
+    if not isinstance(verdicts, FactVerdicts):
+        return [Sentence(text=fact, verdict="unscored") for fact in facts]
+    forms = [normal_form(fact) for fact in _distinct(facts)]
+    found = dict(zip(forms, verdicts.verdicts, strict=True))
+    sentences: list[Sentence] = []
+    seen: set[str] = set()
+    for fact in facts:
+        form = normal_form(fact)
+        verdict = _VERDICTS[found[form]]
+        repeated = verdict == "correct" and form in seen
+        sentences.append(Sentence(text=fact, verdict="duplicate" if repeated else verdict))
+        seen.add(form)
+    return sentences
+
+
+def _scores(sentences: Sequence[Sentence] | None) -> dict[str, float | None]:
+    """The scores of an answer, named as those of the exact verifier; None: it has no verdicts.
+
+    correct: distinct supported facts. incorrect, unverifiable: every contradicted, and every unsupported
+    statement. duplicate: supported facts said again. percent_correct: correct of correct and incorrect.
+    unscored: 100 where verdicts are missing, else 0, so that its mean is the share of such answers.
+    """
+    names: tuple[Verdict, ...] = ("correct", "incorrect", "unverifiable", "duplicate")
+    if sentences is None:
+        return {**dict.fromkeys(names), "percent_correct": None, "unscored": 100.0}
+    counts = {name: sum(s.verdict == name for s in sentences) for name in names}
+    share = percent(counts["correct"], counts["correct"] + counts["incorrect"])
+    return {**{name: float(n) for name, n in counts.items()}, "percent_correct": share, "unscored": 0.0}

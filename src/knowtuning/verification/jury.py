@@ -1,0 +1,90 @@
+"""Who verifies facts and compares answers in this run, and whether too much was left without a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from knowtuning.core.records import Example, Judgement, Prediction, Verified
+from knowtuning.teacher.tasks import Teacher
+from knowtuning.verification.exact import Verifier, verify
+from knowtuning.verification.facts import check_answers
+from knowtuning.verification.judgements import Matchup, judge_pairs
+from knowtuning.verification.judges import ExactJudge, TeacherJudge
+
+Predictions = Mapping[str, Sequence[Prediction]]
+
+
+@dataclass(frozen=True)
+class Jury:
+    """A ground truth, or a teacher in its place, or neither; `status` is "computed" or says why not."""
+
+    truth: Verifier | None
+    teacher: Teacher | None
+    status: str
+
+    def verify(self, examples: Sequence[Example], predictions: Predictions) -> list[Verified]:
+        """The verdicts on the facts of every answer, by system; without scores where nobody verifies."""
+        if self.teacher:
+            return check_answers(examples, predictions, self.teacher)
+        answers = [
+            (example, system, one.answer)
+            for system, given in predictions.items()
+            for example, one in zip(examples, given, strict=True)
+        ]
+        if self.truth:
+            return [verify(example, system, answer, self.truth) for example, system, answer in answers]
+        return [
+            Verified(id=f"{example.id}/{system}", question=example.id, system=system, scores={})
+            for example, system, _ in answers
+        ]
+
+    def compare(
+        self, examples: Sequence[Example], predictions: Predictions, matchups: Sequence[Matchup]
+    ) -> list[Judgement]:
+        """The judgements of every two systems of `matchups`; none where there is no judge."""
+        texts = {system: [one.answer for one in given] for system, given in predictions.items()}
+        if self.teacher:
+            return judge_pairs(examples, texts, matchups, TeacherJudge(self.teacher))
+        return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
+
+
+def appoint(backend: str, truth: Verifier | None, teacher: Teacher | None) -> Jury:
+    """The jury that `judge.backend` names: exact (a ground truth alone), none, or a teacher."""
+    if teacher is not None:
+        return Jury(None, teacher, "computed")
+    if backend == "none":
+        return Jury(None, None, "not computed: judge.backend is none")
+    if truth is None:
+        why = "the data carry no ground truth; judge.backend openai asks an LLM"
+        return Jury(None, None, f"not computed: {why}")
+    return Jury(truth, None, "computed")
+
+
+def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict[str, int]:
+    """How many answers and comparisons there are, and how many of them lack a complete verdict."""
+    return {
+        "answers": len(verdicts),
+        "answers_unscored": sum(bool(row.unscored) for row in verdicts),
+        "comparisons": len(judgements),
+        "comparisons_unjudged": sum(row.outcome == "unjudged" for row in judgements),
+    }
+
+
+def check_unjudged(
+    verdicts: Sequence[Verified], judgements: Sequence[Judgement], limit: float, *, folder: Path
+) -> None:
+    """Raise ValueError when more than the share `limit` of answers or comparisons has no verdict.
+
+    folder: where verdicts.jsonl and judgements.jsonl hold the reasons.
+    """
+    found = count(verdicts, judgements)
+    answers = (found["answers_unscored"], found["answers"], "answers", "verdicts.jsonl")
+    pairs = (found["comparisons_unjudged"], found["comparisons"], "comparisons", "judgements.jsonl")
+    for missing, total, what, name in (answers, pairs):
+        if missing > limit * total:
+            raise ValueError(
+                f"{missing} of {total} {what} have no complete verdict, judge.max_unjudged allows {limit:g} "
+                f"of them; see the reasons in {folder / name}, run again to ask for these alone, or raise it"
+            )

@@ -1,0 +1,76 @@
+"""train_sft, train_ka, train_kc and the other trained systems: an adapter. `python -m stages.train kc`
+
+systems.py says what each is trained on, with which objective, and whose adapter it continues.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from knowtuning.config.training import train_stage
+from knowtuning.core.params import load
+from knowtuning.core.records import read_jsonl
+from knowtuning.core.storage import write_json
+from knowtuning.core.tables import entry
+from knowtuning.model.hardware import detect, started
+from knowtuning.model.load import weights_stamp
+from knowtuning.model.prompt import load_formatter
+from knowtuning.model.resume import resumable
+from knowtuning.systems import System, adapter_of, trained
+from knowtuning.training.rows import Encoder, accept
+from stages import CACHE, PARAMS, run
+
+BASE = Path("models/base")
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    system = entry(trained(), name, "system")
+    params: Any = load(PARAMS, train_stage(name))
+    section, stage = getattr(params, system.section), system.section
+    encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length)
+    rows = accept(
+        [encoder.row(record) for record in records_of(system)],
+        Path(f"data/training/{stage}.rejected.jsonl"),
+        limit=section.max_rejected,
+        key=f"{stage}.max_rejected",
+    )
+    hardware = detect(os.environ)
+    processes = started(os.environ, hardware.device)
+    begun = adapter_of(system.continues) if system.continues else None
+    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), processes.count]
+    inputs = [*(data.path for data in system.data), *filter(None, [begun]), BASE]
+    with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
+        from knowtuning.training import trainer
+        from knowtuning.training.arguments import Run
+
+        how = Run(stage, hardware, state, params.seed, processes)
+        curves, out, reference = Path("plots") / stage, Path("models") / name, {}
+        if begun is None:
+            summary = trainer.train_sft(rows, BASE, out, curves, params=section, lora=params.lora, run=how)
+        else:
+            summary, sha256 = trainer.train_preference(
+                rows, BASE, begun, out, curves, params=section, run=how
+            )
+            reference = {"reference_adapter_sha256": sha256}
+        if not processes.first:
+            return
+        metrics = {**asdict(summary), "cut_off_rows": encoder.cut_off(rows), **reference}
+        write_json(Path(f"metrics/{stage}.json"), metrics)
+    print(f"{stage}: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
+
+
+def records_of(system: System) -> list[Any]:
+    """All records that the system is trained on."""
+    records: list[Any] = []
+    for data in system.data:
+        records += read_jsonl(data.path, data.record)
+    return records
+
+
+if __name__ == "__main__":
+    run(main)

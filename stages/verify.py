@@ -1,0 +1,59 @@
+"""verify: whether the facts of answers hold, and which answer is better. `python -m stages.verify`
+
+By the closed world's ground truth, or by a teacher: the paid part of the evaluation. Writes the verdicts on
+every answer, the judgements of pairs, and the replies behind both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from knowtuning.config.verify import VerifyStage
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.systems import SYSTEMS
+from knowtuning.teacher.teachers import Setting, open_teacher
+from knowtuning.verification import jury
+from knowtuning.world.verifier import Truth
+from stages import CACHE, PARAMS, run
+
+PREPARED, PREDICTIONS, OUT = Path("data/prepared"), Path("data/predictions"), Path("data/verification")
+# The replies behind the verdicts travel with them, so that a clone can repeat the stage without a key.
+REPLIES = OUT / "replies.jsonl"
+
+
+def main() -> None:
+    params = load(PARAMS, VerifyStage)
+    judge, predict = params.judge, params.predict
+    examples = read_jsonl(PREPARED / f"{predict.split}.jsonl", Example)[: predict.limit]
+    predictions = read_predictions(PREDICTIONS, SYSTEMS, examples)
+    truth = Truth.find(PREPARED / "truth.json")
+    setting = Setting(os.environ, CACHE, section="judge")
+    teacher = open_teacher(judge.teacher, setting, REPLIES) if judge.teacher else None
+    judges = jury.appoint(judge.backend, truth, teacher)
+    if judges.status != "computed":
+        sys.stderr.write(f"Facts and pairs are {judges.status}\n")
+    verdicts = judges.verify(examples, predictions)
+    write_jsonl(OUT / "verdicts.jsonl", verdicts)
+    judgements = judges.compare(examples, predictions, judge.matchups)
+    write_jsonl(OUT / "judgements.jsonl", judgements)
+    if teacher:
+        teacher.save_replies(REPLIES)
+    else:
+        with atomic_write(REPLIES):
+            pass
+    counts = jury.count(verdicts, judgements)
+    write_json(
+        Path("metrics/verify.json"),
+        {"status": judges.status, **counts, **(teacher.usage() if teacher else {})},
+    )
+    # Last: all that is finished is on disk.
+    jury.check_unjudged(verdicts, judgements, judge.max_unjudged, folder=OUT)
+    print(f"verify: {counts['answers']} answers and {counts['comparisons']} comparisons, {judges.status}")
+
+
+if __name__ == "__main__":
+    run(main)

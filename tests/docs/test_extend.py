@@ -1,0 +1,154 @@
+"""docs/extend.md: its examples apply, touch what they say, and run in a copy of the project."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments.copies import copy_tracked, set_params
+from tests.support.checkout import ROOT, run_python
+from tests.support.shell import run
+
+PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
+# Heading -> the change below it.
+EXAMPLES: dict[str, str] = dict(
+    re.findall(r"^## (.+?)\n.*?```diff\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
+)
+SOURCE = "src/knowtuning/"
+# What may change besides the entry: its parameters, and of a baseline its pairs and its stage.
+TOUCHED = {
+    "An aspect": {f"{SOURCE}knowledge/aspects.py", "params.yaml"},
+    "A metric": {f"{SOURCE}evaluation/metrics.py"},
+    "A loss": {f"{SOURCE}training/losses.py", "params.yaml"},
+    "A teacher": {f"{SOURCE}teacher/teachers.py", "params.yaml"},
+    "A baseline": {f"{SOURCE}systems.py", "stages/pairs_length.py", "dvc.yaml", "params.yaml"},
+    "A data source": {f"{SOURCE}data/sources.py", "params.yaml"},
+}
+NAMES = {
+    "An aspect": "brevity",
+    "A metric": "repeated_words",
+    "A loss": "hinge",
+    "A teacher": "sentences",
+    "A baseline": "length",
+    "A data source": "folder",
+}
+TINY = {
+    "prepare.world.towns.train": 12,
+    "prepare.world.towns.valid": 3,
+    "prepare.world.towns.test": 4,
+    "prepare.world.towns.guide": 6,
+    "prepare.world.train_general": 16,
+    "prepare.world.train_specific": 20,
+    "base.scratch.vocab": 400,
+    "base.scratch.hidden": 32,
+    "base.scratch.layers": 2,
+    "base.scratch.heads": 2,
+    "base.scratch.max_steps": 20,
+    "train_sft.epochs": 1,
+    "train_ka.epochs": 1,
+    "train_kc.epochs": 1,
+    "train_kc.eval_rows": 5,
+    "predict.max_new_tokens": 16,
+    "evaluate.resamples": 1000,
+}
+
+
+def copy(folder: Path) -> None:
+    copy_tracked(folder)
+    run(folder, "git", "init", "-q")
+
+
+def add(folder: Path, example: str) -> None:
+    subprocess.run(["git", "apply", "-"], cwd=folder, input=EXAMPLES[example], text=True, check=True)
+
+
+def test_every_table_has_its_example() -> None:
+    assert list(EXAMPLES) == list(TOUCHED)
+
+
+@pytest.mark.parametrize("example", TOUCHED)
+def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, example: str) -> None:
+    files = set(re.findall(r"^diff --git a/(\S+)", EXAMPLES[example], re.MULTILINE))
+    assert files == TOUCHED[example]
+    copy(tmp_path)
+    add(tmp_path, example)
+    code = {"PYTHONPATH": f"{tmp_path}/src:{tmp_path}"}
+    checked = run_python(tmp_path, "-m", "knowtuning.config.schema", "params.yaml", **code)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    written = run_python(tmp_path, "-m", "knowtuning.reference", **code)
+    assert written.returncode == 0, written.stderr
+    assert f"`{NAMES[example]}`" in (tmp_path / "docs/tables.md").read_text(encoding="utf-8")
+
+
+def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
+    for key, value, said in (
+        ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
+        ("train_kc.loss", "hinge", "expected one of dpo, ipo"),
+        ("teacher.backend", "sentences", "expected one of rules, openai"),
+        ("judge.backend", "rules", "expected one of exact, openai, none"),
+        ("judge.pairs", [["kc", "length"]], "expected pairs of base, sft, ka, kc: look at [kc, length]"),
+        ("prepare.source", "folder", "expected one of world, file, medquad_xml, hub"),
+    ):
+        path = tmp_path / "params.yaml"
+        path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        set_params(path, {key: value})
+        done = run_python(tmp_path, "-m", "knowtuning.config.schema", "params.yaml")
+        assert done.returncode == 1
+        assert done.stderr == f"error: params.yaml: {key} is {value!r}; {said}\n"
+    for stage, said in (("train", "sft, ka, kc"), ("predict", "base, sft, ka, kc")):
+        done = run_python(tmp_path, "-m", f"stages.{stage}", "length")
+        assert done.stderr == f"error: system is 'length'; expected one of {said}\n"
+
+
+@pytest.mark.slow
+def test_the_examples_run(tmp_path: Path) -> None:
+    copy(tmp_path)
+    for example in TOUCHED:
+        if example != "A data source":
+            add(tmp_path, example)
+    lengths = {f"train_length.{key}": TINY[f"train_kc.{key}"] for key in ("epochs", "eval_rows")}
+    set_params(tmp_path / "params.yaml", TINY | lengths)
+    repro(tmp_path)
+    text = (tmp_path / "metrics/table.txt").read_text(encoding="utf-8")
+    for name in ("kc-sft brevity", "repeated_words", "length"):
+        assert name in text
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    for name in ("brevity", "Repeated words", "a control", "<code>hinge</code>", "<code>sentences</code>"):
+        assert name in page
+    systems = json.loads((tmp_path / "metrics/systems.json").read_text(encoding="utf-8"))
+    assert "repeated_words" in systems["length"]["overall"]
+    assert json.loads((tmp_path / "metrics/perturb.json").read_text(encoding="utf-8"))["pairs"]["brevity"] > 0
+
+    add(tmp_path, "A data source")
+    questions = tmp_path / "data/raw/questions"
+    questions.mkdir()
+    for number in range(30):
+        text = f"What is made in town {number}?\nTown {number} makes salt. It has {number + 7} bridges.\n"
+        (questions / f"{number:02}.txt").write_text(text, encoding="utf-8")
+    set_params(tmp_path / "params.yaml", {"prepare.split.valid": 5, "prepare.split.test": 5})
+    repro(tmp_path)
+    page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    assert "<code>folder</code>" in page
+    assert "What is made in town" in page
+
+
+def repro(folder: Path) -> None:
+    """`dvc repro`, without a word of progress."""
+    if not (folder / ".dvc/tmp").exists():
+        run(
+            folder,
+            "git",
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.com",
+            "commit",
+            "-qm",
+            "x",
+            "--allow-empty",
+        )
+    run(folder, "dvc", "repro", "-q", TQDM_DISABLE="1", DVC_ROOT=str(folder))

@@ -1,0 +1,77 @@
+"""The table of metrics: names, which of them lead, and what a function may return."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from knowtuning.core.records import Example, Prediction
+from knowtuning.evaluation import metrics
+from knowtuning.evaluation.metrics import METRICS, Answers, compute, label, leading, metric
+
+TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
+
+
+def answers(cache: Path, *, synonyms: bool = False) -> Answers:
+    """Two answers that are their own references; the second was cut off."""
+    return Answers(
+        [Example(id=name, question="?", answer=text) for name, text in TEXTS.items()],
+        [
+            Prediction(id=name, question="?", answer=text, tokens=9, truncated=name == "b")
+            for name, text in TEXTS.items()
+        ],
+        synonyms=synonyms,
+        encoder=None,
+        device="cpu",
+        cache=cache,
+    )
+
+
+@pytest.mark.parametrize("name", ["bleu", "bleu(smoothed)"])
+def test_an_unknown_name_is_one_line(name: str) -> None:
+    for look_up in (metric, label, lambda unknown: leading(["words", unknown])):
+        with pytest.raises(ValueError, match=r"^metric is 'bleu'; expected one of correct, .*, truncated$"):
+            look_up(name)
+
+
+def test_a_variant_in_brackets_is_the_same_metric_by_another_label() -> None:
+    assert metric("bertscore(enc@01234567,L2)") is METRICS["bertscore"]
+    assert label("bertscore(enc@01234567,L2)") == "BERTScore (enc@01234567,L2)"
+    assert label("rougeL") == "ROUGE-L"
+
+
+def test_what_is_switched_off_has_no_score(cache: Path) -> None:
+    found = compute(answers(cache))
+    # No encoder: no BERTScore. Synonyms off: METEOR goes by its other name.
+    assert list(found) == ["meteor_no_synonyms", "rougeL", "words", "truncated"]
+    assert found["rougeL"] == [100.0, 100.0]
+    assert found["words"] == [3.0, 7.0]
+    assert found["truncated"] == [0.0, 100.0]
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, 3.0]])
+def test_a_function_that_returns_the_wrong_number_of_values_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float]
+) -> None:
+    broken = replace(METRICS["words"], function=lambda _: values)
+    monkeypatch.setattr(metrics, "METRICS", {"words": broken})
+    with pytest.raises(ValueError, match=rf"^metric words: found {len(values)} values for 2 answers$"):
+        compute(answers(tmp_path))
+
+
+def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
+    # Names as they come, which is not the order of the table.
+    encoder = "bertscore(enc@01234567,L2)"
+    text = ["words", "truncated", encoder, "meteor_no_synonyms", "rougeL"]
+    exact = ["order", "completeness", "unparsed", "duplicate", "percent_correct", "incorrect", "correct"]
+    assert leading([*text, *exact]) == [
+        *("correct", "incorrect", "completeness", "order", "words", "truncated"),
+    ]
+    judged = ["unscored", "recall", "unverifiable", "incorrect", "correct", "percent_correct_pooled"]
+    assert leading([*text, *judged]) == [
+        *("correct", "incorrect", "recall", encoder, "meteor_no_synonyms", "words", "truncated"),
+    ]
+    # Nobody verified: the text metrics alone.
+    assert leading(text) == [encoder, "meteor_no_synonyms", "words", "truncated"]

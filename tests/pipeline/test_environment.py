@@ -1,0 +1,51 @@
+"""A stage in the wrong Python, or with the code of another checkout: one line says what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT, run_python
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The stages in a checkout of their own, with a package that has nothing in it."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "src/knowtuning").mkdir(parents=True)
+    (tmp_path / "src/knowtuning/__init__.py").touch()
+    return tmp_path
+
+
+def complaint(folder: Path, *options: str, **extra: str) -> str:
+    """What `python -m stages.prepare` says when it declines to start."""
+    done = run_python(folder, *options, "-m", "stages.prepare", **extra)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_a_python_without_the_packages() -> None:
+    # -S: no site-packages, as in the Python of a machine.
+    said = complaint(ROOT, "-S")
+    assert "has no pydantic and no torch; run `source .venv/bin/activate` and then the same command" in said
+    assert "or `make repro`" in said
+
+
+def test_the_package_is_not_installed(copy: Path) -> None:
+    for name in ("pydantic", "torch"):
+        (copy / f"{name}.py").touch()
+    said = complaint(copy, "-S", PYTHONPATH="")
+    assert said == (
+        "error: knowtuning is not installed; run `make setup`, or set PYTHONPATH=src for the same command\n"
+    )
+
+
+def test_the_package_of_another_checkout(copy: Path) -> None:
+    said = complaint(copy, PYTHONPATH=str(ROOT / "src"))
+    assert f"imported from {ROOT / 'src'}, but these stages need that of {copy / 'src'}" in said
+    assert "set PYTHONPATH=src" in said
+    assert run_python(copy, "-c", "import stages", PYTHONPATH="src").returncode == 0

@@ -1,0 +1,147 @@
+"""Which stages a change re-runs, by DVC's own comparison and graph in a copy without data."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from experiments.catalogue import applied
+from experiments.copies import copy_tracked
+
+# What stages make: absent in the copy, or its own.
+MADE = ("data/", "models/", "plots", "metrics")
+EVALUATION = {"verify", "evaluate", "report"}
+PREDICT = {f"predict@{system}" for system in ("base", "sft", "ka", "kc")}
+KC = {"train_kc", "predict@kc", *EVALUATION}
+KA = {"train_ka", "predict@ka", *KC}
+SFT = {"train_sft", "predict@sft", *EVALUATION}
+BASE = {"base", "score", "rewrite", "predict@base", *SFT, *KA}
+ALL = {"prepare", "extract", "perturb", *BASE}
+TEACHER = {"extract", "score", "rewrite", "perturb", *KA}
+
+# A key of params.yaml or a file -> what runs again when it changes. By the graph of the method, not by
+# dvc.yaml: each part reaches what is behind it and nothing else.
+RERUNS: dict[str, set[str]] = {
+    "seed": ALL,
+    "prepare.split.test": ALL,
+    "base.scratch.hidden": BASE,
+    "lora.r": SFT | KA,
+    "model.template": {"score", "rewrite", "predict@base"} | SFT | KA,
+    # Answers are as long as they get: the base model's do not depend on it.
+    "model.max_length": {"score", "rewrite"} | SFT | KA,
+    "teacher.model": TEACHER,
+    "extract.max_rejected": TEACHER,
+    "score.dtype": {"score", "rewrite"} | KA,
+    "rewrite.alpha": {"rewrite"} | KA,
+    "perturb.aspects": {"perturb"} | KC,
+    "perturb.beta_delete": {"perturb"} | KC,
+    "train_sft.lr": SFT,
+    "train_ka.lr": KA,
+    "train_kc.beta": KC,
+    "train_kc.loss": KC,
+    "predict.temperature": PREDICT | EVALUATION,
+    "judge.model": EVALUATION,
+    "evaluate.confidence": {"evaluate", "report"},
+    "evaluate.meteor_synonyms": {"evaluate", "report"},
+    "prompts/extract.txt": TEACHER | EVALUATION,
+    "prompts/revise.txt": {"perturb"} | KC,
+    "prompts/judge.txt": EVALUATION,
+    "stages/train.py": SFT | KA,
+    "stages/report.py": {"report"},
+    "src/knowtuning/core/records.py": ALL,
+    "src/knowtuning/data/splits.py": ALL,
+    "src/knowtuning/knowledge/aspects.py": {"perturb"} | KC,
+    "src/knowtuning/knowledge/rewrite.py": {"rewrite"} | KA,
+    "src/knowtuning/model/prompt.py": {"score", "rewrite", "predict@base"} | SFT | KA,
+    "src/knowtuning/pretraining/muon.py": BASE,
+    "src/knowtuning/training/losses.py": SFT | KA,
+    "src/knowtuning/training/logps.py": {"score", "rewrite"} | SFT | KA,
+    "src/knowtuning/generation/vllm.py": PREDICT | EVALUATION,
+    "src/knowtuning/verification/facts.py": EVALUATION,
+    "src/knowtuning/evaluation/stats.py": {"evaluate", "report"},
+    "src/knowtuning/report/style.css": {"report"},
+}
+
+
+class Graph:
+    """The stages of a copy of the project, as DVC sees them, and what they depend on now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.graph = Repo(str(folder)).index.graph
+        deps = [(stage, dep) for stage in self.graph for dep in stage.deps]
+        self.params = [(s, d) for s, d in deps if isinstance(d, ParamsDependency)]
+        self.files = [
+            (s, d) for s, d in deps if not isinstance(d, ParamsDependency) and not d.def_path.startswith(MADE)
+        ]
+        self.values = [dep.read_params() for _, dep in self.params]
+        self.hashes = [dep.get_hash().value for _, dep in self.files]
+
+    def of_params(self) -> set[str]:
+        """The stages that run when params.yaml is what it is now."""
+        pairs = zip(self.params, self.values, strict=True)
+        return self.onward([stage for (stage, dep), before in pairs if dep.read_params() != before])
+
+    def of_file(self, name: str) -> set[str]:
+        """The stages that run when this file is what it is now."""
+        pairs = zip(self.files, self.hashes, strict=True)
+        # DVC looks at a file for its own dependency and for those on a folder above it.
+        near = [(s, d, h) for (s, d), h in pairs if name == d.def_path or name.startswith(f"{d.def_path}/")]
+        return self.onward([stage for stage, dep, before in near if dep.get_hash().value != before])
+
+    def onward(self, changed: list[Any]) -> set[str]:
+        """These stages and those behind them."""
+        import networkx
+
+        # Edges lead from a stage to what it needs, so the stages behind it are its ancestors.
+        return {s.name for stage in changed for s in (stage, *networkx.ancestors(self.graph, stage))}
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """Of the project's tracked files and nothing else."""
+    folder = tmp_path_factory.mktemp("copy")
+    copy_tracked(folder)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return Graph(folder)
+
+
+@pytest.fixture
+def changed(graph: Graph, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A key with another value, or a file with another line, for the length of a test."""
+    name: str = request.param
+    path = graph.folder / (name if "/" in name else "params.yaml")
+    before = path.read_text(encoding="utf-8")
+    if "/" in name:
+        path.write_text(before + "\n", encoding="utf-8")
+    else:
+        params = YAML(typ="safe", pure=True).load(before)
+        with path.open("w", encoding="utf-8") as stream:
+            YAML().dump(applied(params, {name: "another"}), stream)
+    yield name
+    path.write_text(before, encoding="utf-8")
+
+
+@pytest.mark.parametrize("changed", RERUNS, indirect=True)
+def test_a_change_reruns_what_is_behind_it_and_nothing_else(graph: Graph, changed: str) -> None:
+    found = graph.of_file(changed) if "/" in changed else graph.of_params()
+    # The report shows every parameter.
+    assert found | {"report"} == RERUNS[changed]
+
+
+def test_the_lock_is_that_of_code_and_params(graph: Graph) -> None:
+    wrong = [f"{stage.name}: {dep}" for stage, dep in graph.params + graph.files if dep.status()]
+    assert not wrong, f"run `dvc repro`, or `dvc commit` where outputs do not change: {wrong}"
+
+
+def test_a_training_row_changes_no_answer_of_the_base_model(graph: Graph) -> None:
+    stage = next(stage for stage in graph.graph if stage.name == "predict@base")
+    data = {dep.def_path for dep in stage.deps if dep.def_path.startswith(MADE)}
+    assert data == {"data/prepared/test.jsonl", "models/base"}

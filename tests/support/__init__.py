@@ -1,0 +1,1 @@
+"""What tests share: this checkout, small projects, tiny models, servers and scripted teachers."""

@@ -1,0 +1,33 @@
+"""This checkout: where it lies, and its programs as processes that start in another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS = ROOT / "prompts"
+# Real data, where a workplace has them beside its checkout.
+SHARED = ROOT.parent / "shared/data"
+# For the environment of a process: the code of this checkout, whichever is installed.
+CODE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+
+
+def run_python(folder: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """What this interpreter says in `folder`, with the code of this checkout and no key of the machine."""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={**environment, **CODE, **extra},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_stage(folder: Path, stage: str, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A stage as a user runs it in `folder`, which holds its cache too."""
+    return run_python(folder, "-m", f"stages.{stage}", *words, **{"DVC_ROOT": str(folder), **extra})

@@ -1,0 +1,113 @@
+"""A finished run on a closed world for the report's tests: four questions, four systems, hostile text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from knowtuning import report
+from knowtuning.core.records import Example, Prediction, Scores, Sentence, Verdict, write_jsonl
+from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.systems import BASELINE, SYSTEMS
+
+SCRIPT = "<script>document.title = 'owned'</script>"
+BREAKOUT = (
+    '</script><img src="https://example.org/x.png" onerror="document.title = \'owned\'"> & \u2028 "quoted"'
+)
+# Question id -> stratum, question, reference, and the correct and incorrect facts of each system.
+QUESTIONS: dict[str, tuple[str, str, str, dict[str, tuple[int, int]]]] = {
+    "alpha": ("recall", "What is Alpha?", "Alpha is a town.", dict.fromkeys(SYSTEMS, (1, 0))),
+    "beta": ("transfer", "What is Beta?", "Beta is a river.", {s: (i, 1) for i, s in enumerate(SYSTEMS)}),
+    "gamma/δ": ("transfer", "Tell me of Gamma.", "Gamma is a hill.", dict.fromkeys(SYSTEMS, (2, 0))),
+    "results": ("recall", "An id like a section?", "Yes.", dict.fromkeys(SYSTEMS, (0, 1))),
+}
+
+
+def sentences(name: str, system: str) -> list[Sentence]:
+    """Correct facts, then incorrect ones; one of kc's holds a script."""
+    correct, incorrect = QUESTIONS[name][3][system]
+    verdicts: list[Verdict] = ["correct"] * correct + ["incorrect"] * incorrect
+    found = [Sentence(text=f"Fact {i} of {name}.", verdict=v) for i, v in enumerate(verdicts)]
+    if (name, system) == ("beta", "kc"):
+        found[0] = Sentence(text=SCRIPT, verdict="correct")
+    return found
+
+
+def write_answers(data: Path) -> None:
+    """Questions, answers and their scores."""
+    examples = [Example(id=i, question=q, answer=r) for i, (_, q, r, _) in QUESTIONS.items()]
+    write_jsonl(data / "prepared/test.jsonl", examples)
+    rows = []
+    for system in SYSTEMS:
+        given = []
+        for e in examples:
+            said = sentences(e.id, system)
+            text = " ".join(s.text for s in said)
+            # Not the sentences of a verifier: the page must show the text, and the facts apart.
+            text = BREAKOUT if (e.id, system) == ("alpha", "sft") else text
+            given.append(Prediction(id=e.id, question=e.question, answer=text, tokens=9, truncated=False))
+            correct, incorrect = QUESTIONS[e.id][3][system]
+            scores = {"correct": float(correct), "incorrect": float(incorrect)}
+            scores |= {"completeness": 50.0, "order": None}
+            rows.append(
+                Scores(
+                    id=f"{e.id}/{system}",
+                    question=e.id,
+                    system=system,
+                    groups={"stratum": QUESTIONS[e.id][0]},
+                    scores=scores,
+                    sentences=said,
+                )
+            )
+        write_jsonl(data / f"predictions/{system}.jsonl", given)
+    write_jsonl(data / "evaluation/answers.jsonl", rows)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as stream:
+        stream.write(text)
+
+
+def write_run(folder: Path) -> None:
+    """All files of a run that the report reads."""
+    write_answers(folder / "data")
+    groups = [
+        f"{group},{system},{metric},{value},{value - 0.5},{value + 0.5},4"
+        for group in ("overall", "recall")
+        for place, system in enumerate(SYSTEMS)
+        for metric, value in (("correct", 1.0 + place), ("incorrect", 0.75), ("completeness", 50.0))
+    ]
+    write_text(folder / "plots/groups.csv", "\n".join(["group,system,metric,value,low,high,n", *groups, ""]))
+    differ: dict[str, Any] = {
+        "correct": {"mean": 2.0, "low": 1.5, "high": 2.5},
+        "incorrect": {"mean": 0.25, "low": 0.125, "high": 0.5},
+        "completeness": {"mean": 0.0, "low": 0.0, "high": 0.0},
+    }
+    tree = {s: {"overall": differ, "recall": differ} for s in SYSTEMS if s != BASELINE}
+    write_json(folder / "metrics/differences.json", tree)
+    counts = {"overall": {"questions": 4}, "recall": {"questions": 2}}
+    write_json(folder / "metrics/systems.json", dict.fromkeys(SYSTEMS, counts))
+    write_text(
+        folder / "plots/ppl.csv", "bin,low,high,group,count\n1.4,1,2,recalled,3\n2.8,2,4,not recalled,1\n"
+    )
+    rows = "1,1,2,3,0,0.0,0.0,56.2\n2,2,4,1,1,100.0,20.7,100.0\n"
+    head = "bin,low,high,facts,not_recalled,percent,percent_low,percent_high\n"
+    write_text(folder / "plots/calibration.csv", head + rows)
+    for name, values in (("loss", "1\t0.7\n2\t0.5\n"), ("eval_loss", "2\t0.6\n")):
+        write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{name}\n{values}")
+
+
+def build(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Path:
+    """The report of the run in `folder`."""
+    out = folder / "report/index.html"
+    report.build(
+        out,
+        data=folder / "data",
+        metrics=folder / "metrics",
+        plots=folder / "plots",
+        split="test",
+        params={"seed": 3, "evaluate": {"confidence": 0.9}, "teacher": {"model": "<b>bold</b>"}},
+        ablations=ablations,
+        human=human,
+    )
+    return out

@@ -1,0 +1,41 @@
+"""Commands as a user types them in a project, with no settings of the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a command: this interpreter's programs first, no settings of the machine."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    identity = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))
+    }
+    nothing = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    return {**os.environ, **identity, **nothing, "PATH": path, **extra}
+
+
+def beside(folder: Path) -> dict[str, str]:
+    """A home folder and DVC's own files beside a project: nothing outside the test is read or left."""
+    return {"HOME": str(folder.parent / "home"), "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache")}
+
+
+def run(folder: Path, *words: str, status: int = 0, timeout: float = 300, **extra: str) -> str:
+    """stdout and stderr of a command that must end with `status`."""
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=environment(**beside(folder), **extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == status, f"{' '.join(words)}: status {done.returncode}\n{done.stdout}"
+    return done.stdout

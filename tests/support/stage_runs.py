@@ -1,0 +1,167 @@
+"""Stages of a very small project, each in a process of its own that starts in no time and may be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from experiments.copies import set_params
+from tests.support.checkout import ROOT
+from tests.support.servers import free_port
+
+# Imported once, by the server that all stage processes are forked from.
+HEAVY = (
+    *("peft", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "transformers.models.llama", "dvclive"),
+)
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(list(HEAVY))
+SMALL = {
+    "prepare.world.towns.train": 10,
+    "prepare.world.towns.valid": 3,
+    "prepare.world.towns.test": 4,
+    "prepare.world.towns.guide": 6,
+    "prepare.world.train_general": 12,
+    "prepare.world.train_specific": 16,
+    "base.scratch.vocab": 400,
+    "base.scratch.hidden": 32,
+    "base.scratch.layers": 2,
+    "base.scratch.heads": 2,
+    "base.scratch.max_steps": 30,
+    **{
+        f"train_{name}.{key}": value for name in ("sft", "ka") for key, value in (("batch", 4), ("epochs", 3))
+    },
+    "lora.dropout": 0.1,
+    "train_kc.batch": 4,
+    "train_kc.epochs": 1,
+    "predict.max_new_tokens": 8,
+}
+CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
+OUTPUTS = {
+    "base": ["models/base", "metrics/base.json"],
+    "score": [
+        "data/knowledge/scored_facts.jsonl",
+        "data/knowledge/scored_facts.rejected.jsonl",
+        "metrics/score.json",
+    ],
+    "train_sft": [
+        "models/sft",
+        "data/training/train_sft.rejected.jsonl",
+        "plots/train_sft",
+        "metrics/train_sft.json",
+    ],
+    "train_ka": [
+        "models/ka",
+        "data/training/train_ka.rejected.jsonl",
+        "plots/train_ka",
+        "metrics/train_ka.json",
+    ],
+    "train_kc": [
+        "models/kc",
+        "data/training/train_kc.rejected.jsonl",
+        "plots/train_kc",
+        "metrics/train_kc.json",
+    ],
+    "predict kc": ["data/predictions/kc.jsonl"],
+}
+
+
+def _stage(folder: Path, words: list[str], environment: dict[str, str]) -> None:
+    """What a stage's process does: `python -m stages.<words>` in `folder`."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.argv = words
+    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    stages = importlib.import_module("stages")
+    stages.run(importlib.import_module(f"stages.{words[0]}").main)
+
+
+def start(folder: Path, stage: str, **environment: str) -> BaseProcess:
+    """Start a stage by its name in dvc.yaml; its state lies under <folder>/.cache unless DVC_ROOT differs."""
+    # One script trains every system.
+    words = stage.replace("train_", "train ").split()
+    defaults = {"DVC_ROOT": str(folder), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+    # Eight answers a batch and a few questions, so that there are several batches; a save at every step.
+    defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SAVE_SECONDS": "0"}
+    process = CONTEXT.Process(target=_stage, args=(folder, words, {**defaults, **environment}))
+    process.start()
+    return process
+
+
+def finish(folder: Path, stage: str, **environment: str) -> None:
+    """Run a stage to its end."""
+    process = start(folder, stage, **environment)
+    process.join()
+    assert process.exitcode == 0, (folder / "log.txt").read_text()[-2000:]
+
+
+def two(**environment: str) -> list[dict[str, str]]:
+    """The environments that torchrun gives two processes."""
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true", **environment}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+
+
+def start_two(folder: Path, stage: str, **environment: str) -> list[BaseProcess]:
+    """Start two processes of a stage as torchrun does."""
+    return [start(folder, stage, **one) for one in two(**environment)]
+
+
+def new_project(folder: Path) -> None:
+    """A folder with small parameters, in which all stages have run undisturbed."""
+    (folder / "data/raw").mkdir(parents=True)
+    shutil.copy2(ROOT / "params.yaml", folder)
+    set_params(folder / "params.yaml", SMALL)
+    shutil.copytree(ROOT / "prompts", folder / "prompts")
+    for stage in [*CHAIN, "predict kc"]:
+        finish(folder, stage, KNOWTUNING_SAVE_SECONDS="1000")
+
+
+def copy_without(project: Path, target: Path, stage: str) -> None:
+    """A copy of the project in which `stage` has not run."""
+    shutil.copytree(project, target)
+    for name in OUTPUTS[stage]:
+        path = target / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def units(folder: Path) -> int:
+    """How much the state under `folder` holds: the newest step, or the lines of the journal."""
+    found = [0]
+    # The stage works in there: files and the folder itself may go while we look.
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.glob(".cache/resume/*/*"):
+            step = path.name.removeprefix("checkpoint-")
+            if step.isdecimal():
+                found.append(int(step))
+            elif path.suffix == ".jsonl":
+                found.append(path.read_bytes().count(b"\n"))
+    return max(found)
+
+
+def kill_both(processes: list[BaseProcess], ready: Callable[[], bool]) -> None:
+    """SIGKILL as soon as `ready()`, or do nothing when they end before."""
+    while not ready() and any(process.is_alive() for process in processes):
+        time.sleep(0.002)
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def kill_when(process: BaseProcess, ready: Callable[[], bool], delay: float) -> bool:
+    """SIGKILL `delay` seconds after `ready()`; False when the process ended before."""
+    while process.is_alive() and not ready():
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    return process.exitcode == -9

@@ -1,0 +1,83 @@
+"""A few rows and pairs, settings under which a tiny model learns them, and its curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from knowtuning.config.training import LoraParams, PreferenceParams
+from knowtuning.core.records import Example, Pair
+from knowtuning.model.hardware import Hardware
+from knowtuning.model.load import load_tokenizer
+from knowtuning.model.prompt import Formatter
+from knowtuning.training.arguments import Run
+from knowtuning.training.rows import Encoder, PairRow, Row
+
+CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
+LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
+TOWNS = [("Aford", "tin"), ("Bham", "wool"), ("Cwick", "salt"), ("Dmere", "flax"), ("Eton", "cork")]
+
+
+def schedule(**changes: Any) -> dict[str, Any]:
+    """The keys that SFT and KC share."""
+    return {
+        "lr": 0.01,
+        "epochs": 4.0,
+        "batch": 4,
+        "schedule": "cosine",
+        "warmup": 0.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "eval_rows": 2,
+        "eval_every": 0.25,
+        "max_rejected": 0.0,
+        **changes,
+    }
+
+
+def preference(**changes: Any) -> PreferenceParams:
+    """Settings of preference training: `schedule`, and DPO against the adapter that is continued."""
+    options = {"loss": "dpo", "beta": 0.1, "gamma": 0.2, "reference": "adapter"}
+    return PreferenceParams(**schedule(**{**options, **changes}))
+
+
+def rows(base: Path) -> list[Row]:
+    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    found = [
+        encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+        for n in range(3)
+        for t, v in TOWNS
+    ]
+    return [row for row in found if isinstance(row, Row)]
+
+
+def pairs(base: Path) -> list[PairRow]:
+    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    found = [
+        encoder.pair(
+            Pair(
+                id=t,
+                source=t,
+                aspect="factuality",
+                question=f"{t}?",
+                chosen=f"{t} is {v}.",
+                rejected=f"{t} is mud.",
+            )
+        )
+        for t, v in TOWNS
+    ]
+    return [pair for pair in found if isinstance(pair, PairRow)]
+
+
+def runs(section: str, state: Path, hardware: Hardware = CPU) -> Run:
+    return Run(section, hardware, state, seed=1)
+
+
+def micro_batch(rows: int | None) -> Hardware:
+    return Hardware("cpu", "float32", micro_batch=rows, batch_tokens=512)
+
+
+def curve(plots: Path, name: str) -> list[float]:
+    """The values of a training curve in a folder that DVCLive wrote."""
+    lines = (plots / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
+    return [float(line.split("\t")[-1]) for line in lines]
