@@ -1,6 +1,6 @@
 """evaluate: the numbers, from files, without a teacher. `python -m stages.evaluate`
 
-Reads questions, predictions, the verdicts on them, scored facts and preference pairs; writes the scores of
+Reads questions, predictions, the verdicts on them, and scored facts; writes the scores of
 every answer, metrics, plot data and tables, and prints the tables.
 """
 
@@ -14,7 +14,6 @@ from knowtuning.config.evaluate import EvaluateParams, EvaluateStage, local_path
 from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import (
     Example,
-    Pair,
     Prediction,
     ScoredFacts,
     Scores,
@@ -24,7 +23,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
-from knowtuning.evaluation import audit, bertscore, pairwise, perplexity, results, summary, table, wordnet
+from knowtuning.evaluation import bertscore, pairwise, perplexity, results, summary, table, wordnet
 from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
@@ -58,8 +57,6 @@ def main() -> None:
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
     results.write_table(PLOTS / "calibration.csv", perplexity.CALIBRATION, calibrated)
-    pairs = read_jsonl(DATA / "knowledge/pairs.jsonl", Pair)
-    write_json(METRICS / "audit.json", audit.audit(pairs, folds=settings.audit_folds, how=how))
     tables = [table.render(summaries[0], baseline=BASELINE, confidence=settings.confidence)]
     if settings.bertscore.encoder is None:
         tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")

@@ -27,14 +27,16 @@ def main() -> None:
     examples = read_jsonl(TRAIN, Example)
     setting = Setting(os.environ, CACHE, seed=params.seed)
     teacher = open_teacher(params.teacher, setting, REPLIES)
-    rows = extract(examples, teacher)
+    section = params.extract
+    limits = {"min_covered": section.min_covered, "max_foreign": section.max_foreign}
+    rows = extract(examples, teacher, **limits)
     bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)
     results.write(OUT)
     teacher.save_replies(REPLIES)
     metrics = summarise(results)
     write_json(METRICS, {**metrics, **teacher.usage()})
-    results.check(OUT, params.extract.max_rejected, "extract.max_rejected")
+    results.check(OUT, section.max_rejected, "extract.max_rejected")
     print(f"extract: {metrics['facts']} facts of {metrics['questions']} answers")
 
 

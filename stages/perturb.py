@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,14 +13,16 @@ from knowtuning.config.perturb import PerturbStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Facts, read_jsonl
 from knowtuning.core.storage import write_json
+from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import Perturbation
+from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
 from knowtuning.knowledge.results import Results
 from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
 FACTS, OUT = Path("data/knowledge/facts.jsonl"), Path("data/knowledge/pairs.jsonl")
-METRICS = Path("metrics/perturb.json")
+METRICS, AUDIT = Path("metrics/perturb.json"), Path("metrics/audit.json")
 # The replies behind the output travel with it, so that a clone can repeat the stage without a key.
 REPLIES = Path("data/knowledge/replies/perturb.jsonl")
 
@@ -33,13 +36,19 @@ def main() -> None:
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
     perturbation = Perturbation(params.seed, section.beta_delete)
-    settings = Settings(section.style, section.aspects, perturbation)
+    settings = Settings(section.style, section.aspects, perturbation, section.max_growth)
     counts = Comparison()
     bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
     results.write(OUT)
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, settings, counts), **teacher.usage()})
+    found = audit(results.rows, folds=section.audit_folds, how=Resampling(params.seed))
+    write_json(AUDIT, found)
+    for aspect, rates in found.items():
+        line = warning(aspect, rates, section.max_given_away)
+        if line:
+            sys.stderr.write(f"warning: perturb: {line}\n")
     results.check(OUT, section.max_rejected, "perturb.max_rejected")
     print(f"perturb: {len(results.rows)} pairs, {counts.skipped.total()} impossible with a single fact")
 

@@ -17,11 +17,11 @@ seed: 1
 model: {template: plain, template_args: {}, max_length: 64}
 teacher: {backend: rules, model: none, base_url: null, temperature: null, top_p: null, max_tokens: 64,
   seed: null}
-extract: {max_rejected: 0.02}
+extract: {min_covered: 0.3, max_foreign: 0.5, max_rejected: 0.02}
 score: {dtype: auto, max_rejected: 0.02}
 rewrite: {alpha: 0.5, max_rejected: 0.02}
 perturb: {aspects: [completeness, factuality, logicality], style: matched, beta_delete: 0.5,
-  max_rejected: 0.02}
+  max_growth: 1.5, audit_folds: 5, max_given_away: 0.65, max_rejected: 0.02}
 """
 ANSWERS = {
     "a": ("Where is Paris?", "Paris lies in France. It was founded in 1250. The city exports wine."),
@@ -63,7 +63,7 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
             for name in ("facts", "scored_facts", "rewrites", "pairs")
             for end in ("", ".rejected")
         ),
-        *(f"{name}.json" for name in ("extract", "score", "rewrite", "perturb")),
+        *(f"{name}.json" for name in ("extract", "score", "rewrite", "perturb", "audit")),
         # What an LLM answered: here nothing.
         *(f"{name}.jsonl" for name in ("extract", "rewrite", "perturb")),
     }

@@ -44,6 +44,8 @@ def test_extract_keeps_the_order_and_says_which_answer_failed() -> None:
         "facts_per_answer": 2.0,
         "most_facts": 2,
         "single": 0,
+        "words_covered": 100.0,
+        "words_foreign": 0.0,
         "rejected": 1,
         "rejected_by_reason": {"found no reply …": 1},
     }

@@ -42,6 +42,7 @@ RERUNS: dict[str, set[str]] = {
     "rewrite.alpha": {"rewrite"} | KA,
     "perturb.aspects": {"perturb"} | KC,
     "perturb.beta_delete": {"perturb"} | KC,
+    "perturb.max_given_away": {"perturb"} | KC,
     "train_sft.lr": SFT,
     "train_ka.lr": KA,
     "train_kc.beta": KC,
@@ -65,7 +66,9 @@ RERUNS: dict[str, set[str]] = {
     "src/knowtuning/training/logps.py": {"score", "rewrite"} | SFT | KA,
     "src/knowtuning/generation/vllm.py": PREDICT | EVALUATION,
     "src/knowtuning/verification/facts.py": EVALUATION,
-    "src/knowtuning/evaluation/stats.py": {"evaluate", "report"},
+    # The audit of the pairs has intervals too.
+    "src/knowtuning/evaluation/stats.py": {"perturb"} | KC,
+    "src/knowtuning/evaluation/summary.py": {"evaluate", "report"},
     "src/knowtuning/report/style.css": {"report"},
 }
 

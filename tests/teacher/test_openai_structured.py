@@ -8,8 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowtuning.teacher.judging import Judge, Preferral
+from knowtuning.teacher.openai.dialogue import read_reply
+from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.structured import MODES, parse_reply, reply_schema, response_format
-from knowtuning.teacher.tasks import FactList, Reply
+from knowtuning.teacher.tasks import Extract, FactList, Rephrase, Reply
+from tests.support.checkout import PROMPTS
 
 TWO = FactList(facts=["A is b.", "C is d."])
 JSON = '{"facts": ["A is b.", "C is d."]}'
@@ -106,3 +110,16 @@ def test_response_formats() -> None:
         {"type": "json_object"},
         None,
     ]
+
+
+def test_the_example_of_the_prompt_is_no_reply() -> None:
+    prompts = Prompts(PROMPTS)
+    for task, echo in (
+        (Extract(id="1", question="?", answer="A."), '{"facts": ["first fact", "second fact"]}'),
+        (Rephrase(id="1", question="?", text="A."), '{"text": "the text in other words"}'),
+    ):
+        with pytest.raises(ValueError, match="found the prompt's own example"):
+            read_reply(task, echo, prompts.messages(task))
+    # A verdict may well be that of the example.
+    judge = Judge(id="1", question="?", aspect="a", definition="b.", reference="r", first="x", second="y")
+    assert read_reply(judge, '{"verdict": "first"}', prompts.messages(judge)) == Preferral(verdict="first")

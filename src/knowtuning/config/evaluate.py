@@ -1,4 +1,4 @@
-"""Parameters of the numbers: which scores, how sure they are, and the shortcut audit."""
+"""Parameters of the numbers: which scores, and how sure they are."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ class EvaluateParams(Section):
     meteor_synonyms: bool = Field(
         description="METEOR matches synonyms, for which WordNet must be installed (paper: yes); else the "
         "score goes by the name meteor_no_synonyms"
-    )
-    audit_folds: int = Field(
-        ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
     )
     bertscore: BertScoreParams
 

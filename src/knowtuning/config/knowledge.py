@@ -13,6 +13,15 @@ _REJECTED = "largest share of rows that may be rejected before the stage fails (
 class ExtractParams(Section):
     """Splitting answers into atomic facts."""
 
+    min_covered: float = Field(
+        ge=0, le=1, description="least share of an answer's words that its facts hold, or the row is rejected"
+    )
+    max_foreign: float = Field(
+        ge=0,
+        le=1,
+        description="largest share of the facts' words that neither answer nor question has, or the row is "
+        "rejected",
+    )
     max_rejected: float = Field(ge=0, le=1, description=_REJECTED)
 
 

@@ -26,6 +26,18 @@ class PerturbParams(Section):
     beta_delete: float = Field(
         ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
     )
+    max_growth: float = Field(
+        ge=1, description="most words of a chosen text, as a multiple of the answer it stands for (1 or more)"
+    )
+    audit_folds: int = Field(
+        ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
+    )
+    max_given_away: float = Field(
+        ge=0.5,
+        le=1,
+        description="largest share of an aspect's pairs that form alone may tell without a warning (0.5 is "
+        "chance)",
+    )
     max_rejected: float = Field(
         ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
     )

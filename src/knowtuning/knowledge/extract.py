@@ -6,30 +6,53 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from knowtuning.core.records import Example, Facts, Rejected
+from knowtuning.knowledge.checks import Extraction
 from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.teacher.tasks import Extract, FactList, Failure, Teacher
 
 
-def extract(examples: Iterable[Example], teacher: Teacher) -> Iterator[Facts | Rejected]:
-    """Yield the facts of each example in turn, or the reason why the teacher found none."""
+def extract(
+    examples: Iterable[Example], teacher: Teacher, *, min_covered: float = 0.0, max_foreign: float = 1.0
+) -> Iterator[Facts | Rejected]:
+    """Yield the facts of each example in turn, or the reason why there are none.
+
+    min_covered, max_foreign: shares (0..1) of words that make the facts those of the answer; see checks.py.
+    """
     work = ((row, Extract(id=row.id, question=row.question, answer=row.answer)) for row in examples)
     for example, _, outcome in ask(teacher, work):
         if isinstance(outcome, Failure):
             yield reject(example.id, outcome, example)
             continue
         assert isinstance(outcome, FactList)
+        found = Extraction.of(example.question, example.answer, outcome.facts)
+        complaint = found.complaint(min_covered, max_foreign)
+        if complaint:
+            yield reject(example.id, Failure(reason=complaint, raw=outcome.facts), example)
+            continue
         yield Facts(id=example.id, question=example.question, answer=example.answer, facts=outcome.facts)
 
 
 def summarise(results: Results[Facts]) -> dict[str, Any]:
-    """Counts for metrics/extract.json. single: questions with one fact, which KC cannot thin or shuffle."""
+    """Counts for metrics/extract.json, and shares in %.
+
+    single: questions with one fact, which KC cannot thin or shuffle. words_covered, words_foreign: means over
+    the answers, see checks.Extraction.
+    """
     counts = [len(row.facts) for row in results.rows]
+    checks = [Extraction.of(row.question, row.answer, row.facts) for row in results.rows]
     return {
         "questions": len(counts),
         "facts": sum(counts),
         "facts_per_answer": round(sum(counts) / len(counts), 3) if counts else 0.0,
         "most_facts": max(counts, default=0),
         "single": counts.count(1),
+        "words_covered": _mean([check.covered for check in checks]),
+        "words_foreign": _mean([check.foreign for check in checks]),
         "rejected": len(results.rejected),
         "rejected_by_reason": results.rejection_counts(),
     }
+
+
+def _mean(shares: list[float]) -> float:
+    """A mean of shares, in %."""
+    return round(100 * sum(shares) / len(shares), 2) if shares else 0.0

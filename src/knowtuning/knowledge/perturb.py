@@ -10,6 +10,7 @@ from typing import Any, Literal
 from knowtuning.core.records import Facts, Pair, Rejected
 from knowtuning.core.text import normal_form
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
+from knowtuning.knowledge.checks import grown
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
 from knowtuning.teacher.tasks import Failure, Outcome, Rephrase, Teacher, Text
 
@@ -18,11 +19,13 @@ Style = Literal["matched", "paper"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs."""
+    """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
+    checks.grown."""
 
     style: Style
     aspects: Sequence[str]
     perturbation: Perturbation
+    max_growth: float = float("inf")
 
 
 @dataclass
@@ -77,7 +80,7 @@ def perturb(
     outcomes = (outcome for _, _, outcome in ask(teacher, work))
     for plan in progress(plans, "rephrase"):
         said = {key: next(outcomes) for key in plan.sources(settings.style)}
-        yield from _pairs(plan, said)
+        yield from _pairs(plan, said, settings)
     # Nothing is left, but only asking for more lets the teacher close what it opened.
     assert next(outcomes, None) is None
 
@@ -109,7 +112,7 @@ def _plan(
     return _Plan(record, rejected)
 
 
-def _pairs(plan: _Plan, said: Mapping[str, Outcome]) -> Iterator[Pair | Rejected]:
+def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
     """The pair of each planned aspect, or the reason why there is none."""
     for aspect, facts in plan.rejected.items():
         pair_id = f"{plan.record.id}-{aspect}"
@@ -125,12 +128,16 @@ def _pairs(plan: _Plan, said: Mapping[str, Outcome]) -> Iterator[Pair | Rejected
         else:
             assert isinstance(chosen, Text)
             assert isinstance(rejected, Text)
-            yield _pair(plan.record, aspect, chosen.text.strip(), rejected.text.strip())
+            texts = chosen.text.strip(), rejected.text.strip()
+            yield _pair(plan.record, aspect, *texts, settings.max_growth)
 
 
-def _pair(record: Facts, aspect: str, chosen: str, rejected: str) -> Pair | Rejected:
-    """The preference pair of two texts; rejected where they say the same."""
+def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float) -> Pair | Rejected:
+    """The preference pair of two texts; rejected where they are equal, or chosen is more than its answer."""
     pair_id = f"{record.id}-{aspect}"
+    complaint = grown(chosen, record.answer, max_growth)
+    if complaint:
+        return reject(pair_id, Failure(reason=complaint, raw=chosen), record)
     if normal_form(chosen) == normal_form(rejected):
         return reject(pair_id, Failure(reason="chosen and rejected are equal", raw=rejected), record)
     return Pair(

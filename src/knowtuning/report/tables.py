@@ -226,6 +226,9 @@ def audit_lines(inputs: Inputs) -> list[Line]:
             Cell(f"{row[k]:.1f}", f"{row[k + '_low']:.1f} to {row[k + '_high']:.1f}")
             for k in ("accuracy", "style_accuracy", "length_accuracy")
         ]
+        marks = row["marks"]
+        mark = max(marks, key=lambda name: marks[name])
+        cells.append(Cell(mark, f"{marks[mark]:.1f}"))
         rows.append(Line(aspect, f"{row['pairs']} pairs", cells))
     return rows
 

@@ -7,10 +7,12 @@ task's check is asked for once more with the error shown; a refusal is final.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from knowtuning.teacher.openai.prompts import Message
-from knowtuning.teacher.openai.structured import parse_reply
+from knowtuning.teacher.openai.structured import examples, parse_reply
 from knowtuning.teacher.tasks import Failure, Outcome, Reply, Task
 
 
@@ -61,7 +63,7 @@ class Dialogue:
         if completion.finish == "length":
             return self._cut_off(completion)
         try:
-            return read_reply(self.task, completion.text)
+            return read_reply(self.task, completion.text, self._opening)
         except ValueError as error:
             return self._wrong(completion, str(error))
 
@@ -83,11 +85,22 @@ class Dialogue:
         return None
 
 
-def read_reply(task: Task, text: str) -> Reply:
-    """The reply to `task` in `text`. Raises ValueError when it is malformed or fails the task's check."""
+def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
+    """The reply to `task` in `text`; prompt: the messages that asked for it.
+
+    Raises ValueError when it is malformed, fails the task's check, or repeats an example of the prompt.
+    """
     reply = parse_reply(text, task.reply_type)
     task.check(reply)
+    system = " ".join(message["content"] for message in prompt if message["role"] == "system")
+    if _free_text(reply) and reply in examples(system, task.reply_type):
+        raise ValueError("found the prompt's own example; expected a reply to this question")
     return reply
+
+
+def _free_text(reply: Reply) -> bool:
+    """Whether a reply has a text of several words: verdicts may well be those of an example."""
+    return " " in json.dumps(reply.model_dump(), separators=(",", ":"))
 
 
 def _correction(text: str, complaint: str) -> list[Message]:

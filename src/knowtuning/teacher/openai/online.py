@@ -106,7 +106,7 @@ class Online:
     def _recall(self, call: Call, found: Response) -> Outcome | None:
         """A reply that another process paid for meanwhile, if today's checks accept it."""
         try:
-            outcome = read_reply(call.task, found.text)
+            outcome = read_reply(call.task, found.text, call.messages)
         except ValueError:
             return None
         self._usage.cached += 1

@@ -106,7 +106,7 @@ class Session:
         if response is None:
             return None
         try:
-            outcome = read_reply(call.task, response.text)
+            outcome = read_reply(call.task, response.text, call.messages)
         except ValueError:
             return None  # checks have become stricter: Online looks again and asks anew
         self._usage.cached += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -62,6 +63,16 @@ def parse_reply(text: str, kind: type[T]) -> T:
     if not found:
         raise ValueError(complaint)
     return found[0]
+
+
+@lru_cache(maxsize=64)
+def examples(prompt: str, kind: type[Reply]) -> tuple[Reply, ...]:
+    """The replies of a kind that a prompt shows as examples."""
+    found = []
+    for value in _objects(prompt):
+        with contextlib.suppress(ValidationError):
+            found.append(kind.model_validate_json(json.dumps(value)))
+    return tuple(found)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

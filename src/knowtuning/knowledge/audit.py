@@ -11,7 +11,8 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,63 @@ def held_out_scores(pairs: Sequence[Pair], folds: int, *, with_lengths: bool = T
     return scores[: len(pairs)], scores[len(pairs) :]
 
 
+# Marks of form that need no training, each a number of a text.
+_NEGATION = re.compile(
+    r"\b(?:not?|never|none|nobody|nothing|neither|nor|without|cannot|\w+n['’]t)\b", re.IGNORECASE
+)
+LENGTH = ("words", "sentences")
+MARKS: dict[str, Callable[[str], int]] = {
+    "words": lambda text: len(text.split()),
+    "sentences": lambda text: len(mask(text)),
+    "negations": lambda text: len(_NEGATION.findall(text)),
+    "line breaks": lambda text: text.count("\n"),
+    "question marks": lambda text: text.count("?"),
+}
+
+
+def marks(pairs: Sequence[Pair]) -> dict[str, float]:
+    """Share (%) of pairs that each mark of form alone tells, as well one way as the other; 50 is chance.
+
+    opening words: whether texts that begin so were chosen or rejected in the other pairs.
+    """
+    found = {}
+    for name, count in MARKS.items():
+        sides = [np.array([count(text) for text in texts], dtype=np.float64) for texts in _sides(pairs)]
+        found[name] = _told(*sides)
+    openings = [[tuple(text.split()[:2]) for text in texts] for texts in _sides(pairs)]
+    chosen, rejected = (Counter(side) for side in openings)
+    scores = []
+    for opening in zip(*openings, strict=True):
+        own = Counter({opening[0]: 1}), Counter({opening[1]: 1})
+        scores.append([chosen[o] - own[0][o] - rejected[o] + own[1][o] for o in opening])
+    found["opening words"] = _told(*np.array(scores, dtype=np.float64).T)
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+def _sides(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
+
+
+def _told(chosen: Floats, rejected: Floats) -> float:
+    share = float(_wins(chosen, rejected).mean())
+    return max(share, 100 - share)
+
+
+def warning(aspect: str, found: dict[str, Any], limit: float) -> str | None:
+    """A line where form alone tells more than the share `limit` (0..1) of an aspect's pairs; else None."""
+    # What is missing makes the rejected side of completeness shorter: that is no shortcut.
+    name = "style_accuracy" if aspect == "completeness" else "accuracy"
+    if found["status"] != "computed" or found[name] <= 100 * limit:
+        return None
+    left_out = LENGTH if aspect == "completeness" else ()
+    told = {mark: share for mark, share in found["marks"].items() if mark not in left_out}
+    mark = max(told, key=lambda each: told[each])
+    return (
+        f"form alone tells chosen from rejected in {found[name]:.0f} % of {aspect} pairs (most by itself: "
+        f"{mark}, {told[mark]:.0f} %); training can win on form in place of knowledge"
+    )
+
+
 def _wins(chosen: Floats, rejected: Floats) -> Floats:
     """100 where chosen scores higher, 50 for a tie, 0 where lower."""
     return 50 * (1 + np.sign(chosen - rejected))
@@ -133,8 +191,8 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
     accuracy: held-out pairs whose chosen text looks more like a chosen one, by form and length;
     style_accuracy: the same without lengths; length_accuracy: pairs whose chosen text has more words, a
     guess that needs no training. text_accuracy: single texts told right by form and length. Each has its
-    bootstrap interval over pairs, `_low` and `_high`. For completeness, length is a consequence
-    of the missing facts and no shortcut: look at style_accuracy.
+    bootstrap interval over pairs, `_low` and `_high`. marks: what single marks of form tell. For
+    completeness, length is a consequence of the missing facts and no shortcut: look at style_accuracy.
     """
     sources = len({pair.source for pair in pairs})
     if sources < folds:
@@ -151,7 +209,7 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
     table = np.column_stack(list(values.values()))
     for name, found in zip(values, estimates(Ratios.of_means(table), how, "audit"), strict=True):
         metrics |= found.flat(name)
-    return metrics
+    return metrics | {"marks": marks(pairs)}
 
 
 def audit(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, dict[str, Any]]:

@@ -5,8 +5,16 @@ import random
 import pytest
 
 from knowtuning.core.records import Pair
-from knowtuning.evaluation.audit import FUNCTION_WORDS, audit, form_features, held_out_scores, mask
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.knowledge.audit import (
+    FUNCTION_WORDS,
+    audit,
+    form_features,
+    held_out_scores,
+    marks,
+    mask,
+    warning,
+)
 
 HOW = Resampling(seed=2)
 NOUNS = ["copper", "wool", "salt", "honey", "silk", "resin", "flax", "cork", "tin", "amber"]
@@ -120,3 +128,37 @@ def test_too_few_questions_have_a_status() -> None:
     }
     with pytest.raises(KeyError):
         audit(pairs, folds=5, how=HOW)["completeness"]
+
+
+def test_the_mark_that_gives_pairs_away_is_named() -> None:
+    pairs = [pair(i, "factuality", f"Tin {i} is soft.", f"Tin {i} is not soft.") for i in range(30)]
+    found = audit(pairs, folds=5, how=HOW)["factuality"]
+    # Every rejected text has one negation more, and one word; they begin alike.
+    assert found["marks"]["negations"] == found["marks"]["words"] == 100.0
+    assert found["marks"]["line breaks"] == found["marks"]["opening words"] == 50.0
+    said = warning("factuality", found, 0.65)
+    assert said
+    assert said.startswith(
+        "form alone tells chosen from rejected in 100 % of factuality pairs (most by itself: "
+    )
+    assert warning("factuality", found, 1.0) is None
+
+
+def test_length_is_no_shortcut_of_completeness() -> None:
+    draw = random.Random(4)
+    pairs = []
+    for i in range(60):
+        chosen = facts(draw, draw.choice(NAMES))
+        pairs.append(pair(i, "completeness", " ".join(chosen), " ".join(chosen[:2])))
+    found = audit(pairs, folds=5, how=HOW)["completeness"]
+    assert found["length_accuracy"] == 100.0
+    assert warning("completeness", found, 0.65) is None
+
+
+def test_openings_of_one_side_are_told_by_the_other_pairs() -> None:
+    # "Nobody asks" opens rejected texts alone, and each chosen text begins in its own way.
+    pairs = [pair(i, "logicality", f"X{i} is so.", f"Nobody asks x{i}.") for i in range(9)]
+    assert marks(pairs)["opening words"] == 100.0
+    # Where every opening is the only one of its kind, the other pairs say nothing of it.
+    alone = [pair(i, "logicality", f"X{i} is so.", f"Y{i} is so.") for i in range(9)]
+    assert marks(alone)["opening words"] == 50.0
