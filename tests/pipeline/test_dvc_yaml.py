@@ -73,7 +73,7 @@ def test_the_stages_are_those_of_the_paper_and_of_the_systems() -> None:
         assert stage["desc"].endswith(".")
         argument = f" {trained_stages()[name]}" if name in trained_stages() else ""
         argument = " ${item.system}" if name == "predict" else argument
-        assert stage["cmd"] == f"PYTHONPATH=src python -m stages.{script(name).stem}{argument}"
+        assert stage["cmd"] == f"sh stages/run.sh {script(name).stem}{argument}"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,22 @@ def test_the_package_of_another_checkout(copy: Path) -> None:
     assert f"imported from {ROOT / 'src'}, but these stages need that of {copy / 'src'}" in said
     assert "set PYTHONPATH=src" in said
     assert run_python(copy, "-c", "import stages", PYTHONPATH="src").returncode == 0
+
+
+def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_path: Path) -> None:
+    # The `python` of `.venv` says who it is; another one on the path must not run.
+    for place, name in ((copy / ".venv/bin", "the environment's"), (tmp_path / "bin", "the machine's")):
+        place.mkdir(parents=True)
+        (place / "python").write_text(f'#!/bin/sh\necho "{name} $PYTHONPATH $*"\n')
+        (place / "python").chmod(0o755)
+    words = ["sh", "stages/run.sh", "train", "kc"]
+
+    def said(**extra: str) -> str:
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
+        return subprocess.run(
+            words, cwd=copy, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert said() == said(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc\n"
+    # An activated environment is the user's choice, and a copy without one takes the path's.
+    assert said(VIRTUAL_ENV="x") == said(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc\n"
