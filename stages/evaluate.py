@@ -27,8 +27,9 @@ from knowtuning.evaluation import bertscore, pairwise, perplexity, results, summ
 from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
-from knowtuning.systems import BASELINE, SYSTEMS
+from knowtuning.systems import BASELINE, METHOD, SYSTEMS
 from stages import CACHE, PARAMS, run
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
@@ -62,6 +63,9 @@ def main() -> None:
         tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")
     if contests:
         tables.append(table.render_contests(contests, confidence=settings.confidence))
+    found = verdict(summaries[0].differences[METHOD], contests)
+    write_json(METRICS / "verdict.json", found.metrics())
+    tables.append("\n".join([found.line, *(f"warning: {line}" for line in found.warnings)]))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
     print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
@@ -76,8 +80,8 @@ def _score(
     encoder = bertscore.resolve(settings.bertscore)
     device = detect(os.environ).device if encoder else "cpu"
     verified: dict[str, dict[str, Verified]] = {}
-    for verdict in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
-        verified.setdefault(verdict.system, {})[verdict.question] = verdict
+    for row in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
+        verified.setdefault(row.system, {})[row.question] = row
     rows: list[Scores] = []
     for system, given in predictions.items():
         answers = Answers(examples, given, settings.meteor_synonyms, encoder, device, CACHE / "evaluate")

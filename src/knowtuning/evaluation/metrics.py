@@ -13,6 +13,7 @@ from typing import Literal
 
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.tables import entry
+from knowtuning.core.text import repeated_share
 from knowtuning.evaluation import lexical
 from knowtuning.evaluation.bertscore import Encoder, bertscore
 
@@ -111,6 +112,10 @@ METRICS: dict[str, Metric] = {
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
         function=lambda answers: [float(len(text.split())) for text in answers.texts],
+    ),
+    "repeated": Metric(
+        *("Repeated, in runs of four words", _PERCENT, -1, ("text",)),
+        function=lambda answers: [100.0 * repeated_share(text) for text in answers.texts],
     ),
     "truncated": Metric(
         *("Cut off at the token limit", _PERCENT, -1, ("exact", "text")),

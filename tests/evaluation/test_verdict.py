@@ -1,0 +1,42 @@
+"""The line that says whether the method beat the baseline."""
+
+from __future__ import annotations
+
+from knowtuning.evaluation.pairwise import CONTROLLED, Contest
+from knowtuning.evaluation.stats import Estimate
+from knowtuning.evaluation.verdict import verdict
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, low, high, 100)
+
+
+CLEAR, OPEN, WORSE = estimate(1.0, 0.5, 1.5), estimate(0.1, -0.2, 0.4), estimate(-1.0, -1.5, -0.5)
+
+
+def contest(aspect: str, controlled: Estimate, a: str = "kc") -> Contest:
+    return Contest(a, "sft", aspect, 100, 100, 0, {CONTROLLED: controlled}, 0.5, 0.5)
+
+
+def test_better_and_worse_follow_direction_and_interval() -> None:
+    found = verdict(
+        # More incorrect facts are worse, fewer better; words have no direction; an interval may hold 0.
+        {"correct": CLEAR, "incorrect": CLEAR, "order": OPEN, "duplicate": WORSE, "words": CLEAR},
+        [contest("completeness", WORSE), contest("logicality", OPEN), contest("factuality", CLEAR, a="ka")],
+    )
+    assert found.line == (
+        "kc is better than sft in Correct facts and Repeated facts, worse in Incorrect facts; judged at "
+        "equal length, better in nothing, worse in completeness."
+    )
+    assert found.warnings == []
+
+
+def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
+    found = verdict({"order": OPEN, "truncated": estimate(5.0, -1.0, 11.0), "repeated": CLEAR}, [])
+    # No interval leaves out 0 for the better; of the rises one is below three points.
+    assert found.line == "kc is better than sft in nothing, worse in Repeated, in runs of four words."
+    assert found.warnings == [
+        "kc is not shown to be better than sft in anything",
+        "kc has 5.0 points more cut off at the token limit than sft",
+    ]
+    assert found.metrics()["line"] == found.line
