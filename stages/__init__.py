@@ -6,6 +6,7 @@ Run a stage by hand from the repository root: `python -m stages.prepare`.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -58,6 +59,10 @@ def run(main: Callable[[], None]) -> None:
 
     KNOWTUNING_DEBUG=1 shows the traceback instead.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot show must not end a stage that is finished.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         main()
     except Exception as error:

@@ -7,6 +7,7 @@ every answer, metrics, plot data and tables, and prints the tables.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def main() -> None:
     tables.append("\n".join([found.line, *(f"warning: {line}" for line in found.warnings)]))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
-    print((METRICS / "table.txt").read_text(encoding="utf-8"), end="")
+    text = (METRICS / "table.txt").read_text(encoding="utf-8")
+    plain = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(text if plain else text.replace("±", "+/-"), end="")
 
 
 def _score(

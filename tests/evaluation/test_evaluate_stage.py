@@ -195,6 +195,15 @@ def test_stale_predictions_end_in_one_line(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "metrics").exists()
 
 
+def test_a_terminal_that_knows_ascii_alone_gets_the_table(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    finish(tmp_path, "verify")
+    done = run_stage(tmp_path, "evaluate", HOME=str(tmp_path), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "+/-" in done.stdout
+    assert "±" in (tmp_path / "metrics/table.txt").read_text(encoding="utf-8")
+
+
 def test_synonyms_without_wordnet_end_in_one_line(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     set_params(tmp_path / "params.yaml", {"evaluate.meteor_synonyms": True})

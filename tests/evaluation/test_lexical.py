@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.storage import digest_folder
+from knowtuning.core.text import is_latin
 from knowtuning.evaluation import lexical, wordnet
 from tests.support.checkout import CODE, ROOT
 
@@ -33,6 +34,24 @@ def meteor(cache: Path, prediction: str, reference: str, *, synonyms: bool) -> f
 @pytest.mark.usefixtures("synonyms")
 def test_meteor_of_the_documented_example(cache: Path) -> None:
     assert round(meteor(cache, GUIDE, REFERENCE, synonyms=True), 2) == 69.44
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "光合作用把光能变成化学能。",
+        "Вода кипит при ста градусах.",
+        "الماء يغلي عند مئة درجة.",
+        "फूल पौधे का भाग है।",
+        "물은 섭씨 백 도에서 끓는다.",
+        "🙂 🚀 🙃 🎉",
+    ],
+)
+def test_equal_texts_of_any_script_score_as_equal(cache: Path, text: str) -> None:
+    assert lexical.rouge_l([text], [text], cache=cache) == [100.0]
+    # One chunk of n words: the penalty is half of n to the minus third, so above 99 from four words on.
+    assert meteor(cache, text, text, synonyms=False) > 99
+    assert lexical.rouge_l([text], ["Something else."], cache=cache) == [0.0]
 
 
 @pytest.mark.usefixtures("synonyms")
@@ -83,10 +102,12 @@ def texts() -> list[tuple[str, str]]:
         *("the", "cat", "cats", "ran", "running", "run", "quick", "fast", "big", "large"),
         *(".", ",", "12", "12.5", "Straße", "naïve", "it's", "日本", "A"),
     ]
-    return [
+    pairs = [
         (" ".join(draw.choices(words, k=draw.randint(0, 25))), " ".join(draw.choices(words, k=n)))
         for n in range(40)
     ]
+    # Texts that are mostly of another script are ours to split.
+    return [pair for pair in pairs if all(map(is_latin, pair))]
 
 
 def test_rouge_l_agrees_with_rouge_score(cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
@@ -20,6 +21,12 @@ def normal_form(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text, folded; characters in scripts that put no space between words."""
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+
+
+def is_latin(text: str) -> bool:
+    """Whether half of a text's letters or more are Latin: tools for English find words in no other script."""
+    letters = [char for char in text if char.isalpha()]
+    return 2 * sum("LATIN" in unicodedata.name(char, "") for char in letters) >= len(letters)
 
 
 def share_of(wanted: Iterable[str], there: Iterable[str]) -> float:

@@ -14,12 +14,14 @@ from nltk.stem.porter import PorterStemmer
 from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import single_meteor_score
 
+from knowtuning.core.text import is_latin, words
 from knowtuning.evaluation.text_metric import TextMetric
 
 _DESCRIPTION = """METEOR (Lavie and Agarwal, 2007) with alpha 0.9, beta 3, gamma 0.5, as NLTK computes it:
 exact, then stem, then synonym matches, where synonyms are looked up for the *stems* that NLTK passes on.
 Deviation: sentences are split by rule before the words are, not by the trained Punkt model, so the token
-of an abbreviation inside a sentence can differ."""
+of an abbreviation inside a sentence can differ. Texts with letters that are not Latin are split into words,
+or characters where no spaces are."""
 _INPUTS = """predictions, references: texts, one of each per item.
 synonyms: match synonyms through WordNet, which NLTK must be able to find.
 Returns meteor, the mean in 0..1, and scores, one per item."""
@@ -34,6 +36,8 @@ def _tokenizer() -> NLTKWordTokenizer:
 @functools.lru_cache(maxsize=4096)
 def tokenise(text: str) -> tuple[str, ...]:
     """Words and punctuation marks; a full stop is a token of its own at the end of a sentence."""
+    if not is_latin(text):
+        return tuple(words(text))
     sentences = _SENTENCE_END.split(text)
     return tuple(token for sentence in sentences for token in _tokenizer().tokenize(sentence))
 

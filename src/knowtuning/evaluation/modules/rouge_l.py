@@ -11,10 +11,12 @@ from typing import Any
 
 from rouge_score.tokenizers import DefaultTokenizer
 
+from knowtuning.core.text import is_latin, words
 from knowtuning.evaluation.text_metric import TextMetric
 
 _DESCRIPTION = """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge:
-F measure of the longest common subsequence of tokens, tokenised by `rouge_score`."""
+F measure of the longest common subsequence of tokens, tokenised by `rouge_score`, which knows Latin letters
+alone; texts with others are split into words, or characters where no spaces are."""
 _INPUTS = """predictions, references: texts, one of each per item.
 Returns rougeL, the mean in 0..1, and scores, one per item."""
 
@@ -49,7 +51,12 @@ class RougeL(TextMetric):
     inputs = _INPUTS
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
-        tokenise = DefaultTokenizer(use_stemmer=False).tokenize
+        english = DefaultTokenizer(use_stemmer=False).tokenize
+
+        def tokenise(text: str) -> list[str]:
+            # Signs alone, such as emoji, are words to nobody: split at spaces they can at least be equal.
+            return (english(text) if is_latin(text) else words(text)) or text.split()
+
         scores = [
             rouge_l(tokenise(reference), tokenise(prediction))
             for prediction, reference in zip(predictions, references, strict=True)
