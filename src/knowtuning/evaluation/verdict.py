@@ -53,7 +53,7 @@ def verdict(differences: Mapping[str, Estimate], contests: Sequence[Contest]) ->
         # The pooled rate is a second view of the same facts.
         direction = 0 if name == POOLED else metric(name).better
         if direction and found.n and found.excludes_zero:
-            sides[1 if found.value * direction > 0 else -1].append(label(name))
+            sides[1 if found.value * direction > 0 else -1].append(_in_a_sentence(label(name)))
     judged = [one for one in contests if (one.a, one.b) == (METHOD, BASELINE)]
     warnings = [
         f"{METHOD} has {differences[name].value:.1f} points more {said} than {BASELINE}"
@@ -74,6 +74,11 @@ def _at_equal_length(judged: Sequence[Contest]) -> dict[str, list[str]] | None:
         "better": [aspect for aspect, value in clear.items() if value > 0],
         "worse": [aspect for aspect, value in clear.items() if value < 0],
     }
+
+
+def _in_a_sentence(name: str) -> str:
+    """A label in lower case, but for one that is an acronym."""
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -104,7 +104,8 @@ def _part(name: str) -> str:
 def headline_figures(inputs: Inputs) -> list[Figure]:
     """The main metrics of all systems with their intervals."""
     rows = {(r["metric"], r["system"]): r for r in inputs.groups if r["group"] == "overall"}
-    names = leading(list(dict.fromkeys(name for name, _ in rows)))
+    # A chart of zeros shows nothing.
+    names = leading(list(dict.fromkeys(name for (name, _), row in rows.items() if row["high"] or row["low"])))
     return [
         intervals(
             ", ".join(filter(None, [label(name), metric(name).unit])),
