@@ -242,7 +242,6 @@ def test_refusals_are_final_for_this_run_and_asked_again_by_the_next(
         ("I cannot say.", "found no JSON object"),
         ('{"facts": ["It is', "found no JSON object"),
         ('{"facts": "It is odd."}', "facts: Input should be a valid array"),
-        ('{"facts": ["a"], "note": 1}', "note: Extra inputs are not permitted"),
         ('{"facts": []}', "found no fact"),
         ('{"facts": ["It is odd.", "it is  odd"]}', "fact 2 occurs twice"),
         ('{"facts": ["a"]} {"facts": ["b"]}', "found 2 different JSON objects"),

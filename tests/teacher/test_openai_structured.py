@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.judging import Judge, Preferral
+from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral
 from knowtuning.teacher.openai.dialogue import read_reply
 from knowtuning.teacher.openai.prompts import Prompts
-from knowtuning.teacher.openai.structured import MODES, parse_reply, reply_schema, response_format
+from knowtuning.teacher.openai.reading import parse_reply
+from knowtuning.teacher.openai.structured import MODES, reply_schema, response_format
 from knowtuning.teacher.tasks import Extract, FactList, Rephrase, Reply
 from tests.support.checkout import PROMPTS
 
@@ -30,6 +31,17 @@ JSON = '{"facts": ["A is b.", "C is d."]}'
         f"Sets like {{a, b}} aside: {JSON}",
         f"```python\nx = {{}}\n```\n```json\n{JSON}\n```",
         f'<think>Perhaps {{"facts": ["x"]}}?</think>{JSON}',
+        f'<thinking>Perhaps {{"facts": ["x"]}}?</thinking>{JSON}',
+        # The template had opened the thought.
+        f'Perhaps {{"facts": ["x"]}}?\n</think>\n\n{JSON}',
+        '<|channel|>analysis<|message|>{"facts": ["x"]}<|end|><|start|>assistant'
+        f"<|channel|>final<|message|>{JSON}",
+        # Plainly meant: a trailing comma, quotes of a word processor, a wrapper, a bare list, a further key.
+        '{"facts": ["A is b.", "C is d.",],}',
+        "{“facts”: [“A is b.”, “C is d.”]}",
+        f'{{"result": {JSON}}}',
+        '["A is b.", "C is d."]',
+        '{"reasoning": "Two.", "facts": ["A is b.", "C is d."]}',
         f"{JSON}\n{JSON}",
         json.dumps({"facts": ["A is b.", "C is d."]}, indent=4),
     ],
@@ -43,7 +55,6 @@ def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> 
     [
         ("", "found no JSON object"),
         ("A is b. C is d.", "found no JSON object"),
-        ('["A is b.", "C is d."]', "found no JSON object"),
         ('{"facts": ["A is b.", ', "found no JSON object"),
         ("{'facts': ['A is b.']}", "found no JSON object"),
         ("{" * 5000, "found no JSON object"),
@@ -51,7 +62,10 @@ def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> 
         ('{"facts": [1]}', "facts.0: Input should be a valid string"),
         ('{"facts": null}', "facts: Input should be a valid array"),
         ('{"fact": []}', "facts: Field required"),
-        ('{"facts": [], "n": NaN}', "n: Extra inputs are not permitted"),
+        (f"<think>So {JSON}", "found a thought that does not end"),
+        (f"<|channel|>analysis<|message|>{JSON}", "found a thought without a final answer"),
+        ('{"facts": ["a"], "facts": ["b"]}', "found the key 'facts' twice with different values"),
+        ('{"facts": ["a\\u0007"]}', "found the control character U+0007"),
         ('{"facts": ["\\ud800"]}', "unexpected end of hex escape"),
         ('{"facts": ["a"]} or {"facts": ["b"]}', "found 2 different JSON objects"),
     ],
@@ -62,7 +76,34 @@ def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None
     assert complaint in str(caught.value)
 
 
-@given(st.lists(st.text()), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (r"The slope is \frac{a}{b}.", r"The slope is \frac{a}{b}."),
+        (r"\beta + \times \theta \rho \nabla \alpha \upsilon \(x\)", None),
+        (r"Right already: \\frac{a}{b}", r"Right already: \frac{a}{b}"),
+        (r"One line.\nTwo lines,\tsays \"he\".", 'One line.\nTwo lines,\tsays "he".'),
+        ("One line.\nTwo raw lines.", "One line.\nTwo raw lines."),
+        (r"caf\u00e9, a/b, a\/b", "café, a/b, a/b"),
+        ("Listed: (a, b, ], c)", None),
+    ],
+)
+def test_backslashes_and_line_breaks_mean_what_was_written(said: str, meant: str | None) -> None:
+    reply = parse_reply(f'{{"facts": ["{said}"]}}', FactList)
+    assert reply.facts == [said if meant is None else meant]
+
+
+def test_a_verdict_in_other_letters_is_that_verdict() -> None:
+    said = '{"verdicts": ["Supported", "NOT SUPPORTED", "contradicted."]}'
+    assert parse_reply(said, FactVerdicts).verdicts == ["supported", "not_supported", "contradicted"]
+    with pytest.raises(ValueError, match=r"verdicts\.0: Input should be 'supported'"):
+        parse_reply('{"verdicts": ["perhaps"]}', FactVerdicts)
+
+
+READABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]))
+
+
+@given(st.lists(READABLE), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
 def test_any_facts_come_back(facts: list[str], frame: str) -> None:
     text = json.dumps({"facts": facts})
     assert parse_reply(frame.replace("{}", text), FactList) == FactList(facts=facts)

@@ -7,7 +7,8 @@
 | online.py, batch.py | the two ways of delivery |
 | negotiation.py | which structured output and which field names an endpoint knows |
 | client.py | the `openai` package, its errors typed |
-| dialogue.py, prompts.py, structured.py | what is said and how replies are read |
+| dialogue.py, prompts.py, structured.py | what is said, and the form a reply is asked for |
+| reading.py | replies read: thoughts left out, what is plainly meant mended, all else refused |
 | store.py, journal.py, replies.py | replies on disk, group commits, their travel through DVC |
 | limits.py, pacing.py, prices.py, usage.py | speed, money, totals, progress |
 | errors.py | what can go wrong |

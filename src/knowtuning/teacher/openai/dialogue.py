@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from knowtuning.teacher.openai.prompts import Message
-from knowtuning.teacher.openai.structured import examples, parse_reply
+from knowtuning.teacher.openai.reading import examples, parse_reply
 from knowtuning.teacher.tasks import Failure, Outcome, Reply, Task
 
 

@@ -1,28 +1,14 @@
-"""Structured replies: the JSON schema an endpoint is asked to keep, and the reading of what it says."""
+"""Structured replies: the JSON schema an endpoint is asked to keep."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
-
-from pydantic import ValidationError
+from typing import Any, Literal
 
 from knowtuning.teacher.tasks import Reply
 
 Mode = Literal["json_schema", "json_object", "prompted"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "prompted")
-
-_FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)```", re.DOTALL)
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
-_START = re.compile(r'\{(?=\s*["}])')
-_MISSES = 100
-_DECODER = json.JSONDecoder()
-
-T = TypeVar("T", bound=Reply)
 
 
 @lru_cache(maxsize=64)
@@ -41,63 +27,6 @@ def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, 
     if mode == "json_schema":
         return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
     return {"type": "json_object"} if mode == "json_object" else None
-
-
-def parse_reply(text: str, kind: type[T]) -> T:
-    """The reply in `text`, which may be fenced, follow a thought or have prose around it.
-
-    Raises ValueError in words that the model can act on: no JSON, a wrong field, or several replies.
-    """
-    complaint = "found no JSON object; expected one JSON object and nothing else"
-    found: list[T] = []
-    for value in _objects(text):
-        try:
-            reply = kind.model_validate_json(json.dumps(value))
-        except ValidationError as error:
-            complaint = _complaint(error)
-            continue
-        if reply not in found:
-            found.append(reply)
-    if len(found) > 1:
-        raise ValueError(f"found {len(found)} different JSON objects; expected one")
-    if not found:
-        raise ValueError(complaint)
-    return found[0]
-
-
-@lru_cache(maxsize=64)
-def examples(prompt: str, kind: type[Reply]) -> tuple[Reply, ...]:
-    """The replies of a kind that a prompt shows as examples."""
-    found = []
-    for value in _objects(prompt):
-        with contextlib.suppress(ValidationError):
-            found.append(kind.model_validate_json(json.dumps(value)))
-    return tuple(found)
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text: of the fenced parts if these hold any, else of all of it."""
-    text = _THOUGHT.sub("", text)
-    fenced = [value for part in _FENCE.findall(text) for value in _scan(part)]
-    yield from fenced or _scan(text)
-
-
-def _scan(text: str) -> Iterator[dict[str, Any]]:
-    start, misses = _START.search(text), 0
-    # Garbage could make every brace look like a beginning, each read to the end of the text in vain.
-    while start is not None and misses < _MISSES:
-        try:
-            value, end = _DECODER.raw_decode(text, start.start())
-            yield value
-        except (ValueError, RecursionError):
-            misses, end = misses + 1, start.end()
-        start = _START.search(text, end)
-
-
-def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the object"
-    return f"{where}: {first['msg']}"
 
 
 def _strict(node: Any) -> Any:
