@@ -27,9 +27,8 @@ _LINKS = re.compile(
     r"more information|related (topics|articles|pages)|organi[sz]ations)\b",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"[.!?](\s|$)")
-# An introduction is short, and the items are titles.
-INTRODUCTION_WORDS, TITLE_WORDS = 30, 20
+# An introduction is short, and so are titles; this share of the items must be titles.
+INTRODUCTION_WORDS, TITLE_WORDS, LINKS_SHARE = 30, 20, 0.8
 
 
 def opening(text: str) -> tuple[str, ...]:
@@ -45,19 +44,32 @@ def opening(text: str) -> tuple[str, ...]:
 
 
 def link_list(text: str) -> bool:
-    """Whether an answer is a list of titles or addresses under a line about resources, and nothing else."""
+    """Whether an answer is a list of addresses, or of titles under a line about resources, and little else.
+
+    Items may stand on one line, as where white space was folded; the last of a list may then run on into the
+    introduction of the next.
+    """
     starts = list(_ITEM.finditer(text))
     if not starts:
         return False
     introduction = text[: starts[0].start()].strip()
     ends = [*(match.start() for match in starts[1:]), len(text)]
     items = [text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True)]
-    if len(introduction.split()) > INTRODUCTION_WORDS:
+    about = _LINKS.search(introduction) is not None
+    if len(introduction.split()) > INTRODUCTION_WORDS or not (introduction.endswith(":") or not introduction):
         return False
-    if sum(_URL.search(item) is not None for item in items) * 2 > len(items):
+    least = LINKS_SHARE * len(items)
+    if sum(_title(item) and _URL.search(item) is not None for item in items) >= least:
         return True
-    titles = all(len(item.split()) <= TITLE_WORDS and not _SENTENCE.search(item) for item in items)
-    return titles and introduction.endswith(":") and _LINKS.search(introduction) is not None
+    return about and sum(map(_title, items)) >= least
+
+
+def _title(item: str) -> bool:
+    """Whether an item of a list is no sentence: a title or an address."""
+    words = len(item.split())
+    if item.endswith(":") and _LINKS.search(item):
+        return words <= TITLE_WORDS + INTRODUCTION_WORDS
+    return words <= TITLE_WORDS and not item.endswith((".", "!", "?"))
 
 
 @dataclass(frozen=True)
