@@ -32,7 +32,9 @@ BASE: dict[str, Any] = {
         "keep_high": 1.0,
     },
     "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
-    "medquad_xml": {"path": None},
+    "tests": {},
+    "drop": [],
+    "medquad_xml": {"path": None, "types": None},
     "hub": {
         "id": None,
         "revision": None,

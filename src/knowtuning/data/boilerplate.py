@@ -23,8 +23,11 @@ _ITEM = re.compile(r"(?:^|\n|(?<=\s))[ \t]*(?:[-*+\u2022\u2013]|\d+[.)])[ \t]+")
 _URL = re.compile(r"https?://|www\.|\]\(|<a\s", re.IGNORECASE)
 # What an introduction to a list of links speaks of.
 _LINKS = re.compile(
-    r"\b(resources?|links?|web ?sites?|web ?pages?|references|see also|further (reading|information)|"
-    r"more information|related (topics|articles|pages)|organi[sz]ations)\b",
+    r"\b((these|following|additional|further|helpful|useful|other|more|related) (online )?resources|"
+    r"resources (that|address|offer|provide|from|for|on|about)|"
+    r"(these|following|useful|related|helpful|external) links|"
+    r"(these|following|useful|related|helpful) (web ?)?(sites|pages)|see also|further (reading|information)|"
+    r"more information|related (topics|articles|pages))\b",
     re.IGNORECASE,
 )
 # An introduction is short, and so are titles; this share of the items must be titles.
