@@ -121,8 +121,11 @@ def _columns(params: ColumnParams) -> Columns:
     return Columns(params.question, params.answer, context=params.context, id=params.id)
 
 
-def _mapped(rows: Iterator[RawRow], columns: Columns, where: str, notes: list[str]) -> Iterator[Row | Reject]:
-    """Each row as an example or reject; then notes on columns that no one reads, and on conversations."""
+def _mapped(
+    rows: Iterator[RawRow], columns: Columns, where: str = "the source", notes: list[str] | None = None
+) -> Iterator[Row | Reject]:
+    """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations and
+    on control characters, where there are some."""
     total, chats, controls, unused = 0, 0, 0, Counter[str]()
     for raw in rows:
         total += 1
@@ -132,6 +135,8 @@ def _mapped(rows: Iterator[RawRow], columns: Columns, where: str, notes: list[st
         row = to_example(raw, columns)
         controls += isinstance(row, Row) and controlled(row.example.question + row.example.answer)
         yield row
+    if notes is None:
+        return
     if unused:
         named = ", ".join(f"{name!r} ({count})" for name, count in unused.items())
         notes.append(f"{where}: columns that are not used (with how many of {total} rows fill them): {named}")
