@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 # An opening is this many words; a character of a script without spaces counts half a word.
@@ -19,7 +20,7 @@ EXAMPLES, SHOWN = 5, 160
 _WORD = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+(?:['\u2019-][^\\W_]+)*"
 )
-_ITEM = re.compile(r"(?:^|\n|(?<=\s))[ \t]*(?:[-*+\u2022\u2013]|\d+[.)])[ \t]+")
+_ITEM = re.compile(r"(?<!\S)(?:[-*+\u2022\u2013]|\d+[.)])[ \t]+")
 _URL = re.compile(r"https?://|www\.|\]\(|<a\s", re.IGNORECASE)
 # What an introduction to a list of links speaks of.
 _LINKS = re.compile(
@@ -34,11 +35,13 @@ _LINKS = re.compile(
 INTRODUCTION_WORDS, TITLE_WORDS, LINKS_SHARE = 30, 20, 0.8
 
 
+# Cached, since counting, reporting and leaving out ask anew.
+@cache
 def opening(text: str) -> tuple[str, ...]:
     """The first words of an answer, folded; empty where it is not longer than an opening."""
     words: list[str] = []
     weight = 0.0
-    for match in _WORD.finditer(text.casefold()):
+    for match in _WORD.finditer(text[:1000].casefold()):
         words.append(match[0])
         weight += 0.5 if len(match[0]) == 1 and ord(match[0]) > 0xE00 else 1.0
         if weight >= OPENING_WORDS:
@@ -46,21 +49,21 @@ def opening(text: str) -> tuple[str, ...]:
     return ()
 
 
+@cache
 def link_list(text: str) -> bool:
     """Whether an answer is a list of addresses, or of titles under a line about resources, and little else.
 
     Items may stand on one line, as where white space was folded; the last of a list may then run on into the
     introduction of the next.
     """
-    starts = list(_ITEM.finditer(text))
-    if not starts:
+    first = _ITEM.search(text)
+    introduction = text[: first.start()].strip() if first else "none"
+    if len(introduction.split()) > INTRODUCTION_WORDS or not (introduction.endswith(":") or not introduction):
         return False
-    introduction = text[: starts[0].start()].strip()
+    starts = list(_ITEM.finditer(text))
     ends = [*(match.start() for match in starts[1:]), len(text)]
     items = [text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True)]
     about = _LINKS.search(introduction) is not None
-    if len(introduction.split()) > INTRODUCTION_WORDS or not (introduction.endswith(":") or not introduction):
-        return False
     least = LINKS_SHARE * len(items)
     if sum(_title(item) and _URL.search(item) is not None for item in items) >= least:
         return True

@@ -11,8 +11,7 @@ from knowtuning.core.storage import digest
 _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # What may stand before the first and after the last line without being text: white space, a byte-order mark
 # and zero-width spaces.
-_EDGE = re.compile("[\\s\ufeff\u200b]*")
-_EDGES = re.compile(f"^{_EDGE.pattern}|{_EDGE.pattern}$")
+_EDGE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b"
 # They show nothing, so they make no other question. The zero-width joiners do: Indic and Persian words and
 # emoji are spelt with them.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -41,21 +40,11 @@ def normalise(text: str) -> str:
     may be that of code or a table. Idempotent: normalise(normalise(text)) == normalise(text).
     """
     lines = _LINE_END.sub("\n", text).split("\n")
-    while lines and _EDGE.fullmatch(lines[0]):
-        lines.pop(0)
-    while lines and _EDGE.fullmatch(lines[-1]):
-        lines.pop()
-    if len(lines) < 2:
-        return _EDGES.sub("", "".join(lines))
-    lines[0] = lines[0].lstrip("\ufeff")
-    lines[-1] = lines[-1][: len(lines[-1]) - len(_trailing(lines[-1]))]
-    return "\n".join(lines)
-
-
-def _trailing(line: str) -> str:
-    """The white space and invisible characters at the end of a line."""
-    match = _EDGE.match(line[::-1])
-    return match[0] if match else ""
+    filled = [number for number, line in enumerate(lines) if line.strip(_EDGE)]
+    if not filled:
+        return ""
+    kept = "\n".join(lines[filled[0] : filled[-1] + 1])
+    return kept.strip(_EDGE) if len(filled) == 1 else kept.lstrip("\ufeff").rstrip(_EDGE)
 
 
 def visible(text: str) -> bool:

@@ -124,8 +124,8 @@ def _columns(params: ColumnParams) -> Columns:
 def _mapped(
     rows: Iterator[RawRow], columns: Columns, where: str = "the source", notes: list[str] | None = None
 ) -> Iterator[Row | Reject]:
-    """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations and
-    on control characters, where there are some."""
+    """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations
+    and on control characters, where there are some."""
     total, chats, controls, unused = 0, 0, 0, Counter[str]()
     for raw in rows:
         total += 1
