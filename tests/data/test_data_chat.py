@@ -58,6 +58,7 @@ def both(values: Any, columns: Columns = COLUMNS) -> tuple[str, str]:
             "One.\nTwo?",
             "A.",
         ),
+        ({"conversations": {"from": ["human", "gpt"], "value": ["Q?", "A."]}}, "Q?", "A."),
         # A question beside the conversation is what is asked; stages/prepare.py notes the other column.
         ({"instruction": "I?", "output": "O.", **messages(("user", "Q?"))}, "I?", "O."),
     ],
@@ -126,6 +127,11 @@ def test_the_last_exchange_is_the_example(values: Any, question: str, answer: st
             messages(("user", "Q?"), ("assistant", "A."), ("user", "R?")),
             "empty_answer",
             "messages, last assistant turn: found no visible character",
+        ),
+        (
+            {"instruction": [{"role": "user", "content": "Q?"}], "output": "A."},
+            "not_text",
+            "instruction: found an array, expected text (turns are read from a column called messages or",
         ),
         (messages(("user", "\ud800"), ("assistant", "A.")), "not_text", "found half a surrogate pair"),
     ],

@@ -68,6 +68,9 @@ def exchange(value: Any) -> Exchange:
 
     Raises ValueError for a conversation that is refused, with the turn (from 1) and the reason.
     """
+    if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
+        # The columns of the turns, as the library `datasets` gives a list of records.
+        value = [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]
     if not isinstance(value, list) or not value:
         raise ValueError("found no list of turns, expected user and assistant turns")
     turns = [_turn(turn, number) for number, turn in enumerate(value, 1)]

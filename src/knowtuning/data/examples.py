@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowtuning.core.records import Example, Rejected
-from knowtuning.data.chat import chat_column, exchange
+from knowtuning.data.chat import COLUMNS, chat_column, exchange
 from knowtuning.data.normalise import normalise, placeholder, question_id, visible
 from knowtuning.data.rows import RawRow, type_name
 
@@ -171,7 +171,9 @@ def _text(values: dict[str, Any], column: str) -> str:
         found = ("null" if value is None else "NaN") if column in values else "no such column in this row"
         raise _BadValueError("missing_value", f"{column}: found {found}, expected text")
     if not isinstance(value, str):
-        raise _BadValueError("not_text", f"{column}: found {type_name(value)}, expected text")
+        turns = isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
+        way = f" (turns are read from a column called {' or '.join(COLUMNS[:2])})" if turns else ""
+        raise _BadValueError("not_text", f"{column}: found {type_name(value)}, expected text{way}")
     return normalise(_whole(value, column))
 
 

@@ -160,7 +160,8 @@ def _separate(
             splits["train"], splits[name] = draw(splits["train"], name, count, seed=seed)
     for name in SPLITS:
         splits[name] = apply_limit(splits[name], getattr(params.limit, name), seed=seed)
-        splits[name].check()
+    for split in (*splits.values(), *tests.values()):
+        split.check()
     return splits
 
 
