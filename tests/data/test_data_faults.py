@@ -174,6 +174,12 @@ def _json(value: Any) -> bytes:
             "with commas",
         ),
         ("a.csv", b"instruction|output\nQ|A\n", "the separator seems to be '|'", "with commas"),
+        (
+            "a.csv",
+            b"instruction,output\rQ,A\r",
+            "a.csv:1: lines end in CR alone, expected LF",
+            "tr '\\r' '\\n'",
+        ),
         ("a.ndjson", _json(GOOD), "unknown extension", "rename it to a.jsonl"),
         ("a.tsv", b"instruction\toutput\n", "unknown extension", "save it with commas as a.csv"),
         ("a.xlsx", b"PK\x03\x04", "unknown extension", "save the sheet as CSV in UTF-8"),

@@ -27,6 +27,7 @@ from knowtuning.data.splits import (
     drop_leaked,
 )
 
+UNANSWERED = ("missing_value", "empty_answer")
 # Above this share of the training answers boilerplate is worth a line on the screen.
 NOTED = 0.05
 
@@ -126,7 +127,12 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
 def _check(split: Split, rejected: Path, limit: float) -> None:
     """Raise ValueError, naming the first unusable row, when too many are or when none is left."""
     bad = [reject.record() for reject in split.bad()]
-    check_rejected(bad, split.read, limit, where=rejected, key="prepare.max_rejected")
+    try:
+        check_rejected(bad, split.read, limit, where=rejected, key="prepare.max_rejected")
+    except ValueError as error:
+        if split.name == "test" and all(reject.kind in UNANSWERED for reject in split.bad()):
+            raise ValueError(f"{error}; questions without a reference answer go to prepare.tests") from error
+        raise
     if not split.rows:
         raise ValueError(
             f"{split.name}: none of its {split.read} rows is left; see the reasons in {rejected}"

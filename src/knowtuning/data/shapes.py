@@ -78,6 +78,8 @@ def by_signature(path: Path, head: bytes, kind: str) -> str | None:
     if kind == ".csv" and re.match(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*"', head):
         name = ".json" if head.lstrip(b"\xef\xbb\xbf").lstrip()[:1] == b"[" else ".jsonl"
         return f"{path}: holds JSON, expected CSV; rename it to {renamed(path, name)}"
+    if kind in (".csv", ".jsonl") and b"\r" in head and b"\n" not in head:
+        return f"{path}:1: lines end in CR alone, expected LF or CR LF; convert them, as by `tr '\\r' '\\n'`"
     # Text in UTF-8 holds no NUL; without a byte-order mark UTF-16 is seen by them alone.
     if kind != ".parquet" and len(head) > 3 and 0 in (head[0], head[1]) and head.count(0) * 3 > len(head):
         return f"{path}:1: not UTF-8: it looks like UTF-16; convert the file to UTF-8"
