@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from knowtuning.config.prepare import PrepareStage, local_paths
 from knowtuning.core.params import check_watched, load
@@ -14,15 +17,19 @@ PREPARED = Path("data/prepared")
 METRICS = Path("metrics/data.json")
 
 
-def table(counts: dict[str, dict[str, int | float]]) -> str:
-    """Counts by split, aligned; a count that is 0 in every split is left out."""
+def table(counts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Counts by split, aligned; a count that is 0 in every split is left out, as are those by name."""
     splits = list(counts)
     rows = [["", *splits]]
-    for name in counts[splits[0]]:
-        values = [counts[split][name] for split in splits]
+    for name, first in counts[splits[0]].items():
+        values = [counts[split][name] for split in splits] if isinstance(first, int | float) else []
         if any(values):
             rows.append([name, *(f"{value:g}" for value in values)])
-    return "\n".join(f"{name:<18}" + "".join(f"{cell:>10}" for cell in cells) for name, *cells in rows)
+    widths = [max(9, *map(len, splits))] * len(splits)
+    return "\n".join(
+        f"{name:<18}" + "".join(f"{cell:>{width + 1}}" for cell, width in zip(cells, widths, strict=True))
+        for name, *cells in rows
+    )
 
 
 def main() -> None:
@@ -31,9 +38,10 @@ def main() -> None:
     check_watched(local_paths(stage.prepare))
     prepared = prepare(stage.prepare, seed=stage.seed)
     write_prepared(prepared, PREPARED, max_rejected=stage.prepare.max_rejected)
-    counts = prepared.counts()
-    write_json(METRICS, counts)
-    print(table(counts))
+    write_json(METRICS, prepared.metrics())
+    for note in prepared.notes:
+        sys.stderr.write(f"note: {note}\n")
+    print(table(prepared.counts()))
 
 
 if __name__ == "__main__":

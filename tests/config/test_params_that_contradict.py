@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from knowtuning.config.base import BaseStage
 from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
-from knowtuning.config.schema import Params
+from knowtuning.config.schema import Params, check
 from knowtuning.config.training import train_stage
 from knowtuning.core.params import Selection, load, read_yaml
 from knowtuning.systems import trained
@@ -30,6 +30,18 @@ def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
     path = folder / "params.yaml"
     YAML().dump(params, path)
     return path
+
+
+@pytest.mark.parametrize("folder", ["../models/tiny", "./tiny", "/models/tiny", "data/raw/../tiny"])
+def test_a_local_base_model_that_dvc_does_not_watch_is_refused(tmp_path: Path, folder: str) -> None:
+    changed(tmp_path, ["base"], {"source": "hub"})
+    params = read_yaml(tmp_path / "params.yaml")
+    params["base"]["hub"]["id"] = folder
+    YAML().dump(params, tmp_path / "params.yaml")
+    with pytest.raises(
+        ValueError, match=r"base\.hub\.id is .*, where DVC would not see a change; expected a path"
+    ):
+        check(tmp_path / "params.yaml")
 
 
 def test_perturb_needs_an_aspect(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 
 from knowtuning.data.examples import Columns, Reject, Row, to_example
 from knowtuning.data.hub import read_hub
-from knowtuning.data.medquad import read_medquad
+from knowtuning.data.medquad import read_medquad, unwrap
 from knowtuning.data.rows import RawRow, read_rows
 
 WANTED = ["instruction", "output"]
@@ -63,6 +65,146 @@ def test_unreadable_file(tmp_path: Path, name: str, data: bytes, expected: str) 
     assert expected in message(tmp_path / name, data)
 
 
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "found", "way"),
+    [
+        (
+            "a.json",
+            gzip.compress(_json([GOOD])),
+            "holds gzip bytes, expected a JSON array",
+            "rename it to a.json.gz",
+        ),
+        ("a.csv", gzip.compress(b"x"), "holds gzip bytes, expected CSV", "rename it to a.csv.gz"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(gzip.compress(b"{}")),
+            "holds gzip bytes",
+            "unpack it and pack the file",
+        ),
+        (
+            "a.jsonl.gz",
+            _json(GOOD),
+            "broken gzip file (its bytes are not those of gzip)",
+            "rename it to a.jsonl",
+        ),
+        ("a.jsonl", b"PAR1\x15\x04", "holds a Parquet file, expected JSONL", "rename it to a.parquet"),
+        ("a.parquet", _json([GOOD]), "holds JSON, expected Parquet", "rename it to a.json"),
+        (
+            "a.csv",
+            b"PK\x03\x04\x14",
+            "holds a zip file or an Excel workbook, expected CSV",
+            "save the sheet as CSV",
+        ),
+        ("a.csv", _json([GOOD]), "holds JSON, expected CSV", "rename it to a.json"),
+        ("a.csv.gz", gzip.compress(_json(GOOD)), "holds JSON, expected CSV", "rename it to a.jsonl.gz"),
+        ("a.json", b"\x28\xb5\x2f\xfd\x00", "holds zstandard bytes", "unpack it with unzstd"),
+        (
+            "a.jsonl",
+            b"\n<!DOCTYPE html><html>",
+            "holds a web page, expected JSONL",
+            "fetch the file itself again",
+        ),
+        ("a.json", b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer", "git lfs pull"),
+        (
+            "a.json",
+            "[]  ".encode("utf-16-le"),
+            "a.json:1: not UTF-8: it looks like UTF-16",
+            "convert the file",
+        ),
+        ("a.csv", "q,a\n".encode("utf-16"), "it looks like UTF-16", "convert the file to UTF-8"),
+        (
+            "a.json",
+            _json(GOOD) + b"\n" + _json(GOOD),
+            "one object a line, which is JSONL",
+            "rename it to a.jsonl",
+        ),
+        ("a.jsonl", _json([GOOD, GOOD]), "holds JSON over several rows or lines", "rename it to a.json"),
+        (
+            "a.jsonl",
+            json.dumps([GOOD], indent=1).encode(),
+            "JSON over several rows or lines",
+            "rename it to a.json",
+        ),
+        (
+            "a.json",
+            _json({"version": 1, "data": [GOOD, GOOD]}),
+            "found an object, expected an array of rows; rows seem to be under 'data' (2)",
+            "json.load(sys.stdin)['data']",
+        ),
+        (
+            "a.json",
+            _json({"meta": {}, "body": {"rows": [GOOD]}, "more": [GOOD]}),
+            "rows seem to be under 'body.rows' (1), 'more' (1)",
+            "json.load(sys.stdin)['body']['rows']",
+        ),
+        (
+            "a.json",
+            _json({"instruction": {"0": "Q"}, "output": {"0": "A"}}),
+            "the columns",
+            "orient='records'",
+        ),
+        (
+            "a.json",
+            _json({"x": GOOD, "y": GOOD}),
+            "rows seem to be the values of its 2 keys",
+            "make an array",
+        ),
+        ("a.json", _json(GOOD), "found an object, expected an array", "name the file a.jsonl"),
+        ("a.json", b'[{"output": NaN}]', "NaN is not a JSON value", "write null"),
+        (
+            "a.csv",
+            b"instruction;output\nQ, one;A\n",
+            "the separator seems to be ';', expected a comma",
+            "sep=';'",
+        ),
+        (
+            "a.csv",
+            b'"instruction";"output"\n"Q";"A"\n',
+            "the separator seems to be ';'",
+            "save the file with commas",
+        ),
+        (
+            "a.csv",
+            b"\xef\xbb\xbfinstruction\toutput\nQ\tA\n",
+            "the separator seems to be a tab",
+            "with commas",
+        ),
+        ("a.csv", b"instruction|output\nQ|A\n", "the separator seems to be '|'", "with commas"),
+        (
+            "a.csv",
+            b"instruction,output\rQ,A\r",
+            "a.csv:1: lines end in CR alone, expected LF",
+            "tr '\\r' '\\n'",
+        ),
+        ("a.ndjson", _json(GOOD), "unknown extension", "rename it to a.jsonl"),
+        ("a.tsv", b"instruction\toutput\n", "unknown extension", "save it with commas as a.csv"),
+        ("a.xlsx", b"PK\x03\x04", "unknown extension", "save the sheet as CSV in UTF-8"),
+    ],
+)
+def test_a_file_is_named_by_what_it_is_with_the_way_out(
+    tmp_path: Path, name: str, data: bytes, found: str, way: str
+) -> None:
+    said = message(tmp_path / name, data)
+    assert found in said
+    assert way in said
+
+
+def test_the_way_out_of_an_object_works(tmp_path: Path) -> None:
+    said = message(tmp_path / "a.json", _json({"version": 1, "data": [GOOD]}))
+    command = said[said.index("python -c") :].replace("python", sys.executable, 1)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert [row.values for row in read_rows(tmp_path / "rows.json", WANTED)] == [GOOD]
+
+
+def test_capital_letters_of_an_extension_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "A.JSONL").write_bytes(_json(GOOD))
+    assert [row.values for row in read_rows(tmp_path / "A.JSONL", WANTED)] == [GOOD]
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none.json: no such file"):
         list(read_rows(tmp_path / "none.json", WANTED))
@@ -81,6 +223,15 @@ def test_missing_file(tmp_path: Path) -> None:
         ({**GOOD, "key": "k", "output": "\ud800"}, "not_text", "output: found half a surrogate pair"),
         ({**GOOD, "key": "k", "instruction": " \u00a0\n"}, "empty_question", "instruction: found no visible"),
         ({**GOOD, "key": "k", "output": ""}, "empty_answer", "output: found no visible character"),
+        (
+            {**GOOD, "key": "k", "output": "nan"},
+            "empty_answer",
+            "output: found 'nan', which stands for no text",
+        ),
+        ({**GOOD, "key": "k", "output": " <nooutput>\n"}, "empty_answer", "output: found '<nooutput>'"),
+        ({**GOOD, "key": "k", "output": float("nan")}, "missing_value", "output: found NaN"),
+        ({**GOOD, "key": "k", "instruction": "N/A"}, "empty_question", "instruction: found 'N/A'"),
+        ({**GOOD, "key": "nan"}, "empty_id", "key: found 'nan'"),
         ({**GOOD, "key": " "}, "empty_id", "key: found no visible character"),
         ({**GOOD, "key": 1.5}, "not_text", "key: found a number"),
         (GOOD, "missing_value", "key: found no such column in this row"),
@@ -104,7 +255,9 @@ def test_context_joins_the_question_as_in_alpaca() -> None:
         return row.example.question
 
     assert question("Some text.") == "Q?\nSome text."
-    assert question(" ") == question("") == question(None) == "Q?"
+    assert question("    x = 1\n    y = 2") == "Q?\n    x = 1\n    y = 2"
+    for nothing in (" ", "", None, "<noinput>", "N/A", "nan", float("nan"), "\u200b"):
+        assert question(nothing) == "Q?"
 
 
 def test_same_rows_from_every_kind_of_file(tmp_path: Path) -> None:
@@ -136,10 +289,26 @@ def test_csv_row_of_another_width_is_rejected_as_a_row(tmp_path: Path) -> None:
 PAIR = (
     '<Document source="CDC"><Focus>F</Focus><QAPairs>'
     '<QAPair pid="1"><Question qid="1-1" qtype="causes">What causes F ?</Question>'
-    "<Answer>A &amp; B.\n\n  - C</Answer></QAPair>"
+    "<Answer>A &amp; B.\n\n  - C  - D</Answer></QAPair>"
     '<QAPair pid="2"><Question qid="1-2" qtype="outlook">And then ?</Question><Answer/></QAPair>'
     "</QAPairs></Document>"
 )
+
+
+def test_the_layout_of_an_answer_is_not_that_of_the_xml() -> None:
+    xml = (
+        "Causes are:\n                \n- genes  - age\n                \n                \nAn unknown\n"
+        "    cause is possible.   Others\n   may be:  - diet    - smoke\n  -  \n  noise\nIn Children\nRare."
+    )
+    # By the rules of the module: items behind two spaces begin lines, "cause" goes on "An unknown", "may"
+    # on "Others", the bare mark takes "noise"; a heading before a capital letter stays a line.
+    expected = (
+        "Causes are:\n\n- genes\n- age\n\nAn unknown cause is possible. Others may be:\n- diet\n- smoke\n"
+        "- noise\nIn Children\nRare."
+    )
+    assert unwrap(xml) == unwrap(unwrap(xml)) == expected
+
+
 BOMB = '<!DOCTYPE D [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><D>&b;</D>'
 EXTERNAL = '<!DOCTYPE D SYSTEM "file:///etc/hostname"><D/>'
 
@@ -158,7 +327,7 @@ def test_medquad_zip_and_folder_hold_the_same_pairs(tmp_path: Path) -> None:
     assert [row.where for row in rows[1:3]] == ["1_A/2.xml pair 2", "2_B/1.xml pair 1"]
     assert rows[0].values == {
         "question": "What causes F ?",
-        "answer": "A & B.\n\n  - C",
+        "answer": "A & B.\n\n- C\n- D",
         "source": "CDC",
         "focus": "F",
         "type": "causes",
@@ -202,4 +371,4 @@ def test_broken_zip_names_the_member(tmp_path: Path) -> None:
 
 def test_hub_without_a_revision_is_refused_before_any_request() -> None:
     with pytest.raises(ValueError, match=r"prepare\.hub\.revision is null; expected a commit"):
-        list(read_hub("owner/name", revision=None, name=None, split="train", wanted=WANTED))
+        list(read_hub("owner/name", revision=None, name=None, split="train", wanted=WANTED, notes=[]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.data.normalise import fold, normalise, question_id
+from knowtuning.data.normalise import controlled, fold, normalise, placeholder, question_id, visible
 
 # Any Unicode, with the characters that are treated specially far more often than chance gives them.
 SPECIAL = st.sampled_from(
@@ -16,49 +16,129 @@ SPECIAL = st.sampled_from(
 )
 TEXT = st.text(st.one_of(SPECIAL, st.characters(exclude_categories=["Cs"])))
 
+# Texts whose white space and characters mean something.
+PYTHON = (
+    "Use a loop:\n\n```python\ndef total(rows):\n    for row in rows:\n\tif row:\n        yield  row\n\n\n```"
+)
+YAML = "model:\n  layers:\n    - {size: 8}\n    - {size: 16}\n  name:   tiny"
+NESTED = "1. Fruit\n   - apples\n     - red ones\n   - pears\n2. Nuts"
+TABLE = "   x |   y\n-----+----\n   1 |  10\n 100 |   2"
+MARKDOWN = "First line with a break  \nsecond line\n\n| a | b |\n|:--|--:|\n| 1 |  2 |"
+TABS = "name\tage\nAnn\t\t7"
+FORMULA = "\\begin{aligned}\n  x &= y \\\\\n  z &= \\frac{a}{b}\n\\end{aligned}"
+HAIKU = "古池や\n　蛙飛び込む\n　　水の音"  # ideographic spaces
+KHMER = "សួស្តី\u200bពិភពលោក"  # a zero-width space between words
+PERSIAN = "می\u200cخواهم"
+DECOMPOSED = "Cafe\u0301 und Ko\u0308ln"
+TYPESET = "12\u202f000\u00a0km, co\u00adoperate"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(PYTHON, YAML, NESTED, TABLE, MARKDOWN, TABS, FORMULA),
+        *(HAIKU, KHMER, PERSIAN, DECOMPOSED, TYPESET, "a\x00b\x1b[0m"),
+    ],
+)
+def test_text_is_kept_to_the_character(text: str) -> None:
+    assert normalise(text) == text
+    windows = "\ufeff\r\n \t\r\n" + text.replace("\n", "\r\n") + "  \r\n\u200b\r\n"
+    assert normalise(windows) == text
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\u00a0\u202f b", "a b"),  # no-break spaces are spaces, and two spaces are one
-        ("a\tb", "a b"),
-        ("a\r\nb\rc\u2028d", "a\nb\nc\nd"),  # every line end is \n
-        ("one. \n   \n \n  - two", "one.\n\n- two"),  # a paragraph stays a paragraph
-        ("e\u0301", "\u00e9"),  # NFC composes
-        ("e\u200b\u0301", "\u00e9"),  # also across what a removal brings together
-        ("a\x00b\x07", "ab"),
-        ("\ufeff soft\u00adhyphen ", "softhyphen"),
-        (
-            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
-            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
-        ),
-        ("\u00b2 \ufb01", "\u00b2 \ufb01"),  # NFC, not NFKC: a superscript keeps its meaning
-        (" \n\t ", ""),
+        ("a\r\nb\rc\u2028d\x0be", "a\nb\nc\nd\ne"),  # every line end is \n
+        ("one.\n   \n \n  - two", "one.\n   \n \n  - two"),
+        ("  a lone line has no layout \u00a0", "a lone line has no layout"),
+        ("\n    an indented block\n    of two lines\n", "    an indented block\n    of two lines"),
+        ("\ufeffdef f():\n    pass", "def f():\n    pass"),
+        (" \n\t \u3000", ""),
     ],
 )
-def test_normal_forms(text: str, expected: str) -> None:
+def test_line_ends_and_edges(text: str, expected: str) -> None:
     assert normalise(text) == expected
 
 
 @given(TEXT)
-def test_normalise_is_idempotent_and_clean(text: str) -> None:
+def test_normalise_is_idempotent_and_changes_only_ends_of_lines_and_edges(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once
-    assert unicodedata.is_normalized("NFC", once)
-    assert {c for c in once if unicodedata.category(c) in ("Cc", "Zs", "Zl", "Zp")} <= {" ", "\n"}
-    assert "  " not in once
-    assert "\n\n\n" not in once
-    assert once == once.strip()
+    plain = text.replace("\r\n", "\n")
+    for end in "\r\x0b\x0c\x85\u2028\u2029":
+        plain = plain.replace(end, "\n")
+    assert once in plain
+    edge = "[\\s\ufeff\u200b]*"
+    assert re.fullmatch(edge + re.escape(once) + edge, plain)
+    assert once == once.rstrip()
 
 
-@given(TEXT)
-def test_normalise_keeps_every_visible_character(text: str) -> None:
-    def visible(value: str) -> str:
-        gone = "\u200b\ufeff\u00ad"
-        kept = (c for c in value if unicodedata.category(c) not in ("Cc", "Zs", "Zl", "Zp") and c not in gone)
-        return unicodedata.normalize("NFC", "".join(kept))
+@pytest.mark.parametrize("text", ["", " ", "\u200b\ufeff", "\u00ad", "\x00\x07", "\u200d", "\u3000\u2028"])
+def test_nothing_to_see(text: str) -> None:
+    assert not visible(text)
 
-    assert visible(normalise(text)) == visible(text)
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "nan",
+            "NaN",
+            "N/A",
+            "n/a",
+            "NA",
+            "<NA>",
+            "#N/A",
+            "null",
+            "NULL",
+            "None",
+            "\\N",
+            "undefined",
+            "(blank)",
+        ),
+        *(
+            "<noinput>",
+            "<nooutput>",
+            "<NoInput>",
+            "Nooutput",
+            "No output.",
+            "no_input",
+            "[no answer]",
+            "< no input >",
+        ),
+    ],
+)
+def test_marks_that_stand_for_no_text(text: str) -> None:
+    assert placeholder(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Na", "Nan", "None.", "None of them.", "No", "No answer", "0", "-", "Nano", "banana", "N/A means so."],
+)
+def test_short_answers_are_answers(text: str) -> None:
+    # Sodium, a town, and what is said in words.
+    assert visible(text)
+    assert not placeholder(text)
+
+
+def test_control_characters_are_seen() -> None:
+    assert [controlled(text) for text in ("a\tb\nc\u00e9\u200d", "a\x1b[0m", "\x00")] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is a bee?", " what  IS\n a\u00a0bee?"),
+        ("Caf\u00e9?", "CAFE\u0301?"),
+        ("Stra\u00dfe?", "STRASSE?"),
+        ("co\u00adoperate\u200b", "cooperate\x00"),
+    ],
+)
+def test_comparison_folds(one: str, other: str) -> None:
+    assert fold(one) == fold(other)
+    assert fold("x\u00b2") != fold("x2")  # a superscript keeps its meaning
 
 
 @given(TEXT)

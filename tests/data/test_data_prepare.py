@@ -32,7 +32,9 @@ BASE: dict[str, Any] = {
         "keep_high": 1.0,
     },
     "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
-    "medquad_xml": {"path": None},
+    "tests": {},
+    "drop": [],
+    "medquad_xml": {"path": None, "types": None},
     "hub": {
         "id": None,
         "revision": None,
@@ -90,7 +92,7 @@ def test_every_row_is_kept_or_has_a_reason(tmp_path: Path) -> None:
     out = tmp_path / "prepared"
     write_prepared(prepared, out, max_rejected=0.5)
     assert {e.question: e.answer for e in read_jsonl(out / "train.jsonl", Example)} == {
-        "What is a bee?": "An insect that\nmakes honey.",
+        "What is a bee?": "An insect that\nmakes  honey.",
         "Why?": "Because.",
     }
     assert [(r.id, r.reason) for r in read_jsonl(out / "train.rejected.jsonl", Rejected)] == [
@@ -181,7 +183,7 @@ def test_withheld_answers_are_apart_from_bad_rows(tmp_path: Path) -> None:
     )
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "1.xml").write_text(f"<Document><QAPairs>{pairs}</QAPairs></Document>")
-    medquad = {"path": str(tmp_path / "in")}
+    medquad = {"path": str(tmp_path / "in"), "types": None}
     split = {"valid": 1, "test": 1}
     prepared = prepare(params(source="medquad_xml", medquad_xml=medquad, split=split), seed=0)
     counts = {"read": 5, "without_answer": 2, "moved": -2, "kept": 1, "mean_answer_words": 1.0}
@@ -224,9 +226,8 @@ def test_dolly_counts() -> None:
 
 @needs_shared
 def test_medquad_sample_counts() -> None:
-    prepared = prepare(
-        params(source="medquad_xml", medquad_xml={"path": str(SHARED / "medquad_xml_sample.zip")}), seed=0
-    )
+    sample = {"path": str(SHARED / "medquad_xml_sample.zip"), "types": None}
+    prepared = prepare(params(source="medquad_xml", medquad_xml=sample), seed=0)
     # 1462 QAPair elements with 1087 distinct questions, counted apart with zipfile and ElementTree:
     # 1462 - 1087 = 375 repeated; 1087 - 100 - 200 drawn = 787.
     train = nonzero(prepared, "train")
@@ -236,6 +237,128 @@ def test_medquad_sample_counts() -> None:
         "moved": -300,
         "kept": 787,
     }
+    # Of the paper's type are 343 pairs with 181 distinct questions, counted apart with a regular expression:
+    # 1462 - 343 = 1119 of other types, 343 - 181 = 162 repeated, 181 - 20 - 20 drawn = 141.
+    only = {**sample, "types": ["information"]}
+    prepared = prepare(
+        params(source="medquad_xml", medquad_xml=only, split={"valid": 20, "test": 20}), seed=0
+    )
+    train = nonzero(prepared, "train")
+    assert {key: train[key] for key in ("read", "other_type", "duplicate", "kept")} == {
+        "read": 1462,
+        "other_type": 1119,
+        "duplicate": 162,
+        "kept": 141,
+    }
+    assert {row.example.meta["type"] for split in prepared.splits.values() for row in split.rows} == {
+        "information"
+    }
+    with pytest.raises(
+        ValueError, match=r"types names 'info', of which there is no pair; expected some of 'cau"
+    ):
+        prepare(params(source="medquad_xml", medquad_xml={**sample, "types": ["info"]}), seed=0)
+
+
+def test_marks_for_no_text_are_counted_by_column_and_mark(tmp_path: Path) -> None:
+    train = [
+        {"instruction": "A?", "input": "<noinput>", "output": "Yes."},
+        {"instruction": "B?", "input": "<noinput>", "output": "nan"},
+        {"instruction": "C?", "input": "", "output": "nan"},
+        {"instruction": "D?", "input": "Text.", "output": "N/A"},
+    ]
+    splits = {"train": train, "valid": [row("V?")], "test": [row("T?")]}
+    prepared = prepare(file_params(tmp_path, splits), seed=0)
+    counts = prepared.counts()["train"]
+    assert [counts["empty_answer"], counts["kept"]] == [3, 1]
+    # A row that is left out counts for what left it out.
+    assert counts["counted_as_empty"] == {"input <noinput>": 1, "output N/A": 1, "output nan": 2}
+    assert "counted_as_empty" not in prepared.counts()["test"]
+    assert [r.example.question for r in prepared.splits["train"].rows] == ["A?"]
+
+
+def test_further_test_sets_are_kept_out_of_training_with_answers_or_without(tmp_path: Path) -> None:
+    splits = {
+        "train": [row("Q?"), row("prompt one?"), row("What?"), row("V?")],
+        "valid": [row("V?"), row("Prompt two?")],
+        "test": [row("T?"), row("What?")],
+    }
+    prompts = [{"instruction": "Prompt one?"}, row("Prompt two?", ""), row("T?", "Answered."), row("", "A.")]
+    (tmp_path / "lima.json").write_text(json.dumps(prompts))
+    (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "Hi?"}]}))
+    tests = {"lima": str(tmp_path / "lima.json"), "chat": str(tmp_path / "chat.jsonl")}
+    prepared = prepare(file_params(tmp_path, splits, tests=tests), seed=0)
+    out = tmp_path / "out"
+    write_prepared(prepared, out, max_rejected=0.5)
+    assert {e.question: e.answer for e in read_jsonl(out / "tests/lima.jsonl", Example)} == {
+        "Prompt one?": "",
+        "Prompt two?": "",
+        "T?": "Answered.",  # two test sets may ask the same
+    }
+    assert [e.question for e in read_jsonl(out / "tests/chat.jsonl", Example)] == ["Hi?"]
+    assert [r.reason for r in read_jsonl(out / "tests/lima.rejected.jsonl", Rejected)] == [
+        "empty_question: instruction: found no visible character, expected text"
+    ]
+    assert [r.example.question for r in prepared.splits["train"].rows] == ["Q?"]
+    assert [r.example.question for r in prepared.splits["valid"].rows] == ["V?"]
+    reasons = [r.reason for r in prepared.splits["train"].rejects]
+    assert "the question is that of lima.json row 1 (tests.lima)" in reasons
+    assert nonzero(prepared, "tests.lima") == {
+        "read": 4,
+        "empty_question": 1,
+        "kept": 3,
+        "mean_answer_words": 0.333,
+    }
+    # The test set itself, whose references are compared with, takes no question without one.
+    splits["test"].append(row("U?", ""))
+    with pytest.raises(ValueError, match=r"1 of 3 rows were rejected.*reference answer go to prepare\.tests"):
+        write_prepared(prepare(file_params(tmp_path, splits, tests=tests), seed=0), out, max_rejected=0.0)
+    # A set that is gone from params leaves no file.
+    write_prepared(prepare(file_params(tmp_path, splits), seed=0), out, max_rejected=0.5)
+    assert not list(out.glob("tests/*"))
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", ".hidden", "a/b"])
+def test_the_name_of_a_test_set_is_that_of_a_file(name: str) -> None:
+    with pytest.raises(ValueError, match=r"tests"):
+        params(tests={name: "data/raw/x.json"})
+
+
+def test_boilerplate_is_reported_and_left_out_by_name(tmp_path: Path) -> None:
+    links = "These resources address the management of {}:\n- Gene Review\n- Genetic Testing Registry"
+    rows = [
+        *(row(f"What is {n}?", f"{n} is a disease of its own kind, says book {n}.") for n in range(20)),
+        *(row(f"Where to read about {n}?", links.format(n)) for n in range(5)),
+    ]
+    split = {"valid": 2, "test": 2}
+    kept = prepare(file_params(tmp_path, {"train": rows}, split=split), seed=0)
+    counts = kept.counts()
+    assert sum(counts[name]["link_list"] for name in counts) == 5
+    assert sum(counts[name]["shared_opening"] for name in counts) == 5
+    assert kept.metrics()["boilerplate"]["shared_opening"] == [
+        {
+            "opening": "These resources address the management of",
+            "answers": 5,
+            "where": min(
+                r.where for s in kept.splits.values() for r in s.rows if "resources" in r.example.answer
+            ),
+        }
+    ]
+    assert any("answers are boilerplate of the kind link_list" in note for note in kept.notes)
+    less = prepare(file_params(tmp_path, {"train": rows}, split=split, drop=["link_list"]), seed=0)
+    assert nonzero(less, "train") == {
+        "read": 25,
+        "dropped": 5,
+        "moved": -4,
+        "kept": 16,
+        "mean_answer_words": 11.0,
+    }
+    assert less.notes == []
+    write_prepared(less, tmp_path / "out", max_rejected=0.0)  # what is asked for is no fault
+    reasons = [r.reason for r in read_jsonl(tmp_path / "out/train.rejected.jsonl", Rejected)]
+    assert len(reasons) == 5
+    assert reasons[0].startswith("dropped: link_list: 'These resources address the management of 0: - Gene")
+    with pytest.raises(ValueError, match=r"one of link_list, shared_opening"):
+        params(drop=["links"])
 
 
 def run_stage(folder: Path, section: dict[str, Any]) -> subprocess.CompletedProcess[str]:
@@ -270,6 +393,35 @@ def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
         "truth.json",
         *(f"{name}{end}" for name in names for end in (".jsonl", ".rejected.jsonl")),
     }
+
+
+def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
+    raw = tmp_path / "data/raw"
+    raw.mkdir(parents=True)
+    chats = [{"messages": [{"role": "user", "content": "V?"}, {"role": "assistant", "content": "A."}]}]
+    (raw / "chats.json").write_text(json.dumps(chats))
+    train = [{**row("Q?"), "history": [["a", "b"]], "system": "S."}, {**row("R?", "\x1b[0m"), "history": []}]
+    section = file_params(raw, {"train": train, "test": [row("T?")]}).model_dump()
+    section["file"] |= {name: f"data/raw/{name}.json" for name in ("train", "test")}
+    section["file"]["valid"] = "data/raw/chats.json"
+    done = run_stage(tmp_path, section)
+    notes = [
+        "data/raw/train.json: columns that are not used (with how many of 2 rows fill them): 'history' (1), "
+        "'system' (1)",
+        "data/raw/train.json: 1 of 2 rows hold control characters, which are kept",
+        "data/raw/chats.json: 1 of 1 rows are conversations: the last user turn with what came before it is "
+        "the question",
+    ]
+    assert done.stderr.splitlines() == [f"note: {note}" for note in notes]
+    assert json.loads((tmp_path / "metrics/data.json").read_text())["notes"] == notes
+
+
+def test_a_further_test_set_that_dvc_does_not_watch_is_refused(tmp_path: Path) -> None:
+    done = run_stage(tmp_path, params(source="world", tests={"lima": "mine/lima.json"}).model_dump())
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: params.yaml: prepare.tests.lima is 'mine/lima.json', where DVC would"
+    )
 
 
 @pytest.mark.parametrize(

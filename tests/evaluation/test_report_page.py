@@ -134,6 +134,16 @@ def test_a_human_evaluation_appears_where_it_is_given_and_only_there(tmp_path: P
     assert "Human evaluation" not in Page(build(tmp_path).read_text(encoding="utf-8")).words
 
 
+def test_notes_and_examples_of_prepare_get_a_row_each(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    links = [{"where": "row 1", "answer": "These resources: <b>"}]
+    tree = {"train": {"kept": 2}, "notes": ["One.", "Two."], "boilerplate": {"link_list": links}}
+    write_json(tmp_path / "metrics/data.json", tree)
+    words = [word for word in Page(build(tmp_path).read_text(encoding="utf-8")).words if word]
+    for name, value in (("notes.2", "Two."), ("boilerplate.link_list.1.answer", "These resources: <b>")):
+        assert words[words.index(name) + 1] == value
+
+
 def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> None:
     write_run(tmp_path)
     study = tmp_path / "study.csv"

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, field_validator
 
 from knowtuning.core.params import Section, Seed, Selection, local
 from knowtuning.core.tables import known
+from knowtuning.data.boilerplate import KINDS
 from knowtuning.data.sources import SOURCES
 from knowtuning.world.params import WorldParams
+
+# It becomes the name of a file, and names columns of tables.
+TestName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class ColumnParams(Section):
     """Which columns of a file or data set hold what."""
 
-    question: str = Field(min_length=1, description="column of the question (alpaca: instruction)")
+    question: str = Field(
+        min_length=1,
+        description="column of the question (alpaca: instruction); where it is missing, one called "
+        "messages or conversations is read, as data/chat.py says",
+    )
     context: str | None = Field(
         min_length=1,
         description="column of a text that a newline joins to the question (alpaca: input); null = none",
@@ -37,6 +47,9 @@ class MedquadParams(Section):
     """Source `medquad_xml`: MedQuAD as published, one XML file a document."""
 
     path: str | None = Field(description="path of the folder or .zip that holds the XML files")
+    types: list[str] | None = Field(
+        min_length=1, description="types of question kept (the paper: [information]); null = all"
+    )
 
 
 class HubSplits(Section):
@@ -85,6 +98,14 @@ class PrepareParams(Section):
     )
     limit: LimitParams
     split: SplitParams
+    tests: dict[TestName, str] = Field(
+        description="further test sets: name -> path of a file with the columns of prepare.file.columns, "
+        "where answers may be missing; each becomes data/prepared/tests/<name>.jsonl"
+    )
+    drop: list[str] = Field(
+        description="kinds of repeated boilerplate whose answers are left out, of link_list and "
+        "shared_opening; data/boilerplate.py has them"
+    )
     world: WorldParams
     file: FileParams
     medquad_xml: MedquadParams
@@ -95,9 +116,18 @@ class PrepareParams(Section):
     def _known(cls, value: str) -> str:
         return known(SOURCES, value)
 
+    @field_validator("drop")
+    @classmethod
+    def _kinds(cls, value: list[str]) -> list[str]:
+        return [known(KINDS, kind) for kind in value]
+
 
 def local_paths(params: PrepareParams) -> dict[str, str | None]:
-    """The paths that the chosen source reads, by params key."""
+    """The paths that the chosen source and the further test sets read, by params key."""
+    return {**_source_paths(params), **{f"prepare.tests.{name}": path for name, path in params.tests.items()}}
+
+
+def _source_paths(params: PrepareParams) -> dict[str, str | None]:
     if params.source == "file":
         splits = ("train", "valid", "test")
         return {f"prepare.file.{split}": getattr(params.file, split) for split in splits}

@@ -22,7 +22,10 @@ class Record(BaseModel):
 
 
 class Example(Record):
-    """A question with its reference answer. `meta` holds source facts (world: entity, kind, attributes)."""
+    """A question with its reference answer, which is empty only in a further test set (`prepare.tests`).
+
+    `meta` holds source facts (world: entity, kind, attributes).
+    """
 
     question: str
     answer: str

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from knowtuning.core.records import Example, Rejected
-from knowtuning.data.normalise import normalise, question_id
+from knowtuning.data.chat import COLUMNS, chat_column, exchange
+from knowtuning.data.normalise import normalise, placeholder, question_id, visible
 from knowtuning.data.rows import RawRow, type_name
 
 # Why a row is unusable: these count against prepare.max_rejected ...
-BAD = ("malformed", "missing_value", "not_text", "empty_question", "empty_answer", "empty_id")
-# ... and these do not: an answer the source withholds, a question it repeats, a question of an
-# evaluation split.
-EXPECTED = ("without_answer", "duplicate", "leaked")
+BAD = ("malformed", "missing_value", "not_text", "bad_turns", "empty_question", "empty_answer", "empty_id")
+# ... and these do not: an answer the source withholds, a type of question or a kind of boilerplate that
+# params.yaml leaves out, a question that is repeated, a question of an evaluation split.
+EXPECTED = ("without_answer", "other_type", "dropped", "duplicate", "leaked")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -24,7 +26,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Columns:
     """The columns that hold question, context, answer, id, and what goes to `meta`.
 
-    withheld: the source is known to leave answers out, so a missing one is not a fault.
+    withheld: the source is known to leave answers out, so a missing one is not a fault. optional: a question
+    without an answer is an example too, whose answer is empty.
     """
 
     question: str
@@ -33,28 +36,47 @@ class Columns:
     id: str | None = None
     meta: tuple[str, ...] = ()
     withheld: bool = False
+    optional: bool = False
 
     def names(self) -> list[str]:
-        """Every column named, once."""
-        return list(dict.fromkeys(c for c in (self.question, self.context, self.answer, self.id) if c))
+        """Every column that the source must have, once, that of the question first."""
+        named = (self.question, self.id) if self.optional else self._all()
+        return list(dict.fromkeys(filter(None, named)))
+
+    def unused(self, values: dict[str, Any]) -> list[str]:
+        """The columns of a row that hold something and are not read."""
+        chat = chat_column(values, self.question)
+        used = {chat, self.id} if chat else {*self._all(), *self.meta}
+        return [name for name, value in values.items() if name not in used and not _vacant(value)]
+
+    def _all(self) -> tuple[str | None, ...]:
+        return self.question, self.context, self.answer, self.id
 
 
 @dataclass(frozen=True)
 class Row:
-    """An example and the place it came from."""
+    """An example and the place it came from.
+
+    blank: the column and the mark that counted as no text, such as `input <noinput>`; empty where none did.
+    """
 
     where: str
     example: Example
+    blank: str = ""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected."""
+    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected.
+
+    blank: as in `Row`.
+    """
 
     where: str
     kind: str
     reason: str
     raw: Any
+    blank: str = ""
 
     def record(self) -> Rejected:
         """The record for the rejected file; its id is the place of the row."""
@@ -62,34 +84,69 @@ class Reject:
 
 
 class _BadValueError(ValueError):
-    def __init__(self, kind: str, reason: str) -> None:
+    def __init__(self, kind: str, reason: str, blank: str = "") -> None:
         super().__init__(reason)
         self.kind = kind
+        self.blank = blank
 
 
 def to_example(raw: RawRow, columns: Columns) -> Row | Reject:
     """Map, check and normalise a row; the first fault found is the reason of a rejection."""
     try:
-        return Row(raw.where, _example(raw.values, columns))
+        return _row(raw, columns)
     except _BadValueError as error:
-        return Reject(raw.where, error.kind, str(error), raw.values)
+        return Reject(raw.where, error.kind, str(error), raw.values, error.blank)
 
 
-def _example(values: Any, columns: Columns) -> Example:
+def _row(raw: RawRow, columns: Columns) -> Row:
+    values = raw.values
     if not isinstance(values, dict):
         found = f"{len(values)} cells" if isinstance(values, list) else type_name(values)
         raise _BadValueError("malformed", f"found {found}, expected a value for each column")
-    question = _required(values, columns.question, "empty_question")
-    if columns.context and values.get(columns.context) is not None:
-        context = _text(values, columns.context)
-        question = f"{question}\n{context}" if context else question
-    answer = _answer(values, columns)
-    return Example(
-        id=_id(values, columns.id) if columns.id else question_id(question),
-        question=question,
-        answer=answer,
+    chat = chat_column(values, columns.question)
+    asked = _chat(values[chat], chat, columns) if chat else _asked(values, columns)
+    example = Example(
+        id=_id(values, columns.id) if columns.id else question_id(asked.question),
+        question=asked.question,
+        answer=asked.answer,
         meta={name: _text(values, name) for name in columns.meta},
     )
+    return Row(raw.where, example, asked.blank)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    question: str
+    answer: str
+    blank: str
+
+
+def _asked(values: dict[str, Any], columns: Columns) -> _Asked:
+    """Question with context, and answer, from a column each."""
+    question = _required(values, columns.question, "empty_question")
+    blank = ""
+    if columns.context:
+        context, blank = _filled(values, columns.context)
+        question = f"{question}\n{context}" if context else question
+    if columns.optional:
+        answer, mark = _filled(values, columns.answer)
+        return _Asked(question, answer, mark or blank)
+    return _Asked(question, _answer(values, columns), blank)
+
+
+def _chat(value: Any, column: str, columns: Columns) -> _Asked:
+    """Question with context, and answer, from the turns of a conversation."""
+    try:
+        found = exchange(value)
+    except ValueError as error:
+        raise _BadValueError("bad_turns", f"{column}: {error}") from error
+    turns = {f"{column}, last user turn": found.question, f"{column}, last assistant turn": found.answer}
+    asked, answered = turns
+    _required(turns, asked, "empty_question")
+    if columns.optional:
+        answer, blank = _filled(turns, answered)
+        return _Asked(_whole(found.asked(), column), answer, blank)
+    return _Asked(_whole(found.asked(), column), _required(turns, answered, "empty_answer"), "")
 
 
 def _answer(values: dict[str, Any], columns: Columns) -> str:
@@ -98,24 +155,51 @@ def _answer(values: dict[str, Any], columns: Columns) -> str:
     return _required(values, columns.answer, "without_answer" if columns.withheld else "empty_answer")
 
 
+def _missing(value: Any) -> bool:
+    """Null, or the NaN that tables of numbers write for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _vacant(value: Any) -> bool:
+    return _missing(value) or value in ("", [], {})
+
+
 def _text(values: dict[str, Any], column: str) -> str:
     """The normalised text of a column."""
     value = values.get(column)
-    if value is None:
-        found = "null" if column in values else "no such column in this row"
+    if _missing(value):
+        found = ("null" if value is None else "NaN") if column in values else "no such column in this row"
         raise _BadValueError("missing_value", f"{column}: found {found}, expected text")
     if not isinstance(value, str):
-        raise _BadValueError("not_text", f"{column}: found {type_name(value)}, expected text")
-    if _SURROGATE.search(value):
+        turns = isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
+        way = f" (turns are read from a column called {' or '.join(COLUMNS[:2])})" if turns else ""
+        raise _BadValueError("not_text", f"{column}: found {type_name(value)}, expected text{way}")
+    return normalise(_whole(value, column))
+
+
+def _whole(text: str, column: str) -> str:
+    if _SURROGATE.search(text):
         raise _BadValueError("not_text", f"{column}: found half a surrogate pair, expected valid Unicode")
-    return normalise(value)
+    return text
 
 
 def _required(values: dict[str, Any], column: str, kind: str) -> str:
     text = _text(values, column)
-    if not text:
+    if not visible(text):
         raise _BadValueError(kind, f"{column}: found no visible character, expected text")
+    if placeholder(text):
+        raise _BadValueError(kind, f"{column}: found {text!r}, which stands for no text", f"{column} {text}")
     return text
+
+
+def _filled(values: dict[str, Any], column: str) -> tuple[str, str]:
+    """The text of a column, empty where it has none, and the mark that stood for none (see `Row`)."""
+    if _missing(values.get(column)):
+        return "", ""
+    text = _text(values, column)
+    if placeholder(text):
+        return "", f"{column} {text}"
+    return (text if visible(text) else ""), ""
 
 
 def _id(values: dict[str, Any], column: str) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from knowtuning.data.chat import chat_column
 from knowtuning.data.rows import RawRow, check_columns
 
 
 def read_hub(
-    dataset: str, *, revision: str | None, name: str | None, split: str, wanted: list[str]
+    dataset: str, *, revision: str | None, name: str | None, split: str, wanted: list[str], notes: list[str]
 ) -> Iterator[RawRow]:
-    """Rows of one split; only the `wanted` columns are read. No code of the data set is run.
+    """Rows of one split; only the `wanted` columns are read, that of the question first, or the conversation
+    in their place. `notes` gets a line on the others. No code of the data set is run.
 
     Raises ValueError when the data set, its configuration, its split or a wanted column is missing.
     """
@@ -23,7 +25,12 @@ def read_hub(
         )
     rows = _load(dataset, revision=revision, name=name, split=split)
     check_columns(f"{dataset} split {split}", rows.column_names, wanted)
-    for number, values in enumerate(rows.select_columns(wanted), 1):
+    chat = chat_column(rows.column_names, wanted[0])
+    read = [column for column in rows.column_names if column in {*wanted, chat}]
+    others = [repr(column) for column in rows.column_names if column not in read]
+    if others:
+        notes.append(f"{dataset} {split}: columns that are not used: {', '.join(others)}")
+    for number, values in enumerate(rows.select_columns(read), 1):
         yield RawRow(f"{dataset} {split} row {number}", values)
 
 

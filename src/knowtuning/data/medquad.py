@@ -1,11 +1,19 @@
 """MedQuAD as published: a folder or zip of XML documents that hold question-answer pairs.
 
+Its white space is that of the XML: answers are indented as their elements are, some lines break in the
+middle of a sentence, and some lists run on in one line, their items two or more spaces apart. So the layout
+is made anew here: runs of spaces count once and indentation goes; an item (`- `) behind two or more spaces
+begins a line; a line goes on the one above it, where it begins with a small letter and that one does not end
+a sentence or a clause, or where that one is a mark without text; of several blank lines one is left.
+Questions and subjects are one line.
+
 Source: Ben Abacha and Demner-Fushman, A question-entailment approach to question answering, BMC
 Bioinformatics 2019. Some of its folders came without answers for reasons of copyright.
 """
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +22,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from knowtuning.data.rows import RawRow
+
+# An item of a list in one line; whatever ends a sentence or a clause.
+_ITEM = re.compile(r"(?<=\S)[ \t]{2,}-[ \t]+(?=\S)")
+_ENDS = (".", ":", ";", "?", "!", ")", '"', "\u201d")
 
 
 class _Builder(ElementTree.TreeBuilder):
@@ -74,15 +86,30 @@ def _pairs(where: str, name: str, data: bytes) -> Iterator[RawRow]:
 
 
 def _values(root: ElementTree.Element, pair: ElementTree.Element) -> dict[str, Any]:
-    question = pair.find("Question")
+    question, answer = _text(pair.find("Question")), _text(pair.find("Answer"))
+    asked = pair.find("Question")
     return {
-        "question": _text(question),
-        "answer": _text(pair.find("Answer")),
+        "question": None if question is None else " ".join(question.split()),
+        "answer": None if answer is None else unwrap(answer),
         "source": root.get("source", ""),
-        "focus": _text(root.find("Focus")) or "",
-        "type": "" if question is None else question.get("qtype", ""),
+        "focus": " ".join((_text(root.find("Focus")) or "").split()),
+        "type": "" if asked is None else asked.get("qtype", ""),
     }
 
 
 def _text(element: ElementTree.Element | None) -> str | None:
     return None if element is None else "".join(element.itertext())
+
+
+def unwrap(text: str) -> str:
+    """An answer without the layout of the XML around it, by the rules above. Idempotent."""
+    lines: list[str] = []
+    for line in _ITEM.sub("\n- ", text).splitlines():
+        line = " ".join(line.split())
+        above = lines[-1] if lines else ""
+        if above == "-" or (line[:1].islower() and above and not above.endswith(_ENDS)):
+            if line:
+                lines[-1] = f"{above} {line}"
+        elif line or above:
+            lines.append(line)
+    return "\n".join(lines).strip()

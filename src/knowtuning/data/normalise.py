@@ -1,4 +1,4 @@
-"""Text in one form, so that equal text is equal bytes."""
+"""Text in two forms: stored, which is the user's, and compared, which is folded."""
 
 from __future__ import annotations
 
@@ -7,41 +7,69 @@ import unicodedata
 
 from knowtuning.core.storage import digest
 
-_LINE_END = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
-# Zero-width space, byte-order mark and soft hyphen show nothing; the zero-width joiners stay, because
-# Indic and Persian words and emoji are spelled with them.
-_INVISIBLE = "\u200b\ufeff\u00ad"
-_UNUSUAL = re.compile("[^\n -~]")
-_SPACES = re.compile("  +")
-_BLANK_LINES = re.compile("\n{3,}")
+# The line ends of Unicode (UAX 14): CR LF, CR, vertical tab, form feed, next line, both separators.
+_LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+# What may stand before the first and after the last line without being text: white space, a byte-order mark
+# and zero-width spaces.
+_EDGE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b"
+# They show nothing, so they make no other question. The zero-width joiners do: Indic and Persian words and
+# emoji are spelt with them.
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_INVISIBLE = re.compile(f"[\u200b\ufeff\u00ad]|{_CONTROL.pattern}")
 
-
-def _visible(character: str) -> str:
-    """A space for any kind of space, nothing for a control character, else the character."""
-    category = unicodedata.category(character)
-    if category == "Zs" or character == "\t":
-        return " "
-    hidden = character in _INVISIBLE or category == "Cc"
-    return "" if hidden else character
+# What programs write for a value that is not there: pandas' list (`read_csv`, without the C formats of
+# numbers), database dumps, spreadsheets.
+_MISSING = {
+    *("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NA", "N/A", "n/a", "n.a.", "N.A.", "#N/A", "#NA"),
+    *("null", "NULL", "None", "nil", "undefined", "\\N", "<nan>", "<null>", "<none>", "<empty>"),
+    *("[null]", "(null)", "[empty]", "(empty)", "[blank]", "(blank)", "#NAME?", "#REF!", "#VALUE!"),
+}
+# What models and people write there: <noinput>, Nooutput, [no answer]; the bare form only of input and
+# output, since "No answer" may be one.
+_NOTHING = re.compile(
+    r"no[ _-]?(?:input|output)\.?|[<\[(] ?no[ _-]?(?:input|output|answer|response|context|text|data) ?[>\])]",
+    re.IGNORECASE,
+)
 
 
 def normalise(text: str) -> str:
-    """Text in Unicode NFC with single spaces and `\\n` line ends, without control characters.
+    """The user's text with `\\n` line ends and nothing before its first and after its last line.
 
-    Paragraphs stay: lines keep their ends, and one blank line is left of several. Indentation goes.
-    Idempotent: normalise(normalise(text)) == normalise(text).
+    Inside the lines nothing changes: indentation, tabs, several spaces, blank lines, control characters and
+    the composition of letters stay. The indentation of the first line stays too where others follow, since it
+    may be that of code or a table. Idempotent: normalise(normalise(text)) == normalise(text).
     """
-    text = _LINE_END.sub("\n", text)
-    text = _UNUSUAL.sub(lambda match: _visible(match[0]), text)
-    # After the removals, which may bring a letter and its accent together.
-    text = unicodedata.normalize("NFC", text)
-    text = _SPACES.sub(" ", text).replace(" \n", "\n").replace("\n ", "\n")
-    return _BLANK_LINES.sub("\n\n", text).strip(" \n")
+    lines = _LINE_END.sub("\n", text).split("\n")
+    filled = [number for number, line in enumerate(lines) if line.strip(_EDGE)]
+    if not filled:
+        return ""
+    kept = "\n".join(lines[filled[0] : filled[-1] + 1])
+    return kept.strip(_EDGE) if len(filled) == 1 else kept.lstrip("\ufeff").rstrip(_EDGE)
+
+
+def visible(text: str) -> bool:
+    """Whether anything of the text can be seen."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+
+
+def controlled(text: str) -> bool:
+    """Whether the text holds a control character other than tab and line end."""
+    return _CONTROL.search(text) is not None
+
+
+def placeholder(text: str) -> bool:
+    """Whether the whole text is a mark that stands for no text, such as nan, N/A or <noinput>.
+
+    Case counts where a name may be spelt so: Na is sodium and Nan a town.
+    """
+    return text in _MISSING or _NOTHING.fullmatch(text) is not None
 
 
 def fold(question: str) -> str:
-    """The form in which two questions are compared: case and white space do not count."""
-    return " ".join(unicodedata.normalize("NFC", question.casefold()).split())
+    """The form in which two questions are compared: case, white space, the composition of letters and what
+    shows nothing do not count."""
+    text = unicodedata.normalize("NFD", _INVISIBLE.sub("", question)).casefold()
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def question_id(question: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.data.boilerplate import KINDS, Boilerplate, find, report
 from knowtuning.data.examples import Reject, Row
-from knowtuning.data.sources import open_source
+from knowtuning.data.sources import open_source, open_tests
 from knowtuning.data.splits import (
     SPLITS,
     Split,
@@ -20,22 +22,48 @@ from knowtuning.data.splits import (
     check_ids,
     collect,
     draw,
+    drop_boilerplate,
     drop_duplicates,
     drop_leaked,
 )
 
+UNANSWERED = ("missing_value", "empty_answer")
+# Above this share of the training answers boilerplate is worth a line on the screen.
+NOTED = 0.05
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """The finished splits. corpus: one document an item. truth: only where the source knows it."""
+    """The finished splits. corpus: one document an item. truth: only where the source knows it.
+
+    tests: the further test sets. boilerplate: what the kept answers repeat. notes: what a reader should know
+    of the data, a line each.
+    """
 
     splits: dict[SplitName, Split]
     corpus: list[str]
     truth: dict[str, Any] | None
+    tests: dict[str, Split]
+    boilerplate: Boilerplate
+    notes: list[str]
 
-    def counts(self) -> dict[str, dict[str, int | float]]:
-        """The counts of each split, for metrics/data.json."""
-        return {name: self.splits[name].counts() for name in SPLITS}
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """The counts of each split and of each further test set, which is called `tests.<name>`."""
+        splits = [*self.splits.values(), *self.tests.values()]
+        return {split.name: split.counts() | self._repeated(split) for split in splits}
+
+    def _repeated(self, split: Split) -> dict[str, int]:
+        """How many kept answers are of each kind of boilerplate."""
+        kinds = Counter(kind for row in split.rows for kind in self.boilerplate.kinds(row.example.answer))
+        return {kind: kinds[kind] for kind in KINDS}
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics/data.json: the counts, and where there are some, examples of boilerplate and
+        notes."""
+        rows = [row for split in self.splits.values() for row in split.rows]
+        repeated = report(self.boilerplate, [(row.where, row.example.answer) for row in rows])
+        parts = {"boilerplate": repeated, "notes": self.notes}
+        return {**self.counts(), **{name: part for name, part in parts.items() if part}}
 
 
 def prepare(params: PrepareParams, *, seed: int) -> Prepared:
@@ -44,12 +72,34 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     Raises ValueError when the source cannot be read or holds no row.
     """
     source = open_source(params, seed=seed)
-    given = {name: _read(name, rows) for name, rows in source.rows.items()}
-    splits = _separate(given, params, seed)
+    further, notes = open_tests(params)
+    given = {name: drop_duplicates(_read(name, rows)) for name, rows in source.rows.items()}
+    tests = {name: drop_duplicates(_read(f"tests.{name}", rows)) for name, rows in further.items()}
+    repeated = find(row.example.answer for split in given.values() for row in split.rows)
+    given = {name: _without(split, repeated, params.drop) for name, split in given.items()}
+    tests = {name: _without(split, repeated, params.drop) for name, split in tests.items()}
+    splits = _separate(given, tests, params, seed)
     corpus = source.corpus
     if corpus is None:
         corpus = [" ".join(row.example.answer.split()) for row in _by_id(splits["train"])]
-    return Prepared(splits, corpus, source.truth)
+    prepared = Prepared(splits, corpus, source.truth, tests, repeated, [*source.notes, *notes])
+    return replace(prepared, notes=[*prepared.notes, *_remarks(prepared)])
+
+
+def _without(split: Split, repeated: Boilerplate, kinds: list[str]) -> Split:
+    return drop_boilerplate(split, lambda answer: repeated.reason(answer, kinds))
+
+
+def _remarks(prepared: Prepared) -> list[str]:
+    """A line on each kind of boilerplate that is more than NOTED of the training answers."""
+    train = prepared.splits["train"]
+    counts = prepared.counts()["train"]
+    return [
+        f"train: {counts[kind]} of {len(train.rows)} answers are boilerplate of the kind {kind}; "
+        f"examples are in metrics/data.json, and prepare.drop: [{kind}] leaves them out"
+        for kind in KINDS
+        if counts[kind] > NOTED * len(train.rows)
+    ]
 
 
 def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> None:
@@ -60,13 +110,14 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
     `max_rejected` of a split's rows is unusable, or when no row of a split is left.
     """
     _remove_earlier(folder)
-    for name, split in prepared.splits.items():
-        path = folder / f"{name}.jsonl"
+    paths = {folder / f"{name}.jsonl": split for name, split in prepared.splits.items()}
+    paths |= {folder / f"tests/{name}.jsonl": split for name, split in prepared.tests.items()}
+    for path, split in paths.items():
         write_jsonl(rejected_path(path), (reject.record() for reject in split.rejects))
-    for name, split in prepared.splits.items():
-        _check(split, rejected_path(folder / f"{name}.jsonl"), max_rejected)
-    for name, split in prepared.splits.items():
-        write_jsonl(folder / f"{name}.jsonl", (row.example for row in split.rows))
+    for path, split in paths.items():
+        _check(split, rejected_path(path), max_rejected)
+    for path, split in paths.items():
+        write_jsonl(path, (row.example for row in split.rows))
     with atomic_write(folder / "corpus.txt") as stream:
         stream.writelines(f"{document}\n" for document in prepared.corpus)
     # Always there, since stages depend on it; without towns where the source knows no ground truth.
@@ -76,14 +127,19 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
 def _check(split: Split, rejected: Path, limit: float) -> None:
     """Raise ValueError, naming the first unusable row, when too many are or when none is left."""
     bad = [reject.record() for reject in split.bad()]
-    check_rejected(bad, split.read, limit, where=rejected, key="prepare.max_rejected")
+    try:
+        check_rejected(bad, split.read, limit, where=rejected, key="prepare.max_rejected")
+    except ValueError as error:
+        if split.name == "test" and all(reject.kind in UNANSWERED for reject in split.bad()):
+            raise ValueError(f"{error}; questions without a reference answer go to prepare.tests") from error
+        raise
     if not split.rows:
         raise ValueError(
             f"{split.name}: none of its {split.read} rows is left; see the reasons in {rejected}"
         )
 
 
-def _read(name: SplitName, rows: Iterable[Row | Reject]) -> Split:
+def _read(name: str, rows: Iterable[Row | Reject]) -> Split:
     from tqdm import tqdm
 
     split = collect(name, tqdm(rows, desc=f"read {name}", unit=" rows", delay=2))
@@ -92,14 +148,17 @@ def _read(name: SplitName, rows: Iterable[Row | Reject]) -> Split:
     return split
 
 
-def _separate(given: dict[SplitName, Split], params: PrepareParams, seed: int) -> dict[SplitName, Split]:
-    """No question twice: not in a split, and not in two of them."""
-    splits = {name: drop_duplicates(split) for name, split in given.items()}
-    if "valid" in splits and "test" in splits:
-        splits["valid"] = drop_leaked(splits["valid"], [splits["test"]])
-    held_out = [splits[name] for name in SPLITS if name in splits and name != "train"]
+def _separate(
+    given: dict[SplitName, Split], tests: dict[str, Split], params: PrepareParams, seed: int
+) -> dict[SplitName, Split]:
+    """No question in two of train, valid, and the test sets; two test sets may share one."""
+    splits = dict(given)
+    held_out = [*([splits["test"]] if "test" in splits else []), *tests.values()]
+    if "valid" in splits:
+        splits["valid"] = drop_leaked(splits["valid"], held_out)
+        held_out.append(splits["valid"])
     splits["train"] = drop_leaked(splits["train"], held_out)
-    for split in splits.values():
+    for split in (*splits.values(), *tests.values()):
         check_ids(split)
     for name in SPLITS:
         if name not in splits:
@@ -107,7 +166,8 @@ def _separate(given: dict[SplitName, Split], params: PrepareParams, seed: int) -
             splits["train"], splits[name] = draw(splits["train"], name, count, seed=seed)
     for name in SPLITS:
         splits[name] = apply_limit(splits[name], getattr(params.limit, name), seed=seed)
-        splits[name].check()
+    for split in (*splits.values(), *tests.values()):
+        split.check()
     return splits
 
 
@@ -119,3 +179,5 @@ def _remove_earlier(folder: Path) -> None:
     names = [f"{name}{end}" for name in SPLITS for end in (".jsonl", ".rejected.jsonl")]
     for name in (*names, "corpus.txt", "truth.json"):
         (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("tests/*.jsonl"):
+        path.unlink()

@@ -7,10 +7,13 @@ import gzip
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
+
+from knowtuning.data import shapes
+from knowtuning.data.chat import chat_column
 
 
 @dataclass(frozen=True)
@@ -22,24 +25,24 @@ class RawRow:
 
 
 def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
-    """Rows of a file, by its extension; `wanted` are the columns that at least one row must have.
+    """Rows of a file, by its extension; `wanted` are the columns that at least one row must have, that of the
+    question first.
 
     Raises ValueError, naming file and place, when the file is missing, of an unknown kind, not what
     its extension says, not UTF-8, empty, or without a wanted column.
     """
-    kind = path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:]
-    reader = _TEXT_READERS.get("".join(kind))
-    if path.suffix == ".parquet":
-        reader = _read_parquet
-    if reader is None:
-        raise ValueError(
-            f"{path}: unknown extension; expected .json, .jsonl, .csv (each also with .gz) or .parquet"
-        )
+    wanted = list(wanted)
+    kind = "".join(path.suffixes[-2:-1] if _packed(path) else path.suffixes[-1:]).lower()
+    reader = _READERS.get(kind)
+    if reader is None or (_packed(path) and kind == ".parquet"):
+        raise ValueError(shapes.unknown_extension(path))
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; paths count from the repository root")
+        what = "a folder, expected a file" if path.is_dir() else "no such file"
+        raise ValueError(f"{path}: {what}; paths count from the repository root")
+    _check_head(path, kind)
     found: dict[str, None] = {}
     row = None
-    for row in reader(path):
+    for row in reader(path, wanted):
         if isinstance(row.values, dict):
             found.update(dict.fromkeys(row.values))
         yield row
@@ -49,9 +52,14 @@ def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
         check_columns(str(path), found, wanted)
 
 
-def check_columns(where: str, found: Iterable[str], wanted: Iterable[str]) -> None:
-    """Raise ValueError, listing the columns found, when a wanted one is not among them."""
+def check_columns(where: str, found: Iterable[str], wanted: Sequence[str]) -> None:
+    """Raise ValueError, listing the columns found, when a wanted one is not among them.
+
+    A conversation in place of the question, which is wanted first, holds the others too.
+    """
     columns = list(found)
+    if wanted and chat_column(columns, wanted[0]):
+        return
     for name in wanted:
         if name not in columns:
             listed = ", ".join(repr(column) for column in columns)
@@ -61,10 +69,30 @@ def check_columns(where: str, found: Iterable[str], wanted: Iterable[str]) -> No
             )
 
 
+def _packed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _check_head(path: Path, kind: str) -> None:
+    """Raise ValueError where the first bytes are those of another kind of file than the name says."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if _packed(path):
+        if head and not head.startswith(b"\x1f\x8b"):
+            raise ValueError(
+                f"{path}: broken gzip file (its bytes are not those of gzip); rename it to {path.stem}, or "
+                "fetch it again"
+            )
+        head = next(_lines(path), b"")[:4096]
+    problem = shapes.by_signature(path, head, kind)
+    if problem:
+        raise ValueError(problem)
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a file with their ends, unpacked if it is .gz."""
     with path.open("rb") as packed:
-        stream: IO[bytes] = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed  # type: ignore[assignment]
+        stream: IO[bytes] = gzip.GzipFile(fileobj=packed) if _packed(path) else packed  # type: ignore[assignment]
         try:
             yield from stream
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -79,9 +107,10 @@ def _text_lines(path: Path) -> Iterator[str]:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             at = offset + error.start
+            wide = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
             raise ValueError(
                 f"{path}:{number}: not UTF-8 at byte offset {at} (found 0x{line[error.start]:02x}); "
-                "convert the file to UTF-8"
+                f"{'it looks like UTF-16; ' if wide else ''}convert the file to UTF-8"
             ) from error
         # A byte-order mark, as spreadsheets write it, is no part of the text.
         yield text.removeprefix("\ufeff") if number == 1 else text
@@ -89,7 +118,7 @@ def _text_lines(path: Path) -> Iterator[str]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+    raise ValueError(f"{name} is not a JSON value; write null for a value that is missing")
 
 
 def _parse(text: str, path: Path, line: int) -> Any:
@@ -104,26 +133,41 @@ def _parse(text: str, path: Path, line: int) -> Any:
         raise ValueError(f"{path}:{line}: not JSON: {error}") from error
 
 
-def _read_json(path: Path) -> Iterator[RawRow]:
-    value = _parse("".join(_text_lines(path)), path, 1)
-    if not isinstance(value, list):
+def _read_json(path: Path, wanted: list[str]) -> Iterator[RawRow]:
+    text = "".join(_text_lines(path))
+    if shapes.lines_of_objects(text):
         raise ValueError(
-            f"{path}: found {type_name(value)}, expected an array of rows; "
-            "one object a line is JSONL: name the file .jsonl"
+            f"{path}: holds one object a line, which is JSONL, expected an array of rows; rename it to "
+            f"{shapes.renamed(path, '.jsonl')}"
         )
+    value = _parse(text, path, 1)
+    if isinstance(value, dict):
+        raise ValueError(shapes.of_object(path, value, wanted))
+    if not isinstance(value, list):
+        raise ValueError(f"{path}: found {type_name(value)}, expected an array of rows")
     for number, values in enumerate(value, 1):
         yield RawRow(f"{path.name} row {number}", values)
 
 
-def _read_jsonl(path: Path) -> Iterator[RawRow]:
+def _read_jsonl(path: Path, wanted: list[str]) -> Iterator[RawRow]:
+    first = True
     for number, line in enumerate(_text_lines(path), 1):
         if line.strip():
+            if first and shapes.one_array(line):
+                raise ValueError(
+                    f"{path}:{number}: holds JSON over several rows or lines, expected one object a line; "
+                    f"rename it to {shapes.renamed(path, '.json')}"
+                )
+            first = False
             yield RawRow(f"{path.name} line {number}", _parse(line, path, number))
 
 
-def _read_csv(path: Path) -> Iterator[RawRow]:
+def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     # The default limit of 128 KiB a cell is less than some documents.
     csv.field_size_limit(2**31 - 1)
+    problem = shapes.separator(path, next(_text_lines(path), ""))
+    if problem:
+        raise ValueError(problem)
     reader = csv.reader(_text_lines(path), strict=True)
     try:
         header = next(reader, [])
@@ -141,7 +185,7 @@ def _read_csv(path: Path) -> Iterator[RawRow]:
         raise ValueError(f"{path}:{reader.line_num}: not CSV: {error}") from error
 
 
-def _read_parquet(path: Path) -> Iterator[RawRow]:
+def _read_parquet(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
 
@@ -163,8 +207,9 @@ def type_name(value: Any) -> str:
     return names.get(type(value), "a number" if number else f"a value of type {type(value).__name__}")
 
 
-_TEXT_READERS: dict[str, Callable[[Path], Iterator[RawRow]]] = {
+_READERS: dict[str, Callable[[Path, list[str]], Iterator[RawRow]]] = {
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".csv": _read_csv,
+    ".parquet": _read_parquet,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.records import Example
 from knowtuning.core.tables import entry
+from knowtuning.data.chat import chat_column
 from knowtuning.data.examples import Columns, Reject, Row, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
+from knowtuning.data.normalise import controlled
 from knowtuning.data.rows import RawRow, read_rows
 from knowtuning.data.splits import SPLITS, SplitName
 
@@ -23,11 +26,15 @@ _MEDQUAD = Columns("question", "answer", meta=("source", "focus", "type"), withh
 
 @dataclass(frozen=True)
 class Source:
-    """The rows of each split the source has; corpus and truth where the source has them too."""
+    """The rows of each split the source has; corpus and truth where the source has them too.
+
+    notes: what a reader should know of the rows, a line each; complete when they are read.
+    """
 
     rows: dict[SplitName, Iterator[Row | Reject]]
     corpus: list[str] | None = None
     truth: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def open_source(params: PrepareParams, *, seed: int) -> Source:
@@ -50,20 +57,46 @@ def _placed(examples: list[Example], split: str) -> Iterator[Row | Reject]:
 
 def _medquad(params: PrepareParams, seed: int) -> Source:
     path = _needed(params.medquad_xml.path, "medquad_xml.path", "the path of the MedQuAD folder or zip")
-    return Source({"train": _mapped(read_medquad(Path(path)), _MEDQUAD)})
+    return Source({"train": _of_types(read_medquad(Path(path)), params.medquad_xml.types)})
+
+
+def _of_types(rows: Iterator[RawRow], types: Collection[str] | None) -> Iterator[Row | Reject]:
+    """Pairs of the named types; the others are rejected. Raises ValueError when a type has no pair."""
+    seen: Counter[str] = Counter()
+    for raw in rows:
+        kind = raw.values["type"]
+        seen[kind] += 1
+        if types is None or kind in types:
+            yield to_example(raw, _MEDQUAD)
+        else:
+            reason = f"found {kind!r}, expected one of prepare.medquad_xml.types"
+            yield Reject(raw.where, "other_type", reason, raw.values)
+    for kind in types or ():
+        if not seen[kind]:
+            raise ValueError(
+                f"prepare.medquad_xml.types names {kind!r}, of which there is no pair; expected some of "
+                f"{', '.join(map(repr, sorted(seen)))}"
+            )
 
 
 def _file(params: PrepareParams, seed: int) -> Source:
     _needed(params.file.train, "file.train", "the path of the training rows")
     columns = _columns(params.file.columns)
     paths = {split: getattr(params.file, split) for split in SPLITS}
-    return Source(
-        {
-            split: _mapped(read_rows(Path(path), columns.names()), columns)
-            for split, path in paths.items()
-            if path is not None
-        }
-    )
+    notes: list[str] = []
+    rows = {split: _read(path, columns, notes) for split, path in paths.items() if path is not None}
+    return Source(rows, notes=notes)
+
+
+def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[Row | Reject]], list[str]]:
+    """The rows of each file of prepare.tests, where an answer may be missing, and their notes."""
+    columns = replace(_columns(params.file.columns), optional=True)
+    notes: list[str] = []
+    return {name: _read(path, columns, notes) for name, path in params.tests.items()}, notes
+
+
+def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[Row | Reject]:
+    return _mapped(read_rows(Path(path), columns.names()), columns, path, notes)
 
 
 def _hub(params: PrepareParams, seed: int) -> Source:
@@ -72,18 +105,48 @@ def _hub(params: PrepareParams, seed: int) -> Source:
     columns = _columns(hub.columns)
     names = {split: getattr(hub.splits, split) for split in SPLITS}
 
-    def rows(split: str) -> Iterator[RawRow]:
-        return read_hub(dataset, revision=hub.revision, name=hub.name, split=split, wanted=columns.names())
+    notes: list[str] = []
 
-    return Source({split: _mapped(rows(name), columns) for split, name in names.items() if name is not None})
+    def rows(split: str) -> Iterator[Row | Reject]:
+        wanted = columns.names()
+        read = read_hub(
+            dataset, revision=hub.revision, name=hub.name, split=split, wanted=wanted, notes=notes
+        )
+        return _mapped(read, columns, f"{dataset} {split}", notes)
+
+    return Source({split: rows(name) for split, name in names.items() if name is not None}, notes=notes)
 
 
 def _columns(params: ColumnParams) -> Columns:
     return Columns(params.question, params.answer, context=params.context, id=params.id)
 
 
-def _mapped(rows: Iterator[RawRow], columns: Columns) -> Iterator[Row | Reject]:
-    return (to_example(row, columns) for row in rows)
+def _mapped(
+    rows: Iterator[RawRow], columns: Columns, where: str = "the source", notes: list[str] | None = None
+) -> Iterator[Row | Reject]:
+    """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations
+    and on control characters, where there are some."""
+    total, chats, controls, unused = 0, 0, 0, Counter[str]()
+    for raw in rows:
+        total += 1
+        if isinstance(raw.values, dict):
+            unused.update(columns.unused(raw.values))
+            chats += chat_column(raw.values, columns.question) is not None
+        row = to_example(raw, columns)
+        controls += isinstance(row, Row) and controlled(row.example.question + row.example.answer)
+        yield row
+    if notes is None:
+        return
+    if unused:
+        named = ", ".join(f"{name!r} ({count})" for name, count in unused.items())
+        notes.append(f"{where}: columns that are not used (with how many of {total} rows fill them): {named}")
+    if chats:
+        notes.append(
+            f"{where}: {chats} of {total} rows are conversations: the last user turn with what came before "
+            "it is the question"
+        )
+    if controls:
+        notes.append(f"{where}: {controls} of {total} rows hold control characters, which are kept")
 
 
 def _needed(value: str | None, key: str, what: str) -> str:

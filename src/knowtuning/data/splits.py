@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from knowtuning.core.storage import digest
 from knowtuning.data.examples import BAD, EXPECTED, Reject, Row
@@ -21,15 +21,16 @@ class Split:
     """The rows of a split and what happened on the way; the identity `check` states always holds.
 
     read: rows read from the source for it. moved: rows drawn into it from train (for train: out of
-    it, negative). limited: rows above prepare.limit.
+    it, negative). limited: rows above prepare.limit. blanks: marks that counted as no text, by column.
     """
 
-    name: SplitName
+    name: str
     read: int
     rows: list[Row]
     rejects: list[Reject]
     moved: int = 0
     limited: int = 0
+    blanks: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
         """Assert that every row read is kept, rejected, moved or limited."""
@@ -44,8 +45,11 @@ class Split:
         bad = self.bad()
         return f"; the first unusable row is {bad[0].where}: {bad[0].reason}" if bad else ""
 
-    def counts(self) -> dict[str, int | float]:
-        """The counts for metrics/data.json; mean_answer_words: words split at white space."""
+    def counts(self) -> dict[str, Any]:
+        """The counts for metrics/data.json; mean_answer_words: words split at white space.
+
+        counted_as_empty: how often which mark of a column counted as no text, where one did.
+        """
         kinds = Counter(reject.kind for reject in self.rejects)
         words = sum(len(row.example.answer.split()) for row in self.rows)
         return {
@@ -55,19 +59,22 @@ class Split:
             "limited": self.limited,
             "kept": len(self.rows),
             "mean_answer_words": round(words / len(self.rows), 3) if self.rows else 0.0,
+            **({"counted_as_empty": self.blanks} if self.blanks else {}),
         }
 
 
-def collect(name: SplitName, rows: Iterable[Row | Reject]) -> Split:
-    """Read a split to its end. Raises ValueError, naming both rows, when two have one id."""
+def collect(name: str, rows: Iterable[Row | Reject]) -> Split:
+    """Read a split to its end."""
     good: list[Row] = []
     rejects: list[Reject] = []
+    blanks: Counter[str] = Counter()
     for row in rows:
+        blanks.update([row.blank] if row.blank else [])
         if isinstance(row, Row):
             good.append(row)
         else:
             rejects.append(row)
-    return Split(name, len(good) + len(rejects), good, rejects)
+    return Split(name, len(good) + len(rejects), good, rejects, blanks=dict(sorted(blanks.items())))
 
 
 def drop_duplicates(split: Split) -> Split:
@@ -82,6 +89,14 @@ def drop_duplicates(split: Split) -> Split:
         else:
             first[form] = row.where
             rows.append(row)
+    return replace(split, rows=rows, rejects=split.rejects + rejects)
+
+
+def drop_boilerplate(split: Split, reason: Callable[[str], str | None]) -> Split:
+    """Remove every row for whose answer there is a reason."""
+    reasons = [(row, reason(row.example.answer)) for row in split.rows]
+    rows = [row for row, why in reasons if why is None]
+    rejects = [_reject(row, "dropped", why) for row, why in reasons if why is not None]
     return replace(split, rows=rows, rejects=split.rejects + rejects)
 
 

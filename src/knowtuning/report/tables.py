@@ -248,10 +248,17 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
     found = []
     for stage, note in about.items():
         if stage in inputs.metrics:
-            values = leaves(inputs.metrics[stage])
+            values = leaves(_numbered(inputs.metrics[stage]))
             rows = [(key, _short(value)) for key, value in values if value is False or value not in (0, "")]
             found.append(("prepare" if stage == "data" else stage, note, rows))
     return found
+
+
+def _numbered(value: Any) -> Any:
+    """Lists as mappings from 1, so that each of their items gets a row."""
+    if isinstance(value, list):
+        value = {str(number): item for number, item in enumerate(value, 1)}
+    return {key: _numbered(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
