@@ -195,6 +195,24 @@ def test_stale_predictions_end_in_one_line(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "metrics").exists()
 
 
+def test_a_further_test_set_without_references_is_evaluated_by_what_needs_none(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    set_params(tmp_path / "params.yaml", {"predict.split": "tests/open", "judge.backend": "none"})
+    asked = read_jsonl(tmp_path / "data/prepared/test.jsonl", Example)
+    blank = [example.model_copy(update={"answer": "", "meta": {}}) for example in asked]
+    write_jsonl(tmp_path / "data/prepared/tests/open.jsonl", blank)
+    finish(tmp_path, "verify", "evaluate", "report")
+    overall = read_json(tmp_path / "metrics/systems.json")["kc"]["overall"]
+    assert overall["questions"] == len(blank)
+    assert overall["words"] > 0
+    assert "rougeL" not in overall
+    assert overall["rougeL_n"] == 0
+    set_params(tmp_path / "params.yaml", {"predict.split": "elsewhere/open"})
+    done = stage(tmp_path, "verify")
+    assert done.stderr.startswith("error: params.yaml: predict.split is 'elsewhere/open'; expected ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_terminal_that_knows_ascii_alone_gets_the_table(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     finish(tmp_path, "verify")

@@ -10,6 +10,8 @@ import pytest
 from knowtuning.core.records import Example, Prediction
 from knowtuning.evaluation import metrics
 from knowtuning.evaluation.metrics import METRICS, Answers, compute, label, leading, metric
+from knowtuning.teacher.tasks import FreeTeacher
+from knowtuning.verification.facts import check_answers
 
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
 
@@ -75,3 +77,26 @@ def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
     ]
     # Nobody verified: the text metrics alone.
     assert leading(text) == [encoder, "meteor_no_synonyms", "words", "truncated"]
+
+
+def test_questions_without_a_reference_are_compared_with_nothing(cache: Path) -> None:
+    given = answers(cache)
+    first = given.examples[0].model_copy(update={"answer": ""})
+    found = compute(replace(given, examples=[first, *given.examples[1:]]))
+    assert found["rougeL"] == [None, 100.0]
+    assert found["words"] == [3.0, 7.0]
+    blank = [example.model_copy(update={"answer": " "}) for example in given.examples]
+    assert compute(replace(given, examples=blank))["meteor_no_synonyms"] == [None, None]
+
+
+def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> None:
+    class Asked(FreeTeacher):
+        def run(self, tasks):
+            raise AssertionError(f"asked {list(tasks)}")
+
+    example = Example(id="q", question="?", answer="")
+    prediction = Prediction(id="q", question="?", answer="It is so.", tokens=3, truncated=False)
+    (found,) = check_answers([example], {"kc": [prediction]}, Asked())
+    assert found.id == "q/kc"
+    assert set(found.scores.values()) == {None}
+    assert found.unscored == []

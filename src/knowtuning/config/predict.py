@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from knowtuning.core.params import Section, Seed, Selection, Template
 
-Split = Literal["train", "valid", "test"]
+# A further test set is one of prepare.tests, by its name.
+Split = Annotated[str, StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$")]
 
 
 class PredictParams(Section):
     """How every system answers."""
 
     split: Split = Field(
-        description="questions to answer; choose settings on valid and look at test once",
+        description="questions to answer: train, valid, test, or tests/<name of prepare.tests>; choose "
+        "settings on valid and look at test once",
     )
     max_new_tokens: int = Field(
         ge=1, description="tokens an answer may have; one that reaches the limit is marked truncated"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -66,18 +67,33 @@ class Metric:
     variant: Callable[[Answers], str] | None = None
 
 
-def _meteor(answers: Answers, *, synonyms: bool) -> list[float] | None:
+Compare = Callable[[list[str], list[str]], list[float]]
+
+
+def _against_references(answers: Answers, compare: Compare) -> list[float | None]:
+    """Values of the answers whose question has a reference; the others have none to be compared with."""
+    pairs = list(zip(answers.texts, answers.references, strict=True))
+    compared = [pair for pair in pairs if pair[1].strip()]
+    texts, references = [text for text, _ in compared], [reference for _, reference in compared]
+    values = iter(compare(texts, references) if compared else [])
+    return [next(values) if reference.strip() else None for _, reference in pairs]
+
+
+def _meteor(answers: Answers, *, synonyms: bool) -> list[float | None] | None:
     if answers.synonyms is not synonyms:
         return None
-    return lexical.meteor(answers.texts, answers.references, synonyms=synonyms, cache=answers.cache)
+    return _against_references(answers, partial(lexical.meteor, synonyms=synonyms, cache=answers.cache))
 
 
-def _bertscore(answers: Answers) -> list[float] | None:
+def _rouge_l(answers: Answers) -> list[float | None]:
+    return _against_references(answers, partial(lexical.rouge_l, cache=answers.cache))
+
+
+def _bertscore(answers: Answers) -> list[float | None] | None:
     if answers.encoder is None:
         return None
-    return bertscore(
-        answers.texts, answers.references, answers.encoder, device=answers.device, cache=answers.cache
-    )
+    compare = partial(bertscore, encoder=answers.encoder, device=answers.device, cache=answers.cache)
+    return _against_references(answers, compare)
 
 
 _FACTS, _PERCENT = "per answer", "%"
@@ -107,7 +123,7 @@ METRICS: dict[str, Metric] = {
     ),
     "rougeL": Metric(
         *("ROUGE-L", "0–100", 1),
-        function=lambda answers: lexical.rouge_l(answers.texts, answers.references, cache=answers.cache),
+        function=_rouge_l,
     ),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),

@@ -45,11 +45,14 @@ def check_answers(
     Three streams of calls: extraction (references and answers), verification, recall. An empty answer is
     asked about in none of them: it states nothing.
     """
-    every = [
+    asked = [
         _Asked(example, system, one.answer)
         for system, given in predictions.items()
         for example, one in zip(examples, given, strict=True)
     ]
+    # Nothing can be said about facts where no reference answer is: such questions cost no call.
+    every = [one for one in asked if one.example.answer.strip()]
+    examples = [example for example in examples if example.answer.strip()]
     references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in examples]
     claims = [
         Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
@@ -57,7 +60,14 @@ def check_answers(
     stated = _ask(teacher, [*references, *claims])
     verified = _ask(teacher, [task for a in every for task in _verify(a, stated)])
     recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)])
-    return [_verified(a, stated, verified, recalled) for a in every]
+    found = iter([_verified(a, stated, verified, recalled) for a in every])
+    return [next(found) if one.example.answer.strip() else _open(one) for one in asked]
+
+
+def _open(asked: _Asked) -> Verified:
+    """The verdict on an answer that nothing can be compared with: every score is undefined."""
+    scores = dict.fromkeys([*_scores(None), "recall"])
+    return Verified(id=asked.id, question=asked.example.id, system=asked.system, scores=scores)
 
 
 def _reference(example: Example) -> str:

@@ -12,6 +12,9 @@ from knowtuning.verification.asking import ask_once
 from knowtuning.verification.exact import Verification, Verifier
 from knowtuning.verification.judgements import Comparison
 
+# What a judge reads in place of the reference answer of a question that has none.
+NO_REFERENCE = "(There is none: judge by what you know.)"
+
 
 class ExactJudge:
     """Compares what an exact verifier counts in the two answers. Its verdicts know no order."""
@@ -47,7 +50,7 @@ class TeacherJudge:
                 question=one.example.question,
                 aspect=one.aspect,
                 definition=ASPECTS[one.aspect].definition,
-                reference=one.example.answer,
+                reference=one.example.answer.strip() or NO_REFERENCE,
                 first=one.first,
                 second=one.second,
             )
