@@ -21,7 +21,7 @@ extract: {max_rejected: 0.02}
 score: {dtype: auto, max_rejected: 0.02}
 rewrite: {alpha: 0.5, max_rejected: 0.02}
 perturb: {aspects: [completeness, factuality, logicality], style: matched, beta_delete: 0.5,
-  max_rejected: 0.02}
+  revise_share: 1.0, max_rejected: 0.02}
 """
 ANSWERS = {
     "a": ("Where is Paris?", "Paris lies in France. It was founded in 1250. The city exports wine."),

@@ -26,6 +26,12 @@ class PerturbParams(Section):
     beta_delete: float = Field(
         ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
     )
+    revise_share: float = Field(
+        gt=0,
+        le=1,
+        description="share of an answer's facts that factuality makes false, at least one (0..1]; "
+        "1 in the paper",
+    )
     max_rejected: float = Field(
         ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
     )
