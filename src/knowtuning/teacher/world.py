@@ -149,8 +149,9 @@ def read(text: str) -> list[Statement]:
     statements = []
     for clause, said in read_text(text):
         if said is None:
+            shown = clause if len(clause) <= 80 else f"{clause[:79]}…"
             raise ValueError(
-                f"{clause!r} is no sentence of the closed world; the teacher world reads the data of "
+                f"{shown!r} is no sentence of the closed world; the teacher world reads the data of "
                 "prepare.source world alone; for other texts set teacher.backend to rules or openai"
             )
         statements.append(said)
