@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -31,6 +32,7 @@ WORLD = build_world(
     WorldParams(
         towns=Towns(train=40, valid=4, test=8, guide=4),
         exposure=Exposure(common=4, rare=2, unseen=0, rare_share=0.15, unseen_share=0.1),
+        prose=0.5,
         train_general=80,
         train_specific=160,
         keep_low=0.3,
@@ -72,6 +74,19 @@ def pairs(style: Style, share: float = 1.0, records: Iterable[Facts] = FACTS) ->
     results = Results.of(perturb(records, TEACHER, how, Comparison()))
     assert results.rejected == []
     return results.rows
+
+
+def test_the_corpus_is_read_back_prose_and_all() -> None:
+    """But for the questions of its guide, which end in a question mark or are general ones."""
+    told = 0
+    for line in WORLD.corpus:
+        text = re.sub(r"^(?:[A-Z][^.?]*\?\s)+", "", line)
+        for form in GENERAL:
+            text = re.sub(f"^{re.escape(form).replace(re.escape('{e}'), '[A-Z][a-z]+')} ", "", text)
+        facts = said(text)
+        assert all(TRUTH.holds(*fact) for fact in facts)
+        told += len(facts)
+    assert told >= sum(count for town in WORLD.truth["frequencies"].values() for count in town.values())
 
 
 def test_every_fact_of_every_training_answer_is_extracted_word_for_word() -> None:

@@ -16,6 +16,7 @@ from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, 
 PARAMS = WorldParams(
     towns=Towns(train=12, valid=3, test=4, guide=2),
     exposure=Exposure(common=6, rare=2, unseen=0, rare_share=0.2, unseen_share=0.1),
+    prose=0.0,
     train_general=16,
     train_specific=20,
     keep_low=0.3,

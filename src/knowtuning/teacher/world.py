@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from knowtuning.core.storage import digest
 from knowtuning.teacher.tasks import (
@@ -23,19 +22,8 @@ from knowtuning.teacher.tasks import (
     TripleList,
     Triples,
 )
-from knowtuning.world.wording import (
-    ADVERBS,
-    AND,
-    BY_NAME,
-    NAMES,
-    Statement,
-    has_subject,
-    read_text,
-    with_pronoun,
-)
-
-# What a clause may be joined by to the one before; most often by nothing.
-_LINKS = ("", "", "", AND, AND, *ADVERBS)
+from knowtuning.world.prose import LINKS, prose
+from knowtuning.world.wording import BY_NAME, NAMES, Statement, has_subject, read_text
 
 
 class WorldTeacher(FreeTeacher):
@@ -119,20 +107,8 @@ class WorldTeacher(FreeTeacher):
         so that two texts of a record that share facts word them alike.
         """
         said = [self._reworded(record_id, each) for each in stated]
-        text, links = said[0].sentence, [""]
-        for before, each in pairwise(said):
-            link = _LINKS[self._hash("link", record_id, each.attribute) % len(_LINKS)]
-            # No third clause in a sentence, and no adverb twice.
-            if link in (links[-1:] if link == AND else links):
-                link = ""
-            referring = before.topic == each.entity
-            form = with_pronoun(each.template) if referring else each.template
-            clause = form.format(e=each.entity, v=each.value)
-            links.append(link)
-            if link and not form.startswith("{e}"):
-                clause = clause[0].lower() + clause[1:]
-            text = f"{text.removesuffix('.')}{link}{clause}" if link == AND else f"{text} {link}{clause}"
-        return text
+        links = [LINKS[self._hash("link", record_id, each.attribute) % len(LINKS)] for each in said]
+        return prose(said, links)
 
     def _reworded(self, record_id: str, said: Statement) -> Statement:
         """The same statement by another template; as often with the town as its subject as without, for every
