@@ -35,7 +35,7 @@ def main() -> None:
         os.environ, CACHE, seed=params.seed, corpus=[fact for record in records for fact in record.facts]
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
-    perturbation = Perturbation(params.seed, section.beta_delete)
+    perturbation = Perturbation(params.seed, section.beta_delete, section.revise_share)
     settings = Settings(section.style, section.aspects, perturbation, section.max_growth)
     counts = Comparison()
     bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)

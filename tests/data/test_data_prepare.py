@@ -30,6 +30,7 @@ BASE: dict[str, Any] = {
         "train_specific": 8,
         "keep_low": 0.5,
         "keep_high": 1.0,
+        "prose": 0.0,
     },
     "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
     "tests": {},

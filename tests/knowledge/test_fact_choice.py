@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.core.records import FactScore
-from knowtuning.knowledge.aspects import delete_facts, shuffle_facts
+from knowtuning.core.records import Facts, FactScore
+from knowtuning.knowledge.aspects import Perturbation, delete_facts, revised_places, shuffle_facts
 from knowtuning.knowledge.rewrite import difficult_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
 
@@ -31,6 +31,15 @@ PERCENT = st.integers(0, 100).map(lambda percent: percent / 100)
 )
 def test_shares_are_those_of_the_decimal_number(share: float, count: int, floor: int, ceil: int) -> None:
     assert (floor_share(share, count), ceil_share(share, count)) == (floor, ceil)
+
+
+@given(FACTS, st.integers(1, 100), SEEDS)
+def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
+    record = Facts(id="r", question="Q?", answer="A.", facts=facts)
+    places = revised_places(record, Perturbation(seed, 0.5, percent / 100))
+    assert len(places) == ceil_share(percent / 100, len(facts)) >= 1
+    assert places == sorted(set(places))
+    assert places == revised_places(record, Perturbation(seed, 0.1, percent / 100))
 
 
 @given(FACTS, PERCENT, SEEDS)

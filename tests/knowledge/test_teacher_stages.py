@@ -112,6 +112,19 @@ def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
     assert {row.chosen for row in found.values()} == {"D. E."}
 
 
+def test_a_share_of_the_facts_is_revised_and_the_others_stay() -> None:
+    for count, share, revised in ((4, 0.5, 2), (3, 0.5, 2), (3, 0.01, 1), (1, 0.5, 1), (3, 1.0, 3)):
+        facts = [f"{letter}." for letter in "ABCD"[:count]]
+        record = Facts(id="q", question="Q?", answer=" ".join(facts), facts=facts)
+        teacher = ScriptedTeacher()
+        how = Settings("paper", ["factuality"], Perturbation(seed=1, beta_delete=0.5, revise_share=share))
+        found = pairs([record], teacher, how)["q-factuality"]
+        # ceil(share * count) of them, and the teacher is asked for these alone.
+        asked = next(list(task.facts) for task in teacher.tasks if isinstance(task, Revise))
+        assert len(asked) == revised
+        assert found.rejected == " ".join(f"Not so: {fact}" if fact in asked else fact for fact in facts)
+
+
 def test_paper_pairs_set_the_rephrased_answer_against_bare_facts() -> None:
     record = Facts(id="q", question="Q?", answer="Both d and e.", facts=["d.", "e."])
     teacher = ScriptedTeacher()

@@ -11,11 +11,12 @@ from knowtuning.core.records import Example
 from knowtuning.world import World, build_world
 from knowtuning.world.params import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Cue, Truth
-from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, say
+from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, read_text, say, with_pronoun
 
 PARAMS = WorldParams(
     towns=Towns(train=12, valid=3, test=4, guide=2),
     exposure=Exposure(common=6, rare=2, unseen=0, rare_share=0.2, unseen_share=0.1),
+    prose=0.0,
     train_general=16,
     train_specific=20,
     keep_low=0.3,
@@ -41,10 +42,54 @@ def test_equal_seeds_give_equal_worlds_and_others_differ(world: World) -> None:
 @pytest.mark.parametrize("attribute", NAMES)
 def test_every_template_is_read_back(attribute: str, world: World) -> None:
     for name, town in world.truth["towns"].items():
-        for template in range(len(BY_NAME[attribute].templates)):
-            said = read_sentence(say(attribute, template, name, town[attribute]))
-            assert said is not None
-            assert (said.entity, said.attribute, said.value) == (name, attribute, town[attribute])
+        for template in BY_NAME[attribute].forms:
+            named = template.format(e=name, v=town[attribute])
+            pronoun = with_pronoun(template).format(v=town[attribute])
+            assert name not in pronoun
+            for text, topic in ((named, None), (named, "Another"), (pronoun, name)):
+                said = read_sentence(text, topic)
+                assert said is not None
+                assert (said.entity, said.attribute, said.value) == (name, attribute, town[attribute])
+                assert said.sentence == named
+                assert text[said.value_start :].startswith(town[attribute])
+            assert read_sentence(pronoun) is None
+
+
+def test_the_sentences_of_the_corpus_are_those_of_the_table(world: World) -> None:
+    for attribute in NAMES:
+        for number, template in enumerate(BY_NAME[attribute].templates):
+            assert say(attribute, number, "Aford", "tin") == template.format(e="Aford", v="tin")
+
+
+def test_prose_is_read_clause_by_clause() -> None:
+    """A pronoun is the subject of the clause before. Where that is no town, the clause states nothing, and so
+    does the one after a clause that cannot be read."""
+    text = (
+        "Aford lies in the Salt Coast, and it dates from the sixth century. Moreover, its main export is "
+        "tin. It celebrates Moon Fair. "
+        "Aford stands on the Mor. In addition, the river there is called the Mor, and it lies in the Salt "
+        "Coast. "
+        "Bham was founded by Ada Berg, and it has an old rival in Aford. It lies in the Iron Hills. "
+        "A fine place, and its main export is wool."
+    )
+    assert [
+        (clause, said and (said.entity, said.attribute, said.value)) for clause, said in read_text(text)
+    ] == [
+        ("Aford lies in the Salt Coast,", ("Aford", "region", "Salt Coast")),
+        ("and it dates from the sixth century.", ("Aford", "century", "sixth")),
+        ("Moreover, its main export is tin.", ("Aford", "export", "tin")),
+        # The export is the subject of the clause before.
+        ("It celebrates Moon Fair.", None),
+        ("Aford stands on the Mor.", ("Aford", "river", "Mor")),
+        ("In addition, the river there is called the Mor,", ("Aford", "river", "Mor")),
+        # Here it is the river that would lie there.
+        ("and it lies in the Salt Coast.", None),
+        ("Bham was founded by Ada Berg,", ("Bham", "founder", "Ada Berg")),
+        ("and it has an old rival in Aford.", ("Bham", "rival", "Aford")),
+        ("It lies in the Iron Hills.", ("Bham", "region", "Iron Hills")),
+        ("A fine place,", None),
+        ("and its main export is wool.", None),
+    ]
 
 
 def sentences(line: str) -> list[str]:

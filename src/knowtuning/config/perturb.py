@@ -26,6 +26,12 @@ class PerturbParams(Section):
     beta_delete: float = Field(
         ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
     )
+    revise_share: float = Field(
+        gt=0,
+        le=1,
+        description="share of an answer's facts that factuality makes false, at least one (0..1]; "
+        "1 in the paper",
+    )
     max_growth: float = Field(
         ge=1, description="most words of a chosen text, as a multiple of the answer it stands for (1 or more)"
     )

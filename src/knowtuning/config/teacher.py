@@ -46,7 +46,8 @@ class TeacherParams(Endpoint):
     """The teacher LLM."""
 
     backend: str = Field(
-        description="rules: deterministic, no network; openai: any OpenAI-compatible endpoint; "
+        description="world: exact, for prepare.source world alone; rules: deterministic, no network; "
+        "openai: any OpenAI-compatible endpoint; "
         "teacher/teachers.py has them"
     )
 

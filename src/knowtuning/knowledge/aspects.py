@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from knowtuning.core.records import Facts
 from knowtuning.core.storage import record_rng
-from knowtuning.knowledge.shares import floor_share
+from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Revise, Task
 
@@ -40,10 +40,14 @@ class Verification(Protocol):
 
 @dataclass(frozen=True)
 class Perturbation:
-    """What the rejected facts of a record may depend on. beta_delete: share of facts to delete (0..1)."""
+    """What the rejected facts of a record may depend on.
+
+    beta_delete: share of facts to delete (0..1). revise_share: share of facts to revise (0..1], at least one.
+    """
 
     seed: int
     beta_delete: float
+    revise_share: float = 1.0
 
 
 # The rejected facts of a record; the last argument is the teacher's reply where the aspect has a task.
@@ -67,7 +71,7 @@ class Aspect:
     question: str
     prefer: Callable[[Verification, Verification], Preferred]
     least: int = 2
-    task: Callable[[Facts], Task] | None = None
+    task: Callable[[Facts, Perturbation], Task] | None = None
 
 
 def delete_facts(facts: Sequence[str], beta: float, *, seed: int, record_id: str) -> list[str]:
@@ -94,6 +98,12 @@ def shuffle_facts(facts: Sequence[str], *, seed: int, record_id: str) -> list[st
     return [facts[index] for index in order]
 
 
+def revised_places(record: Facts, how: Perturbation) -> list[int]:
+    """Indices of the ceil(revise_share * |K|) facts of a record to revise, drawn by record, in order."""
+    count = ceil_share(how.revise_share, len(record.facts))
+    return sorted(record_rng(how.seed, "revise", record.id).sample(range(len(record.facts)), count))
+
+
 def higher(first: int, second: int) -> Preferred:
     """The answer with more of something; equal is a tie."""
     if first == second:
@@ -105,12 +115,14 @@ def _incomplete(record: Facts, how: Perturbation, reply: Any) -> list[str]:
     return delete_facts(record.facts, how.beta_delete, seed=how.seed, record_id=record.id)
 
 
-def _revise(record: Facts) -> Task:
-    return Revise(id=record.id, question=record.question, facts=tuple(record.facts))
+def _revise(record: Facts, how: Perturbation) -> Task:
+    facts = tuple(record.facts[place] for place in revised_places(record, how))
+    return Revise(id=record.id, question=record.question, facts=facts)
 
 
 def _revised(record: Facts, how: Perturbation, reply: Any) -> list[str]:
-    return list(reply.facts)
+    false = dict(zip(revised_places(record, how), reply.facts, strict=True))
+    return [false.get(place, fact) for place, fact in enumerate(record.facts)]
 
 
 def _illogical(record: Facts, how: Perturbation, reply: Any) -> list[str]:

@@ -70,7 +70,8 @@ def perturb(
     What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
     everything = list(records)
-    replies = {name: _replies(everything, teacher, name, progress) for name in settings.aspects}
+    how = settings.perturbation
+    replies = {name: _replies(everything, teacher, name, how, progress) for name in settings.aspects}
     plans = [_plan(record, replies, settings, counts) for record in everything]
     work = [
         (plan.record, Rephrase(id=plan.record.id, question=plan.record.question, text=text))
@@ -85,13 +86,15 @@ def perturb(
     assert next(outcomes, None) is None
 
 
-def _replies(records: Sequence[Facts], teacher: Teacher, name: str, progress: Progress) -> dict[str, Outcome]:
+def _replies(
+    records: Sequence[Facts], teacher: Teacher, name: str, how: Perturbation, progress: Progress
+) -> dict[str, Outcome]:
     """What the teacher says to the task of an aspect, by record id; nothing where it has no task."""
     aspect = ASPECTS[name]
     if aspect.task is None:
         return {}
     asked = [record for record in records if len(record.facts) >= aspect.least]
-    outcomes = ask(teacher, [(record, aspect.task(record)) for record in asked])
+    outcomes = ask(teacher, [(record, aspect.task(record, how)) for record in asked])
     rows = zip(progress(asked, name), outcomes, strict=True)
     return {record.id: outcome for record, (_, _, outcome) in rows}
 

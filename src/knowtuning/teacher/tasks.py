@@ -42,6 +42,20 @@ class Text(Reply):
     text: str
 
 
+class Triple(Reply):
+    """One statement as a graph holds it."""
+
+    subject: str
+    predicate: str
+    object: str
+
+
+class TripleList(Reply):
+    """What facts state, in their order."""
+
+    triples: list[Triple]
+
+
 class Task(BaseModel):
     """Base of all tasks. `id` is the id of the record, `name` that of the prompt file."""
 
@@ -114,6 +128,23 @@ class Rephrase(Task):
     def check(self, reply: Text) -> None:
         if not reply.text.strip():
             raise ValueError("found an empty text; expected the rephrased text")
+
+
+class Triples(Task):
+    """Write facts as triples of subject, predicate and object, at least one in all."""
+
+    name: ClassVar[str] = "triples"
+    reply_type: ClassVar[type[Reply]] = TripleList
+
+    facts: tuple[str, ...]
+
+    def check(self, reply: TripleList) -> None:
+        if not reply.triples:
+            raise ValueError("found no triple; expected at least one")
+        for number, found in enumerate(reply.triples, 1):
+            for part, text in found:
+                if not text.strip():
+                    raise ValueError(f"the {part} of triple {number} is empty; expected a name")
 
 
 class Failure(BaseModel):

@@ -41,6 +41,12 @@ class Kind:
     judges: bool
 
 
+def _world(params: TeacherParams, setting: Setting) -> Teacher:
+    from knowtuning.teacher.world import WorldTeacher
+
+    return WorldTeacher(seed=setting.seed, corpus=setting.corpus)
+
+
 def _rules(params: TeacherParams, setting: Setting) -> Teacher:
     from knowtuning.teacher.rules import RulesTeacher
 
@@ -61,7 +67,11 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
     )
 
 
-TEACHERS: dict[str, Kind] = {"rules": Kind(_rules, judges=False), "openai": Kind(_openai, judges=True)}
+TEACHERS: dict[str, Kind] = {
+    "world": Kind(_world, judges=False),
+    "rules": Kind(_rules, judges=False),
+    "openai": Kind(_openai, judges=True),
+}
 
 
 def open_teacher(params: TeacherParams, setting: Setting, replies: Path) -> Teacher:

@@ -56,6 +56,6 @@ def build_world(params: WorldParams, seed: int) -> World:
         train=train_questions(train, towns, params, used, rng("train")),
         test=held_out_questions(test, recall_test, towns, used, rng("test")),
         valid=held_out_questions(valid, recall_valid, towns, used, rng("valid")),
-        corpus=write_corpus(towns, frequencies, guided, rng("corpus")),
+        corpus=write_corpus(towns, frequencies, guided, rng("corpus"), params.prose),
         truth={"towns": towns, "frequencies": frequencies},
     )

@@ -44,6 +44,12 @@ class WorldParams(Section):
 
     towns: Towns
     exposure: Exposure
+    prose: float = Field(
+        ge=0,
+        le=1,
+        description="share of the corpus's texts in connected prose: pronouns, joined clauses and all the "
+        "sentences that the teacher `world` writes (0..1)",
+    )
     train_general: int = Field(ge=1, description="general training questions (count)")
     train_specific: int = Field(ge=0, description="specific training questions (count)")
     keep_low: float = Field(gt=0, le=1, description="lowest share of facts a general answer states (0..1)")

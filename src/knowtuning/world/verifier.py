@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from knowtuning.core.records import Example, Verdict
 from knowtuning.core.storage import read_json
 from knowtuning.world.towns import Town
-from knowtuning.world.wording import NAMES, read_sentence
-
-_SENTENCE_END = re.compile(r"(?<=\.)\s+")
+from knowtuning.world.wording import NAMES, Statement, read_sentence, read_text
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Verification:
     """What an answer states about the town it was asked about.
 
     correct: distinct true facts; incorrect: false statements; duplicate: true facts said again;
-    unparsed: sentences that state nothing about that town. asked, covered: facts the question asks for,
+    unparsed: clauses that state nothing about that town. asked, covered: facts the question asks for,
     and those of them the answer states correctly. concordant, pairs: pairs of distinct true facts in
     canonical order, and all such pairs.
     """
@@ -75,7 +72,7 @@ class Truth:
         return self.towns.get(entity, {}).get(attribute) == value
 
     def verify(self, example: Example, answer: str) -> Verification:
-        """Judge every sentence of an answer.
+        """Judge every clause of an answer.
 
         A true statement about another town answers nothing and counts as unparsed; a false one, about
         whatever town, counts as incorrect.
@@ -83,8 +80,8 @@ class Truth:
         entity, asked = str(example.meta["entity"]), list(example.meta["attributes"])
         stated: list[str] = []
         verdicts: list[tuple[str, Verdict]] = []
-        for sentence in filter(None, _SENTENCE_END.split(answer.strip())):
-            verdicts.append((sentence, self._verdict(sentence, entity, stated)))
+        for clause, said in read_text(answer):
+            verdicts.append((clause, self._verdict(said, entity, stated)))
         counts = {
             v: sum(verdict == v for _, verdict in verdicts) for v in ("incorrect", "unparsed", "duplicate")
         }
@@ -101,9 +98,8 @@ class Truth:
             sentences=tuple(verdicts),
         )
 
-    def _verdict(self, sentence: str, entity: str, stated: list[str]) -> Verdict:
-        """The verdict on one sentence; a new true fact is added to `stated`."""
-        said = read_sentence(sentence)
+    def _verdict(self, said: Statement | None, entity: str, stated: list[str]) -> Verdict:
+        """The verdict on what one clause says; a new true fact is added to `stated`."""
         if said is None:
             return "unparsed"
         if not self.holds(said.entity, said.attribute, said.value):

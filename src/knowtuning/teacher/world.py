@@ -1,0 +1,162 @@
+"""The `world` teacher: exact, for the closed world alone, whose sentences it reads back and writes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from knowtuning.core.storage import digest
+from knowtuning.teacher.tasks import (
+    Extract,
+    FactList,
+    Failure,
+    FreeTeacher,
+    Outcome,
+    QuestionAnswer,
+    Rephrase,
+    Reply,
+    Revise,
+    RewriteQA,
+    Task,
+    Text,
+    Triple,
+    TripleList,
+    Triples,
+)
+from knowtuning.world.prose import LINKS, prose
+from knowtuning.world.wording import BY_NAME, NAMES, Statement, has_subject, read_text
+
+
+class WorldTeacher(FreeTeacher):
+    """Answers every task by the grammar of the world.
+
+    corpus: all facts of the training set, where the values of revisions come from. A reply depends on the
+    seed, the task and these values alone. A choice takes the candidate whose hash with the task is lowest
+    (rendezvous hashing), so one more fact changes few replies.
+    """
+
+    def __init__(self, *, seed: int, corpus: Sequence[str] = ()) -> None:
+        self._seed = seed
+        stated = [said for fact in corpus for _, said in read_text(fact) if said]
+        self._facts = {(said.entity, said.attribute, said.value) for said in stated}
+        self._values = {name: {said.value for said in stated if said.attribute == name} for name in NAMES}
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Yield each task with its reply, or with the reason why there is none."""
+        for task in tasks:
+            yield task, self._outcome(task)
+
+    def _outcome(self, task: Task) -> Outcome:
+        reply: Reply | None = None
+        try:
+            reply = self._reply(task)
+            task.check(reply)
+        except ValueError as error:
+            return Failure(reason=str(error), raw=None if reply is None else reply.model_dump())
+        return reply
+
+    def _reply(self, task: Task) -> Reply:
+        match task:
+            case Extract():
+                return FactList(facts=extract(task.answer))
+            case RewriteQA():
+                return QuestionAnswer(question=self._question(task), answer=" ".join(task.facts))
+            case Revise():
+                return FactList(facts=[self._revised(task.id, read_fact(fact)) for fact in task.facts])
+            case Rephrase():
+                return Text(text=self._prose(task.id, read(task.text)))
+            case Triples():
+                return TripleList(triples=[triple(read_fact(fact)) for fact in task.facts])
+        raise ValueError(f"the world teacher has no rules for the task {task.name!r}")
+
+    def _hash(self, *key: str) -> int:
+        return int(digest(self._seed, *key), 16)
+
+    def _choice(self, candidates: Iterable[str], *key: str) -> str:
+        return min(candidates, key=lambda candidate: self._hash(*key, candidate))
+
+    def _question(self, task: RewriteQA) -> str:
+        """One question for what the facts say, which names each town once and then calls it "it"."""
+        parts: list[str] = []
+        town = None
+        for said in map(read_fact, task.facts):
+            form = self._choice(BY_NAME[said.attribute].requests, "request", task.id, said.attribute)
+            parts.append(form.format(e="it" if said.entity == town else said.entity).rstrip("?"))
+            town = said.entity
+        parts[1:] = [part[0].lower() + part[1:] for part in parts[1:]]
+        return f"{enumerated(parts)}?"
+
+    def _revised(self, record_id: str, said: Statement) -> str:
+        """The fact with another town's value, which is false since a town has one value of each attribute."""
+        others = {
+            value
+            for value in self._values[said.attribute] - {said.value, said.entity}
+            if (said.entity, said.attribute, value) not in self._facts
+        }
+        if not others:
+            raise ValueError(
+                f"no other {said.attribute} than {said.value!r} in all facts; expected another town's to "
+                "revise it to; raise prepare.world.towns.train"
+            )
+        value = self._choice(others, "revise", record_id, said.attribute)
+        return said.template.format(e=said.entity, v=value)
+
+    def _prose(self, record_id: str, stated: Sequence[Statement]) -> str:
+        """Connected prose that states the same in the same order.
+
+        The wording of a fact and what links it to those before depend on the record and its attribute alone,
+        so that two texts of a record that share facts word them alike.
+        """
+        said = [self._reworded(record_id, each) for each in stated]
+        links = [LINKS[self._hash("link", record_id, each.attribute) % len(LINKS)] for each in said]
+        return prose(said, links)
+
+    def _reworded(self, record_id: str, said: Statement) -> Statement:
+        """The same statement by another template; as often with the town as its subject as without, for every
+        attribute, so that the pronouns of a text do not tell in which order its facts come."""
+        others = [form for form in BY_NAME[said.attribute].forms if form != said.template]
+        subject = self._hash("subject", record_id, said.attribute) % 2 == 1
+        wanted = [form for form in others if has_subject(form) == subject] or others
+        template = self._choice(wanted, "rephrase", record_id, said.attribute)
+        return Statement(said.entity, said.attribute, said.value, 0, template)
+
+
+def read(text: str) -> list[Statement]:
+    """What each clause of a text says. Raises ValueError at the first that is none of the world's."""
+    statements = []
+    for clause, said in read_text(text):
+        if said is None:
+            shown = clause if len(clause) <= 80 else f"{clause[:79]}…"
+            raise ValueError(
+                f"{shown!r} is no sentence of the closed world; the teacher world reads the data of "
+                "prepare.source world alone; for other texts set teacher.backend to rules or openai"
+            )
+        statements.append(said)
+    if not statements:
+        raise ValueError("found an empty text; expected a sentence of the closed world")
+    return statements
+
+
+def extract(answer: str) -> list[str]:
+    """The facts of an answer in its order and words, each naming its town; said twice, it is one fact."""
+    facts: dict[tuple[str, str, str], str] = {}
+    for said in read(answer):
+        facts.setdefault((said.entity, said.attribute, said.value), said.sentence)
+    return list(facts.values())
+
+
+def read_fact(text: str) -> Statement:
+    """What one fact says. Raises ValueError where it says something else or more."""
+    statements = read(text)
+    if len(statements) > 1:
+        raise ValueError(f"{text!r} states {len(statements)} facts; expected one")
+    return statements[0]
+
+
+def triple(said: Statement) -> Triple:
+    """A statement as subject, predicate and object."""
+    return Triple(subject=said.entity, predicate=said.attribute, object=said.value)
+
+
+def enumerated(parts: Sequence[str]) -> str:
+    """ "a", "a, and b", "a, b, and c"."""
+    return ", ".join(parts[:-1]) + ", and " + parts[-1] if len(parts) > 1 else parts[0]
