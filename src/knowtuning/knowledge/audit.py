@@ -161,15 +161,18 @@ def _told(chosen: Floats, rejected: Floats) -> float:
 
 def warning(aspect: str, found: dict[str, Any], limit: float) -> str | None:
     """A line where form alone tells more than the share `limit` (0..1) of an aspect's pairs; else None."""
-    # What is missing makes the rejected side of completeness shorter: that is no shortcut.
-    name = "style_accuracy" if aspect == "completeness" else "accuracy"
-    if found["status"] != "computed" or found[name] <= 100 * limit:
+    if found["status"] != "computed":
         return None
-    left_out = LENGTH if aspect == "completeness" else ()
-    told = {mark: share for mark, share in found["marks"].items() if mark not in left_out}
+    # What is missing makes the rejected side of completeness shorter, with fewer words that link sentences:
+    # that is no shortcut, so there single marks count.
+    by_length = aspect == "completeness"
+    told = {mark: share for mark, share in found["marks"].items() if not (by_length and mark in LENGTH)}
     mark = max(told, key=lambda each: told[each])
+    share = told[mark] if by_length else found["accuracy"]
+    if share <= 100 * limit:
+        return None
     return (
-        f"form alone tells chosen from rejected in {found[name]:.0f} % of {aspect} pairs (most by itself: "
+        f"form alone tells chosen from rejected in {share:.0f} % of {aspect} pairs (most by itself: "
         f"{mark}, {told[mark]:.0f} %); training can win on form in place of knowledge"
     )
 

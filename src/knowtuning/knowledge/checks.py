@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from knowtuning.core.text import repeated_share, share_of, words
 
 # Texts of few words may be longer by so many words, whatever the share.
-SLACK = 5
+SLACK = 10
 
 
 @dataclass(frozen=True)
