@@ -1,7 +1,8 @@
 """The plain text a base model learns the world from: facts at different frequencies.
 
 Real base models have read questions before they are fine-tuned. So has this one: a guide asks about many
-towns that occur nowhere else, without any prompt template and with facts in no fixed order or number.
+towns that occur nowhere else, without any prompt template and with facts in no fixed order or number. A share
+of its answers may be connected prose, which real base models have read too.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ def draw_frequencies(towns: dict[str, Town], exposure: Exposure, rng: random.Ran
     return {name: {a: rng.choices(levels, shares)[0] for a in NAMES} for name in towns}
 
 
-def _statements(name: str, town: Town, attributes: list[str], rng: random.Random, share: float) -> str:
-    """Sentences about the attributes, in the given order and random wording; a share of texts is prose."""
-    if share and rng.random() < share:
-        said = [Statement(name, a, town[a], 0, rng.choice(BY_NAME[a].forms)) for a in attributes]
-        return prose(said, [rng.choice(LINKS) for _ in said])
+def _statements(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
+    """Sentences about the attributes, in the given order and random wording."""
     return " ".join(say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in attributes)
 
 
-def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Random, share: float) -> list[str]:
+def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Random) -> list[str]:
     """Paragraphs about one town, each stating distinct facts in random order and wording."""
     left = dict(counts)
     paragraphs: list[str] = []
@@ -40,23 +38,37 @@ def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Rando
         available = sorted((a for a in NAMES if left[a]), key=lambda a: (-left[a], rng.random()))
         chosen = available[: rng.randint(2, 6)]
         rng.shuffle(chosen)
-        paragraphs.append(_statements(name, town, chosen, rng, share))
+        paragraphs.append(_statements(name, town, chosen, rng))
         for attribute in chosen:
             left[attribute] -= 1
     return paragraphs
 
 
+def _prose(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
+    """Connected prose about the attributes, in the given order and all sentences that can state them."""
+    said = [Statement(name, a, town[a], 0, rng.choice(BY_NAME[a].forms)) for a in attributes]
+    return prose(said, [rng.choice(LINKS) for _ in said])
+
+
 def guide(name: str, town: Town, rng: random.Random, share: float) -> list[str]:
-    """Questions about a town, each followed by its answer: two general ones and one for each attribute."""
+    """Questions about a town, each followed by its answer: two general ones and one for each attribute.
+
+    share: of the answers, those in connected prose (0..1).
+    """
+
+    def answer(attributes: list[str]) -> str:
+        write = _prose if share and rng.random() < share else _statements
+        return write(name, town, attributes, rng)
+
     lines = []
     for form in rng.sample(GENERAL, 2):
         told = rng.sample(NAMES, rng.randint(2, len(NAMES)))
-        lines.append(f"{form.format(e=name)} {_statements(name, town, told, rng, share)}")
+        lines.append(f"{form.format(e=name)} {answer(told)}")
     for attribute in NAMES:
         # The attribute in question and up to two more.
         asked = [attribute, *rng.sample([a for a in NAMES if a != attribute], rng.randint(0, 2))]
         questions = " ".join(rng.choice(BY_NAME[a].questions).format(e=name) for a in asked)
-        lines.append(f"{questions} {_statements(name, town, asked, rng, share)}")
+        lines.append(f"{questions} {answer(asked)}")
     return lines
 
 
@@ -64,8 +76,8 @@ def write_corpus(
     towns: dict[str, Town], frequencies: Frequencies, guided: list[str], rng: random.Random, share: float
 ) -> list[str]:
     """Paragraphs in which every fact is stated as often as `frequencies` says, and the guide to the towns
-    `guided`; in random order. share: of the texts, those in connected prose (0..1)."""
-    lines = [p for name in frequencies for p in _paragraphs(name, towns[name], frequencies[name], rng, share)]
+    `guided`, a share of whose answers is prose; in random order."""
+    lines = [p for name in frequencies for p in _paragraphs(name, towns[name], frequencies[name], rng)]
     lines += [line for name in guided for line in guide(name, towns[name], rng, share)]
     rng.shuffle(lines)
     return lines

@@ -47,8 +47,8 @@ class WorldParams(Section):
     prose: float = Field(
         ge=0,
         le=1,
-        description="share of the corpus's texts in connected prose: pronouns, joined clauses and all the "
-        "sentences that the teacher `world` writes (0..1)",
+        description="share of the guide's answers in connected prose, with pronouns, joined clauses and all "
+        "the sentences that the teacher `world` writes, so that the base model has read them (0..1)",
     )
     train_general: int = Field(ge=1, description="general training questions (count)")
     train_specific: int = Field(ge=0, description="specific training questions (count)")
