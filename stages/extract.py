@@ -37,7 +37,9 @@ def main() -> None:
     metrics = summarise(results)
     write_json(METRICS, {**metrics, **teacher.usage()})
     results.check(OUT, section.max_rejected, "extract.max_rejected")
-    print(f"extract: {metrics['facts']} facts of {metrics['questions']} answers")
+    print(
+        f"extract: {metrics['facts']} facts of {metrics['questions']} answers, {metrics['left_out']} left out"
+    )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def main() -> None:
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, counts), **teacher.usage()})
     results.check(OUT, params.rewrite.max_rejected, "rewrite.max_rejected")
-    print(f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example")
+    print(
+        f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example, "
+        f"{len(results.left_out)} left out"
+    )
 
 
 if __name__ == "__main__":

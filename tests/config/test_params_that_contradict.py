@@ -73,8 +73,8 @@ def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selecti
     ("values", "complaint"),
     [
         (
-            {"backend": "rules"},
-            r"judge\.backend is 'rules'; expected one of exact, openai, none",
+            {"backend": "english"},
+            r"judge\.backend is 'english'; expected one of exact, openai, none",
         ),
         ({"pairs": [["kc", "kc"]]}, r"expected pairs of two systems, each pair once: look at \[kc, kc\]"),
         ({"pairs": [["kc", "ka"], ["ka", "kc"]]}, r"each pair once: look at \[ka, kc\]"),

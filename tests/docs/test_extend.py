@@ -88,8 +88,8 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
     for key, value, said in (
         ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
         ("train_kc.loss", "hinge", "expected one of dpo, ipo"),
-        ("teacher.backend", "sentences", "expected one of world, rules, openai"),
-        ("judge.backend", "rules", "expected one of exact, openai, none"),
+        ("teacher.backend", "sentences", "expected one of world, english, openai"),
+        ("judge.backend", "english", "expected one of exact, openai, none"),
         ("judge.pairs", [["kc", "length"]], "expected pairs of base, sft, ka, kc: look at [kc, length]"),
         ("prepare.source", "folder", "expected one of world, file, medquad_xml, hub"),
     ):

@@ -143,7 +143,7 @@ def test_without_a_ground_truth_the_exact_judge_says_once_that_it_cannot(tmp_pat
 @pytest.mark.parametrize(
     ("backend", "key", "complaint"),
     [
-        ("rules", KEY, "params.yaml: judge.backend is 'rules'; expected one of exact, openai, none"),
+        ("english", KEY, "params.yaml: judge.backend is 'english'; expected one of exact, openai, none"),
         ("openai", KEY, "judge.base_url: http://127.0.0.1:9/v1 cannot be reached"),
     ],
 )

@@ -15,7 +15,7 @@ from tests.support.tiny_models import unigram_model, word_tokenizer
 PARAMS = """
 seed: 1
 model: {template: plain, template_args: {}, max_length: 64}
-teacher: {backend: rules, model: none, base_url: null, temperature: null, top_p: null, max_tokens: 64,
+teacher: {backend: english, model: none, base_url: null, temperature: null, top_p: null, max_tokens: 64,
   seed: null}
 extract: {min_covered: 0.3, max_foreign: 0.5, max_rejected: 0.02}
 score: {dtype: auto, max_rejected: 0.02}
@@ -81,13 +81,13 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert (metrics["dtype"], metrics["facts"]) == ("float32", 5)
 
 
-def test_too_many_rejected_rows_fail_the_stage_in_one_line(project: Path) -> None:
+def test_a_stage_that_leaves_everything_out_fails_in_one_line(project: Path) -> None:
     # A full stop alone is no fact.
     write_jsonl(project / "data/prepared/train.jsonl", [Example(id="x", question="Q?", answer=".")])
     done = stage(project, "extract")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
-        "error: 1 of 1 rows were rejected, extract.max_rejected allows 0.02 of them; see the reasons in "
-        "data/knowledge/facts.rejected.jsonl"
+        "error: all 1 rows were left out, none is left to go on with; the reasons: "
+        "data/knowledge/facts.rejected.jsonl; the first is x: found no statement"
     )
     assert (project / "data/knowledge/facts.rejected.jsonl").read_text().count("\n") == 1

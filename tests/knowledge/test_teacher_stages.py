@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import Example, Facts, FactScore, Pair, Rejected, ScoredFacts
+from knowtuning.core.records import Example, Facts, FactScore, Pair, Rejected, ScoredFacts, read_jsonl
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
@@ -14,7 +14,7 @@ from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
-from knowtuning.teacher.tasks import Rephrase, Revise, Task
+from knowtuning.teacher.tasks import Failure, Rephrase, Revise, Task
 from tests.support.scripted_teacher import ScriptedTeacher
 
 THREE = Facts(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
@@ -48,6 +48,8 @@ def test_extract_keeps_the_order_and_says_which_answer_failed() -> None:
         "words_foreign": 0.0,
         "rejected": 1,
         "rejected_by_reason": {"found no reply …": 1},
+        "left_out": 0,
+        "left_out_by_reason": {},
     }
 
 
@@ -59,6 +61,30 @@ def test_finished_rows_are_on_disk_when_too_many_were_rejected(tmp_path: Path) -
     with pytest.raises(ValueError, match=r"1 of 2 rows were rejected, extract\.max_rejected allows 0\.02"):
         results.check(out, 0.02, "extract.max_rejected")
     assert out.read_text().count("\n") == (tmp_path / "facts.rejected.jsonl").read_text().count("\n") == 1
+
+
+def test_rows_left_out_are_kept_with_their_reason_and_do_not_count_as_rejected(tmp_path: Path) -> None:
+    class Choosy(ScriptedTeacher):
+        def run(self, tasks):
+            for task, outcome in super().run(tasks):
+                yield task, Failure(reason="no template", expected=True) if task.id == "b" else outcome
+
+    examples = [Example(id=name, question="Q?", answer="A.") for name in ("a", "b")]
+    results = Results.of(extract(examples, Choosy()))
+    out = tmp_path / "facts.jsonl"
+    results.write(out)
+    results.check(out, 0.0, "extract.max_rejected")
+    [row] = read_jsonl(tmp_path / "facts.rejected.jsonl", Rejected)
+    assert (row.id, row.reason, row.left_out) == ("b", "no template", True)
+    counts = results.counts()
+    assert (counts["rejected"], counts["left_out"], counts["left_out_by_reason"]) == (
+        0,
+        1,
+        {"no template": 1},
+    )
+    nothing = Results.of(extract(examples[1:], Choosy()))
+    with pytest.raises(ValueError, match="all 1 rows were left out, none is left to go on with"):
+        nothing.check(out, 0.0, "extract.max_rejected")
 
 
 def scored(record_id: str, question: str, ppls: dict[str, float]) -> ScoredFacts:
@@ -154,6 +180,8 @@ def test_single_facts_skip_deletion_and_shuffling_and_are_counted() -> None:
         "skipped": {"completeness": 1, "factuality": 0, "logicality": 1},
         "rejected": 0,
         "rejected_by_reason": {},
+        "left_out": 0,
+        "left_out_by_reason": {},
     }
 
 

@@ -32,7 +32,7 @@ THINGS = {
     "plankton": ("small life that drifts in water", "Whales eat it. Much of it is too small to see."),
 }
 SMALL = {
-    "teacher.backend": "rules",
+    "teacher.backend": "english",
     "prepare.source": "file",
     "prepare.file.train": "data/raw/things.json",
     "prepare.file.columns.context": None,

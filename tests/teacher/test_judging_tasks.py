@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.judging import (
     Claims,
     FactVerdicts,
@@ -14,7 +15,6 @@ from knowtuning.teacher.judging import (
     Verify,
 )
 from knowtuning.teacher.openai.dialogue import read_reply
-from knowtuning.teacher.rules import RulesTeacher
 from knowtuning.teacher.tasks import FactList, Failure, Task
 
 VERIFY = Verify(id="1", question="?", reference="A.", facts=("a", "b"))
@@ -59,6 +59,6 @@ def test_an_answer_may_state_nothing_or_repeat_itself() -> None:
 
 
 def test_rules_do_not_judge() -> None:
-    for task, outcome in RulesTeacher(seed=1).run([VERIFY, RECALL, JUDGE]):
+    for task, outcome in EnglishTeacher(seed=1).run([VERIFY, RECALL, JUDGE]):
         assert isinstance(outcome, Failure)
-        assert outcome.reason == f"the rules teacher has no rules for the task {task.name!r}"
+        assert outcome.reason == f"the english teacher has no rules for the task {task.name!r}"

@@ -274,7 +274,7 @@ def test_a_text_that_is_not_the_worlds_is_one_clear_line(text: str, named: str) 
     assert isinstance(outcome, Failure)
     assert outcome.reason == (
         f"{named} is no sentence of the closed world; the teacher world reads the data of prepare.source "
-        "world alone; for other texts set teacher.backend to rules or openai"
+        "world alone; for other texts set teacher.backend to english or openai"
     )
 
 

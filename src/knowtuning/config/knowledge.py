@@ -7,7 +7,10 @@ from pydantic import Field
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.core.params import Section, Seed, Selection
 
-_REJECTED = "largest share of rows that may be rejected before the stage fails (0..1)"
+_REJECTED = (
+    "largest share of rows that may be rejected before the stage fails (0..1); rows that the teacher leaves "
+    "out do not count"
+)
 
 
 class ExtractParams(Section):

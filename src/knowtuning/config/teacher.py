@@ -46,9 +46,8 @@ class TeacherParams(Endpoint):
     """The teacher LLM."""
 
     backend: str = Field(
-        description="world: exact, for prepare.source world alone; rules: deterministic, no network; "
-        "openai: any OpenAI-compatible endpoint; "
-        "teacher/teachers.py has them"
+        description="world: exact, for prepare.source world alone; english: rules for English, no network; "
+        "openai: any OpenAI-compatible endpoint; teacher/teachers.py has them"
     )
 
     @field_validator("backend")

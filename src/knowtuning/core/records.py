@@ -158,10 +158,14 @@ class Scores(Record):
 
 
 class Rejected(Record):
-    """A row that could not be used, why, and the row itself (for the person who mends it)."""
+    """A row that could not be used, why, and the row itself (for the person who mends it).
+
+    left_out: the teacher does not do such rows; nothing is to be mended, and they do not count as rejected.
+    """
 
     reason: str
     raw: Any
+    left_out: bool = False
 
 
 R = TypeVar("R", bound=Record)

@@ -48,8 +48,7 @@ def summarise(results: Results[Facts]) -> dict[str, Any]:
         "single": counts.count(1),
         "words_covered": _mean([check.covered for check in checks]),
         "words_foreign": _mean([check.foreign for check in checks]),
-        "rejected": len(results.rejected),
-        "rejected_by_reason": results.rejection_counts(),
+        **results.counts(),
     }
 
 

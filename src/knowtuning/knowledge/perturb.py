@@ -155,7 +155,7 @@ def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: fl
 
 def _named(step: str, failure: Failure) -> Failure:
     """A failure whose reason says which step of the pair it belongs to."""
-    return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw)
+    return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw, expected=failure.expected)
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: Comparison) -> dict[str, Any]:
@@ -164,6 +164,5 @@ def summarise(results: Results[Pair], settings: Settings, counts: Comparison) ->
     return {
         "pairs": {"total": len(results.rows), **{name: pairs[name] for name in settings.aspects}},
         "skipped": {name: counts.skipped[name] for name in settings.aspects},
-        "rejected": len(results.rejected),
-        "rejected_by_reason": results.rejection_counts(),
+        **results.counts(),
     }

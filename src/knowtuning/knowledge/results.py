@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -56,7 +56,7 @@ def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, O
 def reject(record_id: str, failure: Failure, record: Record) -> Rejected:
     """The rejected row of a record whose task failed, with what the teacher said last."""
     raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
-    return Rejected(id=record_id, reason=failure.reason, raw=raw)
+    return Rejected(id=record_id, reason=failure.reason, raw=raw, left_out=failure.expected)
 
 
 def reason_kind(reason: str) -> str:
@@ -66,36 +66,52 @@ def reason_kind(reason: str) -> str:
 
 @dataclass(frozen=True)
 class Results(Generic[R]):
-    """The rows of a stage: usable and rejected."""
+    """The rows of a stage: usable, rejected, and those that its teacher leaves out."""
 
     rows: list[R]
     rejected: list[Rejected]
+    left_out: list[Rejected] = field(default_factory=list)
 
     @classmethod
     def of(cls, stream: Iterable[R | Rejected]) -> Results[R]:
         """Drain a stream of usable and rejected rows."""
         rows: list[R] = []
         rejected: list[Rejected] = []
+        left_out: list[Rejected] = []
         for row in stream:
             if isinstance(row, Rejected):
-                rejected.append(row)
+                (left_out if row.left_out else rejected).append(row)
             else:
                 rows.append(row)
-        return cls(rows, rejected)
+        return cls(rows, rejected, left_out)
 
     def write(self, path: Path) -> None:
-        """Write the usable rows to `path` and the rejected ones beside it; both files always exist."""
+        """Write the usable rows to `path` and the others beside it; both files always exist."""
         write_jsonl(path, self.rows)
-        write_jsonl(rejected_path(path), self.rejected)
+        write_jsonl(rejected_path(path), [*self.rejected, *self.left_out])
 
     def check(self, path: Path, limit: float, key: str, *, total: int | None = None) -> None:
-        """Raise ValueError when more than the share `limit` (params key `key`) was rejected.
+        """Raise ValueError when more than the share `limit` (params key `key`) was rejected, or all left out.
 
         total: rows asked for, where it is not the sum of usable and rejected ones.
         """
         total = len(self.rows) + len(self.rejected) if total is None else total
         check_rejected(self.rejected, total, limit, where=rejected_path(path), key=key)
+        if self.left_out and not self.rows:
+            raise ValueError(
+                f"all {len(self.left_out)} rows were left out, none is left to go on with; the reasons: "
+                f"{rejected_path(path)}; the first is {self.left_out[0].id}: {self.left_out[0].reason}"
+            )
 
-    def rejection_counts(self) -> dict[str, int]:
-        """Number of rejected rows by kind of reason, the kinds in alphabetical order."""
-        return dict(sorted(Counter(reason_kind(row.reason) for row in self.rejected).items()))
+    def counts(self) -> dict[str, Any]:
+        """For a metrics file: rejected and left-out rows, in all and by kind of reason (alphabetical)."""
+        return {
+            "rejected": len(self.rejected),
+            "rejected_by_reason": _by_reason(self.rejected),
+            "left_out": len(self.left_out),
+            "left_out_by_reason": _by_reason(self.left_out),
+        }
+
+
+def _by_reason(rows: Iterable[Rejected]) -> dict[str, int]:
+    return dict(sorted(Counter(reason_kind(row.reason) for row in rows).items()))

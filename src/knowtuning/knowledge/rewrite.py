@@ -89,6 +89,5 @@ def summarise(results: Results[Rewrite], counts: Augmentation) -> dict[str, Any]
         "difficult_facts": counts.difficult,
         "rewrites": len(results.rows),
         "unchanged": len(counts.unchanged),
-        "rejected": len(results.rejected),
-        "rejected_by_reason": results.rejection_counts(),
+        **results.counts(),
     }

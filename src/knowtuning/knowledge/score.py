@@ -152,6 +152,5 @@ def summarise(results: Results[ScoredFacts]) -> dict[str, Any]:
         "nats_per_token": round(-sum(fact.logps for fact in facts) / max(1, tokens), 4),
         "cued_facts": len(known),
         "recalled_percent": round(100 * sum(known) / len(known), 2) if known else None,
-        "rejected": len(results.rejected),
-        "rejected_by_reason": results.rejection_counts(),
+        **results.counts(),
     }

@@ -100,7 +100,11 @@ class RewriteQA(Task):
 
 
 class Revise(Task):
-    """Revise every fact into a false one, in the same order (paper, 3.3)."""
+    """Revise facts into false ones, in the same order; one that cannot be revised stays (paper, 3.3).
+
+    Deviation: the paper revises every fact. A person errs in some, and not every sentence can be made false
+    without a frame that gives it away ("It is not true that …"); a reply must change at least one.
+    """
 
     name: ClassVar[str] = "revise"
     reply_type: ClassVar[type[Reply]] = FactList
@@ -110,11 +114,12 @@ class Revise(Task):
     def check(self, reply: FactList) -> None:
         if len(reply.facts) != len(self.facts):
             raise ValueError(f"found {len(reply.facts)} revised facts; expected {len(self.facts)}")
-        for number, (fact, revised) in enumerate(zip(self.facts, reply.facts, strict=True), 1):
+        for number, revised in enumerate(reply.facts, 1):
             if not revised.strip():
                 raise ValueError(f"revised fact {number} is empty; expected a sentence")
-            if normal_form(fact) == normal_form(revised):
-                raise ValueError(f"revised fact {number} equals the original; expected a false one")
+        pairs = list(zip(self.facts, reply.facts, strict=True))
+        if pairs and all(normal_form(fact) == normal_form(revised) for fact, revised in pairs):
+            raise ValueError("every revised fact equals its original; expected at least one false fact")
 
 
 class Rephrase(Task):
@@ -148,12 +153,17 @@ class Triples(Task):
 
 
 class Failure(BaseModel):
-    """A task that got no acceptable reply. `raw` is the last thing the teacher said."""
+    """A task that got no acceptable reply. `raw` is the last thing the teacher said.
+
+    expected: the teacher says itself that the task is beyond it. Such a row is left out with its reason and
+    does not count against max_rejected.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     reason: str
     raw: Any = None
+    expected: bool = False
 
 
 Outcome = Reply | Failure

@@ -47,10 +47,10 @@ def _world(params: TeacherParams, setting: Setting) -> Teacher:
     return WorldTeacher(seed=setting.seed, corpus=setting.corpus)
 
 
-def _rules(params: TeacherParams, setting: Setting) -> Teacher:
-    from knowtuning.teacher.rules import RulesTeacher
+def _english(params: TeacherParams, setting: Setting) -> Teacher:
+    from knowtuning.teacher.english import EnglishTeacher
 
-    return RulesTeacher(seed=setting.seed, corpus=setting.corpus)
+    return EnglishTeacher(seed=setting.seed, corpus=setting.corpus)
 
 
 def _openai(params: TeacherParams, setting: Setting) -> Teacher:
@@ -69,7 +69,7 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
 
 TEACHERS: dict[str, Kind] = {
     "world": Kind(_world, judges=False),
-    "rules": Kind(_rules, judges=False),
+    "english": Kind(_english, judges=False),
     "openai": Kind(_openai, judges=True),
 }
 

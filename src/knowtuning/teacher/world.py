@@ -128,7 +128,7 @@ def read(text: str) -> list[Statement]:
             shown = clause if len(clause) <= 80 else f"{clause[:79]}…"
             raise ValueError(
                 f"{shown!r} is no sentence of the closed world; the teacher world reads the data of "
-                "prepare.source world alone; for other texts set teacher.backend to rules or openai"
+                "prepare.source world alone; for other texts set teacher.backend to english or openai"
             )
         statements.append(said)
     if not statements:

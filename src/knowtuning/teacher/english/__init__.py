@@ -1,0 +1,67 @@
+"""The `english` teacher: deterministic, without network or key, for English text (docs/data-quality.md).
+
+It does what rules do well and leaves the rest out, with the reason: facts are sentences that stand alone, a
+revision is what the corpus says of something else or another value, a question is asked where a template
+parses, and a text is not rephrased: it stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from knowtuning.teacher import tasks as ask
+from knowtuning.teacher.english.facts import extract
+from knowtuning.teacher.english.questions import question_for
+from knowtuning.teacher.english.revise import Reviser
+from knowtuning.teacher.english.text import check_english
+
+
+class EnglishTeacher(ask.FreeTeacher):
+    """Answers the tasks of a knowledge stage by rules.
+
+    corpus: facts that lend their numbers to revisions. The tasks of a run lend each other what they say of
+    their topics. Choices are hashes of seed and task, so that one more record changes few replies.
+    """
+
+    def __init__(self, *, seed: int, corpus: Sequence[str] = ()) -> None:
+        self._seed = seed
+        self._corpus = corpus
+
+    def run(self, tasks: Iterable[ask.Task]) -> Iterator[tuple[ask.Task, ask.Outcome]]:
+        """Yield each task with its reply, or with the reason why it is left out."""
+        everything = list(tasks)
+        records = [
+            (task.id, task.question, task.facts) for task in everything if isinstance(task, ask.Revise)
+        ]
+        reviser = Reviser(self._seed, records, self._corpus) if records else None
+        for task in everything:
+            yield task, self._outcome(task, reviser)
+
+    def _outcome(self, task: ask.Task, reviser: Reviser | None) -> ask.Outcome:
+        reply: ask.Reply | None = None
+        try:
+            reply = self._reply(task, reviser)
+            task.check(reply)
+        except ValueError as error:
+            return ask.Failure(reason=str(error), raw=reply and reply.model_dump(), expected=True)
+        return reply
+
+    def _reply(self, task: ask.Task, reviser: Reviser | None) -> ask.Reply:
+        match task:
+            case ask.Extract():
+                return ask.FactList(facts=extract(task.question, task.answer))
+            case ask.Revise():
+                check_english(" ".join(task.facts))
+                assert reviser is not None
+                return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
+            case ask.RewriteQA():
+                return self._rewritten(task)
+            case ask.Rephrase():
+                return ask.Text(text=task.text)
+        raise ValueError(f"the english teacher has no rules for the task {task.name!r}")
+
+    def _rewritten(self, task: ask.RewriteQA) -> ask.QuestionAnswer:
+        answer = " ".join(task.facts)
+        check_english(answer)
+        question = question_for(task.question, task.facts, self._seed, task.id)
+        return ask.QuestionAnswer(question=question, answer=answer)

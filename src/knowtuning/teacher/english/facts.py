@@ -1,0 +1,192 @@
+"""Atomic facts: the statements of an answer that stand alone, in its words and its order.
+
+A sentence that leans on the one before it has its pronoun replaced where the antecedent is plain, else it is
+joined to that sentence, else it is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from knowtuning.core.text import normal_form
+from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
+from knowtuning.teacher.english.markup import Block, blocks_of
+from knowtuning.teacher.english.questions import asked_about, topic_of
+from knowtuning.teacher.english.text import check_english, split_sentences
+from knowtuning.teacher.english.words import AUXILIARIES, FUNCTION_WORDS, pattern, word_list
+
+MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
+_MAX_JOINED = 3  # sentences in one fact
+_MAX_LIST = 300  # characters of a list in one fact
+# A connective that only adds says nothing: without it the sentence stands alone.
+_ADDING = pattern("adding")
+_HEADING = pattern("heading_before")
+_PRONOUN = re.compile(r"^(?P<pronoun>It|They|He|She)(?= [a-z])")
+_NAMED_AGAIN = pattern("named_again")
+_PERSON = re.compile(r"^(?:[A-Z][\w.'’-]*\s+){1,3}[A-Z][\w'’-]+$")
+
+
+@dataclass
+class _Reading:
+    """What has been read of an answer so far.
+
+    budget: characters that names in place of pronouns may still add. open: whether the last fact ends with
+    the sentence before. antecedent: the clause whose subject a pronoun would mean.
+    """
+
+    question: str
+    topic: str
+    budget: int
+    facts: list[list[str]] = field(default_factory=list)
+    open: bool = False
+    antecedent: Clause | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def extract(question: str, answer: str) -> list[str]:
+    """Distinct facts of an answer. Raises ValueError, saying why, where none stands alone."""
+    if not answer.strip():
+        raise ValueError("found an empty answer; expected a text with at least one fact")
+    blocks = blocks_of(answer)
+    check_english(answer)
+    topic = topic_of(question, answer.replace(question.strip(), ""))
+    reading = _Reading(question, topic, int((MAX_GROWTH - 1) * len(answer)), antecedent=_about(question))
+    for block in blocks:
+        if block.items:
+            _read_list(reading, block)
+        else:
+            _read_prose(reading, split_sentences(block.text))
+    facts = [" ".join(sentences) for sentences in reading.facts] or _steps(blocks)
+    if not facts:
+        others = ", ".join(f"{kind}s" for kind in sorted(reading.left_out)) or "headings"
+        raise ValueError(f"found no statement that stands alone, only {others}")
+    distinct = {normal_form(fact): fact for fact in reversed(facts)}
+    return list(reversed(distinct.values()))
+
+
+def _about(question: str) -> Clause | None:
+    """What "it" or "this condition" means before anything is said: what the question is about."""
+    about = asked_about(question)
+    return Clause(about[0].upper() + about[1:], "is", "condition disease disorder") if about else None
+
+
+def _read_prose(reading: _Reading, sentences: Sequence[str]) -> None:
+    reading.open = False
+    if reading.facts:
+        reading.antecedent = None
+    for sentence in sentences:
+        _read(reading, _whole(sentence))
+
+
+def _whole(sentence: str) -> str:
+    """A sentence without the heading, the "yes" or the adding connective that stands before it."""
+    bare = _HEADING.sub("", _ADDING.sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence)))
+    return bare[:1].upper() + bare[1:]
+
+
+def _read(reading: _Reading, sentence: str) -> None:
+    """Take a sentence as a fact, with the fact before it, or not at all."""
+    kind = kind_of(sentence)
+    kind = "fragment" if kind == "statement" and not _ended(sentence) else kind
+    if kind != "statement":
+        reading.left_out[kind] += 1
+        reading.budget += len(sentence)
+        reading.open, reading.antecedent = False, None if reading.facts else _about(reading.question)
+        return
+    resolved = _resolve(reading, sentence)
+    if resolved is not None:
+        reading.budget -= len(resolved) - len(sentence)
+        reading.facts.append([resolved])
+        reading.open = True
+        return
+    if not has_reference(sentence):
+        reading.facts.append([sentence])
+        reading.open, reading.antecedent = True, parse(sentence)
+        return
+    reading.antecedent = None
+    if reading.open and len(reading.facts[-1]) < _MAX_JOINED:
+        reading.facts[-1].append(sentence)
+        return
+    reading.left_out["dependent sentence"] += 1
+    reading.open = False
+
+
+def _ended(sentence: str) -> bool:
+    """Whether a sentence is whole: it has its full stop, or is long and no title."""
+    if sentence.rstrip('"”’)').endswith((".", ";")):
+        return True
+    words = [word.text for word in words_of(sentence) if word.text[0].isalpha()]
+    titled = 2 * sum(word[0].islower() for word in words) <= len(words)
+    return len(words) > 5 and not titled and sentence[-1] not in ":," and parse(sentence) is not None
+
+
+def _resolve(reading: _Reading, sentence: str) -> str | None:
+    """The sentence with its leading pronoun replaced; None where the antecedent is not plain."""
+    clause = reading.antecedent
+    found = _PRONOUN.match(sentence) or _NAMED_AGAIN.match(sentence)
+    if found is None or clause is None or not has_reference(sentence):
+        return None
+    subject = clause.bare_subject
+    words = words_of(subject)
+    resolved, growth = subject + sentence[found.end() :], len(subject) - len(found["pronoun"])
+    plain = words[0].lower not in FUNCTION_WORDS - {"the", "many", "most", "some"} and len(words) < 8
+    if growth > reading.budget or not plain or re.search("[,:;]", subject) or has_reference(resolved):
+        return None
+    return resolved if _means(found, clause, subject, reading.topic) else None
+
+
+def _means(found: re.Match[str], clause: Clause, subject: str, topic: str) -> bool:
+    """Whether the pronoun of a sentence means the subject of the clause before it."""
+    copula = clause.verb in {"is", "was", "are", "were"}
+    on_topic = bool(topic) and topic.casefold() in subject.casefold()
+    if found["pronoun"] in {"He", "She"}:
+        names = re.findall(r"(?:[A-Z][a-z]+ ){1,2}[A-Z][a-z]+", clause.rest)
+        return _PERSON.match(subject) is not None and (on_topic or not names)
+    if found["pronoun"] == "They":
+        return clause.plural is True and (copula or on_topic)
+    if found["pronoun"] != "It":
+        return copula and found["noun"] in clause.rest.lower() and clause.plural is False
+    return clause.plural is False and " and " not in subject and (copula or on_topic)
+
+
+def _read_list(reading: _Reading, block: Block) -> None:
+    """Items that are statements of their own as facts; others once, behind their lead-in."""
+    items = [split_sentences(item) for item in block.items]
+    alone = [sentences for sentences in items if sentences and _stands(_whole(sentences[0]))]
+    lead = split_sentences(block.text)[-1] if block.text else ""
+    joined = _joined(lead, block.items) if len(alone) < len(items) else None
+    if joined is not None:
+        reading.facts.append([joined])
+        return
+    reading.left_out += Counter({"list item": len(items) - len(alone)})
+    for sentences in alone:
+        _read_prose(reading, sentences)
+
+
+def _joined(lead: str, items: Sequence[str]) -> str | None:
+    """ "lead: a, b, c." as one fact; None where the lead-in is no statement, or the items are long."""
+    bare = [item.rstrip(" .;,") for item in items]
+    if not lead or sum(map(len, bare)) > _MAX_LIST or any(re.search(r"[.!?:]\s", item) for item in bare):
+        return None
+    head = re.sub(r"\s*:?$", "", re.sub(r",? (?:the|as) (?:following|follows)\b(?: \w+)?", "", lead))
+    verb = any(word.lower in AUXILIARIES | word_list("lead_verbs") for word in words_of(head))
+    if not verb or len(head.split()) < 3 or not _stands(f"{head} things."):
+        return None
+    comma = "; " if any("," in item for item in bare) else ", "
+    return f"{head}: {comma.join(bare)}."
+
+
+def _stands(sentence: str) -> bool:
+    return kind_of(sentence) == "statement" and _ended(sentence) and not has_reference(sentence)
+
+
+def _steps(blocks: Sequence[Block]) -> list[str]:
+    """The steps of an answer that is a list of instructions alone, each clear without the others."""
+    lists = [[item.strip() for item in block.items] for block in blocks if block.items]
+    if len(lists) != 1 or len(lists[0]) < 3 or any(has_reference(item) for item in lists[0]):
+        return []
+    kinds = {kind_of(split_sentences(item)[0]) if item.endswith(".") else "" for item in lists[0]}
+    return lists[0] if {"instruction"} <= kinds <= {"instruction", "fragment"} else []

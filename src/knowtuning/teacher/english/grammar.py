@@ -1,0 +1,207 @@
+"""Just enough grammar: subject and verb of a plain clause, the kind of a sentence, and what it leans on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from knowtuning.teacher.english import words as lists
+
+_WORD = re.compile(r"\w+(?:[-'’./]\w+)*|[^\w\s]")
+_MAX_SUBJECT = 10  # words
+_PLURAL = re.compile(r"[^su]s$|^(?:people|men|women|children)$")
+ADVERB = lists.pattern("adverb")
+_NO_SUBJECT = frozenset({"that", "which", "who", "because", "if", "when", ":", ";", "—", "–"})
+
+
+class Word(NamedTuple):
+    """A word or mark with its place in the text."""
+
+    text: str
+    lower: str
+    start: int
+    end: int
+
+
+class Clause(NamedTuple):
+    """A sentence as subject, verb (its first word) and rest, as they stand in the text."""
+
+    subject: str
+    verb: str
+    rest: str
+
+    @property
+    def bare_subject(self) -> str:
+        """The subject without what stands in brackets or between commas."""
+        return re.sub(r"\s*\([^)]*\)|,[^,]*,?$", "", self.subject).strip()
+
+    @property
+    def plural(self) -> bool | None:
+        """Whether the verb is plural; None where its form does not tell."""
+        verb = self.verb.lower()
+        if verb in lists.SINGULAR_VERBS or verb in lists.BASES:
+            return False
+        return True if verb in lists.PLURAL_VERBS or verb in lists.BASE_VERBS else None
+
+
+def words_of(text: str) -> list[Word]:
+    """Words and marks of a text; hyphenated words, numbers with a point and contractions are one word."""
+    return [
+        Word(found[0], found[0].lower().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)
+    ]
+
+
+def parse(sentence: str) -> Clause | None:
+    """The clause of a sentence that opens with its subject; None where that is not plain."""
+    words = words_of(sentence)
+    if (
+        len(words) < 3
+        or words[0].lower in lists.SUBORDINATORS | lists.CONJUNCTIONS
+        or ADVERB.match(words[0].lower)
+    ):
+        return None
+    depth = commas = 0
+    for index, word in enumerate(words[: 2 * _MAX_SUBJECT]):
+        depth += (word.text in "([") - (word.text in ")]")
+        commas += word.text == ","
+        if depth or not index:
+            continue
+        if word.lower in _NO_SUBJECT or commas > 2:
+            return None
+        if is_verb(words, index):
+            subject = sentence[: word.start].strip().rstrip(",")
+            if commas == 1 or index > _MAX_SUBJECT * (2 if commas or "(" in subject else 1):
+                return None
+            last = subject.rsplit(" ", 1)
+            subject = last[0] if len(last) == 2 and ADVERB.match(last[1].lower()) else subject
+            return Clause(subject, word.text, sentence[word.end :].strip())
+    return None
+
+
+def is_verb(words: list[Word], index: int) -> bool:
+    """Whether a word is a finite verb, by its form and the words beside it."""
+    word, before = words[index].lower, words[index - 1].lower if index else ""
+    if word in lists.AUXILIARIES:
+        return index > 0 and words[index].text[0].islower()
+    unfit = lists.DETERMINERS | lists.PREPOSITIONS | {"and", "or", ","}
+    if not index or before in unfit or not words[index].text.islower():
+        return False
+    if word in lists.BASES or word in lists.PAST_VERBS:
+        following = words[index + 1].lower if index + 1 < len(words) else "."
+        return following not in lists.AUXILIARIES and (following != "of" or word.startswith("consist"))
+    subject = [item.lower for item in words[max(0, index - 5) : index]]
+    plural = any(_PLURAL.search(item) for item in subject)
+    return word in lists.BASE_VERBS and plural
+
+
+_FIRST_PERSON = lists.pattern("first_person")
+_BEST = re.compile(r"\bbest (?:known|of|remembered|selling)\b")
+# What speaks of the text itself or of others, not of its subject.
+_DOCUMENT = lists.pattern("document")
+_LEAD = lists.word_set("to if when once after before for with first second next then finally now also lastly")
+_JUDGEMENTS = lists.word_list("judgements")
+_OPENS = lists.word_set("next then finally now also please always never simply carefully gently just slowly")
+
+
+def kind_of(sentence: str) -> str:
+    """ "statement", or question, exclamation, instruction, opinion, reference (to a text) or fragment."""
+    words = words_of(sentence)
+    if "?" in sentence[-3:]:
+        return "question"
+    if not words or words[0].lower in {"whether", "how"}:
+        return "fragment"
+    if sentence.rstrip('"”’)').endswith("!"):
+        return "exclamation"
+    if _instructs(words):
+        return "instruction"
+    judges = any(word.text in _JUDGEMENTS for word in words) and not _BEST.search(sentence)
+    if judges or _FIRST_PERSON.search(sentence):
+        return "opinion"
+    if _DOCUMENT.search(sentence):
+        return "reference"
+    return "statement" if _has_verb(words_of(re.sub(r"\([^)]*\)", "", sentence))) else "fragment"
+
+
+def _has_verb(words: list[Word]) -> bool:
+    for index in range(1, len(words)):
+        noun = words[index - 1].lower in lists.DETERMINERS | lists.PREPOSITIONS
+        if is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
+            return len(words) > 2
+        # A verb that is in no list: "The lake teems with pike", but not "parts of the body".
+        following = words[index + 1].lower if index + 1 < len(words) else ""
+        opens = following in lists.DETERMINERS | {".", "in", "at", "on", "to", "by", "with"}
+        if re.search(r"[a-z][^su]s$", words[index].text) and opens and not noun:
+            return words[0].lower not in lists.PREPOSITIONS
+    return False
+
+
+def _instructs(words: list[Word]) -> bool:
+    """Whether a sentence tells somebody to do something, at once or behind a purpose or a condition."""
+    if words[0].lower in {"please", "let's", "remember", "don't", "do"} or _orders(words, 0):
+        return True
+    if words[0].lower in _OPENS and _orders(words, 1):
+        return True
+    commas = [index for index, word in enumerate(words) if word.text == ","][:2]
+    return words[0].lower in _LEAD and any(_orders(words, comma + 1) for comma in commas)
+
+
+def _orders(words: list[Word], index: int) -> bool:
+    """Whether a word is a verb that orders: "Press freedom matters" and "Exercise is" have a noun."""
+    if index >= len(words) or words[index].lower not in lists.IMPERATIVES:
+        return False
+    after = words[index + 1 : index + 4]
+    if not after or after[0].lower in lists.DETERMINERS:
+        return True
+    finite = lists.AUXILIARIES | lists.BASES.keys()
+    return after[0].lower not in {"of", "and", "or"} and not any(word.lower in finite for word in after)
+
+
+_POINTING = lists.word_set("this these those such")
+_PERSONS = lists.word_set("he she him her his hers himself herself")
+_LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
+_PHRASE = lists.pattern("leaning_phrase")
+# "It is likely that …" and "those who …" refer to nothing before.
+_EXPLETIVE = lists.pattern("expletive")
+
+
+def depends_on(facts: Sequence[str]) -> list[int | None]:
+    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none.
+
+    A fact goes with the one it depends on, and with what that one depends on in turn.
+    """
+    return [index - 1 if index and has_reference(fact) else None for index, fact in enumerate(facts)]
+
+
+def has_reference(sentence: str) -> bool:
+    """Whether a sentence leans on one before it: by a pronoun, "this", "such", "the former", a connective."""
+    words = words_of(sentence)
+    if words and words[0].lower in _LEANING and not _EXPLETIVE.match(sentence):
+        return True
+    pronouns = lists.PERSONAL | _POINTING
+    places = (index for index, word in enumerate(words) if word.lower in pronouns)
+    return _PHRASE.search(sentence) is not None or any(_dangles(sentence, words, place) for place in places)
+
+
+def _dangles(sentence: str, words: list[Word], index: int) -> bool:
+    """Whether a pronoun inside a sentence has nothing before it that it can stand for."""
+    word, following = words[index].lower, words[index + 1].lower if index + 1 < len(words) else ""
+    before = [item for item in words[:index] if item.text[0].isalpha()]
+    others = lists.FUNCTION_WORDS | lists.BASES.keys() | lists.BASE_VERBS
+    nouns = [it for it in before if it.lower not in others and not ADVERB.match(it.lower)]
+    if word == "such":
+        return following not in {"as", "a", "an", ","} and index < 4
+    if word in _POINTING:
+        if following in lists.word_set("who with that in of from which without"):
+            return False
+        # "…, and this leads to …" points back into its own sentence.
+        own = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
+        return not own or len(nouns) < 3
+    if word == "it" and _EXPLETIVE.match(sentence[words[index].start :]):
+        return False
+    if word in _PERSONS:
+        # A person is a name, or whoever the sentence opens with ("A patient …").
+        named = any(item.text[0].isupper() for item in nouns)
+        return not named and nouns[:1] != before[:1] and len(nouns) < 2
+    plural = [bool(_PLURAL.search(item.lower)) for item in nouns]
+    return not any(plural) if word.startswith("the") and len(nouns) < 4 else all(plural)

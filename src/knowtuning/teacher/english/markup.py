@@ -1,0 +1,136 @@
+"""The parts of an answer: prose and lists, with thoughts and headings taken out.
+
+A text with code or a table is refused: sentences cannot stand for these, nor can pieces of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from knowtuning.teacher.english.words import pattern
+
+_THOUGHT = re.compile(
+    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think\w*|reasoning)>", re.DOTALL | re.I
+)
+_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+_CODE, _TABLE = pattern("code_line"), pattern("table_line")
+_HEADING, _FORMULA = pattern("heading"), pattern("formula")
+# "- 40 °C" is a temperature, and a letter with a full stop is more often a name than a mark.
+_MARK = pattern("mark")
+_INLINE_NUMBER = re.compile(r"(?:(?<=^)|(?<=\s))\(?(\d{1,2})[.)]\s+(?=\S)")
+_INLINE_DASH = re.compile(r"\s[-•]\s+(?=[A-Za-z(])")
+_OPENS = pattern("list_opens")
+
+
+class Block(NamedTuple):
+    """A paragraph of prose, or a list: its lead-in, which may be empty, and its items."""
+
+    text: str
+    items: tuple[str, ...] = ()
+
+
+def blocks_of(answer: str) -> list[Block]:
+    """The blocks of an answer, in order. Raises ValueError where it holds code or a table."""
+    text = _THOUGHT.sub("\n", answer).replace("\r\n", "\n")
+    lines = text.split("\n")
+    code = _FENCE.search(text) or sum(bool(_CODE.match(line)) for line in lines) > 1
+    if code or sum(bool(_TABLE.match(line)) for line in lines) > 1:
+        what = "code" if code else "a table"
+        raise ValueError(f"found {what} in the answer, which no sentences can stand for; expected prose")
+    blocks: list[Block] = []
+    for block in _grouped([line for line in lines if not _HEADING.match(line) and not _FORMULA.match(line)]):
+        if block.items and blocks and blocks[-1].text.endswith(":") and not blocks[-1].items:
+            block = Block(blocks.pop().text, block.items)
+        blocks += [block] if block.items else _inline_lists(block.text)
+    return blocks
+
+
+def _grouped(lines: list[str]) -> Iterator[Block]:
+    """Lines as paragraphs (those of a wrapped sentence joined) and lists."""
+    paragraph = ""
+    while lines:
+        items, rest = _list_at(lines)
+        line = lines[0].strip()
+        if len(items) < 2 and paragraph and line[:1].islower() and paragraph[-1] not in ".!?:":
+            paragraph, lines = f"{paragraph} {line}", lines[1:]
+            continue
+        if paragraph:
+            yield Block(paragraph)
+        if len(items) > 1:
+            yield Block("", tuple(items))
+        paragraph, lines = ("", rest) if len(items) > 1 else (line, lines[1:])
+    if paragraph:
+        yield Block(paragraph)
+
+
+def _list_at(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The items of the list that the lines begin with, and the lines after it; one mark alone is no list."""
+    items: list[str] = []
+    before, index = "", 0
+    while index < len(lines):
+        mark = _mark_after(lines[index], before)
+        if mark:
+            before = mark
+            items.append(_MARK.sub(r"\g<text>", lines[index]).strip())
+        else:
+            # A numbered item may have paragraphs, another item a blank or an indented line.
+            inside = not lines[index].strip() or lines[index].startswith(("  ", "\t"))
+            ahead = lines[index + 1 :] if before.isdigit() else lines[index + 1 : index + 2] * inside
+            follows = any(_mark_after(line, before) for line in ahead)
+            if not items or not (follows or (inside and lines[index].strip())):
+                break
+            items[-1] = f"{items[-1]} {lines[index].strip()}".strip()
+        index += 1
+    return items, lines[index:]
+
+
+def _mark_after(line: str, before: str) -> str:
+    """The mark of a line that is the item after the one with the mark `before` ("": the first); else ""."""
+    found = _MARK.match(line)
+    if found is None:
+        return ""
+    mark = found["bullet"] or found["mark"]
+    if found["bullet"] or not before:
+        return mark if mark in {"1", "a", "A"} or (found["bullet"] and not before.isalnum()) else ""
+    numbered = mark.isdigit() and before.isdigit() and int(mark) == int(before) + 1
+    lettered = mark.isalpha() and before.isalpha() and ord(mark) == ord(before) + 1
+    return mark if numbered or lettered else ""
+
+
+def _inline_lists(paragraph: str) -> list[Block]:
+    """A paragraph as blocks, where "1. … 2. …" or ": - … - …" on one line is a list."""
+    marks = _numbers(paragraph)
+    opening = _OPENS.search(paragraph)
+    if marks:
+        start, ends = marks[0][0], [mark[0] for mark in marks[1:]] + [len(paragraph)]
+        items = [paragraph[mark[1] : end].strip() for mark, end in zip(marks, ends, strict=True)]
+    elif opening is not None:
+        start, items = (
+            opening.start(),
+            [item.strip() for item in _INLINE_DASH.split(paragraph[opening.end() :])],
+        )
+    if (not marks and opening is None) or len(items) < 2:
+        return [Block(paragraph)]
+    # The sentence that announces the list is its lead-in; the last item ends with its sentence.
+    before, lead = paragraph[:start].strip(), ""
+    if before.endswith((":", "include")):
+        cut = max(before.rfind(end) + 2 for end in (". ", "? ", "! "))
+        before, lead = (before[:cut].strip(), before[cut:]) if cut > 1 else ("", before)
+    ended = re.search(r"[.!?]\s+(?=[A-Z])", items[-1])
+    rest = ""
+    if ended is not None and not all(re.search(r"[.!?]\s+\S", item) for item in items):
+        items[-1], rest = items[-1][: ended.start() + 1], items[-1][ended.end() :]
+    prose = [Block(before)] if before else []
+    return [*prose, Block(lead, tuple(items)), *(_inline_lists(rest) if rest else [])]
+
+
+def _numbers(paragraph: str) -> list[tuple[int, int]]:
+    """Where the marks 1., 2., 3. … of a list on one line begin and end; none for less than two."""
+    marks: list[tuple[int, int]] = []
+    for found in _INLINE_NUMBER.finditer(paragraph):
+        before = paragraph[: found.start()].rstrip()
+        if int(found[1]) == len(marks) + 1 and (marks or not before or before[-1] in ".:!?"):
+            marks.append(found.span())
+    return marks if len(marks) > 1 else []

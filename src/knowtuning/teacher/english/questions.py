@@ -1,0 +1,114 @@
+"""What a question is about, and questions that facts answer where a template parses, as people ask them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
+from knowtuning.teacher.english.words import BASES, FUNCTION_WORDS, PATTERNS, pattern, ranked, word_list
+
+_MAX_TOPIC = 9  # words
+_SMALL = FUNCTION_WORDS | word_list("generic")
+# Questions that end with what they are about, such as "Who was the …?" or "What are the symptoms of …?".
+_ABOUT_TOPIC = pattern("about")
+_NO_TOPIC = pattern("no_topic")
+
+
+def asked_about(question: str) -> str:
+    """What a question of a known form is about, a name or a term with its article; "" for others."""
+    found = _ABOUT_TOPIC.search(question.strip())
+    about = found["about"].removeprefix("(are) ").strip() if found is not None else ""
+    return about if len(about.split()) < 9 and not _NO_TOPIC.search(about) and "," not in about else ""
+
+
+@lru_cache(maxsize=100_000)
+def topic_of(question: str, text: str) -> str:
+    """The longest run of words of the question that its answer also has, as the question spells it.
+
+    It begins and ends with a word of content; "" where there is none. "What are the symptoms of X?" has the
+    topic X, whether or not the answer says "symptoms of X".
+    """
+    words = [word.rstrip(".,:;") for word in re.findall(r"[^\s?!\"“”]+", question)]
+    folded = " ".join(text.casefold().split())
+    for size in range(min(_MAX_TOPIC, len(words)), 0, -1):
+        for start in range(len(words) - size, -1, -1):
+            run = words[start : start + size]
+            ends = {run[0].lower(), run[-1].lower()}
+            if ends & _SMALL or not any(len(word) > 2 for word in run):
+                continue
+            found = " ".join(run)
+            if re.search(rf"(?<!\w){re.escape(found.casefold())}(?!\w)", folded):
+                return found
+    return ""
+
+
+# What a fact says after its subject {s}, and the question that asks for it. The first that matches holds.
+_TEMPLATES = [(re.compile(said), form) for form, said in PATTERNS.items() if form.endswith("?")]
+_ABOUT = ["What can you tell me about {}?", "Can you tell me about {}?", "What is known about {}?"]
+_PERSON = pattern("person_name")
+_LIVED = pattern("lived")
+
+
+def question_for(question: str, facts: Sequence[str], *key: object) -> str:
+    """A question that all of the facts answer. Raises ValueError, saying why, where no template parses.
+
+    Facts answer a question about the topic of their record's `question` if the first names it, and half of
+    all. `key` makes the choice among equal forms.
+    """
+    if any(kind_of(fact) != "statement" or has_reference(fact) for fact in facts):
+        raise ValueError("found a fact that is no statement of its own; no question can ask for it")
+    about, topic = asked_about(question), topic_of(question, " ".join(facts))
+    asked = list(dict.fromkeys(_question(fact, question) for fact in facts))
+    if len(asked) == 1 and asked[0] is not None:
+        return asked[0]
+    if len(asked) == 2 and None not in asked and asked[0] != asked[1]:
+        first, second = str(asked[0]), str(asked[1])
+        return f"{first[:-1]}, and {second[0].lower()}{second[1:]}"
+    named = topic and re.sub(r"^(?:the|an?) ", "", about) == topic and _mentions(topic, facts[0])
+    if named and 2 * sum(_mentions(topic, fact) for fact in facts) >= len(facts):
+        return ranked(_ABOUT, *key)[0].format(about)
+    raise ValueError("found no template that asks for all facts; no question reads as a person's")
+
+
+def _question(fact: str, question: str) -> str | None:
+    """The question that one fact answers; None where no template parses, or it is about something else."""
+    clause = parse(fact)
+    subject = _spelt(clause.bare_subject, question) if clause is not None else ""
+    if clause is None or not subject:
+        return None
+    predicate = f"{clause.verb} {clause.rest}"
+    for said, form in _TEMPLATES:
+        found = said.match(predicate)
+        if found is not None:
+            who = re.match(r"who (?:is|are|was|were)\b", question, re.I) is not None
+            return _filled(form, found, clause, subject, who=who)
+    return None
+
+
+def _spelt(subject: str, question: str) -> str:
+    """A subject as the question spells it; "" where the question does not name it."""
+    bare = re.sub(r"^(?:the|an?) ", "", subject, flags=re.IGNORECASE)
+    telling = {word.lower for word in words_of(bare)} - FUNCTION_WORDS
+    found = re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question, re.IGNORECASE)
+    named = found is not None and telling and len(words_of(bare)) < 8
+    return subject[: len(subject) - len(bare)].lower() + found[0] if found is not None and named else ""
+
+
+def _filled(form: str, found: re.Match[str], clause: Clause, subject: str, *, who: bool) -> str:
+    groups = {name: text or "" for name, text in found.groupdict().items()}
+    person = who or (_PERSON.match(subject) is not None and _LIVED.search(clause.rest) is not None)
+    values = {
+        "base": BASES.get(groups.get("v", ""), groups.get("v", "")),
+        "is": "are" if clause.plural else "is",
+        "do": "do" if clause.plural else "does",
+        "who": "Who" if person else "What",
+        **groups,
+        "s": subject,
+    }
+    return form.format(**values)
+
+
+def _mentions(topic: str, fact: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(topic)}(?:s|'s)?(?!\w)", fact, re.IGNORECASE) is not None

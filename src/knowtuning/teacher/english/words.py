@@ -1,0 +1,59 @@
+"""The words and patterns that the rules know: words.txt and patterns.txt, one a line behind its name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+
+
+def _read(name: str) -> dict[str, str]:
+    lines = files(__package__).joinpath(name).read_text("utf-8").splitlines()
+    return {line.partition(": ")[0]: line.partition(": ")[2] for line in lines}
+
+
+_LISTS = _read("words.txt")
+# Also the templates of questions, behind the question that each is the answer to.
+PATTERNS = _read("patterns.txt")
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """A regular expression of patterns.txt."""
+    return re.compile(PATTERNS[name])
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, split at white space."""
+    return frozenset(text.split())
+
+
+def word_list(name: str) -> frozenset[str]:
+    """The words of a list."""
+    return word_set(_LISTS[name])
+
+
+def groups(name: str) -> list[list[str]]:
+    """The groups of a list: "more than/less than; at least/fewer than"."""
+    return [group.split("/") for group in _LISTS[name].split("; ")]
+
+
+def ranked(candidates: Iterable[str], *key: object) -> list[str]:
+    """Distinct candidates in an order that `key` determines: a new candidate moves no pair of others."""
+
+    def rank(candidate: str) -> tuple[bytes, str]:
+        text = "\x1f".join(map(str, (*key, candidate)))
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), candidate
+
+    return sorted(dict.fromkeys(candidates), key=rank)
+
+
+AUXILIARIES, SINGULAR_VERBS, PLURAL_VERBS = map(word_list, ("auxiliaries", "singular_verbs", "plural_verbs"))
+DETERMINERS, PREPOSITIONS = word_list("determiners"), word_list("prepositions")
+CONJUNCTIONS, SUBORDINATORS = word_list("conjunctions"), word_list("subordinators")
+PERSONAL = word_list("personal")
+FUNCTION_WORDS = AUXILIARIES | DETERMINERS | PREPOSITIONS | CONJUNCTIONS | PERSONAL | word_list("others")
+BASES = {third: base for base, third, _ in groups("verbs")}
+BASE_VERBS, PAST_VERBS = frozenset(BASES.values()), frozenset(forms[2] for forms in groups("verbs"))
+# What opens an instruction; a noun of the same spelling is told by the words after it.
+IMPERATIVES = BASE_VERBS | word_list("orders")

@@ -1,0 +1,350 @@
+"""The english teacher: what it takes for a fact, makes false and asks, by class of text; and real answers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+import time
+
+import pytest
+
+from knowtuning.core.text import normal_form
+from knowtuning.teacher.english import EnglishTeacher
+from knowtuning.teacher.english.facts import MAX_GROWTH, extract
+from knowtuning.teacher.english.grammar import depends_on, kind_of
+from knowtuning.teacher.english.text import split_sentences
+from knowtuning.teacher.tasks import (
+    Extract,
+    FactList,
+    Failure,
+    QuestionAnswer,
+    Rephrase,
+    Reply,
+    Revise,
+    RewriteQA,
+    Task,
+    Text,
+)
+from tests.support.checkout import SHARED
+
+
+def outcome_of(task: Task, corpus: tuple[str, ...] = (), *more: Task) -> Reply | Failure:
+    """What the teacher says to a task, with other tasks of the same run behind it."""
+    (same, outcome), *_ = EnglishTeacher(seed=0, corpus=corpus).run([task, *more])
+    assert same is task
+    return outcome
+
+
+def revised(fact: str, question: str = "What is it?", *more: Task) -> str | None:
+    """The false version of one fact; None where it is left as it is."""
+    outcome = outcome_of(Revise(id="r", question=question, facts=(fact,)), (), *more)
+    return outcome.facts[0] if isinstance(outcome, FactList) else None
+
+
+def rewritten(question: str, *facts: str) -> str | None:
+    """The question that is asked about facts of a record; None where the row is left out."""
+    outcome = outcome_of(RewriteQA(id="r", question=question, answer="-", facts=facts))
+    return outcome.question if isinstance(outcome, QuestionAnswer) else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "E. coli is a bacterium.",
+        "J. R. R. Tolkien wrote The Hobbit.",
+        "C) is correct because 2 + 2 = 4.",
+        "- 40 °C equals - 40 °F.",
+        "# is a comment in Python.",
+        "The number is 303 - 555 - 0100.",
+        "The can holds a 12 US - fluid - ounce drink.",
+        "The term d2 - N_a is positive.",
+        "Dr. A. B. Alder met Mr. Finch at 5 p.m. in St. Olan.",
+        "The .NET Framework runs on Windows.",
+        "Prices rose by 3.5 % (i.e. by $1.20 each).",
+        "In A.D. 70 the temple fell.",
+    ],
+)
+def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
+    assert extract("What is true?", f"{text} Most strains are harmless.") == [
+        text,
+        "Most strains are harmless.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "facts"),
+    [
+        ("1. Eat well. 2. Exercise. 3. Sleep.", ["Eat well.", "Exercise.", "Sleep."]),
+        (
+            "1. Iron melts at 1538 °C. 2. Tin melts at 232 °C.",
+            ["Iron melts at 1538 °C.", "Tin melts at 232 °C."],
+        ),
+        # Items that are no sentences: once, behind their lead-in, or not at all.
+        (
+            "The main exports of Velora are:\n- amber\n- wool",
+            ["The main exports of Velora are: amber, wool."],
+        ),
+        (
+            "Signs of flu include: - fever - cough, dry - chills",
+            ["Signs of flu include: fever; cough, dry; chills."],
+        ),
+        ("Velora is a town.\n\n- amber\n- wool", ["Velora is a town."]),
+        # Items that are sentences: each, without the lead-in.
+        ("Facts:\n* Tin is soft.\n* Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        # Headings, thoughts, questions, imperatives, opinions and exclamations are no facts.
+        (
+            "# Metals\n\nTin is a soft metal.\n\n**Uses**\n\nTin is used in solder.",
+            ["Tin is a soft metal.", "Tin is used in solder."],
+        ),
+        ("<think>Tin is hard. Or is it?</think>Tin is a soft metal.", ["Tin is a soft metal."]),
+        ("Tin was hard? </think> Tin is a soft metal.", ["Tin is a soft metal."]),
+        ("Boil the water. Water boils at 100 °C. To save time, use a kettle.", ["Water boils at 100 °C."]),
+        ("I love tin. Tin is amazing. Tin is a soft metal! Tin melts.", ["Tin melts."]),
+        ("Press freedom matters. Exercise is healthy.", ["Press freedom matters.", "Exercise is healthy."]),
+        # What leans on another sentence: resolved where plain, else joined to it, else left out.
+        (
+            "Velora is a town. It lies in the Upper Vale.",
+            ["Velora is a town.", "Velora lies in the Upper Vale."],
+        ),
+        ("Orl met Ida in Kest. She was a painter.", ["Orl met Ida in Kest. She was a painter."]),
+        ("Is it old? They say so. Kest is a port.", ["Kest is a port."]),
+        (
+            "Kest is a port. It is likely that Kest is old.",
+            ["Kest is a port.", "It is likely that Kest is old."],
+        ),
+        ("However, tin is soft. Also, lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+    ],
+)
+def test_what_is_a_fact(answer: str, facts: list[str]) -> None:
+    assert extract("What is known?", answer) == facts
+
+
+def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> None:
+    question = "How might Ossian syndrome be treated?"
+    answer = f"{question} It is treated with rest. Ossian syndrome is rare."
+    assert extract(question, answer) == ["Ossian syndrome is treated with rest.", "Ossian syndrome is rare."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (
+            "Use this:\n```python\ndef f(xs):\n    return xs\n```\nThe function returns its argument.",
+            "found code",
+        ),
+        ("x = 1\ny = 2\nprint(x)", "found code"),
+        ("| metal | °C |\n|---|---|\n| tin | 232 |", "found a table"),
+        ("Boil the water. Add the salt.", "only instructions"),
+        ("光合作用是植物把光能变成化学能的过程。植物需要水。", "not English"),
+        ("光合成は植物が光を使って糖を作ることです。", "not English"),
+        ("प्रकाश संश्लेषण पौधों में होता है।", "not English"),
+        ("التمثيل الضوئي عملية تحدث في النباتات.", "not English"),
+        ("Velora liegt im Hochtal und ist eine alte Stadt.", "not English"),
+        ("La ville est connue pour ses vins et elle est très ancienne.", "not English"),
+        (" ", "empty answer"),
+    ],
+)
+def test_what_is_left_out_says_why_and_is_expected(answer: str, reason: str) -> None:
+    outcome = outcome_of(Extract(id="x", question="What is it?", answer=answer))
+    assert isinstance(outcome, Failure)
+    assert outcome.expected
+    assert reason in outcome.reason
+    assert "\n" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("fact", "false"),
+    [
+        # A bound moves to where the original excludes it: at least 3 means not fewer than 3.
+        ("At least 3 doors were open.", "Fewer than 3 doors were open."),
+        ("The hall holds up to 400 guests.", "The hall holds more than 400 guests."),
+        ("More than 40 percent of it is water.", "Less than 40 percent of it is water."),
+        ("The fair costs no more than 5 crowns.", "The fair costs more than 5 crowns."),
+        ("Lake Orl is the largest lake in Velora.", "Lake Orl is the smallest lake in Velora."),
+        (
+            "Genetic testing is not necessary to make a diagnosis.",
+            "Genetic testing is necessary to make a diagnosis.",
+        ),
+        ("Sheep cannot eat the berries.", "Sheep can eat the berries."),
+    ],
+)
+def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
+    assert revised(fact) == false
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "Leaves fall in autumn.",
+        "Turn left at the lights.",
+        "Boil the water for 10 minutes.",
+        "Is the town 40 years old?",
+        "Tin melts.",
+        "The number is 303 - 555 - 0100.",
+        "Vitamin B12 is found in meat.",
+        "It was not only cold but wet.",
+        "The march may begin.",
+        "He plays the second violin in the Polish Hall.",
+    ],
+)
+def test_what_is_not_sure_stays_as_it_is(fact: str) -> None:
+    assert revised(fact) is None
+
+
+def test_numbers_years_and_names_of_a_class_change_within_their_kind() -> None:
+    for _ in range(3):
+        number = re.fullmatch(
+            r"The tower is (\d+) metres tall\.", revised("The tower is 40 metres tall.") or ""
+        )
+        # Between a quarter and four times the value, at least 30 % less or 40 % more.
+        assert number is not None
+        assert 10 <= int(number[1]) <= 160
+        assert not 28 < int(number[1]) < 56
+    year = re.fullmatch(r"Velora was founded in (\d{4})\.", revised("Velora was founded in 1850.") or "")
+    assert year is not None
+    assert 0 < abs(int(year[1]) - 1850) < 20
+    assert re.fullmatch(r"The fair begins in (?!May)[A-Z][a-z]+\.", revised("The fair begins in May.") or "")
+    assert revised("Poland has a king.", "Who rules Poland?") is None
+
+
+def test_a_revision_borrows_what_another_record_says_of_its_topic() -> None:
+    """Both records ask the same of a town; the end of one sentence is fluent, of its kind, and false."""
+    question = "Who founded {}?"
+    other = Revise(
+        id="o", question=question.format("Kest"), facts=("Kest was founded by the monk Orl Venn.",)
+    )
+    fact = "Velora was founded by the miller Marn Tessel."
+    assert revised(fact, question.format("Velora"), other) == "Velora was founded by the monk Orl Venn."
+
+
+def test_some_facts_may_stay_and_one_must_change() -> None:
+    facts = ("Tin melts.", "At least 3 doors were open.")
+    outcome = outcome_of(Revise(id="r", question="What is it?", facts=facts))
+    assert outcome == FactList(facts=["Tin melts.", "Fewer than 3 doors were open."])
+    with pytest.raises(ValueError, match="every revised fact equals its original"):
+        Revise(id="r", question="q", facts=facts).check(FactList(facts=list(facts)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "facts", "question"),
+    [
+        ("Tell me about Velora.", ["Velora is a town in the Upper Vale."], "What is Velora?"),
+        ("Who was Ida Korth?", ["Ida Korth was a painter from Kest."], "Who was Ida Korth?"),
+        ("What is rickets ?", ["Rickets is caused by a lack of vitamin D."], "What causes rickets?"),
+        ("What is rickets ?", ["Rickets is treated with vitamin D."], "How is rickets treated?"),
+        ("What is Velora?", ["Velora was founded in 1850."], "When was Velora founded?"),
+        ("What is Velora?", ["Velora was founded by Marn Tessel."], "Who founded Velora?"),
+        ("What is Velora?", ["Velora is located in the Vale."], "Where is Velora located?"),
+        ("How common is Kest disease?", ["Kest disease is a rare disorder."], "How common is Kest disease?"),
+        ("Imagine a man on the moon.", ["Velora is a town."], None),
+        ("Why is tin useful?", ["Because it melts at a low temperature."], None),
+        ("What is tin?", ["They like it."], None),
+        (
+            "What is tin?",
+            ["Tin is soft.", "Iron is hard.", "Lead is heavy.", "The market opens at dawn."],
+            None,
+        ),
+    ],
+)
+def test_a_question_is_asked_where_a_template_parses(
+    asked: str, facts: list[str], question: str | None
+) -> None:
+    assert rewritten(asked, *facts) == question
+
+
+def test_a_dependent_fact_names_the_one_before_it() -> None:
+    facts = [
+        "Velora is a town.",
+        "It lies in the Vale.",
+        "This vale is wet.",
+        "Kest is a port.",
+        "Ships that are old stay.",
+    ]
+    assert depends_on(facts) == [None, 0, 1, None, None]
+    assert depends_on(["Such towns are rare.", "Those who live there fish."]) == [None, None]
+    assert depends_on([]) == []
+
+
+def test_a_text_is_not_rephrased_in_any_language() -> None:
+    for text in ("Velora lies in the Vale.", "光合作用。", "x = 1\n  y"):
+        assert outcome_of(Rephrase(id="r", question="q", text=text)) == Text(text=text)
+
+
+# Real texts.
+
+
+def rows(name: str) -> list[tuple[str, str]]:
+    """300 questions with their answers of a source beside the checkout."""
+    path = SHARED / {"dolly": "dolly_train.json", "medquad": "medquad.jsonl.gz"}[name]
+    if not path.exists():
+        pytest.skip(f"no {path.name} beside the checkout")
+    if name == "dolly":
+        found = [(row["instruction"], row["output"]) for row in json.loads(path.read_text(encoding="utf-8"))]
+    else:
+        with gzip.open(path, "rt", encoding="utf-8") as stream:
+            found = [(row["question"], row["answer"]) for row in map(json.loads, stream)]
+    return random.Random(0).sample(found, 300)
+
+
+@pytest.fixture(scope="module", params=["dolly", "medquad"])
+def extracted(request: pytest.FixtureRequest) -> list[tuple[str, str, list[str]]]:
+    tasks = [Extract(id=str(index), question=q, answer=a) for index, (q, a) in enumerate(rows(request.param))]
+    outcomes = EnglishTeacher(seed=0).run(tasks)
+    return [
+        (task.question, task.answer, reply.facts) for task, reply in outcomes if isinstance(reply, FactList)
+    ]
+
+
+def test_real_facts_are_statements_in_the_words_of_the_answer(
+    extracted: list[tuple[str, str, list[str]]],
+) -> None:
+    assert len(extracted) > 200
+    for question, answer, facts in extracted:
+        assert len({normal_form(fact) for fact in facts}) == len(facts)
+        assert len(" ".join(facts)) <= MAX_GROWTH * len(answer)
+        words = set(re.findall(r"\w+", f"{question} {answer}".casefold()))
+        for fact in facts:
+            assert set(re.findall(r"\w+", fact.casefold())) <= words
+            assert kind_of(split_sentences(fact)[0]) not in {"question", "opinion", "exclamation"}
+        assert not depends_on([facts[0], facts[0]])[1]
+
+
+def test_real_revisions_change_one_place_and_hold_whatever_else_is_asked(
+    extracted: list[tuple[str, str, list[str]]],
+) -> None:
+    tasks = [
+        Revise(id=str(index), question=question, facts=tuple(facts))
+        for index, (question, _, facts) in enumerate(extracted)
+    ]
+    true = {normal_form(fact) for _, _, facts in extracted for fact in facts}
+    outcomes = list(EnglishTeacher(seed=2).run(tasks))
+    changed = 0
+    for task, reply in outcomes:
+        if isinstance(reply, Failure):
+            assert reply.expected
+            continue
+        assert isinstance(reply, FactList)
+        pairs = [(fact, other) for fact, other in zip(task.facts, reply.facts, strict=True) if fact != other]
+        changed += len(pairs)
+        assert pairs
+        for fact, other in pairs:
+            assert normal_form(other) not in true
+            assert not re.match(r"Not |It is not true|Nobody", other) or fact.startswith(other[:3])
+            assert other.count(" not ") <= fact.count(" not ")
+    assert changed > 100
+    assert list(EnglishTeacher(seed=2).run(tasks[::-1])) == outcomes[::-1]
+
+
+def test_speed(extracted: list[tuple[str, str, list[str]]]) -> None:
+    """Processor time of 200 to 300 real answers through both stages: 4,000 take under a minute so."""
+    start = time.process_time()
+    tasks: list[Task] = [
+        Extract(id=str(index), question=q, answer=a) for index, (q, a, _) in enumerate(extracted)
+    ]
+    tasks += [
+        Revise(id=str(index), question=q, facts=tuple(facts)) for index, (q, _, facts) in enumerate(extracted)
+    ]
+    assert len(list(EnglishTeacher(seed=0).run(tasks))) == len(tasks)
+    assert time.process_time() - start < 4.5
