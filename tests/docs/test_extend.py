@@ -127,13 +127,14 @@ def test_the_examples_run(tmp_path: Path) -> None:
     questions = tmp_path / "data/raw/questions"
     questions.mkdir()
     for number in range(30):
-        text = f"What is made in town {number}?\nTown {number} makes salt. It has {number + 7} bridges.\n"
+        town = f"Salton {number}"
+        text = f"Tell me about {town}.\n{town} is a market town in the hills. It has {number + 7} bridges.\n"
         (questions / f"{number:02}.txt").write_text(text, encoding="utf-8")
     set_params(tmp_path / "params.yaml", {"prepare.split.valid": 5, "prepare.split.test": 5})
     repro(tmp_path)
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     assert "<code>folder</code>" in page
-    assert "What is made in town" in page
+    assert "Tell me about Salton" in page
 
 
 def repro(folder: Path) -> None:
