@@ -13,8 +13,9 @@ from pathlib import Path
 from knowtuning.config.verify import VerifyStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
-from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.core.storage import write_json
 from knowtuning.systems import SYSTEMS
+from knowtuning.teacher.tasks import FreeTeacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.world.verifier import Truth
@@ -40,16 +41,11 @@ def main() -> None:
     write_jsonl(OUT / "verdicts.jsonl", verdicts)
     judgements = judges.compare(examples, predictions, judge.matchups)
     write_jsonl(OUT / "judgements.jsonl", judgements)
-    if teacher:
-        teacher.save_replies(REPLIES)
-    else:
-        with atomic_write(REPLIES):
-            pass
+    # A ground truth is paid as little as a free teacher.
+    paid = teacher or FreeTeacher()
+    paid.save_replies(REPLIES)
     counts = jury.count(verdicts, judgements)
-    write_json(
-        Path("metrics/verify.json"),
-        {"status": judges.status, **counts, **(teacher.usage() if teacher else {})},
-    )
+    write_json(Path("metrics/verify.json"), {"status": judges.status, **counts, **paid.usage()})
     # Last: all that is finished is on disk.
     jury.check_unjudged(verdicts, judgements, judge.max_unjudged, folder=OUT)
     print(f"verify: {counts['answers']} answers and {counts['comparisons']} comparisons, {judges.status}")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.records import Example
-from knowtuning.core.tables import entry
 from knowtuning.data.chat import chat_column
 from knowtuning.data.examples import Columns, Reject, Row, to_example
 from knowtuning.data.hub import read_hub
@@ -39,7 +38,7 @@ class Source:
 
 def open_source(params: PrepareParams, *, seed: int) -> Source:
     """The chosen source, not read yet. Raises ValueError when a value that it needs is null."""
-    return entry(SOURCES, params.source, "prepare.source")(params, seed)
+    return SOURCES[params.source](params, seed)
 
 
 def _world(params: PrepareParams, seed: int) -> Source:

@@ -7,7 +7,7 @@ backend runs both, so a stage never sees a reply that fails them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -208,6 +208,21 @@ class FreeTeacher:
     def save_replies(self, out: Path) -> int:
         with atomic_write(out):
             return 0
+
+
+def checked(task: Task, answer: Callable[[], Reply], *, expected: bool = False) -> Outcome:
+    """The reply that `answer` gives, checked by its task, or the failure that its ValueError says.
+
+    expected: see Failure.
+    """
+    reply: Reply | None = None
+    try:
+        reply = answer()
+        task.check(reply)
+    except ValueError as error:
+        raw = None if reply is None else reply.model_dump()
+        return Failure(reason=str(error), raw=raw, expected=expected)
+    return reply
 
 
 def check_distinct(facts: Iterable[str]) -> None:

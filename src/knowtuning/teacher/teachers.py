@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from knowtuning.core.tables import entry
 from knowtuning.teacher.tasks import Teacher
 
 if TYPE_CHECKING:
@@ -76,7 +75,6 @@ TEACHERS: dict[str, Kind] = {
 
 def open_teacher(params: TeacherParams, setting: Setting, replies: Path) -> Teacher:
     """The teacher that `params` names, with the replies that DVC keeps of the output `replies`."""
-    kind: Any = entry(TEACHERS, params.backend, f"{setting.section}.backend")
-    teacher: Teacher = kind.build(params, setting)
+    teacher = TEACHERS[params.backend].build(params, setting)
     teacher.load_replies(replies, Path.cwd())
     return teacher

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from knowtuning.core.storage import digest
 from knowtuning.teacher.tasks import (
     Extract,
     FactList,
-    Failure,
     FreeTeacher,
     Outcome,
     QuestionAnswer,
@@ -21,6 +21,7 @@ from knowtuning.teacher.tasks import (
     Triple,
     TripleList,
     Triples,
+    checked,
 )
 from knowtuning.world.prose import LINKS, prose
 from knowtuning.world.wording import BY_NAME, NAMES, Statement, has_subject, read_text
@@ -43,16 +44,7 @@ class WorldTeacher(FreeTeacher):
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its reply, or with the reason why there is none."""
         for task in tasks:
-            yield task, self._outcome(task)
-
-    def _outcome(self, task: Task) -> Outcome:
-        reply: Reply | None = None
-        try:
-            reply = self._reply(task)
-            task.check(reply)
-        except ValueError as error:
-            return Failure(reason=str(error), raw=None if reply is None else reply.model_dump())
-        return reply
+            yield task, checked(task, partial(self._reply, task))
 
     def _reply(self, task: Task) -> Reply:
         match task:

@@ -25,7 +25,6 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
 from knowtuning.core.storage import digest, read_json, write_json
-from knowtuning.core.tables import entry
 from knowtuning.model.batches import IGNORED, right_padded
 from knowtuning.model.load import load_base, load_tokenizer
 from knowtuning.training import checkpoints, losses
@@ -288,7 +287,6 @@ def train_preference(
     computed beforehand, but where weights are split in each step.
     """
     section = run.section
-    entry(losses.LOSSES, params.loss, f"{section}.loss")
     source = "its pairs and, for those of perturb, perturb.aspects"
     parts = split_rows(rows, params.eval_rows, run.seed, section=section, source=source)
     torch.manual_seed(run.seed)

@@ -8,6 +8,7 @@ parses, and a text is not rephrased: it stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from knowtuning.teacher import tasks as ask
 from knowtuning.teacher.english.facts import extract
@@ -35,16 +36,7 @@ class EnglishTeacher(ask.FreeTeacher):
         ]
         reviser = Reviser(self._seed, records, self._corpus) if records else None
         for task in everything:
-            yield task, self._outcome(task, reviser)
-
-    def _outcome(self, task: ask.Task, reviser: Reviser | None) -> ask.Outcome:
-        reply: ask.Reply | None = None
-        try:
-            reply = self._reply(task, reviser)
-            task.check(reply)
-        except ValueError as error:
-            return ask.Failure(reason=str(error), raw=reply and reply.model_dump(), expected=True)
-        return reply
+            yield task, ask.checked(task, partial(self._reply, task, reviser), expected=True)
 
     def _reply(self, task: ask.Task, reviser: Reviser | None) -> ask.Reply:
         match task:
