@@ -2,14 +2,17 @@
 
 A model of random weights is made once, in memory. Each row of the table is one task on one side: ours as the
 stages run it; TRL as it comes (micro-batch 4, gradient checkpointing); TRL at its best (no checkpointing, our
-micro-batch, rows of a step by length; Liger and flash-attention without padding where they are installed);
-continuous batching of transformers. All sides train on the same rows with the same hyper-parameters. The
-first optimiser steps, or a first pass, warm up and do not count.
+micro-batch, rows of a step by length, no cuDNN attention; Liger and flash-attention without padding where
+they are installed); `generate` of transformers, and its continuous batching. All sides train on the same rows
+with the same hyper-parameters. The first optimiser steps, or a first pass, warm up and do not count.
 
 MFU is the share of the measured speed of a large matrix product. FLOPs a token, of N parameters: sft 4 N (a
 frozen weight needs no gradient), dpo 6 N (the reference's forward pass included; tokens are those of both
 sides, each with its prompt), score 2 N (a prompt counts once), generate 2 N (new tokens alone). Attention,
 and what checkpointing computes again, are left out.
+
+A small model on a fast card is bound by the processor, which starts its kernels. Accelerate's compilation of
+each layer helps all sides of training; see docs/hardware.md for its variables.
 
 `--profile sft` writes a table of torch's profiler for our side of one task instead. The variables of
 docs/hardware.md (KNOWTUNING_MICRO_BATCH and others) hold here too. `--shape tiny --device cpu --precision
@@ -71,7 +74,8 @@ BETA, GAMMA = 0.1, 0.2
 FLASH_ATTENTION = transformers.utils.is_flash_attn_2_available()
 LIGER = find_spec("liger_kernel") is not None
 FLOPS = {"sft": 4, "dpo": 6, "score": 2, "generate": 2}
-OURS, TRL, BEST, CONTINUOUS = "ours", "TRL", "TRL at its best", "continuous batching"
+OURS, TRL, BEST = "ours", "TRL", "TRL at its best"
+GENERATE, CONTINUOUS = "generate", "continuous batching"
 SCHEDULE: dict[str, Any] = {
     "lr": 1e-4,
     "epochs": 1.0,
@@ -136,7 +140,6 @@ SHAPES = {
         questions=2000,
         answers=300,
         new_tokens=160,
-        steps=10,
     ),
     "tiny": Shape(
         LlamaConfig(
@@ -217,7 +220,11 @@ class Bench:
         for number in range((WARM_UP + shape.steps) * params.batch):
             prompt, length = _tokens(draw, shape.prompt), draw.randint(*shape.rows) - shape.prompt
             completions = [_tokens(draw, length) for _ in range(1 if task == "sft" else 2)]
-            rows.append((Row if task == "sft" else PairRow)(str(number), "", prompt, *completions))
+            weights = [[1.0] * length] * 2
+            if task == "sft":
+                rows.append(Row(str(number), "", prompt, *completions))
+            else:
+                rows.append(PairRow(str(number), "", prompt, *completions, *weights))
         return [rows[index] for index in order_of(rows, params, seed=0)], params
 
     def prompts(self, count: int) -> list[list[int]]:
@@ -426,13 +433,14 @@ def score_ours(bench: Bench, meter: Meter) -> None:
     meter.tokens = sum(question.tokens for question in questions)
 
 
-def generate_ours(bench: Bench, meter: Meter) -> None:
+def generate_ours(bench: Bench, meter: Meter, *, recorded: bool = True) -> None:
     prompts = {str(number): prompt for number, prompt in enumerate(bench.prompts(bench.shape.answers))}
 
     def answers(new_tokens: int) -> int:
         ends, padding = [bench.tokenizer.eos_token_id], bench.tokenizer.pad_token_id
         decoding, budget = Decoding(max_new_tokens=new_tokens), bench.hardware.batch_tokens
         backend = ModelBackend(bench.model, decoding, ends, padding, batch_tokens=budget)
+        backend.recorded &= recorded
         samples = generate(prompts, backend, decoding)
         return sum(len(answer) for answers in samples.values() for answer in answers)
 
@@ -466,6 +474,7 @@ ROWS: list[tuple[str, str, Callable[[Bench, Meter], None]]] = [
     ("dpo", TRL, partial(dpo_trl, best=False)),
     ("score", OURS, score_ours),
     ("generate", OURS, generate_ours),
+    ("generate", GENERATE, partial(generate_ours, recorded=False)),
     ("generate", CONTINUOUS, generate_continuous),
     ("sft", BEST, partial(sft_trl, best=True)),
     ("dpo", BEST, partial(dpo_trl, best=True)),
@@ -545,7 +554,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="7b")
     parser.add_argument("--tasks", nargs="+", choices=FLOPS, default=list(FLOPS))
-    parser.add_argument("--sides", nargs="+", choices=(OURS, TRL, BEST, CONTINUOUS))
+    parser.add_argument("--sides", nargs="+", choices=(OURS, TRL, BEST, GENERATE, CONTINUOUS))
     parser.add_argument("--steps", type=int, help="optimiser steps that count; default: those of the shape")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
@@ -570,8 +579,10 @@ def main() -> None:
         for task, side, call in ROWS:
             if task not in options.tasks or (options.sides and side not in options.sides):
                 continue
-            if side == CONTINUOUS and hardware.device != "cuda":
+            if side in (GENERATE, CONTINUOUS) and hardware.device != "cuda":
                 continue
+            # TRL as it comes has torch's default, which is cuDNN's.
+            torch.backends.cuda.enable_cudnn_sdp(side == TRL)
             meter = Meter(hardware.device, profiled=bool(options.profile))
             row = {"task": task, "side": side, **measure(bench, call, meter)}
             if "error" not in row:

@@ -32,7 +32,8 @@ def main() -> None:
     system = entry(trained(), name, "system")
     params: Any = load(PARAMS, train_stage(name))
     section, stage = getattr(params, system.section), system.section
-    encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length)
+    counted = getattr(section, "counted", "all")
+    encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length, counted)
     rows = accept(
         [encoder.row(record) for record in records_of(system)],
         Path(f"data/training/{stage}.rejected.jsonl"),

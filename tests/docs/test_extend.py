@@ -87,7 +87,7 @@ def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, exam
 def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
     for key, value, said in (
         ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
-        ("train_kc.loss", "hinge", "expected one of dpo, ipo"),
+        ("train_kc.loss", "hinge", "expected one of dpo, dpo_mean, ipo"),
         ("teacher.backend", "sentences", "expected one of world, english, openai"),
         ("judge.backend", "english", "expected one of exact, openai, none"),
         ("judge.pairs", [["kc", "length"]], "expected pairs of base, sft, ka, kc: look at [kc, length]"),

@@ -11,12 +11,14 @@ import torch
 
 from knowtuning.core.records import Example
 from knowtuning.generation import generate as module
+from knowtuning.generation import graph
 from knowtuning.generation.generate import (
     Decoding,
     ModelBackend,
     generate,
     predict,
     prompts_of,
+    recordable,
     until,
 )
 from knowtuning.model.load import load_base, load_tokenizer
@@ -76,6 +78,41 @@ def test_answers_are_those_of_each_prompt_alone(monkeypatch: pytest.MonkeyPatch,
     assert greedy(model, ends, 10, batch_tokens=1) == expected
     if family != "mamba":
         assert greedy(model, ends, 10) == expected
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "opt", "gpt_neox"])
+def test_a_recorded_step_gives_the_same_answers(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """Its arithmetic on a CPU, where nothing is recorded; a GPU's own test is below."""
+    monkeypatch.setattr(graph, "CHECK", 3)
+    model = random_model(family, **FAMILIES[family])
+    if not recordable(model):
+        pytest.skip(f"transformers does not record {family}")
+    free = greedy(model, [NEVER], 10)
+    ends = [free[2][4], free[3][7]]
+    for decoding in (Decoding(10), Decoding(10, temperature=0.8, top_p=0.9, top_k=50, samples=2, seed=3)):
+        backend = ModelBackend(model, decoding, ends, PAD, batch_tokens=10_000)
+        expected = generate(NAMED, backend, decoding)
+        assert len({len(answer) for answers in expected.values() for answer in answers}) > 2
+        backend.recorded = True
+        assert generate(NAMED, backend, decoding) == expected
+
+
+def test_windows_states_and_quantized_weights_are_not_recorded() -> None:
+    assert not any(
+        recordable(random_model(family, **FAMILIES[family])) for family in ("mistral", "gemma2", "mamba")
+    )
+    model = random_model("llama", **GROUPED)
+    assert recordable(model)
+    model.is_quantized = True
+    assert not recordable(model)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_a_gpu_gives_the_answers_of_a_cpu() -> None:
+    model = random_model("llama", **GROUPED)
+    expected = greedy(model, [NEVER], 40)
+    assert greedy(model.to("cuda"), [NEVER], 40) == expected
 
 
 def test_a_generation_config_has_no_say() -> None:

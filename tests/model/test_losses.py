@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from knowtuning.training.losses import LOSSES, PairLogps, dpo, ipo, mean_nll, nll
+from knowtuning.training.losses import LOSSES, PairLogps, dpo, dpo_mean, ipo, mean_nll, nll
 
 
 def pair(*sums: float, tokens: tuple[int, int] = (1, 1)) -> PairLogps:
@@ -44,6 +44,15 @@ def test_ipo_by_hand() -> None:
     assert ipo(pair(-2.0, -7.0, -3.0, -5.0, tokens=(4, 2)), 0.1).item() == pytest.approx(14.0625)
     # Where policy and reference agree, (1 / 2 beta)².
     assert ipo(pair(-3.0, -5.0, -3.0, -5.0, tokens=(4, 2)), 0.1).item() == pytest.approx(25.0)
+
+
+def test_dpo_a_token_by_hand() -> None:
+    # The log-ratios a token above, 0.25 and -1, times beta 2: ln(1 + e^-2.5) = 0.078889.
+    one = pair(-2.0, -7.0, -3.0, -5.0, tokens=(4, 2))
+    assert dpo_mean(one, 2.0).item() == pytest.approx(0.078889, abs=1e-6)
+    # A side of which no token counts has ratio 0: ln(1 + e^-0.5) = 0.474077.
+    other = pair(-2.0, 0.0, -3.0, 0.0, tokens=(4, 0))
+    assert dpo_mean(other, 2.0).item() == pytest.approx(0.474077, abs=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

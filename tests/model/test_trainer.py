@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,10 @@ def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Pa
     straight = under_reference(model, pairs(tiny_base), "adapter")
     swapped = under_reference(
         model,
-        [PairRow(p.id, p.source, p.prompt, p.rejected, p.chosen) for p in pairs(tiny_base)],
+        [
+            PairRow(p.id, p.source, p.prompt, p.rejected, p.chosen, p.rejected_weights, p.chosen_weights)
+            for p in pairs(tiny_base)
+        ],
         "adapter",
     )
     for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
@@ -403,5 +407,32 @@ def test_attention_is_given_no_mask(tiny_base: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
     model = load_base(tiny_base, dtype=torch.float32, device="cpu")
-    completion_logps(model, [([1, 2, 3], [4, 5]), ([6], [7])], 100)
+    completion_logps(model, [([1, 2, 3], [4, 5], [1.0, 1.0]), ([6], [7], [1.0])], 100)
     assert seen == [(True, True)] * 2  # layers
+
+
+def test_what_does_not_count_changes_neither_reference_nor_margin(tiny_base: Path, ka: Path) -> None:
+    model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
+    whole = pairs(tiny_base)[:3]
+    # The last two tokens of each side weigh nothing: as if the completions ended before them.
+    weighed = [
+        replace(
+            row,
+            chosen_weights=[1.0] * (len(row.chosen) - 2) + [0.0, 0.0],
+            rejected_weights=[1.0] * (len(row.rejected) - 2) + [0.0, 0.0],
+        )
+        for row in whole
+    ]
+    shorter = [
+        replace(
+            row,
+            chosen=row.chosen[:-2],
+            rejected=row.rejected[:-2],
+            chosen_weights=[1.0] * (len(row.chosen) - 2),
+            rejected_weights=[1.0] * (len(row.rejected) - 2),
+        )
+        for row in whole
+    ]
+    found, expected = under_reference(model, weighed), under_reference(model, shorter)
+    assert found.chosen == pytest.approx(expected.chosen, abs=1e-4)
+    assert found.rejected == pytest.approx(expected.rejected, abs=1e-4)

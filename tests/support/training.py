@@ -37,7 +37,7 @@ def schedule(**changes: Any) -> dict[str, Any]:
 
 def preference(**changes: Any) -> PreferenceParams:
     """Settings of preference training: `schedule`, and DPO against the adapter that is continued."""
-    options = {"loss": "dpo", "beta": 0.1, "gamma": 0.2, "reference": "adapter"}
+    options = {"loss": "dpo", "counted": "all", "beta": 0.1, "gamma": 0.2, "reference": "adapter"}
     return PreferenceParams(**schedule(**{**options, **changes}))
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, create_model, field_validator
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
 from knowtuning.core.tables import known
 from knowtuning.systems import SYSTEMS, trained
+from knowtuning.training.counted import COUNTED
 from knowtuning.training.losses import LOSSES
 
 
@@ -43,7 +44,11 @@ class Schedule(Section):
 class PreferenceParams(Schedule):
     """Optimisation on preference pairs, which continues another system's adapter."""
 
-    loss: str = Field(description="loss of a pair: dpo (paper) or ipo; training/losses.py has them")
+    loss: str = Field(description="loss of a pair: dpo (paper), dpo_mean or ipo; training/losses.py has them")
+    counted: str = Field(
+        description="tokens of a pair that this loss counts: all (paper), but_end, differing or "
+        "shared_length; training/counted.py has them"
+    )
     beta: float = Field(gt=0, description="strength of the pull to the reference (DPO beta; released: 0.1)")
     gamma: float = Field(ge=0, description="weight of NLL(chosen) beside that loss (released: 0.2)")
     reference: Literal["adapter", "base"] = Field(
@@ -55,6 +60,11 @@ class PreferenceParams(Schedule):
     @classmethod
     def _known(cls, value: str) -> str:
         return known(LOSSES, value)
+
+    @field_validator("counted")
+    @classmethod
+    def _counted(cls, value: str) -> str:
+        return known(COUNTED, value)
 
 
 SECTIONS: dict[str, type[Schedule]] = {"sft": Schedule, "preference": PreferenceParams}

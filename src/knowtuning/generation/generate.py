@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.storage import digest
 from knowtuning.model.batches import by_length
-from knowtuning.model.memory import cache_tokens
+from knowtuning.model.memory import cache_tokens, prefix_limit
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Tokens = list[int]
 # Answers that are computed together at most: what a killed run can lose, and another process can take.
-_MOST = {"cpu": 64, "cuda": 256}
+_MOST = {"cpu": 64, "cuda": 512}
 # New tokens after which answers that have ended leave the batch.
 _CHUNK = 32
 
@@ -163,6 +163,7 @@ class ModelBackend:
 
         self._model, self._decoding, self._ends, self._padding = model, decoding, list(ends), padding
         self._batch_tokens = batch_tokens
+        self.recorded = model.device.type == "cuda" and recordable(model)
         # That of the model may hold a penalty or another way to sample, which would change answers.
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=self._ends, pad_token_id=padding, do_sample=False
@@ -178,22 +179,35 @@ class ModelBackend:
             yield key, self._batch(jobs)
 
     def _batch(self, jobs: Sequence[Job]) -> list[Tokens]:
-        """Answers to prompts that are padded on the left; those that have ended leave after each chunk."""
+        """Answers to prompts that are padded on the left."""
         import torch
-        from transformers import DynamicCache
 
-        width, limit = max(len(job.prompt) for job in jobs), self._decoding.max_new_tokens
-        device = self._model.device
+        width, device = max(len(job.prompt) for job in jobs), self._model.device
         gaps = [width - len(job.prompt) for job in jobs]
         ids = torch.tensor([[self._padding] * gap + job.prompt for gap, job in zip(gaps, jobs, strict=True)])
         mask = (torch.arange(width) >= torch.tensor(gaps)[:, None]).long()
-        ids, mask = ids.to(device), mask.to(device)
+        draws = Draws([job.seed for job in jobs], self._decoding, device)
+        make = self._by_graph if self.recorded else self._by_chunks
+        return make(ids.to(device), mask.to(device), draws)
+
+    def _by_graph(self, ids: torch.Tensor, mask: torch.Tensor, draws: Draws) -> list[Tokens]:
+        from knowtuning.generation.graph import decode
+
+        limit = self._decoding.max_new_tokens
+        tokens = decode(self._model, ids, mask, limit=limit, ends=self._ends, processors=draws.processors)
+        return [until(self._ends, row) for row in tokens.tolist()]
+
+    def _by_chunks(self, ids: torch.Tensor, mask: torch.Tensor, draws: Draws) -> list[Tokens]:
+        """By `generate`; answers that have ended leave after each chunk."""
+        import torch
+        from transformers import DynamicCache
+
+        width, limit = ids.shape[1], self._decoding.max_new_tokens
         # Models with another state than a cache of keys and values take no part of their prompt again.
         stateful = getattr(self._model, "_is_stateful", False)
         cache = None if stateful else DynamicCache(config=self._model.config)
-        draws = Draws([job.seed for job in jobs], self._decoding, device)
-        going = list(range(len(jobs)))
-        answers: list[Tokens] = [[] for _ in jobs]
+        going = list(range(len(ids)))
+        answers: list[Tokens] = [[] for _ in going]
         while going:
             done = ids.shape[1] - width
             with torch.inference_mode():
@@ -210,12 +224,21 @@ class ModelBackend:
             rows = [row for row, job in enumerate(going) if len(answers[job]) == full < limit]
             if not rows or cache is None:
                 break
-            index = torch.tensor(rows, device=device)
+            index = torch.tensor(rows, device=ids.device)
             ids, mask = ids[index], torch.nn.functional.pad(mask[index], (0, full - done), value=1)
             cache.batch_select_indices(index)
             draws.keep(rows)
             going = [going[row] for row in rows]
         return answers
+
+
+def recordable(model: Any) -> bool:
+    """Whether a step of decoding can be recorded (graph.py): nothing but keys and values, all of them kept.
+
+    And a forward pass that asks the device nothing, which transformers says of a model.
+    """
+    plain = prefix_limit(model) == float("inf")
+    return plain and bool(model._can_compile_fullgraph) and not getattr(model, "is_quantized", False)
 
 
 class Draws:

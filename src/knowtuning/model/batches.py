@@ -26,7 +26,7 @@ def by_length(lengths: Sequence[int], budget: int, *, most: int | None = None) -
         order = order[size:]
 
 
-def right_padded(rows: Sequence[Sequence[int]], padding: int) -> torch.Tensor:
+def right_padded(rows: Sequence[Sequence[float]], padding: float) -> torch.Tensor:
     """Rows of numbers with `padding` behind them, (rows, longest).
 
     Causal attention needs no mask over it: no token sees what stands to its right.

@@ -99,3 +99,21 @@ def cache_bytes(model: Any) -> int:
     shared = getattr(config, "num_key_value_heads", None) or heads
     size: int = 2 * config.num_hidden_layers * shared * width * model.dtype.itemsize
     return size
+
+
+def prefix_limit(model: Any) -> float:
+    """The longest sequence (tokens) whose prompt may be cached and shared by several completions.
+
+    0 for models with another state than keys and values, the window for those that attend in one.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if getattr(model, "_is_stateful", False):
+        return 0
+
+    def limit(layer: Any) -> float:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return float(layer.sliding_window)
+        return float("inf") if type(layer) is DynamicLayer else 0
+
+    return min(map(limit, DynamicCache(config=model.config).layers), default=float("inf"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.model.batches import IGNORED, by_length, right_padded
-from knowtuning.model.memory import cache_tokens
+from knowtuning.model.memory import cache_tokens, prefix_limit
 
 if TYPE_CHECKING:
     import torch
@@ -61,20 +61,27 @@ def _spread(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Te
     return logps.new_zeros(counted.shape).masked_scatter(counted, logps)
 
 
-def completion_logps(model: Any, pairs: Sequence[tuple[Tokens, Tokens]], budget: int) -> list[float]:
-    """Summed log-probability of each completion given its prompt, nats; budget: tokens of a pass at most."""
+def completion_logps(
+    model: Any, rows: Sequence[tuple[Tokens, Tokens, Sequence[float]]], budget: int
+) -> list[float]:
+    """Log-probability of each completion given its prompt, nats: the sum over its tokens by their weights.
+
+    rows: (prompt, completion, weights of its tokens). budget: tokens of a pass at most.
+    """
     import torch
 
-    sums = [0.0] * len(pairs)
-    for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
-        rows = [pairs[index] for index in batch]
-        ids = right_padded([[*prompt, *completion] for prompt, completion in rows], 0)
+    sums = [0.0] * len(rows)
+    for batch in by_length([len(prompt) + len(completion) for prompt, completion, _ in rows], budget):
+        part = [rows[index] for index in batch]
+        ids = right_padded([[*prompt, *completion] for prompt, completion, _ in part], 0)
         labels = right_padded(
-            [[*[IGNORED] * len(prompt), *completion] for prompt, completion in rows], IGNORED
+            [[*[IGNORED] * len(prompt), *completion] for prompt, completion, _ in part], IGNORED
         )
+        weights = right_padded([[*[0.0] * (len(prompt) - 1), *weights] for prompt, _, weights in part], 0.0)
         with torch.no_grad():
             values = token_logps(model, ids.to(model.device), labels.to(model.device))
-        for index, value in zip(batch, values.double().sum(dim=1).tolist(), strict=True):
+        weighed = (values.double() * weights.to(model.device)).sum(dim=1)
+        for index, value in zip(batch, weighed.tolist(), strict=True):
             sums[index] = value
     return sums
 
@@ -105,24 +112,6 @@ def question_batches(questions: Sequence[Question], budget: int) -> list[list[in
     return batches
 
 
-def prefix_limit(model: Any) -> float:
-    """The longest sequence (tokens) whose prompt may be cached and shared by several completions.
-
-    0 for models with another state than keys and values, the window for those that attend in one.
-    """
-    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
-
-    if getattr(model, "_is_stateful", False):
-        return 0
-
-    def limit(layer: Any) -> float:
-        if type(layer) is DynamicSlidingWindowLayer:
-            return float(layer.sliding_window)
-        return float("inf") if type(layer) is DynamicLayer else 0
-
-    return min(map(limit, DynamicCache(config=model.config).layers), default=float("inf"))
-
-
 def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[list[float]]:
     """Summed log-probability of each fact given the prompt of its question, nats.
 
@@ -136,8 +125,8 @@ def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[l
     )
     with torch.inference_mode():
         if longest > prefix_limit(model):
-            pairs = [(item.prompt, fact) for item in questions for fact in item.facts]
-            values = iter(completion_logps(model, pairs, budget))
+            rows = [(item.prompt, fact, [1.0] * len(fact)) for item in questions for fact in item.facts]
+            values = iter(completion_logps(model, rows, budget))
             return [[next(values) for _ in item.facts] for item in questions]
         sums = dict(_behind_shared_prompts(model, questions, budget))
     return [

@@ -26,7 +26,10 @@ def mean_nll(logps: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class PairLogps:
-    """Of each pair, (pairs,): log-probabilities summed over the completions, and their numbers of tokens."""
+    """Of each pair, (pairs,): log-probabilities summed over the completions, and their numbers of tokens.
+
+    Both count a token as counted.py weighs it.
+    """
 
     policy_chosen: torch.Tensor
     policy_rejected: torch.Tensor
@@ -40,6 +43,11 @@ class PairLogps:
         chosen = beta * (self.policy_chosen - self.reference_chosen)
         return chosen, beta * (self.policy_rejected - self.reference_rejected)
 
+    def mean_ratios(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of chosen and rejected: the log-ratio of policy to reference a token; 0 where no token counts."""
+        chosen = (self.policy_chosen - self.reference_chosen) / self.chosen_tokens.clamp(min=1)
+        return chosen, (self.policy_rejected - self.reference_rejected) / self.rejected_tokens.clamp(min=1)
+
 
 def dpo(pairs: PairLogps, beta: float) -> torch.Tensor:
     """-log sigmoid(margin), the margin being chosen less rejected reward (Rafailov et al. 2023, equation 7).
@@ -52,15 +60,29 @@ def dpo(pairs: PairLogps, beta: float) -> torch.Tensor:
     return -logsigmoid(chosen - rejected)
 
 
+def dpo_mean(pairs: PairLogps, beta: float) -> torch.Tensor:
+    """DPO on log-ratios a token, so that length adds nothing to a margin (Lambert et al. 2024, Tulu 3).
+
+    Its beta is larger than DPO's by about the number of tokens; Tulu 3 takes 5.
+    """
+    from torch.nn.functional import logsigmoid
+
+    chosen, rejected = pairs.mean_ratios()
+    return -logsigmoid(beta * (chosen - rejected))
+
+
 def ipo(pairs: PairLogps, beta: float) -> torch.Tensor:
     """(margin - 1 / 2 beta)², the margin being that of log-ratios a token (Azar et al. 2023, equation 17).
 
     Deviation: means over tokens in place of sums, as TRL has it, so that the aim does not depend on length.
     """
-    chosen = (pairs.policy_chosen - pairs.reference_chosen) / pairs.chosen_tokens
-    rejected = (pairs.policy_rejected - pairs.reference_rejected) / pairs.rejected_tokens
+    chosen, rejected = pairs.mean_ratios()
     return (chosen - rejected - 1 / (2 * beta)) ** 2
 
 
 # What `loss` of a preference section may name: pairs and beta to the loss of each pair, (pairs,).
-LOSSES: dict[str, Callable[[PairLogps, float], torch.Tensor]] = {"dpo": dpo, "ipo": ipo}
+LOSSES: dict[str, Callable[[PairLogps, float], torch.Tensor]] = {
+    "dpo": dpo,
+    "dpo_mean": dpo_mean,
+    "ipo": ipo,
+}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite, check_rejected, write_jsonl
 from knowtuning.core.storage import digest
 from knowtuning.model.prompt import Formatter
+from knowtuning.training.counted import COUNTED
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,18 @@ class Row:
 
 @dataclass(frozen=True)
 class PairRow:
-    """One preference pair as token ids; completions end with the end of turn unless they were cut off."""
+    """One preference pair as token ids; completions end with the end of turn unless they were cut off.
+
+    weights: of the tokens of chosen and rejected in the preference loss (counted.py).
+    """
 
     id: str
     source: str
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
+    chosen_weights: list[float]
+    rejected_weights: list[float]
 
     @property
     def tokens(self) -> int:
@@ -50,16 +56,24 @@ class PairRow:
     def completions(self) -> tuple[list[int], ...]:
         return self.chosen, self.rejected
 
+    @property
+    def weights(self) -> tuple[list[float], ...]:
+        return self.chosen_weights, self.rejected_weights
+
 
 R = TypeVar("R", Row, PairRow)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turns text into rows of at most `max_length` tokens (model.max_length)."""
+    """Turns text into rows of at most `max_length` tokens (model.max_length).
+
+    counted: tokens that count in a pair, a name of counted.COUNTED.
+    """
 
     formatter: Formatter
     max_length: int
+    counted: str = "all"
 
     def row(self, record: Example | Rewrite | Pair) -> Any:
         """The row of a record of either objective, or why there is none."""
@@ -90,7 +104,8 @@ class Encoder:
                 reason=f"chosen and rejected are the same after truncation to {self.max_length} tokens",
                 raw=record.id,
             )
-        return PairRow(record.id, record.source, prompt, chosen, rejected)
+        weights = COUNTED[self.counted](chosen, rejected, self.formatter.ends[-1])
+        return PairRow(record.id, record.source, prompt, chosen, rejected, *weights)
 
     def cut_off(self, rows: Sequence[Row] | Sequence[PairRow]) -> int:
         """How many rows lost the end of a completion to model.max_length."""

@@ -50,9 +50,14 @@ def collate_rows(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, t
 
 
 def collate_pairs(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
-    """A micro-batch of pairs: the chosen sequences, then the rejected ones; reference_logps (2 · pairs,)."""
+    """A micro-batch of pairs: the chosen sequences, then the rejected ones.
+
+    weights (2 · pairs, longest): 0 where no completion is. reference_logps (2 · pairs,).
+    """
     sides = ("chosen", "rejected")
     batch = padded([(row["prompt"], row[side]) for side in sides for row in rows], padding)
+    weights = [[*[0.0] * len(row["prompt"]), *row[f"{side}_weights"]] for side in sides for row in rows]
+    batch["weights"] = right_padded(weights, 0.0)
     if "reference_chosen" in rows[0]:
         values = [row[f"reference_{side}"] for side in sides for row in rows]
         batch["reference_logps"] = torch.tensor(values)
@@ -128,14 +133,14 @@ class PairTrainer(_OnDevice, DPOTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        labels = inputs.pop("labels")
+        labels, weights = inputs.pop("labels"), inputs.pop("weights")[:, 1:]
         with self.accelerator.autocast():
             logps = token_logps(model, inputs["input_ids"], labels)
         reference = inputs.get("reference_logps")
         if reference is None:  # weights are split: TRL switches to its frozen copy of the adapter
             reference = torch.cat(self.compute_ref_log_probs(model, inputs))  # type: ignore[no-untyped-call]
         counted = inputs["completion_mask"][:, 1:]
-        sums, tokens = logps.sum(dim=1).chunk(2), counted.sum(dim=1).chunk(2)
+        sums, tokens = (logps * weights).sum(dim=1).chunk(2), weights.sum(dim=1).chunk(2)
         pairs = losses.PairLogps(*sums, *reference.chunk(2), *tokens)
         chosen, rejected = pairs.rewards(self.beta)
         values = {
@@ -173,8 +178,7 @@ def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, r
     """
     off = reference == "base"
     # The chosen answer of a question stands in a pair of each aspect.
-    wanted = {(tuple(row.prompt), tuple(text)): None for row in rows for text in row.completions}
-    keys = {digest(*pair): pair for pair in wanted}
+    keys = {key: weighed for row in rows for key, weighed in _weighed(row).items()}
     share = run.processes.share(list(keys))
     was_training = model.training
     model.eval()
@@ -182,10 +186,14 @@ def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, r
         values = completion_logps(model, [keys[key] for key in share], run.hardware.forward_tokens)
     model.train(was_training)
     sums = run.processes.union(dict(zip(share, values, strict=True)))
-    chosen, rejected = (
-        [sums[digest(tuple(row.prompt), tuple(row.completions[side]))] for row in rows] for side in (0, 1)
-    )
-    return ReferenceLogps(chosen, rejected, "none" if off else adapter_hash(model))
+    chosen, rejected = zip(*([sums[key] for key in _weighed(row)] for row in rows), strict=True)
+    return ReferenceLogps(list(chosen), list(rejected), "none" if off else adapter_hash(model))
+
+
+def _weighed(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
+    """(prompt, completion, weights) of both sides by their digests."""
+    sides = zip(row.completions, row.weights, strict=True)
+    return {digest(row.prompt, text, weights): (row.prompt, text, weights) for text, weights in sides}
 
 
 def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: Run) -> ReferenceLogps:
@@ -299,9 +307,10 @@ def train_preference(
         logps = [kept_logps(model, part, params.reference, run) for part in parts]
         columns = [_with_reference(part, found) for part, found in zip(parts, logps, strict=True)]
         reference = logps[0].adapter_sha256
-    elif params.reference != "adapter":
+    elif (params.reference, params.counted) != ("adapter", "all"):
         raise ValueError(
-            f"{section}.reference is {params.reference}; expected adapter where the weights are split"
+            f"{section}.reference is {params.reference} and {section}.counted {params.counted}; expected "
+            "adapter and all where the weights are split"
         )
     tokenizer = load_tokenizer(base)
     order = order_of(train, params, run.seed)
