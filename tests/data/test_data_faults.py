@@ -309,6 +309,22 @@ def test_the_layout_of_an_answer_is_not_that_of_the_xml() -> None:
     assert unwrap(xml) == unwrap(unwrap(xml)) == expected
 
 
+def test_medquad_has_four_documents_of_another_form(tmp_path: Path) -> None:
+    (tmp_path / "1.xml").write_text(
+        '<doc docid="7" corpus="NINDS"><doctitle-focus>F</doctitle-focus><qaPairs><pair pid="1">'
+        '<question qid="7-1" qtype="outlook">what  then ?</question><answer>Rest.</answer>'
+        "</pair></qaPairs></doc>"
+    )
+    expected = {
+        "question": "what then ?",
+        "answer": "Rest.",
+        "source": "NINDS",
+        "focus": "F",
+        "type": "outlook",
+    }
+    assert [row.values for row in read_medquad(tmp_path)] == [expected]
+
+
 BOMB = '<!DOCTYPE D [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><D>&b;</D>'
 EXTERNAL = '<!DOCTYPE D SYSTEM "file:///etc/hostname"><D/>'
 

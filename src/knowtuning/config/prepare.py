@@ -106,6 +106,11 @@ class PrepareParams(Section):
         description="kinds of repeated boilerplate whose answers are left out, of link_list and "
         "shared_opening; data/boilerplate.py has them"
     )
+    max_words: int | None = Field(
+        ge=1,
+        description="most words of an answer (count; a character of a script without spaces is one); rows "
+        "with a longer one are left out; null = any",
+    )
     world: WorldParams
     file: FileParams
     medquad_xml: MedquadParams

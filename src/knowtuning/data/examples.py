@@ -15,9 +15,9 @@ from knowtuning.data.rows import RawRow, type_name
 
 # Why a row is unusable: these count against prepare.max_rejected ...
 BAD = ("malformed", "missing_value", "not_text", "bad_turns", "empty_question", "empty_answer", "empty_id")
-# ... and these do not: an answer the source withholds, a type of question or a kind of boilerplate that
-# params.yaml leaves out, a question that is repeated, a question of an evaluation split.
-EXPECTED = ("without_answer", "other_type", "dropped", "duplicate", "leaked")
+# ... and these do not: an answer the source withholds, a type of question, a kind of boilerplate or a length
+# of answers that params.yaml leaves out, a question that is repeated, a question of an evaluation split.
+EXPECTED = ("without_answer", "other_type", "dropped", "too_long", "duplicate", "leaked")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from knowtuning.data.rows import RawRow
@@ -26,6 +26,24 @@ from knowtuning.data.rows import RawRow
 # An item of a list in one line; whatever ends a sentence or a clause.
 _ITEM = re.compile(r"(?<=\S)[ \t]{2,}-[ \t]+(?=\S)")
 _ENDS = (".", ":", ";", "?", "!", ")", '"', "\u201d")
+
+
+class _Form(NamedTuple):
+    """The names of a document's elements, and of the attribute that says where it comes from."""
+
+    pairs: str
+    pair: str
+    question: str
+    answer: str
+    focus: str
+    source: str
+
+
+# The second is that of four documents among those of NINDS.
+_FORMS = (
+    _Form("QAPairs", "QAPair", "Question", "Answer", "Focus", "source"),
+    _Form("qaPairs", "pair", "question", "answer", "doctitle-focus", "corpus"),
+)
 
 
 class _Builder(ElementTree.TreeBuilder):
@@ -79,20 +97,21 @@ def _pairs(where: str, name: str, data: bytes) -> Iterator[RawRow]:
         root = ElementTree.fromstring(data, parser=parser)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"{where}: not readable XML: {error}") from error
-    if root.find("QAPairs") is None:
+    form = next((form for form in _FORMS if root.find(form.pairs) is not None), None)
+    if form is None:
         raise ValueError(f"{where}: found {root.tag} without QAPairs; expected Document/QAPairs/QAPair")
-    for number, pair in enumerate(root.iterfind("QAPairs/QAPair"), 1):
-        yield RawRow(f"{name} pair {number}", _values(root, pair))
+    for number, pair in enumerate(root.iterfind(f"{form.pairs}/{form.pair}"), 1):
+        yield RawRow(f"{name} pair {number}", _values(root, pair, form))
 
 
-def _values(root: ElementTree.Element, pair: ElementTree.Element) -> dict[str, Any]:
-    question, answer = _text(pair.find("Question")), _text(pair.find("Answer"))
-    asked = pair.find("Question")
+def _values(root: ElementTree.Element, pair: ElementTree.Element, form: _Form) -> dict[str, Any]:
+    asked = pair.find(form.question)
+    question, answer = _text(asked), _text(pair.find(form.answer))
     return {
         "question": None if question is None else " ".join(question.split()),
         "answer": None if answer is None else unwrap(answer),
-        "source": root.get("source", ""),
-        "focus": " ".join((_text(root.find("Focus")) or "").split()),
+        "source": root.get(form.source, ""),
+        "focus": " ".join((_text(root.find(form.focus)) or "").split()),
         "type": "" if asked is None else asked.get("qtype", ""),
     }
 

@@ -25,6 +25,7 @@ from knowtuning.data.splits import (
     drop_boilerplate,
     drop_duplicates,
     drop_leaked,
+    drop_long,
 )
 
 UNANSWERED = ("missing_value", "empty_answer")
@@ -76,8 +77,8 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     given = {name: drop_duplicates(_read(name, rows)) for name, rows in source.rows.items()}
     tests = {name: drop_duplicates(_read(f"tests.{name}", rows)) for name, rows in further.items()}
     repeated = find(row.example.answer for split in given.values() for row in split.rows)
-    given = {name: _without(split, repeated, params.drop) for name, split in given.items()}
-    tests = {name: _without(split, repeated, params.drop) for name, split in tests.items()}
+    given = {name: _without(split, repeated, params) for name, split in given.items()}
+    tests = {name: _without(split, repeated, params) for name, split in tests.items()}
     splits = _separate(given, tests, params, seed)
     corpus = source.corpus
     if corpus is None:
@@ -86,8 +87,10 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     return replace(prepared, notes=[*prepared.notes, *_remarks(prepared)])
 
 
-def _without(split: Split, repeated: Boilerplate, kinds: list[str]) -> Split:
-    return drop_boilerplate(split, lambda answer: repeated.reason(answer, kinds))
+def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Split:
+    """The rows whose answers are neither boilerplate that is to be left out nor too long."""
+    kept = drop_boilerplate(split, lambda answer: repeated.reason(answer, params.drop))
+    return drop_long(kept, params.max_words)
 
 
 def _remarks(prepared: Prepared) -> list[str]:

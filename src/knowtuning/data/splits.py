@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from knowtuning.core.storage import digest
+from knowtuning.core.text import words
 from knowtuning.data.examples import BAD, EXPECTED, Reject, Row
 from knowtuning.data.normalise import fold
 
@@ -51,14 +52,14 @@ class Split:
         counted_as_empty: how often which mark of a column counted as no text, where one did.
         """
         kinds = Counter(reject.kind for reject in self.rejects)
-        words = sum(len(row.example.answer.split()) for row in self.rows)
+        total = sum(len(row.example.answer.split()) for row in self.rows)
         return {
             "read": self.read,
             **{kind: kinds[kind] for kind in (*BAD, *EXPECTED)},
             "moved": self.moved,
             "limited": self.limited,
             "kept": len(self.rows),
-            "mean_answer_words": round(words / len(self.rows), 3) if self.rows else 0.0,
+            "mean_answer_words": round(total / len(self.rows), 3) if self.rows else 0.0,
             **({"counted_as_empty": self.blanks} if self.blanks else {}),
         }
 
@@ -97,6 +98,20 @@ def drop_boilerplate(split: Split, reason: Callable[[str], str | None]) -> Split
     reasons = [(row, reason(row.example.answer)) for row in split.rows]
     rows = [row for row, why in reasons if why is None]
     rejects = [_reject(row, "dropped", why) for row, why in reasons if why is not None]
+    return replace(split, rows=rows, rejects=split.rejects + rejects)
+
+
+def drop_long(split: Split, most: int | None) -> Split:
+    """Remove every row whose answer has more than `most` words; None keeps all."""
+    if most is None:
+        return split
+    lengths = [(row, len(words(row.example.answer))) for row in split.rows]
+    rows = [row for row, length in lengths if length <= most]
+    rejects = [
+        _reject(row, "too_long", f"the answer has {length} words, more than prepare.max_words, {most}")
+        for row, length in lengths
+        if length > most
+    ]
     return replace(split, rows=rows, rejects=split.rejects + rejects)
 
 
