@@ -84,6 +84,8 @@ def _cue(text: str, topic: str) -> tuple[tuple[str, ...], str] | None:
     stop = next((index for index, word in enumerate(rest[:6]) if word.lower in lists.PREPOSITIONS), None)
     if stop is None or (rest[stop - 1].lower in _VAGUE if stop else clause.verb.lower() in lists.AUXILIARIES):
         return None
+    if stop + 1 == len(rest):  # nothing follows the preposition
+        return None
     stop += rest[stop + 1].lower in {"the", "a", "an"}
     cue = (clause.verb.lower(), *(word.lower for word in rest[: stop + 1]))
     return cue, clause.rest[rest[stop].end :]
