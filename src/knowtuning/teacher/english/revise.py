@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from knowtuning.core.numbers import entailed
 from knowtuning.core.text import normal_form
 from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.grammar import has_reference, kind_of, parse, words_of
@@ -121,7 +122,8 @@ class Reviser:
         revised: list[str] = []
         taken = {normal_form(fact) for fact in facts}
         for fact in facts:
-            forms = ((normal_form(text), text) for text in self._versions(record, question, fact))
+            versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
+            forms = ((normal_form(text), text) for text in versions)
             false = next(
                 (text for form, text in forms if not {form} & taken and form not in self._true), fact
             )
