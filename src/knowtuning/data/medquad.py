@@ -2,10 +2,10 @@
 
 Its white space is that of the XML: answers are indented as their elements are, some lines break in the
 middle of a sentence, and some lists run on in one line, their items two or more spaces apart. So the layout
-is made anew here: runs of spaces count once and indentation goes, but that an item stands two spaces further
-in for every list that its own is nested in; an item (`- `) behind two or more spaces begins a line; a line goes
-on the one above it, where it begins with a small letter and that one does not end a sentence or a clause, or
-where that one is a mark without text; of several blank lines one is left.
+is made anew here: runs of spaces count once and indentation goes, but that an item stands two spaces
+further in for every list that its own is nested in; an item (`- `) behind two or more spaces begins a line; a
+line goes on the one above it, where it begins with a small letter and that one does not end a sentence or a
+clause, or where that one is a mark without text; of several blank lines one is left.
 Questions and subjects are one line.
 
 Source: Ben Abacha and Demner-Fushman, A question-entailment approach to question answering, BMC

@@ -6,8 +6,8 @@ from __future__ import annotations
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Literal
+from itertools import chain, islice
+from typing import Literal, NamedTuple
 
 from knowtuning.core.records import Facts
 from knowtuning.core.storage import digest, record_rng
@@ -61,25 +61,43 @@ def candidates(fill: Fill, records: Sequence[Facts], depends_on: Dependence, see
     return kept
 
 
+class _Other(NamedTuple):
+    """Another record: the words of its question, and its facts that lean on no other, with their words."""
+
+    place: str
+    record: str
+    asked: frozenset[str]
+    facts: list[tuple[str, frozenset[str]]]
+
+
 class Others:
     """The facts of records, on a ring by the hash of seed and id: one more record changes few neighbours."""
 
     def __init__(self, records: Sequence[Facts], depends_on: Dependence, seed: int) -> None:
-        self._seed, self._depends_on = seed, depends_on
-        self._ring = sorted((digest(seed, "fill", record.id), record.id, record) for record in records)
-        asked = Counter(word for record in records for word in set(words(record.question)))
-        self._rare = {word for word, count in asked.items() if count <= max(1, len(records) // _RARE)}
+        self._seed = seed
+        self._ring = sorted(
+            (self._other(record, depends_on) for record in records), key=lambda each: each[:2]
+        )
+        asked = Counter(word for other in self._ring for word in other.asked)
+        self._rare = {word for word, count in asked.items() if count <= max(2, len(records) // _RARE)}
+
+    def _place(self, record: Facts) -> str:
+        return digest(self._seed, "fill", record.id)
+
+    def _other(self, record: Facts, depends_on: Dependence) -> _Other:
+        stand = zip(record.facts, depends_on(record.facts), strict=True)
+        facts = [(fact, frozenset(words(fact))) for fact, before in stand if before is None]
+        return _Other(self._place(record), record.id, frozenset(words(record.question)), facts)
 
     def beside(self, record: Facts) -> Iterator[str]:
         """Facts of the records that follow on the ring, one a record, which are beside the record's question:
         neither they nor their questions have a word that is rare in questions and stands in this one."""
         about = self._rare & set(words(record.question))
         own = {normal_form(fact) for fact in record.facts}
-        start = bisect(self._ring, digest(self._seed, "fill", record.id), key=lambda each: each[0])
-        for _, _, other in self._ring[start:] + self._ring[:start]:
-            if other.id == record.id or about & set(words(other.question)):
+        start = bisect(self._ring, self._place(record), key=lambda each: each.place)
+        for other in chain(self._ring[start:], self._ring[:start]):
+            if other.record == record.id or about & other.asked:
                 continue
-            for fact, before in zip(other.facts, self._depends_on(other.facts), strict=True):
-                if before is None and normal_form(fact) not in own and not about & set(words(fact)):
-                    yield fact
-                    break
+            yield from islice(
+                (text for text, said in other.facts if not about & said and normal_form(text) not in own), 1
+            )

@@ -105,9 +105,10 @@ def in_place(fact: str, piece: str, revised: str) -> str:
     head = _common(own, new)
     tail = min(_common(own[::-1], new[::-1]), len(own) - head, len(new) - head)
     matcher = SequenceMatcher(None, words(fact), words(piece), autojunk=False)
-    first, at, size = matcher.find_longest_match()
     last = len(own) - tail
-    if head + tail == len(own) == len(new) or head < first or last > first + size:
+    runs = (run for run in matcher.get_matching_blocks() if run.a <= head and last <= run.a + run.size)
+    first, at, size = max(runs, key=lambda run: run.size, default=(0, 0, 0))
+    if head + tail == len(own) == len(new) or not size:
         return piece if fact == revised else revised
     # From the end of the word before the change to the begin of the one behind it, where the run has those.
     shift, end = at - first, len(new) - tail
