@@ -83,8 +83,23 @@ def test_rows_left_out_are_kept_with_their_reason_and_do_not_count_as_rejected(t
         {"no template": 1},
     )
     nothing = Results.of(extract(examples[1:], Choosy()))
-    with pytest.raises(ValueError, match="all 1 rows were left out, none is left to go on with"):
-        nothing.check(out, 0.0, "extract.max_rejected")
+    with pytest.raises(ValueError, match=r"all 1 rows were left out, none .* no template; set a to 0$"):
+        nothing.check(out, 0.0, "extract.max_rejected", way="set a to 0")
+
+
+def test_a_rewrite_that_does_not_state_its_facts_is_rejected_with_the_reply() -> None:
+    from knowtuning.teacher.tasks import QuestionAnswer
+
+    class Elsewhere(ScriptedTeacher):
+        def run(self, tasks):
+            return ((task, QuestionAnswer(question="What?", answer="Salt is dear.")) for task in tasks)
+
+    record = scored("q", "Q?", {"Aru trades salt.": 2.0})
+    (row,) = rewrite([record], Elsewhere(), alpha=1.0, counts=Augmentation(), min_stated=0.4)
+    # Only "salt" of three content words.
+    assert row.id == "q-ka"
+    assert row.reason.startswith("the answer has 33 % of the content words of its facts")
+    assert row.raw["reply"] == {"question": "What?", "answer": "Salt is dear."}
 
 
 def scored(record_id: str, question: str, ppls: dict[str, float]) -> ScoredFacts:
