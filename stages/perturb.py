@@ -18,7 +18,7 @@ from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
 from knowtuning.knowledge.results import Results
-from knowtuning.teacher.teachers import Setting, open_teacher
+from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
 FACTS, OUT = Path("data/knowledge/facts.jsonl"), Path("data/knowledge/pairs.jsonl")
@@ -35,8 +35,9 @@ def main() -> None:
         os.environ, CACHE, seed=params.seed, corpus=[fact for record in records for fact in record.facts]
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
-    perturbation = Perturbation(params.seed, section.beta_delete, section.revise_share)
-    settings = Settings(section.style, section.aspects, perturbation, section.max_growth)
+    depends_on = TEACHERS[params.teacher.backend].depends_on
+    perturbation = Perturbation(params.seed, section.beta_delete, section.revise_share, depends_on)
+    settings = Settings(section.style, section.aspects, perturbation, section.max_growth, section.fill)
     counts = Comparison()
     bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
@@ -49,8 +50,12 @@ def main() -> None:
         line = warning(aspect, rates, section.max_given_away)
         if line:
             sys.stderr.write(f"warning: perturb: {line}\n")
-    results.check(OUT, section.max_rejected, "perturb.max_rejected")
-    print(f"perturb: {len(results.rows)} pairs, {counts.skipped.total()} impossible with a single fact")
+    way = "set perturb.aspects to those that pairs can be made of, or use another teacher.backend"
+    results.check(OUT, section.max_rejected, "perturb.max_rejected", way=way)
+    print(
+        f"perturb: {len(results.rows)} pairs, {counts.skipped.total()} impossible with so few facts, "
+        f"{len(results.left_out)} left out"
+    )
 
 
 if __name__ == "__main__":

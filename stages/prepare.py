@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from knowtuning.config.prepare import PrepareStage, local_paths
+from knowtuning.config.prepare import PrepareStage, check_teacher, local_paths
 from knowtuning.core.params import check_watched, load
 from knowtuning.core.storage import write_json
 from knowtuning.data.prepare import prepare, write_prepared
@@ -36,6 +36,7 @@ def main() -> None:
     """Prepare the data that params.yaml names."""
     stage = load(PARAMS, PrepareStage)
     check_watched(local_paths(stage.prepare))
+    check_teacher(stage.teacher.backend, stage.prepare.source)
     prepared = prepare(stage.prepare, seed=stage.seed)
     write_prepared(prepared, PREPARED, max_rejected=stage.prepare.max_rejected)
     write_json(METRICS, prepared.metrics())

@@ -30,13 +30,15 @@ def main() -> None:
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
     counts = Augmentation()
-    rows = rewrite(records, teacher, alpha=params.rewrite.alpha, counts=counts)
+    section = params.rewrite
+    rows = rewrite(records, teacher, alpha=section.alpha, counts=counts, min_stated=section.min_stated)
     bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)
     results.write(OUT)
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, counts), **teacher.usage()})
-    results.check(OUT, params.rewrite.max_rejected, "rewrite.max_rejected")
+    way = "set rewrite.alpha to 0 to go on without rewrites, or use another teacher.backend"
+    results.check(OUT, section.max_rejected, "rewrite.max_rejected", way=way)
     print(
         f"rewrite: {len(results.rows)} rewrites, {len(counts.unchanged)} repeated their example, "
         f"{len(results.left_out)} left out"

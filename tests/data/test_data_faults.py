@@ -325,6 +325,17 @@ def test_medquad_has_four_documents_of_another_form(tmp_path: Path) -> None:
     assert [row.values for row in read_medquad(tmp_path)] == [expected]
 
 
+def test_nested_lists_of_an_answer_keep_their_nesting() -> None:
+    xml = (
+        "At risk:\n     - at night\n      \n       - sleep inside\n       - use\n  a net\n"
+        "     - by day  - B\nEnd."
+    )
+    # Two spaces for every list around an item, whatever the XML has; a line of text ends all lists.
+    expected = "At risk:\n- at night\n\n  - sleep inside\n  - use a net\n- by day\n- B\nEnd."
+    assert unwrap(xml) == unwrap(unwrap(xml)) == expected
+    assert unwrap("- a\nText.\n   - b") == "- a\nText.\n- b"
+
+
 BOMB = '<!DOCTYPE D [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><D>&b;</D>'
 EXTERNAL = '<!DOCTYPE D SYSTEM "file:///etc/hostname"><D/>'
 

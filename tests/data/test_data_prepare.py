@@ -375,10 +375,14 @@ def test_long_answers_are_left_out_of_every_split(tmp_path: Path) -> None:
     write_prepared(prepared, tmp_path / "out", max_rejected=0.0)  # what is asked for is no fault
 
 
-def run_stage(folder: Path, section: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def run_stage(
+    folder: Path, section: dict[str, Any], backend: str = "english"
+) -> subprocess.CompletedProcess[str]:
     """Run the stage in `folder`; its last line lists the heavy packages it loaded."""
     # JSON is YAML, too.
-    (folder / "params.yaml").write_text(json.dumps({"seed": 1, "prepare": section, "other": {}}))
+    (folder / "params.yaml").write_text(
+        json.dumps({"seed": 1, "prepare": section, "teacher": {"backend": backend}})
+    )
     program = (
         "import sys, stages.prepare as stage; stage.run(stage.main); "
         "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
@@ -468,6 +472,16 @@ def test_a_folder_linked_into_data_raw_is_refused_and_a_linked_file_is_not(tmp_p
     )
     section["file"]["train"] = "data/raw/file.json"
     assert run_stage(tmp_path, section).stderr == ""
+
+
+def test_a_teacher_that_cannot_read_the_data_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    done = run_stage(tmp_path, params().model_dump(), backend="world")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: params.yaml: teacher.backend is 'world', which reads the data of prepare.source world alone, "
+        "and prepare.source is 'file'; set teacher.backend to english (rules, no key) or openai\n"
+    )
+    assert not (tmp_path / "data/prepared").exists()
 
 
 def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from knowtuning.core.records import Example
 from knowtuning.core.text import repeated_share, share_of, words
-from knowtuning.knowledge.checks import Extraction, grown, stated
+from knowtuning.knowledge.checks import Extraction, grown, stated, unstated
 from knowtuning.knowledge.extract import extract
 from knowtuning.teacher.tasks import FactList, FreeTeacher
 
@@ -70,4 +70,9 @@ def test_a_chosen_text_that_outgrows_or_repeats_its_answer_is_named() -> None:
 
 def test_a_rewrite_states_its_facts_or_a_share_of_them() -> None:
     assert stated(["Paris lies in France."], "In France lies Paris.") == 1.0
-    assert stated(["Paris lies in France."], "Paris is large.") == 0.25
+    # One of "paris", "lies" and "france"; "in" is no content word.
+    assert stated(["Paris lies in France."], "Paris is in it.") == pytest.approx(1 / 3)
+    assert unstated(["Paris lies in France."], "In France lies Paris.", 1.0) is None
+    assert unstated(["Paris lies in France."], "Paris is in it.", 0.4) == (
+        "the answer has 33 % of the content words of its facts; rewrite.min_stated asks for 40 %"
+    )

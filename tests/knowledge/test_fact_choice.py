@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import Facts, FactScore
-from knowtuning.knowledge.aspects import Perturbation, delete_facts, revised_places, shuffle_facts
+from knowtuning.knowledge.aspects import Perturbation, deleted_places, revised_places, shuffled_places
 from knowtuning.knowledge.rewrite import difficult_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
 
@@ -42,30 +42,58 @@ def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
     assert places == revised_places(record, Perturbation(seed, 0.1, percent / 100))
 
 
-@given(FACTS, PERCENT, SEEDS)
-def test_deletion_keeps_the_order_and_deletes_the_stated_number(facts, beta, seed) -> None:
-    left = delete_facts(facts, beta, seed=seed, record_id="r")
-    wanted = int(Fraction(round(beta * 100), 100) * len(facts))
-    assert len(facts) - len(left) == min(max(wanted, 1), len(facts) - 1)
-    assert left == [fact for fact in facts if fact in left]
+@st.composite
+def dependences(draw: st.DrawFn) -> list[int | None]:
+    """For each of some facts an earlier one that it leans on, or None."""
+    size = draw(st.integers(2, 20))
+    return [None, *(draw(st.none() | st.integers(0, place - 1)) for place in range(1, size))]
 
 
-@given(FACTS, SEEDS)
-def test_shuffling_is_a_permutation_but_never_the_identity(facts, seed) -> None:
-    shuffled = shuffle_facts(facts, seed=seed, record_id="r")
-    assert sorted(shuffled) == sorted(facts)
-    assert shuffled != facts
+@given(dependences(), PERCENT, SEEDS)
+def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_is_gone(
+    depends, beta, seed
+) -> None:
+    gone = deleted_places(depends, beta, seed=seed, record_id="r")
+    wanted = int(Fraction(round(beta * 100), 100) * len(depends))
+    assert len(gone) == len(set(gone)) == min(max(wanted, 1), len(depends) - 1)
+    assert gone == sorted(gone)
+    assert 0 not in gone
+    assert all(place in gone for place, before in enumerate(depends) if before in gone)
+
+
+@given(dependences(), SEEDS)
+def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> None:
+    order = shuffled_places(depends, seed=seed, record_id="r")
+    if depends.count(None) == 1:
+        # All lean on the first, so there is one block.
+        assert order is None
+        return
+    assert sorted(order) == list(range(len(depends)))
+    heads = [place for place in order if depends[place] is None]
+    assert heads != sorted(heads)
+    for place, before in enumerate(depends):
+        if before is not None:
+            # Behind what it leans on, and no other block between the two.
+            between = order[order.index(before) + 1 : order.index(place)]
+            assert order.index(before) < order.index(place)
+            assert all(depends[each] is not None for each in between)
 
 
 def test_shuffling_reaches_every_other_order() -> None:
-    orders = {tuple(shuffle_facts("abc", seed=0, record_id=str(index))) for index in range(200)}
+    orders = {tuple(shuffled_places([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
     # 3! = 6 orders less the identity; each of the five is missed by 200 draws with p = 0.8^200 < 1e-19.
     assert len(orders) == 5
 
 
-def test_deletion_reaches_every_fact() -> None:
-    left = {tuple(delete_facts("abcd", 0.25, seed=0, record_id=str(index))) for index in range(200)}
-    assert len(left) == 4
+def test_deletion_reaches_every_fact_but_the_first() -> None:
+    gone = {tuple(deleted_places([None] * 4, 0.25, seed=0, record_id=str(index))) for index in range(200)}
+    assert gone == {(1,), (2,), (3,)}
+
+
+def test_a_fact_that_would_take_too_much_along_waits() -> None:
+    # floor(0.5 * 3) = 1 fact goes; the second would take the third along, so it is always the third.
+    for index in range(20):
+        assert deleted_places([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
 
 
 @given(st.lists(st.sampled_from([1.5, 2.0, 7.25]), min_size=1, max_size=12), PERCENT)

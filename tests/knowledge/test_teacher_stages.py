@@ -14,7 +14,7 @@ from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
-from knowtuning.teacher.tasks import Failure, Rephrase, Revise, Task
+from knowtuning.teacher.tasks import FactList, Failure, Rephrase, Revise, Task
 from tests.support.scripted_teacher import ScriptedTeacher
 
 THREE = Facts(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
@@ -83,8 +83,23 @@ def test_rows_left_out_are_kept_with_their_reason_and_do_not_count_as_rejected(t
         {"no template": 1},
     )
     nothing = Results.of(extract(examples[1:], Choosy()))
-    with pytest.raises(ValueError, match="all 1 rows were left out, none is left to go on with"):
-        nothing.check(out, 0.0, "extract.max_rejected")
+    with pytest.raises(ValueError, match=r"all 1 rows were left out, none .* no template; set a to 0$"):
+        nothing.check(out, 0.0, "extract.max_rejected", way="set a to 0")
+
+
+def test_a_rewrite_that_does_not_state_its_facts_is_rejected_with_the_reply() -> None:
+    from knowtuning.teacher.tasks import QuestionAnswer
+
+    class Elsewhere(ScriptedTeacher):
+        def run(self, tasks):
+            return ((task, QuestionAnswer(question="What?", answer="Salt is dear.")) for task in tasks)
+
+    record = scored("q", "Q?", {"Aru trades salt.": 2.0})
+    (row,) = rewrite([record], Elsewhere(), alpha=1.0, counts=Augmentation(), min_stated=0.4)
+    # Only "salt" of three content words.
+    assert row.id == "q-ka"
+    assert row.reason.startswith("the answer has 33 % of the content words of its facts")
+    assert row.raw["reply"] == {"question": "What?", "answer": "Salt is dear."}
 
 
 def scored(record_id: str, question: str, ppls: dict[str, float]) -> ScoredFacts:
@@ -129,11 +144,15 @@ def test_a_rewrite_that_repeats_its_example_is_counted_not_trained_on() -> None:
 
 def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
     found = pairs([TWO])
-    # Two facts: deletion leaves one (floor(0.5 * 2) = 1 goes), the only other order is E D.
-    assert found["q2-logicality"] == Pair(
-        id="q2-logicality", source="q2", aspect="logicality", question="Q2?", chosen="D. E.", rejected="E. D."
+    # Of two facts the first stays and floor(0.5 * 2) = 1 goes.
+    assert found["q2-completeness"] == Pair(
+        id="q2-completeness",
+        source="q2",
+        aspect="completeness",
+        question="Q2?",
+        chosen="D. E.",
+        rejected="D.",
     )
-    assert found["q2-completeness"].rejected in ("D.", "E.")
     assert found["q2-factuality"].rejected == "NOT SO: D. NOT SO: E."
     assert {row.chosen for row in found.values()} == {"D. E."}
 
@@ -156,7 +175,7 @@ def test_paper_pairs_set_the_rephrased_answer_against_bare_facts() -> None:
     teacher = ScriptedTeacher()
     found = pairs([record], teacher, settings("paper"))
     assert {row.chosen for row in found.values()} == {"BOTH D AND E."}
-    assert found["q-logicality"].rejected == "e. d."
+    assert found["q-completeness"].rejected == "d."
     assert found["q-factuality"].rejected == "Not so: d. Not so: e."
     assert sum(isinstance(task, Rephrase) for task in teacher.tasks) == 1
 
@@ -173,11 +192,11 @@ def test_single_facts_skip_deletion_and_shuffling_and_are_counted() -> None:
     counts = Comparison()
     rows = Results.of(perturb([ONE, TWO], ScriptedTeacher(), settings(), counts))
     assert [row.id for row in rows.rows] == [
-        "q1-factuality", "q2-completeness", "q2-factuality", "q2-logicality"
+        "q1-factuality", "q2-completeness", "q2-factuality"
     ]  # fmt: skip
     assert summarise_perturb(rows, settings(), counts) == {
-        "pairs": {"total": 4, "completeness": 1, "factuality": 2, "logicality": 1},
-        "skipped": {"completeness": 1, "factuality": 0, "logicality": 1},
+        "pairs": {"total": 3, "completeness": 1, "factuality": 2, "logicality": 0},
+        "skipped": {"completeness": 1, "factuality": 0, "logicality": 2},
         "rejected": 0,
         "rejected_by_reason": {},
         "left_out": 0,
@@ -231,13 +250,84 @@ def test_a_failed_task_loses_its_aspect_alone() -> None:
         [TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Rephrase) and task.text == "D. E.")
     )
     assert [key for key, row in found.items() if isinstance(row, Rejected)] == [
-        f"q2-{aspect}" for aspect in ASPECTS
-    ]
-    assert found["q2-logicality"].reason == "rephrasing the chosen text: found no reply 7"
+        "q2-completeness", "q2-factuality"
+    ]  # fmt: skip
+    assert found["q2-factuality"].reason == "rephrasing the chosen text: found no reply 7"
 
 
-def test_equal_sides_are_rejected_with_the_reason() -> None:
-    # In the paper's style the answer may already be the shuffled facts.
-    record = Facts(id="q", question="Q?", answer="E. D.", facts=["D.", "E."])
-    found = pairs([record], chosen_settings=settings("paper", ["logicality"]))
-    assert found["q-logicality"].reason == "chosen and rejected are equal"
+def test_sides_that_are_no_worse_are_left_out_with_the_reason() -> None:
+    # In the paper's style the answer may already be the facts in another order.
+    order = pairs([THREE], chosen_settings=settings("paper", ["logicality"]))["q3-logicality"].rejected
+    record = THREE.model_copy(update={"answer": order.replace(".", ";")})
+    row = pairs([record], chosen_settings=settings("paper", ["logicality"]))["q3-logicality"]
+    assert (row.reason, row.left_out) == (
+        "logicality: the rejected text is no worse than the chosen one", True
+    )  # fmt: skip
+
+
+SAID = Facts(
+    id="said",
+    question="What is Aru?",
+    answer="In short:\n- Aru is a port.\n- It was founded in 1204.\n- Salt comes from it.\n- Nobody rows.",
+    facts=["Aru is a port.", "Aru was founded in 1204.", "Salt comes from it.", "Nobody rows."],
+)
+
+
+def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_place() -> None:
+    def leans(facts):
+        return [place - 1 if fact.startswith("It ") else None for place, fact in enumerate(facts)]
+
+    def revised(task: Revise) -> FactList:
+        return FactList(facts=[fact.replace("1204", "1304") for fact in task.facts])
+
+    class Reviser(ScriptedTeacher):
+        def run(self, tasks):
+            self.tasks += list(tasks)
+            return ((task, revised(task)) for task in tasks)
+
+    how = Settings("original", list(ASPECTS), Perturbation(1, 0.5, depends_on=leans))
+    teacher = Reviser()
+    found = pairs([SAID], teacher, how)
+    assert [type(task) for task in teacher.tasks] == [Revise]
+    assert {row.chosen for row in found.values()} == {SAID.answer}
+    # The pronoun of the answer stays, the rest of the fact too.
+    assert found["said-factuality"].rejected == SAID.answer.replace("1204", "1304")
+    head, *items = SAID.answer.split("\n")
+    lines = found["said-completeness"].rejected.split("\n")
+    assert lines[:2] == [head, items[0]]
+    assert [item for item in items if item in lines] == lines[1:]
+    # floor(0.5 * 4) = 2 of four lines go.
+    assert len(lines) == 3
+    order = found["said-logicality"].rejected.split("\n")
+    assert order[0] == head
+    assert sorted(order[1:]) == sorted(items)
+    assert order[1:] != items
+    # It was founded goes with Aru.
+    assert order.index(items[1]) == order.index(items[0]) + 1
+
+
+def test_facts_that_are_no_sentences_of_the_answer_are_joined_and_counted() -> None:
+    record = Facts(id="q", question="Q?", answer="A and B, then C.", facts=["A.", "B.", "C."])
+    counts = Comparison()
+    rows = list(perturb([record], ScriptedTeacher(), settings("original", ["completeness"]), counts))
+    assert counts.joined == 1
+    assert (rows[0].chosen, rows[0].rejected) == ("A and B, then C.", rows[0].rejected)
+    assert rows[0].rejected in ("A. B.", "A. C.")
+
+
+def test_what_is_deleted_is_filled_to_its_length() -> None:
+    facts = ["Aru is a port.", "Aru has many old ships.", "Salt is dear.", "Some towns on it trade in wool."]
+    record = Facts(id="r", question="What is Aru?", answer=" ".join(facts), facts=facts)
+    other = Facts(id="o", question="Where is Bor?", answer="", facts=["Bor lies north.", "Bor is near."])
+    same = Facts(id="s", question="Is Aru old?", answer="", facts=["Some say so of that place."])
+
+    def rejected(fill: str) -> str:
+        how = Settings("original", ["completeness"], Perturbation(1, 0.25), fill=fill)
+        return next(iter(perturb([record, other, same], ScriptedTeacher(), how, Comparison()))).rejected
+
+    bare, again, foreign = map(rejected, ("none", "repeat", "foreign"))
+    (gone,) = [fact for fact in facts if fact not in bare]
+    # One fact is gone, and another that is kept stands in its place too.
+    assert again in {record.answer.replace(gone, kept) for kept in facts if kept != gone}
+    # Never of the record that asks about Aru too.
+    assert foreign in {record.answer.replace(gone, fact) for fact in other.facts}

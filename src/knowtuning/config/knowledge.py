@@ -34,6 +34,12 @@ class RewriteParams(Section):
     alpha: float = Field(
         ge=0, le=1, description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
     )
+    min_stated: float = Field(
+        ge=0,
+        le=1,
+        description="least share of the content words of its facts that a rewritten answer has, or the row "
+        "is rejected",
+    )
     max_rejected: float = Field(ge=0, le=1, description=_REJECTED)
 
 

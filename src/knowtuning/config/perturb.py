@@ -20,11 +20,18 @@ class PerturbParams(Section):
         description="in what the rejected side is worse, a pair each: completeness (facts are missing), "
         "factuality (false), logicality (shuffled); knowledge/aspects.py has them",
     )
-    style: Literal["matched", "paper"] = Field(
-        description="matched: both sides are rephrased facts; paper: rephrased answer against bare facts"
+    style: Literal["matched", "original", "paper"] = Field(
+        description="matched: both sides are rephrased facts; original: the answer as it stands against "
+        "itself with its facts changed in place, nothing is rephrased; paper: rephrased answer against bare "
+        "facts"
     )
     beta_delete: float = Field(
         ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
+    )
+    fill: Literal["none", "repeat", "foreign"] = Field(
+        description="what stands for the facts that completeness deletes, about as many words: repeat: kept "
+        "facts again (with style matched an LLM may say them once); foreign: facts of other records, beside "
+        "the question; none: nothing, as in the paper"
     )
     revise_share: float = Field(
         gt=0,

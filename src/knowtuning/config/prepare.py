@@ -141,8 +141,24 @@ def _source_paths(params: PrepareParams) -> dict[str, str | None]:
     return {"prepare.hub.id": local(params.hub.id)} if params.source == "hub" else {}
 
 
+class TeacherChoice(Selection):
+    """Which teacher the data is for."""
+
+    backend: str
+
+
 class PrepareStage(Selection):
     """What the stage `prepare` reads of params.yaml."""
 
     seed: Seed
     prepare: PrepareParams
+    teacher: TeacherChoice
+
+
+def check_teacher(backend: str, source: str) -> None:
+    """Raise ValueError where the teacher cannot read the data; else extract finds out, after `base`."""
+    if backend == "world" and source != "world":
+        raise ValueError(
+            f"params.yaml: teacher.backend is 'world', which reads the data of prepare.source world alone, "
+            f"and prepare.source is {source!r}; set teacher.backend to english (rules, no key) or openai"
+        )

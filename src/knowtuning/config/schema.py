@@ -46,6 +46,7 @@ Params: type[Shared] = create_model("Params", __base__=Shared, **sections())
 def check(path: Path) -> Shared:
     """Validate a whole params file. Raises ValueError in one line."""
     params = load(path, Params)
+    prepare.check_teacher(params.teacher.backend, params.prepare.source)
     check_watched(prepare.local_paths(params.prepare))
     check_watched(base.local_paths(params.base))
     check_watched(evaluate.local_paths(params.evaluate))

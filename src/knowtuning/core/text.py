@@ -6,11 +6,31 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 # A word, but for scripts that put no space between words: there a character.
-_WORD = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*"
-)
+WORD = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*"
+_WORD = re.compile(WORD)
+
+# Closed-class words of English: what remains of a sentence when its content is taken out.
+_CLOSED_CLASS = """
+    a an the this that these those such each every either neither both all any some no none another other
+    i me my mine myself you your yours yourself he him his himself she her hers herself it its itself
+    we us our ours ourselves they them their theirs themselves one ones who whom whose which what whatever
+    someone anyone everyone nobody something anything everything nothing there here then thus hence
+    am is are was were be been being isn't aren't wasn't weren't do does did done doing don't doesn't
+    didn't have has had having haven't hasn't hadn't can could can't cannot couldn't will would won't
+    wouldn't shall should shouldn't may might must ought
+    about above across after against along amid among around as at before behind below beneath beside
+    besides between beyond by despite down during except for from in inside into like near of off on onto
+    out outside over past per since than through throughout till to toward towards under until up upon via
+    with within without
+    and but or nor so yet if unless because although though while whereas whether once when whenever where
+    wherever why how however therefore moreover furthermore also too not never ever always often sometimes
+    usually only just even still already again almost very quite rather more most less least much many few
+    fewer several enough own same
+"""
+FUNCTION_WORDS = frozenset(_CLOSED_CLASS.split())
 
 
 def normal_form(text: str) -> str:
@@ -21,6 +41,24 @@ def normal_form(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text, folded; characters in scripts that put no space between words."""
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text that are no function words of English; all words in other languages."""
+    return [word for word in words(text) if word not in FUNCTION_WORDS]
+
+
+class Span(NamedTuple):
+    """A folded word with its place in the text."""
+
+    word: str
+    start: int
+    end: int
+
+
+def word_spans(text: str) -> list[Span]:
+    """The words of a text, as `words` gives them, with their places."""
+    return [Span(found[0].casefold().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)]
 
 
 def is_latin(text: str) -> bool:

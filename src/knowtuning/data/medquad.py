@@ -2,9 +2,10 @@
 
 Its white space is that of the XML: answers are indented as their elements are, some lines break in the
 middle of a sentence, and some lists run on in one line, their items two or more spaces apart. So the layout
-is made anew here: runs of spaces count once and indentation goes; an item (`- `) behind two or more spaces
-begins a line; a line goes on the one above it, where it begins with a small letter and that one does not end
-a sentence or a clause, or where that one is a mark without text; of several blank lines one is left.
+is made anew here: runs of spaces count once and indentation goes, but that an item stands two spaces
+further in for every list that its own is nested in; an item (`- `) behind two or more spaces begins a line; a
+line goes on the one above it, where it begins with a small letter and that one does not end a sentence or a
+clause, or where that one is a mark without text; of several blank lines one is left.
 Questions and subjects are one line.
 
 Source: Ben Abacha and Demner-Fushman, A question-entailment approach to question answering, BMC
@@ -25,6 +26,7 @@ from knowtuning.data.rows import RawRow
 
 # An item of a list in one line; whatever ends a sentence or a clause.
 _ITEM = re.compile(r"(?<=\S)[ \t]{2,}-[ \t]+(?=\S)")
+_MARK = re.compile(r"-(?: |$)")
 _ENDS = (".", ":", ";", "?", "!", ")", '"', "\u201d")
 
 
@@ -123,12 +125,18 @@ def _text(element: ElementTree.Element | None) -> str | None:
 def unwrap(text: str) -> str:
     """An answer without the layout of the XML around it, by the rules above. Idempotent."""
     lines: list[str] = []
-    for line in _ITEM.sub("\n- ", text).splitlines():
-        line = " ".join(line.split())
-        above = lines[-1] if lines else ""
-        if above == "-" or (line[:1].islower() and above and not above.endswith(_ENDS)):
-            if line:
-                lines[-1] = f"{above} {line}"
-        elif line or above:
-            lines.append(line)
+    levels: list[int] = []  # indentation of the lists that are open, the outermost first
+    for raw in text.expandtabs().splitlines():
+        indent = len(raw) - len(raw.lstrip())
+        for line in (" ".join(part.split()) for part in _ITEM.sub("\n- ", raw).split("\n")):
+            above = lines[-1] if lines else ""
+            if above.strip() == "-" or (line[:1].islower() and above and not above.endswith(_ENDS)):
+                if line:
+                    lines[-1] = f"{above} {line}"
+            elif _MARK.match(line):
+                levels = [*(level for level in levels if level < indent), indent]
+                lines.append("  " * (len(levels) - 1) + line)
+            elif line or above:
+                levels = [] if line else levels
+                lines.append(line)
     return "\n".join(lines).strip()

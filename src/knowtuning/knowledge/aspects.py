@@ -6,15 +6,17 @@ verifier decides by its rule, and `perturb.aspects` switches it on: dropping one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from knowtuning.core.numbers import entailed, same, tokens
 from knowtuning.core.records import Facts
 from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.judging import Preferred
-from knowtuning.teacher.tasks import Revise, Task
+from knowtuning.teacher.tasks import Dependence, Revise, Task, independent
 
 
 class Verification(Protocol):
@@ -43,15 +45,19 @@ class Perturbation:
     """What the rejected facts of a record may depend on.
 
     beta_delete: share of facts to delete (0..1). revise_share: share of facts to revise (0..1], at least one.
+    depends_on: which facts lean on others.
     """
 
     seed: int
     beta_delete: float
     revise_share: float = 1.0
+    depends_on: Dependence = independent
 
 
-# The rejected facts of a record; the last argument is the teacher's reply where the aspect has a task.
-Reject = Callable[[Facts, Perturbation, Any], Sequence[str]]
+# What stands in the places of a record's facts on the rejected side, None where nothing does; or None where
+# the record cannot be made worse in this way. The last argument is the teacher's reply to the aspect's task.
+Rejected = Sequence[str | None] | None
+Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,10 @@ class Aspect:
     """One way in which an answer can be better or worse.
 
     ablation: the experiment without it (experiments/), and what that is called. reject: makes the rejected
-    facts. least: facts that a
-    record needs for it. task: what the teacher is asked first. definition: what the judge is told makes an
-    answer better. question: what annotators are asked. prefer: the better of two answers by the exact
-    verifier's counts.
+    facts. least: facts that a record needs for it. task: what the teacher is asked first. no_worse: whether a
+    rejected text is no worse than the chosen one, given in this order. definition: what the judge is told
+    makes an answer better. question: what annotators are asked. prefer: the better of two answers by the
+    exact verifier's counts.
     """
 
     ablation: tuple[str, str]
@@ -72,30 +78,53 @@ class Aspect:
     prefer: Callable[[Verification, Verification], Preferred]
     least: int = 2
     task: Callable[[Facts, Perturbation], Task] | None = None
+    no_worse: Callable[[str, str], bool] = same
 
 
-def delete_facts(facts: Sequence[str], beta: float, *, seed: int, record_id: str) -> list[str]:
-    """`facts` without floor(beta * |K|) of them, at least one and at most |K| - 1; order kept.
+def deleted_places(depends: Sequence[int | None], beta: float, *, seed: int, record_id: str) -> list[int]:
+    """Indices of floor(beta * |K|) facts to delete, at least one and at most |K| - 1, in order.
 
-    Needs two facts or more. Which ones go depends on the seed, the record's id and |K| alone.
+    depends: for each fact the one before it that it leans on, or None. A fact goes with all that lean on it;
+    the first stays, for the others speak of what it says. What is drawn is an order of the others, all
+    equally likely: by it they go, and one that would take more along than may go waits until it does not. The
+    order depends on the seed, the record's id and |K| alone. Needs two facts or more.
     """
-    assert len(facts) >= 2, f"{record_id}: deletion needs two facts, found {len(facts)}"
-    count = min(max(1, floor_share(beta, len(facts))), len(facts) - 1)
-    gone = set(record_rng(seed, "delete", record_id).sample(range(len(facts)), count))
-    return [fact for index, fact in enumerate(facts) if index not in gone]
+    size = len(depends)
+    assert size >= 2, f"{record_id}: deletion needs two facts, found {size}"
+    count = min(max(1, floor_share(beta, size)), size - 1)
+    order = record_rng(seed, "delete", record_id).sample(range(1, size), size - 1)
+    taken = [{place} for place in range(size)]
+    for place in reversed(range(size)):
+        before = depends[place]
+        if before is not None:
+            taken[before] |= taken[place]
+    gone: set[int] = set()
+    while len(gone) < count:
+        # Nothing leans on the last fact that is left, so that one always fits.
+        gone |= next(
+            taken[place] for place in order if place not in gone and len(gone | taken[place]) <= count
+        )
+    return sorted(gone)
 
 
-def shuffle_facts(facts: Sequence[str], *, seed: int, record_id: str) -> list[str]:
-    """`facts` in a random order other than their own, every other order being equally likely.
+def shuffled_places(depends: Sequence[int | None], *, seed: int, record_id: str) -> list[int] | None:
+    """Indices of the facts in a random order other than their own; None where they have no other.
 
-    Needs two facts or more.
+    depends: for each fact the one before it that it leans on, or None. A fact and all that lean on it move as
+    one block, in their order; every order of the blocks other than their own is equally likely.
     """
-    assert len(facts) >= 2, f"{record_id}: shuffling needs two facts, found {len(facts)}"
+    blocks: dict[int, list[int]] = {}
+    firsts: list[int] = []
+    for place, before in enumerate(depends):
+        firsts.append(place if before is None else firsts[before])
+        blocks.setdefault(firsts[place], []).append(place)
     rng = record_rng(seed, "shuffle", record_id)
-    order = list(range(len(facts)))
+    order = list(blocks)
+    if len(order) < 2:
+        return None
     while order == sorted(order):
         rng.shuffle(order)
-    return [facts[index] for index in order]
+    return [place for first in order for place in blocks[first]]
 
 
 def revised_places(record: Facts, how: Perturbation) -> list[int]:
@@ -111,8 +140,20 @@ def higher(first: int, second: int) -> Preferred:
     return "first" if first > second else "second"
 
 
-def _incomplete(record: Facts, how: Perturbation, reply: Any) -> list[str]:
-    return delete_facts(record.facts, how.beta_delete, seed=how.seed, record_id=record.id)
+def says_all(chosen: str, rejected: str) -> bool:
+    """Whether every sentence and line of one text stands in the other, but for how it is written."""
+    there = _run(rejected)
+    return all(_run(sentence) in there for sentence in re.split(r"(?<=[.!?。！？])\s*|\n", chosen))
+
+
+def _run(text: str) -> str:
+    return "".join(f" {token}" for token in tokens(text)) + " "
+
+
+def _incomplete(record: Facts, how: Perturbation, reply: Any) -> Rejected:
+    depends = how.depends_on(record.facts)
+    gone = deleted_places(depends, how.beta_delete, seed=how.seed, record_id=record.id)
+    return [None if place in gone else fact for place, fact in enumerate(record.facts)]
 
 
 def _revise(record: Facts, how: Perturbation) -> Task:
@@ -120,19 +161,21 @@ def _revise(record: Facts, how: Perturbation) -> Task:
     return Revise(id=record.id, question=record.question, facts=facts)
 
 
-def _revised(record: Facts, how: Perturbation, reply: Any) -> list[str]:
+def _revised(record: Facts, how: Perturbation, reply: Any) -> Rejected:
     false = dict(zip(revised_places(record, how), reply.facts, strict=True))
     return [false.get(place, fact) for place, fact in enumerate(record.facts)]
 
 
-def _illogical(record: Facts, how: Perturbation, reply: Any) -> list[str]:
-    return shuffle_facts(record.facts, seed=how.seed, record_id=record.id)
+def _illogical(record: Facts, how: Perturbation, reply: Any) -> Rejected:
+    order = shuffled_places(how.depends_on(record.facts), seed=how.seed, record_id=record.id)
+    return None if order is None else [record.facts[place] for place in order]
 
 
 ASPECTS: dict[str, Aspect] = {
     "completeness": Aspect(
         ablation=("no-kcc", "−KCC: no pairs that lack facts"),
         reject=_incomplete,
+        no_worse=says_all,
         definition="it gives more of the information that the question asks for and the reference answer "
         "holds. Information that is wrong or beside the question adds nothing.",
         question="Which answer tells more of what the question asks for?",
@@ -142,6 +185,7 @@ ASPECTS: dict[str, Aspect] = {
     "factuality": Aspect(
         ablation=("no-kfc", "−KFC: no pairs with false facts"),
         reject=_revised,
+        no_worse=entailed,
         task=_revise,
         least=1,
         definition="it says less that is wrong. What contradicts the reference answer is wrong; what is "
@@ -153,6 +197,8 @@ ASPECTS: dict[str, Aspect] = {
     "logicality": Aspect(
         ablation=("no-klc", "−KLC: no pairs with shuffled facts"),
         reject=_illogical,
+        # Of two facts either order is as good.
+        least=3,
         definition="its information comes in a better order, follows from one piece to the next, and does "
         "not contradict itself. What it says and how much of it does not matter.",
         question="Which answer is in better order and hangs together better?",
@@ -163,6 +209,6 @@ ASPECTS: dict[str, Aspect] = {
 }
 
 
-def join(facts: Iterable[str]) -> str:
+def join(facts: Iterable[str | None], between: str = " ") -> str:
     """Facts as one text, in their order (the concatenation of the paper)."""
-    return " ".join(fact.strip() for fact in facts)
+    return between.join(fact.strip() for fact in facts if fact is not None)

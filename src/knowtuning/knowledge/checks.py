@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from knowtuning.core.text import repeated_share, share_of, words
+from knowtuning.core.text import content_words, repeated_share, share_of, words
 
 # Texts of few words may be longer by so many words, whatever the share.
 SLACK = 10
@@ -45,8 +45,19 @@ class Extraction:
 
 
 def stated(facts: Sequence[str], answer: str) -> float:
-    """Share (0..1) of the facts' words that a rewritten answer has."""
-    return share_of(words(" ".join(facts)), words(answer))
+    """Share (0..1) of the facts' content words that a rewritten answer has."""
+    return share_of(content_words(" ".join(facts)), words(answer))
+
+
+def unstated(facts: Sequence[str], answer: str, min_stated: float) -> str | None:
+    """Why a rewritten answer does not state the facts it was asked for; None where it does."""
+    share = stated(facts, answer)
+    if share >= min_stated:
+        return None
+    return (
+        f"the answer has {_percent(share)} of the content words of its facts; rewrite.min_stated asks for "
+        f"{_percent(min_stated)}"
+    )
 
 
 def grown(chosen: str, answer: str, max_growth: float) -> str | None:

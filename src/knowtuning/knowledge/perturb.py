@@ -8,47 +8,51 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from knowtuning.core.records import Facts, Pair, Rejected
-from knowtuning.core.text import normal_form
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.checks import grown
+from knowtuning.knowledge.filling import Candidates, Fill, candidates, filled
+from knowtuning.knowledge.original import Layout, in_place, layout, separator
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
 from knowtuning.teacher.tasks import Failure, Outcome, Rephrase, Teacher, Text
 
-Style = Literal["matched", "paper"]
+Style = Literal["matched", "original", "paper"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
-    checks.grown."""
+    checks.grown. fill: what stands for deleted facts, see filling.py."""
 
     style: Style
     aspects: Sequence[str]
     perturbation: Perturbation
     max_growth: float = float("inf")
+    fill: Fill = "none"
 
 
 @dataclass
 class Comparison:
-    """Counts of a run, filled while `perturb` runs. skipped: records with too few facts, by aspect."""
+    """Counts of a run, filled while `perturb` runs.
+
+    skipped: records that an aspect cannot make worse, for want of facts or of another order, by aspect.
+    joined: records whose facts are no whole sentences of the answer, so that style `original` joins them.
+    """
 
     skipped: Counter[str] = field(default_factory=Counter)
+    joined: int = 0
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The pairs to make of one record: the rejected facts of each aspect, or why there are none."""
+    """The pairs to make of one record: the rejected text of each aspect, or why there is none."""
 
     record: Facts
-    rejected: dict[str, list[str] | Failure]
+    rejected: dict[str, str | Failure]
 
     def sources(self, style: Style) -> dict[str, str]:
         """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
-        texts: dict[str, str] = {}
-        for aspect, facts in self.rejected.items():
-            if isinstance(facts, list):
-                texts[aspect] = join(facts)
-        if not texts:
+        texts = {aspect: text for aspect, text in self.rejected.items() if isinstance(text, str)}
+        if not texts or style == "original":
             return {}
         if style == "paper":
             return {"chosen": self.record.answer}
@@ -65,14 +69,18 @@ def perturb(
     """Yield up to a pair a record and aspect; a failed task loses its aspect alone.
 
     Style `paper`: chosen is the rephrased answer, rejected the perturbed facts as they are.
-    Deviation: style `matched` rephrases the facts on both sides, so that form tells nothing.
+    Deviation: style `matched` rephrases the facts on both sides, so that form tells nothing; in style
+    `original` chosen is the answer as it stands and rejected the answer with its facts perturbed in place.
+    Deviation: a fact is deleted and moved with those that lean on it, the first is never deleted, and what is
+    deleted may be filled up.
 
     What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
     everything = list(records)
     how = settings.perturbation
     replies = {name: _replies(everything, teacher, name, how, progress) for name in settings.aspects}
-    plans = [_plan(record, replies, settings, counts) for record in everything]
+    fill = candidates(settings.fill, everything, how.depends_on, how.seed)
+    plans = [_plan(record, replies, settings, fill, counts) for record in everything]
     work = [
         (plan.record, Rephrase(id=plan.record.id, question=plan.record.question, text=text))
         for plan in plans
@@ -100,30 +108,57 @@ def _replies(
 
 
 def _plan(
-    record: Facts, replies: Mapping[str, Mapping[str, Outcome]], settings: Settings, counts: Comparison
+    record: Facts,
+    replies: Mapping[str, Mapping[str, Outcome]],
+    settings: Settings,
+    fill: Candidates,
+    counts: Comparison,
 ) -> _Plan:
-    """The rejected facts of a record for each aspect that is on and possible."""
-    rejected: dict[str, list[str] | Failure] = {}
+    """The rejected text of a record for each aspect that is on and possible."""
+    found = layout(record.answer, record.facts) if settings.style == "original" else None
+    counts.joined += settings.style == "original" and found is None
+    # What is deleted and moved is what the answer says, with its pronouns.
+    said = record if found is None else record.model_copy(update={"facts": found.pieces})
+    rejected: dict[str, str | Failure] = {}
     for name in settings.aspects:
-        reply = replies[name].get(record.id)
-        if len(record.facts) < ASPECTS[name].least:
-            counts.skipped[name] += 1
-        elif isinstance(reply, Failure):
+        aspect, reply = ASPECTS[name], replies[name].get(record.id)
+        if isinstance(reply, Failure):
             rejected[name] = reply
-        else:
-            rejected[name] = list(ASPECTS[name].reject(record, settings.perturbation, reply))
+            continue
+        enough = len(record.facts) >= aspect.least
+        slots = aspect.reject(said, settings.perturbation, reply) if enough else None
+        if slots is None:
+            counts.skipped[name] += 1
+            continue
+        if aspect.task is not None and found is not None:
+            slots = list(map(_changed, record.facts, found.pieces, slots))
+        if None in slots:
+            slots = filled(slots, said.facts, fill(said, slots))
+        rejected[name] = _text(record, slots, found, settings.style)
     return _Plan(record, rejected)
+
+
+def _changed(fact: str, piece: str, slot: str | None) -> str | None:
+    """What a teacher made of a fact, in the words of the answer."""
+    return slot if slot is None or slot == piece else in_place(fact, piece, slot)
+
+
+def _text(record: Facts, slots: Sequence[str | None], found: Layout | None, style: Style) -> str:
+    """What stands in the places of a record's facts, as one text."""
+    if found is not None and len(slots) == len(record.facts):
+        return found.text(slots)
+    return join(slots, separator(record.answer) if style == "original" else " ")
 
 
 def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
     """The pair of each planned aspect, or the reason why there is none."""
-    for aspect, facts in plan.rejected.items():
+    for aspect, text in plan.rejected.items():
         pair_id = f"{plan.record.id}-{aspect}"
-        if isinstance(facts, Failure):
-            yield reject(pair_id, _named(aspect, facts), plan.record)
+        if isinstance(text, Failure):
+            yield reject(pair_id, _named(aspect, text), plan.record)
             continue
-        chosen = said["chosen"]
-        rejected = said.get(aspect, Text(text=join(facts)))
+        chosen = said.get("chosen", Text(text=plan.record.answer))
+        rejected = said.get(aspect, Text(text=text))
         if isinstance(chosen, Failure):
             yield reject(pair_id, _named("rephrasing the chosen text", chosen), plan.record)
         elif isinstance(rejected, Failure):
@@ -136,13 +171,15 @@ def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iter
 
 
 def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float) -> Pair | Rejected:
-    """The preference pair of two texts; rejected where they are equal, or chosen is more than its answer."""
+    """The preference pair of two texts; rejected where chosen is more than its answer, left out where the
+    rejected text is no worse."""
     pair_id = f"{record.id}-{aspect}"
     complaint = grown(chosen, record.answer, max_growth)
     if complaint:
         return reject(pair_id, Failure(reason=complaint, raw=chosen), record)
-    if normal_form(chosen) == normal_form(rejected):
-        return reject(pair_id, Failure(reason="chosen and rejected are equal", raw=rejected), record)
+    if ASPECTS[aspect].no_worse(chosen, rejected):
+        reason = f"{aspect}: the rejected text is no worse than the chosen one"
+        return reject(pair_id, Failure(reason=reason, raw=rejected, expected=True), record)
     return Pair(
         id=pair_id,
         source=record.id,
@@ -159,10 +196,12 @@ def _named(step: str, failure: Failure) -> Failure:
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: Comparison) -> dict[str, Any]:
-    """Counts for metrics/perturb.json: pairs, and records skipped for want of facts, by aspect."""
+    """Counts for metrics/perturb.json: pairs and skipped records by aspect; see Comparison."""
     pairs = Counter(row.aspect for row in results.rows)
+    joined = {"joined": counts.joined} if settings.style == "original" else {}
     return {
         "pairs": {"total": len(results.rows), **{name: pairs[name] for name in settings.aspects}},
         "skipped": {name: counts.skipped[name] for name in settings.aspects},
+        **joined,
         **results.counts(),
     }

@@ -90,10 +90,11 @@ class Results(Generic[R]):
         write_jsonl(path, self.rows)
         write_jsonl(rejected_path(path), [*self.rejected, *self.left_out])
 
-    def check(self, path: Path, limit: float, key: str, *, total: int | None = None) -> None:
+    def check(self, path: Path, limit: float, key: str, *, total: int | None = None, way: str = "") -> None:
         """Raise ValueError when more than the share `limit` (params key `key`) was rejected, or all left out.
 
-        total: rows asked for, where it is not the sum of usable and rejected ones.
+        total: rows asked for, where it is not the sum of usable and rejected ones. way: how to go on where
+        all are left out.
         """
         total = len(self.rows) + len(self.rejected) if total is None else total
         check_rejected(self.rejected, total, limit, where=rejected_path(path), key=key)
@@ -101,6 +102,7 @@ class Results(Generic[R]):
             raise ValueError(
                 f"all {len(self.left_out)} rows were left out, none is left to go on with; the reasons: "
                 f"{rejected_path(path)}; the first is {self.left_out[0].id}: {self.left_out[0].reason}"
+                + (f"; {way}" if way else "")
             )
 
     def counts(self) -> dict[str, Any]:

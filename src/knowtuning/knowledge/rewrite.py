@@ -8,6 +8,7 @@ from typing import Any
 
 from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
 from knowtuning.core.text import normal_form
+from knowtuning.knowledge.checks import stated, unstated
 from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
@@ -36,12 +37,18 @@ class Augmentation:
 
 
 def rewrite(
-    records: Iterable[ScoredFacts], teacher: Teacher, *, alpha: float, counts: Augmentation
+    records: Iterable[ScoredFacts],
+    teacher: Teacher,
+    *,
+    alpha: float,
+    counts: Augmentation,
+    min_stated: float = 0.0,
 ) -> Iterator[Rewrite | Rejected]:
     """Yield one rewritten question and answer for each record; with alpha = 0 nothing, at no cost.
 
     A rewrite that repeats its example in question and answer adds no knowledge, and would only train on
-    the example twice: it is left out and its id is kept in `counts.unchanged`.
+    the example twice: it is left out and its id is kept in `counts.unchanged`. min_stated: share (0..1) of
+    the facts' content words that the answer must have; see checks.unstated.
     """
     for record, task, outcome in ask(teacher, _tasks(records, alpha, counts)):
         if isinstance(outcome, Failure):
@@ -50,6 +57,10 @@ def rewrite(
         assert isinstance(outcome, QuestionAnswer)
         if _repeats(record, outcome):
             counts.unchanged.append(record.id)
+            continue
+        complaint = unstated(task.facts, outcome.answer, min_stated)
+        if complaint:
+            yield reject(f"{record.id}-ka", Failure(reason=complaint, raw=outcome.model_dump()), record)
             continue
         yield Rewrite(
             id=f"{record.id}-ka",
@@ -82,6 +93,12 @@ def _repeats(record: ScoredFacts, reply: QuestionAnswer) -> bool:
     return same_question and normal_form(reply.answer) == normal_form(record.answer)
 
 
+def _mean_stated(rows: Sequence[Rewrite]) -> float | None:
+    """Mean share of facts' content words that the answers have, in %; None where there is no rewrite."""
+    shares = [stated(row.facts, row.answer) for row in rows]
+    return round(100 * sum(shares) / len(shares), 2) if shares else None
+
+
 def summarise(results: Results[Rewrite], counts: Augmentation) -> dict[str, Any]:
     """Counts for metrics/rewrite.json."""
     return {
@@ -89,5 +106,6 @@ def summarise(results: Results[Rewrite], counts: Augmentation) -> dict[str, Any]
         "difficult_facts": counts.difficult,
         "rewrites": len(results.rows),
         "unchanged": len(counts.unchanged),
+        "facts_stated": _mean_stated(results.rows),
         **results.counts(),
     }

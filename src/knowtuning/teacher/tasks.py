@@ -7,14 +7,15 @@ backend runs both, so a stage never sees a reply that fails them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from knowtuning.core.numbers import entailed
 from knowtuning.core.storage import atomic_write
-from knowtuning.core.text import normal_form
+from knowtuning.core.text import normal_form, words
 
 
 class Reply(BaseModel):
@@ -118,7 +119,13 @@ class Revise(Task):
             if not revised.strip():
                 raise ValueError(f"revised fact {number} is empty; expected a sentence")
         pairs = list(zip(self.facts, reply.facts, strict=True))
-        if pairs and all(normal_form(fact) == normal_form(revised) for fact, revised in pairs):
+        for number, (fact, revised) in enumerate(pairs, 1):
+            if words(fact) != words(revised) and entailed(fact, revised):
+                raise ValueError(
+                    f"revised fact {number} of {self.id} is no revision: {revised!r} follows from "
+                    f"{fact!r}; expected a false fact, or the original as it stands"
+                )
+        if pairs and all(entailed(fact, revised) for fact, revised in pairs):
             raise ValueError("every revised fact equals its original; expected at least one false fact")
 
 
@@ -167,6 +174,15 @@ class Failure(BaseModel):
 
 
 Outcome = Reply | Failure
+
+
+# For each fact the index of the one before it that it leans on; None where it stands alone.
+Dependence = Callable[[Sequence[str]], Sequence[int | None]]
+
+
+def independent(facts: Sequence[str]) -> Sequence[int | None]:
+    """Every fact stands alone."""
+    return [None] * len(facts)
 
 
 class Teacher(Protocol):

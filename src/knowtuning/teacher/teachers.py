@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knowtuning.teacher.tasks import Teacher
+from knowtuning.teacher.tasks import Dependence, Teacher, independent
 
 if TYPE_CHECKING:
     from knowtuning.config.teacher import TeacherParams
@@ -34,10 +34,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a teacher is built. judges: whether it can verify facts and compare answers."""
+    """How a teacher is built. judges: whether it can verify facts and compare answers. depends_on: which of
+    its facts lean on others."""
 
     build: Callable[[TeacherParams, Setting], Teacher]
     judges: bool
+    depends_on: Dependence = independent
 
 
 def _world(params: TeacherParams, setting: Setting) -> Teacher:
@@ -66,10 +68,17 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
     )
 
 
+def _by_pronouns(facts: Sequence[str]) -> Sequence[int | None]:
+    from knowtuning.teacher.english.grammar import depends_on
+
+    return depends_on(facts)
+
+
+# In the closed world every fact names its town.
 TEACHERS: dict[str, Kind] = {
     "world": Kind(_world, judges=False),
-    "english": Kind(_english, judges=False),
-    "openai": Kind(_openai, judges=True),
+    "english": Kind(_english, judges=False, depends_on=_by_pronouns),
+    "openai": Kind(_openai, judges=True, depends_on=_by_pronouns),
 }
 
 

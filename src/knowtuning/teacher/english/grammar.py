@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from knowtuning.teacher.english import words as lists
+from knowtuning.teacher.english.text import is_english
 
 _WORD = re.compile(r"\w+(?:[-'’./]\w+)*|[^\w\s]")
 _MAX_SUBJECT = 10  # words
@@ -168,8 +169,11 @@ _EXPLETIVE = lists.pattern("expletive")
 def depends_on(facts: Sequence[str]) -> list[int | None]:
     """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none.
 
-    A fact goes with the one it depends on, and with what that one depends on in turn.
+    A fact goes with the one it depends on, and with what that one depends on in turn. Facts that are not
+    English count as independent.
     """
+    if not is_english(" ".join(facts)):
+        return [None] * len(facts)
     return [index - 1 if index and has_reference(fact) else None for index, fact in enumerate(facts)]
 
 

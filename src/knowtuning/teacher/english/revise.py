@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from knowtuning.core.numbers import entailed
 from knowtuning.core.text import normal_form
 from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.grammar import has_reference, kind_of, parse, words_of
@@ -84,9 +85,9 @@ def _cue(text: str, topic: str) -> tuple[tuple[str, ...], str] | None:
     stop = next((index for index, word in enumerate(rest[:6]) if word.lower in lists.PREPOSITIONS), None)
     if stop is None or (rest[stop - 1].lower in _VAGUE if stop else clause.verb.lower() in lists.AUXILIARIES):
         return None
+    stop += any(word.lower in {"the", "a", "an"} for word in rest[stop + 1 : stop + 2])
     if stop + 1 == len(rest):  # nothing follows the preposition
         return None
-    stop += rest[stop + 1].lower in {"the", "a", "an"}
     cue = (clause.verb.lower(), *(word.lower for word in rest[: stop + 1]))
     return cue, clause.rest[rest[stop].end :]
 
@@ -123,7 +124,8 @@ class Reviser:
         revised: list[str] = []
         taken = {normal_form(fact) for fact in facts}
         for fact in facts:
-            forms = ((normal_form(text), text) for text in self._versions(record, question, fact))
+            versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
+            forms = ((normal_form(text), text) for text in versions)
             false = next(
                 (text for form, text in forms if not {form} & taken and form not in self._true), fact
             )
