@@ -38,12 +38,15 @@ RERUNS: dict[str, set[str]] = {
     "model.template": {"score", "rewrite", "predict@base"} | SFT | KA,
     # Answers are as long as they get: the base model's do not depend on it.
     "model.max_length": {"score", "rewrite"} | SFT | KA,
+    # prepare says whether the teacher can read the data.
+    "teacher.backend": ALL,
     "teacher.model": TEACHER,
     "extract.max_rejected": TEACHER,
     "score.dtype": {"score", "rewrite"} | KA,
     "rewrite.alpha": {"rewrite"} | KA,
     "perturb.aspects": {"perturb"} | KC,
     "perturb.beta_delete": {"perturb"} | KC,
+    "perturb.fill": {"perturb"} | KC,
     "perturb.max_given_away": {"perturb"} | KC,
     "train_sft.lr": SFT,
     "train_ka.lr": KA,
