@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -12,6 +13,26 @@ _WORD = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*"
 )
 
+# Closed-class words of English: what remains of a sentence when its content is taken out.
+_CLOSED_CLASS = """
+    a an the this that these those such each every either neither both all any some no none another other
+    i me my mine myself you your yours yourself he him his himself she her hers herself it its itself
+    we us our ours ourselves they them their theirs themselves one ones who whom whose which what whatever
+    someone anyone everyone nobody something anything everything nothing there here then thus hence
+    am is are was were be been being isn't aren't wasn't weren't do does did done doing don't doesn't
+    didn't have has had having haven't hasn't hadn't can could can't cannot couldn't will would won't
+    wouldn't shall should shouldn't may might must ought
+    about above across after against along amid among around as at before behind below beneath beside
+    besides between beyond by despite down during except for from in inside into like near of off on onto
+    out outside over past per since than through throughout till to toward towards under until up upon via
+    with within without
+    and but or nor so yet if unless because although though while whereas whether once when whenever where
+    wherever why how however therefore moreover furthermore also too not never ever always often sometimes
+    usually only just even still already again almost very quite rather more most less least much many few
+    fewer several enough own same
+"""
+FUNCTION_WORDS = frozenset(_CLOSED_CLASS.split())
+
 
 def normal_form(text: str) -> str:
     """Text folded for comparison: case, white space and a final full stop do not count."""
@@ -21,6 +42,17 @@ def normal_form(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text, folded; characters in scripts that put no space between words."""
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text without the function words of English; other languages keep all their words."""
+    return [word for word in words(text) if word not in FUNCTION_WORDS]
+
+
+def first_words(text: str, count: int) -> str:
+    """A text up to the end of its word number `count`, as `words` counts; all of a text that has no more."""
+    ends = [word.end() for word in itertools.islice(_WORD.finditer(text), count + 1)]
+    return text if len(ends) <= count else text[: ends[count - 1] if count else 0]
 
 
 def is_latin(text: str) -> bool:

@@ -18,27 +18,9 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Pair
+from knowtuning.core.text import FUNCTION_WORDS
 from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
 
-# Closed-class words of English: what remains of a sentence when its content is taken out.
-_CLOSED_CLASS = """
-    a an the this that these those such each every either neither both all any some no none another other
-    i me my mine myself you your yours yourself he him his himself she her hers herself it its itself
-    we us our ours ourselves they them their theirs themselves one ones who whom whose which what whatever
-    someone anyone everyone nobody something anything everything nothing there here then thus hence
-    am is are was were be been being isn't aren't wasn't weren't do does did done doing don't doesn't
-    didn't have has had having haven't hasn't hadn't can could can't cannot couldn't will would won't
-    wouldn't shall should shouldn't may might must ought
-    about above across after against along amid among around as at before behind below beneath beside
-    besides between beyond by despite down during except for from in inside into like near of off on onto
-    out outside over past per since than through throughout till to toward towards under until up upon via
-    with within without
-    and but or nor so yet if unless because although though while whereas whether once when whenever where
-    wherever why how however therefore moreover furthermore also too not never ever always often sometimes
-    usually only just even still already again almost very quite rather more most less least much many few
-    fewer several enough own same
-"""
-FUNCTION_WORDS = frozenset(_CLOSED_CLASS.split())
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TOKEN = re.compile(r"\d[\d.,]*\d|\d|\w+(?:['’]\w+)*|[^\w\s]")
 
