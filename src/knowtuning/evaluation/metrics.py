@@ -17,6 +17,7 @@ from knowtuning.core.tables import entry
 from knowtuning.core.text import first_words, repeated_share, words
 from knowtuning.evaluation import lexical
 from knowtuning.evaluation.bertscore import Encoder, bertscore
+from knowtuning.evaluation.similarity import SentenceEncoder, similarity
 
 Kind = Literal["exact", "text"]
 
@@ -25,8 +26,8 @@ Kind = Literal["exact", "text"]
 class Answers:
     """One system's answers and what their metrics may need.
 
-    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, on `device`. cache: folder for the copies that
-    the `evaluate` library makes of its modules.
+    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, and sentences: of whole texts, both on `device`.
+    cache: folder for the copies that the `evaluate` library makes of its modules.
     """
 
     examples: Sequence[Example]
@@ -35,6 +36,7 @@ class Answers:
     encoder: Encoder | None
     device: str
     cache: Path
+    sentences: SentenceEncoder | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -109,6 +111,12 @@ def _bertscore(answers: Answers) -> list[float | None] | None:
     return _against_references(answers, compare)
 
 
+def _similarity(answers: Answers) -> list[float | None] | None:
+    if answers.sentences is None:
+        return None
+    return _against_references(answers, partial(similarity, encoder=answers.sentences, device=answers.device))
+
+
 def _content_precision(answers: Answers) -> list[float | None]:
     return _against_references(answers, lexical.content_share)
 
@@ -145,10 +153,19 @@ METRICS: dict[str, Metric] = {
     "completeness": Metric("Completeness", _PERCENT, 1, ("exact",)),
     "recall": Metric("Reference facts stated", _PERCENT, 1, ("text",)),
     "order": Metric("Order", _PERCENT, 1, ("exact",)),
+    "probe_factuality": Metric("True facts above false ones (probe)", _PERCENT, 1, ("exact", "text")),
+    "probe_completeness": Metric("Whole answers above incomplete ones (probe)", _PERCENT, 1),
+    "probe_logicality": Metric("Answers above shuffled ones (probe)", _PERCENT, 1),
     "bertscore": Metric(
         *("BERTScore", "100 × F", 1, ("text",)),
         function=_bertscore,
         variant=lambda answers: answers.encoder.variant if answers.encoder else "",
+        compares=True,
+    ),
+    "similarity": Metric(
+        *("Sentence similarity", "100 × cosine", 1, ("text",)),
+        function=_similarity,
+        variant=lambda answers: answers.sentences.variant if answers.sentences else "",
         compares=True,
     ),
     "meteor": Metric(

@@ -74,7 +74,7 @@ def verdict(differences: Mapping[str, Estimate], contests: Sequence[Contest]) ->
 
 
 def _sides(differences: Mapping[str, Estimate]) -> dict[str, list[str]]:
-    """Labels of the metrics that differ, for the better and for the worse; at equal length they are as ever."""
+    """Labels of the metrics that differ for the better and for the worse, without "at equal length"."""
     found: dict[str, list[str]] = {"better": [], "worse": []}
     for name, difference in differences.items():
         direction = metric(name).better * _direction(difference)

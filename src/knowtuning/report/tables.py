@@ -243,6 +243,7 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "rewrite": "knowledge augmentation",
         "perturb": "preference pairs",
         **{system.section: system.label for system in SYSTEMS.values() if system.section},
+        "probe": "what the systems hold more probable",
         "verify": "verdicts on facts and pairs",
     }
     found = []
