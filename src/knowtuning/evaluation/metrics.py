@@ -180,11 +180,9 @@ METRICS: dict[str, Metric] = {
     ),
     "rougeL": Metric("ROUGE-L", "0–100", 1, function=_rouge_l, compares=True),
     "content_precision": Metric(
-        *("Content words that the reference has", _PERCENT, 1), function=_content_precision, compares=True
+        "Content-word precision", _PERCENT, 1, function=_content_precision, compares=True
     ),
-    "content_recall": Metric(
-        *("Content words of the reference", _PERCENT, 1), function=_content_recall, compares=True
-    ),
+    "content_recall": Metric("Content-word recall", _PERCENT, 1, function=_content_recall, compares=True),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
         function=lambda answers: [float(len(text.split())) for text in answers.texts],

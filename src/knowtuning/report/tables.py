@@ -151,19 +151,20 @@ class Judged:
 
 
 _NET = {"mean": "net", "low": "net_low", "high": "net_high"}
+_AT_EQUAL_LENGTH = (
+    "{net_length_controlled:+.1f} ({net_length_controlled_low:+.1f} to {net_length_controlled_high:+.1f})"
+)
 _JUDGED = {
-    "judged": ("judged", "{:.0f}"),
-    "p_holm": ("p (Holm)", "{:.3g}"),
-    "swap_consistency": ("orders agree", "{:.1f}"),
-    "first_position_rate": ("first preferred", "{:.1f}"),
-    "length_difference": ("words longer", "{:+.1f}"),
-    "net_length_controlled": ("at equal length", "{:+.1f}"),
-    "net_length_controlled_low": ("from", "{:+.1f}"),
-    "net_length_controlled_high": ("to", "{:+.1f}"),
+    "judged": ("judged", "{judged:.0f}"),
+    "p_holm": ("p (Holm)", "{p_holm:.3g}"),
+    "swap_consistency": ("orders agree", "{swap_consistency:.1f}"),
+    "first_position_rate": ("first preferred", "{first_position_rate:.1f}"),
+    "length_difference": ("words longer", "{length_difference:+.1f}"),
+    "net_length_controlled": ("at equal length", _AT_EQUAL_LENGTH),
 }
 
 
-_ASKED = {"n": ("cases", "{:.0f}")}
+_ASKED = {"n": ("cases", "{n:.0f}")}
 Labels = Mapping[str, tuple[str, str]]
 
 
@@ -185,7 +186,7 @@ def _judged(tree: Mapping[str, Any], labels: Labels) -> Iterator[Judged]:
                 continue
             shares = [(name, float(found.get(name, 0))) for name in OUTCOMES]
             counts = [
-                (said, form.format(found[key]).replace("-", "−") if key in found else "–")
+                (said, form.format(**found).replace("-", "−") if key in found else "–")
                 for key, (said, form) in labels.items()
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
