@@ -49,4 +49,6 @@ def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
         "kc is not shown to be better than sft in anything",
         "kc has 5.0 points more cut off at the token limit than sft",
     ]
-    assert found.metrics()["line"] == found.line
+    told = found.metrics()
+    assert (told["line"], told["better"], told["equal_length"]) == (found.line, "nothing", {})
+    assert list(told["warnings"].values()) == found.warnings

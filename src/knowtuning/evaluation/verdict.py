@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 from knowtuning.evaluation.metrics import EQUAL_LENGTH, label, metric
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest
@@ -42,9 +43,18 @@ class Verdict:
             said += f"; at equal length better in {better}, worse in {worse}"
         return f"{said}."
 
-    def metrics(self) -> dict[str, object]:
-        """For a metrics file."""
-        return {"line": self.line, **asdict(self)}
+    def metrics(self) -> dict[str, Any]:
+        """For a metrics file, without lists, which DVC leaves out: names joined, warnings numbered from 1."""
+        equal = {side: _listed(names) for side, names in (self.equal_length or {}).items()}
+        return {
+            "line": self.line,
+            "method": self.method,
+            "baseline": self.baseline,
+            "better": _listed(self.better),
+            "worse": _listed(self.worse),
+            "equal_length": equal,
+            "warnings": {str(number): line for number, line in enumerate(self.warnings, 1)},
+        }
 
 
 def verdict(differences: Mapping[str, Estimate], contests: Sequence[Contest]) -> Verdict:

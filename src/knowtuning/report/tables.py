@@ -141,26 +141,23 @@ def verdict_on_method(inputs: Inputs) -> dict[str, list[tuple[str, str, str]]]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair of systems on one aspect. bar: an SVG of the outcomes; counts: labelled numbers."""
+    """One pair of systems on one aspect. bar: an SVG of the outcomes; nets: the net rate, and a judge's at equal
+    length too; counts: labelled numbers."""
 
     pair: str
     aspect: str
     bar: str
-    net: Cell
+    nets: Sequence[tuple[str, Cell]]
     counts: Sequence[tuple[str, str]]
 
 
-_NET = {"mean": "net", "low": "net_low", "high": "net_high"}
-_AT_EQUAL_LENGTH = (
-    "{net_length_controlled:+.1f} ({net_length_controlled_low:+.1f} to {net_length_controlled_high:+.1f})"
-)
+_NETS = {"net": "net", "at equal length": "net_length_controlled"}
 _JUDGED = {
     "judged": ("judged", "{judged:.0f}"),
     "p_holm": ("p (Holm)", "{p_holm:.3g}"),
     "swap_consistency": ("orders agree", "{swap_consistency:.1f}"),
     "first_position_rate": ("first preferred", "{first_position_rate:.1f}"),
     "length_difference": ("words longer", "{length_difference:+.1f}"),
-    "net_length_controlled": ("at equal length", _AT_EQUAL_LENGTH),
 }
 
 
@@ -170,16 +167,16 @@ Labels = Mapping[str, tuple[str, str]]
 
 def judged(inputs: Inputs) -> list[Judged]:
     """The pairwise verdicts, where the run has them."""
-    return list(_judged(inputs.metrics.get("judge") or {}, _JUDGED))
+    return list(_judged(inputs.metrics.get("judge") or {}, _JUDGED, list(_NETS)))
 
 
 def people(inputs: Inputs) -> tuple[list[Judged], list[tuple[str, str]]]:
     """The verdicts of annotators, where there are any, and how far they and the judge agree."""
-    rows = list(_judged(inputs.human.get("pairs") or {}, _ASKED))
+    rows = list(_judged(inputs.human.get("pairs") or {}, _ASKED, ["net"]))
     return rows, [(key, _short(value)) for key, value in leaves(inputs.human) if key.split(".")[0] != "pairs"]
 
 
-def _judged(tree: Mapping[str, Any], labels: Labels) -> Iterator[Judged]:
+def _judged(tree: Mapping[str, Any], labels: Labels, nets: Sequence[str]) -> Iterator[Judged]:
     for pair, aspects in tree.items():
         for aspect, found in aspects.items() if isinstance(aspects, dict) else ():
             if not isinstance(found, dict) or "win" not in found:
@@ -191,9 +188,15 @@ def _judged(tree: Mapping[str, Any], labels: Labels) -> Iterator[Judged]:
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
             name = pair.replace("-", " – ")
-            net = {key: found.get(name) for key, name in _NET.items()}
-            cell = Cell("–") if None in net.values() else difference(net, 1)
-            yield Judged(name, aspect, outcomes(shares, said), cell, counts)
+            rates = [(said, _net(found, _NETS[said])) for said in nets]
+            yield Judged(name, aspect, outcomes(shares, said), rates, counts)
+
+
+def _net(found: Mapping[str, Any], name: str) -> Cell:
+    """A net rate, where it is defined."""
+    if name not in found:
+        return Cell("–")
+    return difference({"mean": found[name], "low": found[f"{name}_low"], "high": found[f"{name}_high"]}, 1)
 
 
 _FACTS = {
