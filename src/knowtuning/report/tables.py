@@ -141,8 +141,8 @@ def verdict_on_method(inputs: Inputs) -> dict[str, list[tuple[str, str, str]]]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair of systems on one aspect. bar: an SVG of the outcomes; nets: the net rate, and a judge's at equal
-    length too; counts: labelled numbers."""
+    """One pair of systems on one aspect. bar: an SVG of the outcomes; nets: the net rate, and the judge's at
+    equal length too; counts: labelled numbers."""
 
     pair: str
     aspect: str
