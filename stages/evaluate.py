@@ -1,6 +1,6 @@
 """evaluate: the numbers, from files, without a teacher. `python -m stages.evaluate`
 
-Reads questions, predictions, the verdicts on them, and scored facts; writes the scores of
+Reads questions, predictions, the verdicts on them, the probe, and scored facts; writes the scores of
 every answer, metrics, plot data and tables, and prints the tables.
 """
 
@@ -16,6 +16,7 @@ from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import (
     Example,
     Prediction,
+    Probed,
     ScoredFacts,
     Scores,
     Verified,
@@ -24,7 +25,16 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
-from knowtuning.evaluation import bertscore, pairwise, perplexity, results, summary, table, wordnet
+from knowtuning.evaluation import (
+    bertscore,
+    pairwise,
+    perplexity,
+    results,
+    similarity,
+    summary,
+    table,
+    wordnet,
+)
 from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
@@ -80,15 +90,21 @@ def _score(
     """Verdicts and text metrics of every system's answers."""
     if settings.meteor_synonyms:
         wordnet.require(CACHE / "nltk_data")
-    encoder = bertscore.resolve(settings.bertscore)
-    device = detect(os.environ).device if encoder else "cpu"
+    encoder, sentences = bertscore.resolve(settings.bertscore), similarity.resolve(settings.sentence_encoder)
+    device = detect(os.environ).device if encoder or sentences else "cpu"
     verified: dict[str, dict[str, Verified]] = {}
     for row in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
         verified.setdefault(row.system, {})[row.question] = row
+    probed: dict[str, dict[str, Probed]] = {}
+    for one in read_jsonl(DATA / "probe/scores.jsonl", Probed):
+        probed.setdefault(one.system, {})[one.question] = one
     rows: list[Scores] = []
     for system, given in predictions.items():
-        answers = Answers(examples, given, settings.meteor_synonyms, encoder, device, CACHE / "evaluate")
-        rows += score_answers(answers, system, verified[system])
+        answers = Answers(
+            *(examples, given, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
+            sentences=sentences,
+        )
+        rows += score_answers(answers, system, verified[system], probed.get(system))
     return rows
 
 

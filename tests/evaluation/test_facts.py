@@ -85,12 +85,14 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
         *("correct", "duplicate", "incorrect", "unverifiable"),
         *("duplicate", "unverifiable"),
     ]
+    # F1@K: 1 of 4 distinct or false statements is supported, 1 of K = 2; the mean of 1/4 and 1/2 is 1/3.
     assert checked.scores == {
         "correct": 1.0,
         "incorrect": 1.0,
         "unverifiable": 2.0,
         "duplicate": 2.0,
         "percent_correct": 50.0,
+        "f1_at_k": 33.3333,
         "unscored": 0.0,
         "recall": 50.0,
     }

@@ -25,6 +25,7 @@ evaluate:
   meteor_synonyms: false
   audit_folds: 2
   bertscore: {{encoder: null, revision: null, layers: null, rescale: true}}
+  sentence_encoder: null
 judge:
   {{backend: {backend}, model: stub, base_url: "{url}", temperature: 0.0, top_p: null, max_tokens: 1024,
   seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05}}
@@ -45,6 +46,7 @@ def project(folder: Path, backend: str, url: str = "http://127.0.0.1:9/v1", trut
     write_jsonl(
         data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
     )
+    write_jsonl(data / "probe/scores.jsonl", [])
     pair = Pair(id="p", source="p", aspect="factuality", question="?", chosen="A b, c.", rejected="A. B.")
     write_jsonl(data / "knowledge/pairs.jsonl", [pair])
     return folder

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Prediction
-from knowtuning.evaluation import metrics
+from knowtuning.core.text import content_words, first_words
+from knowtuning.evaluation import lexical, metrics
 from knowtuning.evaluation.metrics import METRICS, Answers, compute, label, leading, metric
 from knowtuning.teacher.tasks import FreeTeacher
+from knowtuning.verification.exact import f1_at_k
 from knowtuning.verification.facts import check_answers
 
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
@@ -34,7 +36,9 @@ def answers(cache: Path, *, synonyms: bool = False) -> Answers:
 @pytest.mark.parametrize("name", ["bleu", "bleu(smoothed)"])
 def test_an_unknown_name_is_one_line(name: str) -> None:
     for look_up in (metric, label, lambda unknown: leading(["words", unknown])):
-        with pytest.raises(ValueError, match=r"^metric is 'bleu'; expected one of correct, .*, truncated$"):
+        with pytest.raises(
+            ValueError, match=r"^metric is 'bleu'; expected one of correct, .*, truncated, .*$"
+        ):
             look_up(name)
 
 
@@ -47,7 +51,9 @@ def test_a_variant_in_brackets_is_the_same_metric_by_another_label() -> None:
 def test_what_is_switched_off_has_no_score(cache: Path) -> None:
     found = compute(answers(cache))
     # No encoder: no BERTScore. Synonyms off: METEOR goes by its other name.
-    assert list(found) == ["meteor_no_synonyms", "rougeL", "words", "repeated", "truncated"]
+    compared = ["meteor_no_synonyms", "rougeL", "content_precision", "content_recall"]
+    cut = [f"{name}_equal_length" for name in compared]
+    assert list(found) == [*compared, "words", "repeated", "truncated", *cut]
     assert found["rougeL"] == [100.0, 100.0]
     assert found["words"] == [3.0, 7.0]
     assert found["truncated"] == [0.0, 100.0]
@@ -100,3 +106,49 @@ def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> 
     assert found.id == "q/kc"
     assert set(found.scores.values()) == {None}
     assert found.unscored == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "cut"),
+    [
+        ("It is red, and so on.", 3, "It is red"),
+        # What is no longer than that stays whole, its last mark too.
+        ("It is red.", 3, "It is red."),
+        ("It is red.", 0, ""),
+        # A character is a word where no spaces are.
+        ("光合作用把光能", 4, "光合作用"),
+    ],
+)
+def test_a_text_is_cut_after_so_many_words(text: str, count: int, cut: str) -> None:
+    assert first_words(text, count) == cut
+
+
+def test_at_equal_length_nothing_is_won_by_going_on(cache: Path) -> None:
+    given = answers(cache)
+    longer = [
+        one.model_copy(update={"answer": f"{one.answer} It is red and red."}) for one in given.predictions
+    ]
+    whole, cut = compute(given), compute(replace(given, predictions=longer))
+    for name in ("meteor_no_synonyms", "rougeL", "content_precision"):
+        assert cut[name] < whole[name]
+    # The answers begin with their references; only the last full stop is gone.
+    for name in ("rougeL", "content_precision", "content_recall"):
+        assert cut[f"{name}_equal_length"] == whole[name] == [100.0, 100.0]
+
+
+def test_content_words_count_as_often_as_they_are_there() -> None:
+    assert content_words("It is the red house of Émile's 3 dogs") == ["red", "house", "émile's", "3", "dogs"]
+    share = lexical.content_share
+    # red twice and a house: one red and the house are in the reference, which has a garden too.
+    said, wanted = ["The red, red house."], ["A red house with a garden."]
+    assert share(said, wanted) == pytest.approx([100 * 2 / 3])
+    assert share(wanted, said) == pytest.approx([100 * 2 / 3])
+    assert share([""], wanted) == [0.0]
+
+
+def test_f1_at_k_pays_neither_for_more_than_k_nor_for_what_is_unsupported() -> None:
+    # Precision 3/4, recall 3/4; precision 1, recall 1; one in three, of one wanted: 2 * 1/3 / (4/3).
+    assert f1_at_k(3, 1, 4) == 75.0
+    assert f1_at_k(6, 0, 4) == f1_at_k(4, 0, 4) == 100.0
+    assert f1_at_k(1, 2, 1) == pytest.approx(50.0)
+    assert f1_at_k(0, 0, 4) == 0.0

@@ -108,6 +108,7 @@ def test_scores_of_one_answer() -> None:
         "unparsed": 0.0,
         "duplicate": 0.0,
         "percent_correct": 75.0,
+        "f1_at_k": 75.0,
         "completeness": 50.0,
         "order": 66.6667,
         "meteor": 10.0,
@@ -123,7 +124,7 @@ def test_scores_of_one_answer() -> None:
 def test_averages_of_a_system(summaries: list[Summary]) -> None:
     # sft answers "three", "one", "nothing". correct: (3+1+0)/3. percent_correct: (75+100)/2, the third
     # answer states nothing. Pooled: 4 of 5 stated. completeness: (50+100+0)/3. order: only the first has
-    # pairs. meteor: (10+20+60)/3.
+    # pairs. meteor: (10+20+60)/3. f1_at_k: three quarters twice, 1/3 and 1, 0: (75+50+0)/3.
     assert systems_metrics(summaries)["sft"]["overall"] == {
         "questions": 3,
         "correct": 1.3333,
@@ -132,6 +133,7 @@ def test_averages_of_a_system(summaries: list[Summary]) -> None:
         "duplicate": 0.0,
         "percent_correct": 87.5,
         "percent_correct_n": 2,
+        "f1_at_k": 41.6667,
         "completeness": 50.0,
         "order": 66.6667,
         "order_n": 1,
@@ -183,7 +185,7 @@ def test_printed_table(summaries: list[Summary]) -> None:
         "correct                  3.00 ± 0.00    4.00 ± 0.00",
     ]
     assert "difference to sft, 95 % interval; * excludes 0" in text
-    lines = {line.split()[0]: line for line in text.splitlines()[-11:]}
+    lines = {line.split()[0]: line for line in text.splitlines()[-12:]}
     assert lines["correct"] == "correct                    +1.00 [+1.00, +1.00]*"
     assert lines["meteor"] == "meteor                     +0.00 [+0.00, +0.00] "
 

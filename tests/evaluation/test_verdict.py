@@ -21,12 +21,22 @@ def contest(aspect: str, controlled: Estimate, a: str = "kc") -> Contest:
 def test_better_and_worse_follow_direction_and_interval() -> None:
     found = verdict(
         # More incorrect facts are worse, fewer better; words have no direction; an interval may hold 0.
-        {"correct": CLEAR, "incorrect": CLEAR, "order": OPEN, "duplicate": WORSE, "words": CLEAR},
+        {
+            "correct": CLEAR,
+            "incorrect": CLEAR,
+            "order": OPEN,
+            "duplicate": WORSE,
+            "words": CLEAR,
+            # Won by length alone: better as it is, worse when cut.
+            "rougeL": CLEAR,
+            "rougeL_equal_length": WORSE,
+            "meteor_equal_length": CLEAR,
+        },
         [contest("completeness", WORSE), contest("logicality", OPEN), contest("factuality", CLEAR, a="ka")],
     )
     assert found.line == (
-        "kc is better than sft in correct facts and repeated facts, worse in incorrect facts; judged at "
-        "equal length, better in nothing, worse in completeness."
+        "kc is better than sft in correct facts, repeated facts and ROUGE-L, worse in incorrect facts; at "
+        "equal length better in METEOR, worse in ROUGE-L and judged completeness."
     )
     assert found.warnings == []
 
@@ -39,4 +49,6 @@ def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
         "kc is not shown to be better than sft in anything",
         "kc has 5.0 points more cut off at the token limit than sft",
     ]
-    assert found.metrics()["line"] == found.line
+    told = found.metrics()
+    assert (told["line"], told["better"], told["equal_length"]) == (found.line, "nothing", {})
+    assert list(told["warnings"].values()) == found.warnings

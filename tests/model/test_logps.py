@@ -60,7 +60,7 @@ def test_every_family_agrees_with_the_definition(family: str) -> None:
     items = questions(6)
     expected = [[by_definition(model, item.prompt, fact) for fact in item.facts] for item in items]
     add_head(model)
-    pairs = [(item.prompt, fact, [1.0] * len(fact)) for item in items for fact in item.facts]
+    pairs = [(item.prompt, fact) for item in items for fact in item.facts]
     alone = [value for row in expected for value in row]
     assert completion_logps(model, pairs, 40) == pytest.approx(alone, abs=1e-4)
     for values, known in zip(fact_logps(model, items, 200), expected, strict=True):

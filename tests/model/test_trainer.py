@@ -407,7 +407,7 @@ def test_attention_is_given_no_mask(tiny_base: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
     model = load_base(tiny_base, dtype=torch.float32, device="cpu")
-    completion_logps(model, [([1, 2, 3], [4, 5], [1.0, 1.0]), ([6], [7], [1.0])], 100)
+    completion_logps(model, [([1, 2, 3], [4, 5]), ([6], [7])], 100)
     assert seen == [(True, True)] * 2  # layers
 
 

@@ -16,6 +16,7 @@ from knowtuning.config.knowledge import ExtractStage, RewriteStage
 from knowtuning.config.perturb import PerturbStage
 from knowtuning.config.predict import PredictStage
 from knowtuning.config.prepare import PrepareStage
+from knowtuning.config.probe import ProbeStage
 from knowtuning.config.schema import Params, check
 from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
@@ -35,6 +36,7 @@ READS: dict[str, type[BaseModel]] = {
     "rewrite": RewriteStage,
     "perturb": PerturbStage,
     "predict": PredictStage,
+    "probe": ProbeStage,
     "verify": VerifyStage,
     "evaluate": EvaluateStage,
     **{system.section: train_stage(name) for name, system in trained().items()},
@@ -155,6 +157,7 @@ def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
         "extract": {"extract"},
         "rewrite": {"rewrite"},
         "perturb": {"revise", "rephrase"},
+        "probe": {"extract", "revise"},
     }
     # Verify uses most of them, and depends on the folder.
     assert "prompts" in paths("verify", "deps")

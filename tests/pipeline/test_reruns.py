@@ -19,9 +19,10 @@ from experiments.copies import copy_tracked
 MADE = ("data/", "models/", "plots", "metrics")
 EVALUATION = {"verify", "evaluate", "report"}
 PREDICT = {f"predict@{system}" for system in ("base", "sft", "ka", "kc")}
-KC = {"train_kc", "predict@kc", *EVALUATION}
+# What trains or makes a model ends in the probe of its log-probabilities too.
+KC = {"train_kc", "predict@kc", "probe", *EVALUATION}
 KA = {"train_ka", "predict@ka", *KC}
-SFT = {"train_sft", "predict@sft", *EVALUATION}
+SFT = {"train_sft", "predict@sft", "probe", *EVALUATION}
 BASE = {"base", "score", "rewrite", "predict@base", *SFT, *KA}
 ALL = {"prepare", "extract", "perturb", *BASE}
 TEACHER = {"extract", "score", "rewrite", "perturb", *KA}
@@ -53,6 +54,7 @@ RERUNS: dict[str, set[str]] = {
     "train_kc.beta": KC,
     "train_kc.loss": KC,
     "predict.temperature": PREDICT | EVALUATION,
+    "probe.beta_delete": {"probe", "evaluate", "report"},
     "judge.model": EVALUATION,
     "evaluate.confidence": {"evaluate", "report"},
     "evaluate.meteor_synonyms": {"evaluate", "report"},
@@ -70,6 +72,7 @@ RERUNS: dict[str, set[str]] = {
     "src/knowtuning/training/losses.py": SFT | KA,
     "src/knowtuning/training/logps.py": {"score", "rewrite"} | SFT | KA,
     "src/knowtuning/generation/vllm.py": PREDICT | EVALUATION,
+    "src/knowtuning/knowledge/probe.py": {"probe", "evaluate", "report"},
     "src/knowtuning/verification/facts.py": EVALUATION,
     # The audit of the pairs has intervals too.
     "src/knowtuning/evaluation/stats.py": {"perturb"} | KC,

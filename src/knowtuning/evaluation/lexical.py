@@ -1,11 +1,14 @@
-"""METEOR and ROUGE-L of answers against references, through the `evaluate` library's local modules."""
+"""Metrics of words: METEOR and ROUGE-L through the `evaluate` library's local modules, and content words."""
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from knowtuning.core.text import content_words
 
 MODULES = Path(__file__).resolve().parent / "modules"
 
@@ -40,3 +43,16 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str], *, cache: Pat
     """ROUGE-L of each prediction in 0..100."""
     found = load_metric("rouge_l", cache).compute(predictions=list(predictions), references=list(references))
     return [100 * value for value in found["scores"]]
+
+
+def content_share(first: Sequence[str], second: Sequence[str]) -> list[float]:
+    """Of the content words of each text of `first`, those that its partner in `second` has too, in 0..100.
+
+    A word counts as often as it occurs, and is found at most as often as the partner has it: one said again
+    earns nothing. 0 where a text has no content word. Answers against references: precision; references
+    against answers: recall.
+    """
+    counts = [
+        tuple(Counter(content_words(text)) for text in pair) for pair in zip(first, second, strict=True)
+    ]
+    return [100.0 * (said & there).total() / max(1, said.total()) for said, there in counts]

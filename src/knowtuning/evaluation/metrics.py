@@ -1,22 +1,23 @@
 """The scores of an answer: one entry a metric, with what a reader must know to read it.
 
 Metrics with a function are computed from the answers; the others are counts and rates that verification
-(verdicts.jsonl) brings. A new text metric is one entry here (docs/extend.md).
+(verdicts.jsonl) and the probe (scores.jsonl) bring. A new text metric is one entry here (docs/extend.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.tables import entry
-from knowtuning.core.text import repeated_share
+from knowtuning.core.text import first_words, repeated_share, words
 from knowtuning.evaluation import lexical
 from knowtuning.evaluation.bertscore import Encoder, bertscore
+from knowtuning.evaluation.similarity import SentenceEncoder, similarity
 
 Kind = Literal["exact", "text"]
 
@@ -25,8 +26,8 @@ Kind = Literal["exact", "text"]
 class Answers:
     """One system's answers and what their metrics may need.
 
-    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, on `device`. cache: folder for the copies that
-    the `evaluate` library makes of its modules.
+    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
+    cache: folder for the copies that the `evaluate` library makes of its modules.
     """
 
     examples: Sequence[Example]
@@ -35,6 +36,7 @@ class Answers:
     encoder: Encoder | None
     device: str
     cache: Path
+    sentences: SentenceEncoder | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -45,6 +47,17 @@ class Answers:
     def references(self) -> list[str]:
         """The reference answers, in the order of the questions."""
         return [example.answer for example in self.examples]
+
+    def at_equal_length(self) -> Answers:
+        """The same with every answer cut after as many words as its reference has; shorter ones stay.
+
+        Not back to the end of a sentence: that would leave cut answers shorter than whole ones.
+        """
+        cut = [
+            prediction.model_copy(update={"answer": first_words(prediction.answer, len(words(reference)))})
+            for prediction, reference in zip(self.predictions, self.references, strict=True)
+        ]
+        return replace(self, predictions=cut)
 
 
 # A value an answer, None where the answer defines none; None in place of all where this run computes none.
@@ -57,6 +70,7 @@ class Metric:
 
     leads: the kinds of runs whose headline shows it: exact, where a ground truth verifies, and text. variant:
     what makes its numbers another quantity, such as an encoder; it becomes part of the score's name.
+    compares: answers with references, so that the table has it at equal length too.
     """
 
     label: str
@@ -65,6 +79,7 @@ class Metric:
     leads: tuple[Kind, ...] = ()
     function: Function | None = None
     variant: Callable[[Answers], str] | None = None
+    compares: bool = False
 
 
 Compare = Callable[[list[str], list[str]], list[float]]
@@ -96,6 +111,34 @@ def _bertscore(answers: Answers) -> list[float | None] | None:
     return _against_references(answers, compare)
 
 
+def _similarity(answers: Answers) -> list[float | None] | None:
+    if answers.sentences is None:
+        return None
+    return _against_references(answers, partial(similarity, encoder=answers.sentences, device=answers.device))
+
+
+def _content_precision(answers: Answers) -> list[float | None]:
+    return _against_references(answers, lexical.content_share)
+
+
+def _content_recall(answers: Answers) -> list[float | None]:
+    return _against_references(answers, lambda said, wanted: lexical.content_share(wanted, said))
+
+
+def _at_equal_length(found: Metric) -> Metric:
+    """The metric of answers cut to the length of their references."""
+    function = found.function
+    assert function is not None, f"{found.label}: only what is computed from answers can be cut"
+    return replace(
+        found,
+        label=f"{found.label} at equal length",
+        leads=(),
+        function=lambda answers: function(answers.at_equal_length()),
+        compares=False,
+    )
+
+
+EQUAL_LENGTH = "_equal_length"
 _FACTS, _PERCENT = "per answer", "%"
 METRICS: dict[str, Metric] = {
     "correct": Metric("Correct facts", _FACTS, 1, ("exact", "text")),
@@ -105,32 +148,47 @@ METRICS: dict[str, Metric] = {
     "duplicate": Metric("Repeated facts", _FACTS, -1),
     "percent_correct": Metric("Correct of stated, per answer", _PERCENT, 1),
     "percent_correct_pooled": Metric("Correct of stated, all answers", _PERCENT, 1),
+    "f1_at_k": Metric("F1@K of facts", _PERCENT, 1, ("exact", "text")),
     "unscored": Metric("Unscored answers", _PERCENT, 0),
     "completeness": Metric("Completeness", _PERCENT, 1, ("exact",)),
     "recall": Metric("Reference facts stated", _PERCENT, 1, ("text",)),
     "order": Metric("Order", _PERCENT, 1, ("exact",)),
+    "probe_factuality": Metric("True facts above false ones (probe)", _PERCENT, 1, ("exact", "text")),
+    "probe_completeness": Metric("Whole answers above incomplete ones (probe)", _PERCENT, 1),
+    "probe_logicality": Metric("Answers above shuffled ones (probe)", _PERCENT, 1),
     "bertscore": Metric(
         *("BERTScore", "100 × F", 1, ("text",)),
         function=_bertscore,
         variant=lambda answers: answers.encoder.variant if answers.encoder else "",
+        compares=True,
+    ),
+    "similarity": Metric(
+        *("Sentence similarity", "100 × cosine", 1, ("text",)),
+        function=_similarity,
+        variant=lambda answers: answers.sentences.variant if answers.sentences else "",
+        compares=True,
     ),
     "meteor": Metric(
-        *("METEOR", "0–100", 1, ("text",)), function=lambda answers: _meteor(answers, synonyms=True)
+        *("METEOR", "0–100", 1, ("text",)),
+        function=lambda answers: _meteor(answers, synonyms=True),
+        compares=True,
     ),
     "meteor_no_synonyms": Metric(
         *("METEOR without synonyms", "0–100", 1, ("text",)),
         function=lambda answers: _meteor(answers, synonyms=False),
+        compares=True,
     ),
-    "rougeL": Metric(
-        *("ROUGE-L", "0–100", 1),
-        function=_rouge_l,
+    "rougeL": Metric("ROUGE-L", "0–100", 1, function=_rouge_l, compares=True),
+    "content_precision": Metric(
+        "Content-word precision", _PERCENT, 1, function=_content_precision, compares=True
     ),
+    "content_recall": Metric("Content-word recall", _PERCENT, 1, function=_content_recall, compares=True),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
         function=lambda answers: [float(len(text.split())) for text in answers.texts],
     ),
     "repeated": Metric(
-        *("Repeated, in runs of four words", _PERCENT, -1, ("text",)),
+        *("Repeated, in runs of four words", _PERCENT, -1, ("exact", "text")),
         function=lambda answers: [100.0 * repeated_share(text) for text in answers.texts],
     ),
     "truncated": Metric(
@@ -138,6 +196,7 @@ METRICS: dict[str, Metric] = {
         function=lambda answers: [100.0 * prediction.truncated for prediction in answers.predictions],
     ),
 }
+METRICS |= {name + EQUAL_LENGTH: _at_equal_length(each) for name, each in METRICS.items() if each.compares}
 
 
 def metric(name: str) -> Metric:

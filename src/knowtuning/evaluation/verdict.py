@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
-from knowtuning.evaluation.metrics import label, metric
+from knowtuning.evaluation.metrics import EQUAL_LENGTH, label, metric
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest
 from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import POOLED
@@ -20,8 +21,9 @@ POINTS = 3.0
 class Verdict:
     """The metrics, by label, in which the method differs from the baseline: its interval leaves out 0.
 
-    equal_length: aspects of the pairwise verdicts with the difference in length taken out, as "better" and
-    "worse"; None where nobody judged. warnings: what a user should know before an adapter is used.
+    equal_length: "better" and "worse" the same for answers cut to equal length, and for the pairwise verdicts
+    with the difference in length taken out ("judged completeness"); None where the run has neither.
+    warnings: what a user should know before an adapter is used.
     """
 
     method: str
@@ -38,42 +40,65 @@ class Verdict:
         said += _listed(self.worse)
         if self.equal_length is not None:
             better, worse = (_listed(self.equal_length[side]) for side in ("better", "worse"))
-            said += f"; judged at equal length, better in {better}, worse in {worse}"
+            said += f"; at equal length better in {better}, worse in {worse}"
         return f"{said}."
 
-    def metrics(self) -> dict[str, object]:
-        """For a metrics file."""
-        return {"line": self.line, **asdict(self)}
+    def metrics(self) -> dict[str, Any]:
+        """For a metrics file, without lists, which DVC leaves out: names joined, warnings numbered from 1."""
+        equal = {side: _listed(names) for side, names in (self.equal_length or {}).items()}
+        return {
+            "line": self.line,
+            "method": self.method,
+            "baseline": self.baseline,
+            "better": _listed(self.better),
+            "worse": _listed(self.worse),
+            "equal_length": equal,
+            "warnings": {str(number): line for number, line in enumerate(self.warnings, 1)},
+        }
 
 
 def verdict(differences: Mapping[str, Estimate], contests: Sequence[Contest]) -> Verdict:
     """differences: of the method to the baseline, by score name. contests: of all pairs that were judged."""
-    sides: dict[int, list[str]] = {1: [], -1: []}
-    for name, found in differences.items():
-        # The pooled rate is a second view of the same facts.
-        direction = 0 if name == POOLED else metric(name).better
-        if direction and found.n and found.excludes_zero:
-            sides[1 if found.value * direction > 0 else -1].append(_in_a_sentence(label(name)))
-    judged = [one for one in contests if (one.a, one.b) == (METHOD, BASELINE)]
+    # The pooled rate is a second view of the same facts.
+    told = {name: found for name, found in differences.items() if name != POOLED}
+    cut = {name: found for name, found in told.items() if EQUAL_LENGTH in name}
+    whole = _sides({name: found for name, found in told.items() if name not in cut})
+    judged = {
+        f"judged {one.aspect}": one.estimates[CONTROLLED]
+        for one in contests
+        if (one.a, one.b) == (METHOD, BASELINE)
+    }
+    equal = _sides(cut)
+    for side, sign in (("better", 1), ("worse", -1)):
+        equal[side] += [said for said, net in judged.items() if _direction(net) == sign]
     warnings = [
         f"{METHOD} has {differences[name].value:.1f} points more {said} than {BASELINE}"
         for name, said in RISES.items()
         if name in differences and differences[name].value > POINTS
     ]
-    if not sides[1]:
+    if not whole["better"]:
         warnings.insert(0, f"{METHOD} is not shown to be better than {BASELINE} in anything")
-    return Verdict(METHOD, BASELINE, sides[1], sides[-1], _at_equal_length(judged), warnings)
+    return Verdict(
+        METHOD, BASELINE, whole["better"], whole["worse"], equal if cut or judged else None, warnings
+    )
 
 
-def _at_equal_length(judged: Sequence[Contest]) -> dict[str, list[str]] | None:
-    if not judged:
-        return None
-    nets = {one.aspect: one.estimates[CONTROLLED] for one in judged}
-    clear = {aspect: net.value for aspect, net in nets.items() if net.n and net.excludes_zero}
-    return {
-        "better": [aspect for aspect, value in clear.items() if value > 0],
-        "worse": [aspect for aspect, value in clear.items() if value < 0],
-    }
+def _sides(differences: Mapping[str, Estimate]) -> dict[str, list[str]]:
+    """Labels of the metrics that differ for the better and for the worse, without "at equal length"."""
+    found: dict[str, list[str]] = {"better": [], "worse": []}
+    for name, difference in differences.items():
+        direction = metric(name).better * _direction(difference)
+        if direction:
+            plain = label(name.replace(EQUAL_LENGTH, ""))
+            found["better" if direction > 0 else "worse"].append(_in_a_sentence(plain))
+    return found
+
+
+def _direction(found: Estimate) -> int:
+    """The sign of a difference; 0 where its interval holds 0 or nothing defines it."""
+    if not found.n or not found.excludes_zero:
+        return 0
+    return 1 if found.value > 0 else -1
 
 
 def _in_a_sentence(name: str) -> str:

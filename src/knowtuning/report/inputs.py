@@ -19,7 +19,7 @@ TRAINED = {system.section: name for name, system in trained().items()}
 # The metrics files that the page shows. Others in the folder are none of its business.
 METRICS = (
     *("data", "base", "extract", "score", "rewrite", "perturb", *TRAINED),
-    *("verify", "verdict", "systems", "differences", "facts", "judge", "ppl", "audit"),
+    *("probe", "verify", "verdict", "systems", "differences", "facts", "judge", "ppl", "audit"),
 )
 ABLATION = ("group", "ablation", "metric", "value", "low", "high")
 CURVES = (

@@ -78,6 +78,7 @@ def render(inputs: Inputs) -> str:
         "inputs": inputs,
         "colours": {name: colour(name) for name in SYSTEMS},
         "system_names": {name: system.label for name, system in SYSTEMS.items()},
+        "style_of": tables.style_of(inputs),
         "baseline": BASELINE,
         "results": tables.results(inputs),
         "method": tables.verdict_on_method(inputs),

@@ -82,6 +82,19 @@ def _value(row: Mapping[str, Any] | None) -> Cell:
     return Cell(f"{row['value']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
 
 
+# What an answer can win by without knowing more: said beside every system.
+_STYLE = {"words": "{:.1f} words", "truncated": "{:.1f} % cut off", "repeated": "{:.1f} % repeated"}
+
+
+def style_of(inputs: Inputs) -> dict[str, str]:
+    """How long, how often cut off and how repetitive the answers of each system are, in one line."""
+    found = {system: tree["overall"] for system, tree in inputs.metrics["systems"].items()}
+    return {
+        system: ", ".join(said.format(means[name]) for name, said in _STYLE.items() if name in means)
+        for system, means in found.items()
+    }
+
+
 def signed(value: float) -> str:
     """A difference with its sign, a true minus, and no sign on zero."""
     text = f"{value:+.2f}"
@@ -128,56 +141,62 @@ def verdict_on_method(inputs: Inputs) -> dict[str, list[tuple[str, str, str]]]:
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair of systems on one aspect. bar: an SVG of the outcomes; counts: labelled numbers."""
+    """One pair of systems on one aspect. bar: an SVG of the outcomes; nets: the net rate, and the judge's at
+    equal length too; counts: labelled numbers."""
 
     pair: str
     aspect: str
     bar: str
-    net: Cell
+    nets: Sequence[tuple[str, Cell]]
     counts: Sequence[tuple[str, str]]
 
 
-_NET = {"mean": "net", "low": "net_low", "high": "net_high"}
+_NETS = {"net": "net", "at equal length": "net_length_controlled"}
 _JUDGED = {
-    "judged": ("judged", "{:.0f}"),
-    "p_holm": ("p (Holm)", "{:.3g}"),
-    "swap_consistency": ("orders agree", "{:.1f}"),
-    "first_position_rate": ("first preferred", "{:.1f}"),
-    "length_difference": ("words longer", "{:+.1f}"),
-    "net_length_controlled": ("at equal length", "{:+.1f}"),
+    "judged": ("judged", "{judged:.0f}"),
+    "p_holm": ("p (Holm)", "{p_holm:.3g}"),
+    "swap_consistency": ("orders agree", "{swap_consistency:.1f}"),
+    "first_position_rate": ("first preferred", "{first_position_rate:.1f}"),
+    "length_difference": ("words longer", "{length_difference:+.1f}"),
 }
 
 
-_ASKED = {"n": ("cases", "{:.0f}")}
+_ASKED = {"n": ("cases", "{n:.0f}")}
 Labels = Mapping[str, tuple[str, str]]
 
 
 def judged(inputs: Inputs) -> list[Judged]:
     """The pairwise verdicts, where the run has them."""
-    return list(_judged(inputs.metrics.get("judge") or {}, _JUDGED))
+    return list(_judged(inputs.metrics.get("judge") or {}, _JUDGED, list(_NETS)))
 
 
 def people(inputs: Inputs) -> tuple[list[Judged], list[tuple[str, str]]]:
     """The verdicts of annotators, where there are any, and how far they and the judge agree."""
-    rows = list(_judged(inputs.human.get("pairs") or {}, _ASKED))
+    rows = list(_judged(inputs.human.get("pairs") or {}, _ASKED, ["net"]))
     return rows, [(key, _short(value)) for key, value in leaves(inputs.human) if key.split(".")[0] != "pairs"]
 
 
-def _judged(tree: Mapping[str, Any], labels: Labels) -> Iterator[Judged]:
+def _judged(tree: Mapping[str, Any], labels: Labels, nets: Sequence[str]) -> Iterator[Judged]:
     for pair, aspects in tree.items():
         for aspect, found in aspects.items() if isinstance(aspects, dict) else ():
             if not isinstance(found, dict) or "win" not in found:
                 continue
             shares = [(name, float(found.get(name, 0))) for name in OUTCOMES]
             counts = [
-                (said, form.format(found[key]).replace("-", "−") if key in found else "–")
+                (said, form.format(**found).replace("-", "−") if key in found else "–")
                 for key, (said, form) in labels.items()
             ]
             said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
             name = pair.replace("-", " – ")
-            net = {key: found.get(name) for key, name in _NET.items()}
-            cell = Cell("–") if None in net.values() else difference(net, 1)
-            yield Judged(name, aspect, outcomes(shares, said), cell, counts)
+            rates = [(said, _net(found, _NETS[said])) for said in nets]
+            yield Judged(name, aspect, outcomes(shares, said), rates, counts)
+
+
+def _net(found: Mapping[str, Any], name: str) -> Cell:
+    """A net rate, where it is defined."""
+    if name not in found:
+        return Cell("–")
+    return difference({"mean": found[name], "low": found[f"{name}_low"], "high": found[f"{name}_high"]}, 1)
 
 
 _FACTS = {
@@ -243,6 +262,7 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "rewrite": "knowledge augmentation",
         "perturb": "preference pairs",
         **{system.section: system.label for system in SYSTEMS.values() if system.section},
+        "probe": "what the systems hold more probable",
         "verify": "verdicts on facts and pairs",
     }
     found = []

@@ -62,26 +62,31 @@ def _spread(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Te
 
 
 def completion_logps(
-    model: Any, rows: Sequence[tuple[Tokens, Tokens, Sequence[float]]], budget: int
+    model: Any,
+    pairs: Sequence[tuple[Tokens, Tokens]],
+    budget: int,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> list[float]:
-    """Log-probability of each completion given its prompt, nats: the sum over its tokens by their weights.
+    """Log-probability of each completion given its prompt, nats, summed over its tokens.
 
-    rows: (prompt, completion, weights of its tokens). budget: tokens of a pass at most.
+    budget: tokens of a pass at most. weights: of the tokens of each completion in its sum; None: 1.
     """
     import torch
 
-    sums = [0.0] * len(rows)
-    for batch in by_length([len(prompt) + len(completion) for prompt, completion, _ in rows], budget):
-        part = [rows[index] for index in batch]
-        ids = right_padded([[*prompt, *completion] for prompt, completion, _ in part], 0)
+    sums = [0.0] * len(pairs)
+    for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
+        rows = [pairs[index] for index in batch]
+        ids = right_padded([[*prompt, *completion] for prompt, completion in rows], 0)
         labels = right_padded(
-            [[*[IGNORED] * len(prompt), *completion] for prompt, completion, _ in part], IGNORED
+            [[*[IGNORED] * len(prompt), *completion] for prompt, completion in rows], IGNORED
         )
-        weights = right_padded([[*[0.0] * (len(prompt) - 1), *weights] for prompt, _, weights in part], 0.0)
         with torch.no_grad():
-            values = token_logps(model, ids.to(model.device), labels.to(model.device))
-        weighed = (values.double() * weights.to(model.device)).sum(dim=1)
-        for index, value in zip(batch, weighed.tolist(), strict=True):
+            values = token_logps(model, ids.to(model.device), labels.to(model.device)).double()
+        if weights is not None:
+            before = [[0.0] * (len(prompt) - 1) for prompt, _ in rows]
+            found = [[*zeros, *weights[index]] for zeros, index in zip(before, batch, strict=True)]
+            values = values * right_padded(found, 0.0).to(model.device)
+        for index, value in zip(batch, values.sum(dim=1).tolist(), strict=True):
             sums[index] = value
     return sums
 
@@ -125,8 +130,8 @@ def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[l
     )
     with torch.inference_mode():
         if longest > prefix_limit(model):
-            rows = [(item.prompt, fact, [1.0] * len(fact)) for item in questions for fact in item.facts]
-            values = iter(completion_logps(model, rows, budget))
+            pairs = [(item.prompt, fact) for item in questions for fact in item.facts]
+            values = iter(completion_logps(model, pairs, budget))
             return [[next(values) for _ in item.facts] for item in questions]
         sums = dict(_behind_shared_prompts(model, questions, budget))
     return [

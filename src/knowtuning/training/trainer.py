@@ -183,7 +183,8 @@ def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, r
     was_training = model.training
     model.eval()
     with model.disable_adapter() if off else nullcontext(), run.hardware.autocast():
-        values = completion_logps(model, [keys[key] for key in share], run.hardware.forward_tokens)
+        pairs, weights = [keys[key][:2] for key in share], [keys[key][2] for key in share]
+        values = completion_logps(model, pairs, run.hardware.forward_tokens, weights)
     model.train(was_training)
     sums = run.processes.union(dict(zip(share, values, strict=True)))
     chosen, rejected = zip(*([sums[key] for key in _weighed(row)] for row in rows), strict=True)

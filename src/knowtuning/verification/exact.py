@@ -36,8 +36,9 @@ def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verif
 def fact_scores(example: Example, found: Verification) -> dict[str, float | None]:
     """Counts of facts, and rates in 0..100, of one verified answer.
 
-    percent_correct: correct of the facts stated (correct and incorrect). completeness: of the facts
-    asked for, those stated correctly. order: concordant of all pairs of facts. Raises ValueError where
+    percent_correct: correct of the facts stated (correct and incorrect). f1_at_k: K is the number of facts
+    asked for. completeness: of the facts asked for, those stated correctly. order: concordant of all
+    pairs of facts. Raises ValueError where
     nothing is asked.
     """
     if found.asked < 1:
@@ -48,9 +49,25 @@ def fact_scores(example: Example, found: Verification) -> dict[str, float | None
         "unparsed": float(found.unparsed),
         "duplicate": float(found.duplicate),
         "percent_correct": percent(found.correct, found.correct + found.incorrect),
+        "f1_at_k": f1_at_k(found.correct, found.incorrect + found.unparsed, found.asked),
         "completeness": percent(found.covered, found.asked),
         "order": percent(found.concordant, found.pairs),
     }
+
+
+def f1_at_k(supported: int, unsupported: int, k: int) -> float:
+    """F1@K of one answer in 0..100 (SAFE: Wei et al., 2024, "Long-form factuality in large language models").
+
+    The harmonic mean of supported / (supported + unsupported) and min(1, supported / K); 0 where nothing is
+    supported. supported: distinct facts. unsupported: all other statements, also those that are left open:
+    to say more pays only while it is supported, and no further than K facts.
+    Deviation: there K is one number for all prompts; here it is, question by question, the number of facts
+    that the question wants, since questions for one fact and for ten stand in one test set.
+    """
+    if not supported:
+        return 0.0
+    precision, recall = supported / (supported + unsupported), min(1.0, supported / k)
+    return 200.0 * precision * recall / (precision + recall)
 
 
 def percent(part: int, whole: int) -> float | None:

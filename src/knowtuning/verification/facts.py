@@ -15,7 +15,7 @@ from knowtuning.core.text import normal_form
 from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher
 from knowtuning.verification.asking import ask_once
-from knowtuning.verification.exact import percent, rounded
+from knowtuning.verification.exact import f1_at_k, percent, rounded
 
 _VERDICTS: dict[FactVerdict, Verdict] = {
     "supported": "correct",
@@ -66,7 +66,7 @@ def check_answers(
 
 def _open(asked: _Asked) -> Verified:
     """The verdict on an answer that nothing can be compared with: every score is undefined."""
-    scores = dict.fromkeys([*_scores(None), "recall"])
+    scores = dict.fromkeys([*_scores(None, None), "recall"])
     return Verified(id=asked.id, question=asked.example.id, system=asked.system, scores=scores)
 
 
@@ -148,7 +148,9 @@ def _verified(
         id=asked.id,
         question=asked.example.id,
         system=asked.system,
-        scores=rounded(_scores(scored) | {"recall": recall}),
+        scores=rounded(
+            _scores(scored, None if isinstance(wanted, Failure) else len(wanted)) | {"recall": recall}
+        ),
         sentences=sentences,
         unscored=reasons,
     )
@@ -171,16 +173,23 @@ def _sentences(facts: Sequence[str], verdicts: Outcome) -> list[Sentence]:
     return sentences
 
 
-def _scores(sentences: Sequence[Sentence] | None) -> dict[str, float | None]:
+def _scores(sentences: Sequence[Sentence] | None, k: int | None) -> dict[str, float | None]:
     """The scores of an answer, named as those of the exact verifier; None: it has no verdicts.
 
     correct: distinct supported facts. incorrect, unverifiable: every contradicted, and every unsupported
     statement. duplicate: supported facts said again. percent_correct: correct of correct and incorrect.
+    f1_at_k: K is the number of facts of the reference answer; None where `k` is.
     unscored: 100 where verdicts are missing, else 0, so that its mean is the share of such answers.
     """
     names: tuple[Verdict, ...] = ("correct", "incorrect", "unverifiable", "duplicate")
     if sentences is None:
-        return {**dict.fromkeys(names), "percent_correct": None, "unscored": 100.0}
+        return {**dict.fromkeys([*names, "percent_correct", "f1_at_k"]), "unscored": 100.0}
     counts = {name: sum(s.verdict == name for s in sentences) for name in names}
     share = percent(counts["correct"], counts["correct"] + counts["incorrect"])
-    return {**{name: float(n) for name, n in counts.items()}, "percent_correct": share, "unscored": 0.0}
+    f1 = f1_at_k(counts["correct"], counts["incorrect"] + counts["unverifiable"], k) if k else None
+    return {
+        **{name: float(n) for name, n in counts.items()},
+        "percent_correct": share,
+        "f1_at_k": f1,
+        "unscored": 0.0,
+    }
