@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.predict import Baselines, PredictedSplit
 from knowtuning.core.params import Section, Seed, Selection, local
 
 
@@ -43,5 +43,6 @@ class EvaluateStage(Selection):
     """The keys of params.yaml that the evaluate stage reads."""
 
     seed: Seed
+    baselines: Baselines
     predict: PredictedSplit
     evaluate: EvaluateParams
