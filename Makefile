@@ -1,4 +1,5 @@
 # make repro   run what changed, from prepare to evaluate (sets everything up first)
+# make baselines   the same with RLAIF and FactTune beside its systems, as an experiment (docs/method.md)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
@@ -13,7 +14,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro test test-all check docs format bench vllm wordnet setup clean
+.PHONY: repro baselines test test-all check docs format bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
@@ -27,6 +28,9 @@ $(STAMP): requirements.txt constraints.txt pyproject.toml
 repro: setup
 	@python -m knowtuning.config.schema params.yaml
 	@dvc repro
+
+baselines: setup
+	python -m experiments.run baselines
 
 # A thread each: the cores are busy with other tests.
 test test-all: export OMP_NUM_THREADS := 1
