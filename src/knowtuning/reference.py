@@ -18,7 +18,7 @@ from knowtuning.core.storage import atomic_write
 from knowtuning.data.sources import SOURCES
 from knowtuning.evaluation.metrics import METRICS
 from knowtuning.knowledge.aspects import ASPECTS
-from knowtuning.systems import SYSTEMS
+from knowtuning.systems import EVERY
 from knowtuning.teacher.teachers import TEACHERS
 from knowtuning.training.losses import LOSSES
 
@@ -31,6 +31,8 @@ RECORDS = (
     records.Rewrite,
     records.Pair,
     records.Prediction,
+    records.Sample,
+    records.FactConfidence,
     records.Verified,
     records.Sentence,
     records.Probed,
@@ -146,7 +148,7 @@ def tables_page() -> str:
             ("name", "what it is", "objective", "trained on", "continues", "params section"),
             [
                 (name, s.label, s.objective, ", ".join(d.path.stem for d in s.data), s.continues, s.section)
-                for name, s in SYSTEMS.items()
+                for name, s in EVERY.items()
             ],
         ),
         "Aspects": (

@@ -1,11 +1,12 @@
 """The systems that are compared, and how each is made: one entry a system.
 
 Training (stages/train.py), predict, verify, evaluate, the report, human evaluation and the study all read
-this table. A new baseline is an entry here and its training stage in dvc.yaml (docs/extend.md).
+these tables. A new baseline is an entry here and its training stage in dvc.yaml (docs/extend.md).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,11 @@ class System:
     continues: str | None = None
 
 
+def _made(baseline: str) -> Data:
+    """The pairs that the stage `pairs` makes for a baseline."""
+    return Data(Path("data/baselines") / baseline / "pairs.jsonl", Pair)
+
+
 ORIGINALS = Data(Path("data/prepared/train.jsonl"), Example)
 REWRITES = Data(Path("data/knowledge/rewrites.jsonl"), Rewrite)
 PAIRS = Data(Path("data/knowledge/pairs.jsonl"), Pair)
@@ -53,10 +59,35 @@ SYSTEMS: dict[str, System] = {
 # Headlines compare METHOD with BASELINE; differences of all systems are taken to BASELINE.
 METHOD, BASELINE = "kc", "sft"
 
+# The baselines of the paper, which a run has where `baselines` of params names them (baselines/dvc.yaml).
+ON_REQUEST: dict[str, System] = {
+    "rlaif": System(
+        "DPO on two sampled answers that a judge compares",
+        "preference",
+        (_made("rlaif"),),
+        "train_rlaif",
+        "sft",
+    ),
+    "facttune_fs": System(
+        "DPO on sampled answers, ranked by their share of supported facts",
+        *("preference", (_made("facttune_fs"),), "train_facttune_fs", "sft"),
+    ),
+    "facttune_mc": System(
+        "DPO on sampled answers, ranked by how sure the base model is of their facts",
+        *("preference", (_made("facttune_mc"),), "train_facttune_mc", "sft"),
+    ),
+}
+EVERY = SYSTEMS | ON_REQUEST
+
+
+def compared(baselines: Collection[str]) -> dict[str, System]:
+    """The systems of a run whose params name these baselines."""
+    return {name: system for name, system in EVERY.items() if name in SYSTEMS or name in baselines}
+
 
 def trained() -> dict[str, System]:
-    """The systems that have an adapter of their own."""
-    return {name: system for name, system in SYSTEMS.items() if system.objective != "none"}
+    """All systems that have an adapter of their own, those on request included."""
+    return {name: system for name, system in EVERY.items() if system.objective != "none"}
 
 
 def adapter_of(name: str) -> Path | None:

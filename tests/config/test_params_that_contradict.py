@@ -13,6 +13,7 @@ from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params, check
 from knowtuning.config.training import train_stage
+from knowtuning.config.verify import VerifyStage
 from knowtuning.core.params import Selection, load, read_yaml
 from knowtuning.systems import trained
 from tests.support.checkout import ROOT
@@ -67,6 +68,24 @@ def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
 def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selection]) -> None:
     with pytest.raises(ValueError, match="seed is -1; expected greater than or equal to 0"):
         load(changed(tmp_path, [], {"seed": -1}), stage)
+
+
+def test_baselines_need_samples_of_the_system_that_they_continue(tmp_path: Path) -> None:
+    path = changed(tmp_path, [], {"baselines": ["rlaif"]})
+    with pytest.raises(
+        ValueError, match=r"sample\.systems is \[\]; expected sft there, whose samples rlaif of"
+    ):
+        check(path)
+    read = read_yaml(path)
+    read["sample"]["systems"] = ["sft"]
+    YAML().dump(read, path)
+    assert check(path).baselines == ["rlaif"]
+
+
+def test_a_baseline_that_is_off_has_no_judged_pairs(tmp_path: Path) -> None:
+    path = changed(tmp_path, ["judge"], {"pairs": [["kc", "rlaif"]]})
+    with pytest.raises(ValueError, match=r"judge\.pairs has rlaif; expected it in baselines too"):
+        load(path, VerifyStage).matchups  # noqa: B018
 
 
 @pytest.mark.parametrize(

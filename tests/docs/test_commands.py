@@ -54,6 +54,8 @@ PARSED = {
     "python -m experiments.run no-kfc --seeds 1 2 3": STUDY,
     "python -m experiments.run --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
     "dvc exp run -S 'perturb.aspects=[completeness]'": STUDY,
+    "python -m experiments.run baselines baselines-equal": "training; tests/pipeline/test_baselines.py runs "
+    "its stages on a very small world",
     "dvc plots show": "needs the training curves; they come with `dvc pull`",
     "dvc remote modify --local team keyfile ~/.ssh/id_ed25519": REMOTES,
     "dvc push": REMOTES,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.copies import copy_tracked, set_params
+from knowtuning.systems import ON_REQUEST
 from tests.support.checkout import ROOT, run_python
 from tests.support.shell import run
 
@@ -85,12 +86,18 @@ def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, exam
 
 
 def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
+    baselines = ", ".join(ON_REQUEST)
     for key, value, said in (
         ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
         ("train_kc.loss", "hinge", "expected one of dpo, dpo_mean, ipo"),
         ("teacher.backend", "sentences", "expected one of world, english, openai"),
         ("judge.backend", "english", "expected one of exact, openai, none"),
-        ("judge.pairs", [["kc", "length"]], "expected pairs of base, sft, ka, kc: look at [kc, length]"),
+        (
+            "judge.pairs",
+            [["kc", "length"]],
+            f"expected pairs of base, sft, ka, kc, {baselines}: look at [kc, length]",
+        ),
+        ("baselines", ["length"], f"expected some of {baselines}, each once"),
         ("prepare.source", "folder", "expected one of world, file, medquad_xml, hub"),
     ):
         path = tmp_path / "params.yaml"
@@ -99,7 +106,10 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
         done = run_python(tmp_path, "-m", "knowtuning.config.schema", "params.yaml")
         assert done.returncode == 1
         assert done.stderr == f"error: params.yaml: {key} is {value!r}; {said}\n"
-    for stage, said in (("train", "sft, ka, kc"), ("predict", "base, sft, ka, kc")):
+    for stage, said in (
+        ("train", f"sft, ka, kc, {baselines}"),
+        ("predict", f"base, sft, ka, kc, {baselines}"),
+    ):
         done = run_python(tmp_path, "-m", f"stages.{stage}", "length")
         assert done.stderr == f"error: system is 'length'; expected one of {said}\n"
 

@@ -18,6 +18,7 @@ from tests.support.oracle import Oracle, answers_of, share, small_world
 TRUTH, EXAMPLES = small_world(2)
 PARAMS = """
 seed: 7
+baselines: []
 predict: {{split: test, max_new_tokens: 64, limit: null}}
 evaluate:
   resamples: 1000

@@ -11,22 +11,26 @@ import yaml
 from pydantic import BaseModel
 
 from knowtuning.config.base import BaseStage
+from knowtuning.config.baselines import pairs_stage
 from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.knowledge import ExtractStage, RewriteStage
 from knowtuning.config.perturb import PerturbStage
 from knowtuning.config.predict import PredictStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.probe import ProbeStage
+from knowtuning.config.sample import SampleStage
 from knowtuning.config.schema import Params, check
 from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
 from knowtuning.config.verify import VerifyStage
-from knowtuning.systems import SYSTEMS, trained
+from knowtuning.systems import ON_REQUEST, SYSTEMS, trained
 from tests.support.checkout import ROOT
 from tests.support.imports import reached
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
+# Those of baselines/dvc.yaml as they are for each baseline: "<stage>@<baseline>".
+BASELINES: dict[str, Any] = yaml.safe_load((ROOT / "baselines/dvc.yaml").read_text())["stages"]
 # The report reads params.yaml as a file.
 READS: dict[str, type[BaseModel]] = {
     "prepare": PrepareStage,
@@ -39,7 +43,25 @@ READS: dict[str, type[BaseModel]] = {
     "probe": ProbeStage,
     "verify": VerifyStage,
     "evaluate": EvaluateStage,
-    **{system.section: train_stage(name) for name, system in trained().items()},
+    **{system.section: train_stage(name) for name, system in trained().items() if name in SYSTEMS},
+    "sample@sft": SampleStage,
+    **{f"pairs@{name}": pairs_stage(name) for name in ON_REQUEST},
+    **{f"train@{name}": train_stage(name) for name in ON_REQUEST},
+    **{f"predict@{name}": PredictStage for name in ON_REQUEST},
+}
+
+
+def for_item(node: Any, item: str) -> Any:
+    """A node of a matrix stage for one item."""
+    if isinstance(node, dict):
+        return {for_item(key, item): for_item(value, item) for key, value in node.items()}
+    if isinstance(node, list):
+        return [for_item(value, item) for value in node]
+    return node.replace("${item.system}", item) if isinstance(node, str) else node
+
+
+STAGES |= {
+    name: for_item(BASELINES[name.partition("@")[0]], name.partition("@")[2]) for name in READS if "@" in name
 }
 
 
@@ -53,12 +75,17 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def script(stage: str) -> Path:
     """The script of a stage."""
-    return ROOT / "stages" / f"{'train' if stage in trained_stages() else stage}.py"
+    return ROOT / "stages" / f"{'train' if stage in trained_stages() else stage.partition('@')[0]}.py"
 
 
 def trained_stages() -> dict[str, str]:
     """Training stage -> system."""
-    return {system.section: name for name, system in trained().items()}
+    return {stage_of(name): name for name in trained()}
+
+
+def stage_of(system: str) -> str:
+    """The training stage of a system."""
+    return f"train@{system}" if system in ON_REQUEST else trained()[system].section
 
 
 def paths(stage: str, key: str) -> list[str]:
@@ -68,6 +95,7 @@ def paths(stage: str, key: str) -> list[str]:
 
 def test_the_stages_are_those_of_the_paper_and_of_the_systems() -> None:
     assert set(STAGES) == {*READS, "report"}
+    assert set(BASELINES) == {"sample", "pairs", "train", "predict"}
     paper = ["extract", "score", "rewrite", "perturb", "train_ka", "train_kc", "predict", "evaluate"]
     assert [stage for stage in STAGES if stage in paper] == paper
     assert STAGES["predict"]["matrix"] == {"system": list(SYSTEMS)}
@@ -75,6 +103,7 @@ def test_the_stages_are_those_of_the_paper_and_of_the_systems() -> None:
         assert stage["desc"].endswith(".")
         argument = f" {trained_stages()[name]}" if name in trained_stages() else ""
         argument = " ${item.system}" if name == "predict" else argument
+        argument = f" {name.partition('@')[2]}" if "@" in name else argument
         assert stage["cmd"] == f"sh stages/run.sh {script(name).stem}{argument}"
 
 
@@ -103,11 +132,14 @@ def test_params_are_exactly_what_a_stage_reads_by_section(stage: str) -> None:
 @pytest.mark.parametrize("system", trained())
 def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: str) -> None:
     entry = trained()[system]
-    data = {each.path.as_posix() for each in entry.data} | {"models/base"}
+    # The pairs of a baseline stand in a folder with what they rest on.
+    files = {each.path for each in entry.data}
+    data = {(path.parent if system in ON_REQUEST else path).as_posix() for path in files} | {"models/base"}
     data |= {f"models/{entry.continues}"} if entry.continues else set()
-    found = {dep for dep in paths(entry.section, "deps") if dep.startswith(("data/", "models/"))}
+    stage = stage_of(system)
+    found = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
     assert found == data
-    assert f"models/{system}" in paths(entry.section, "outs")
+    assert f"models/{system}" in paths(stage, "outs")
 
 
 def test_every_params_key_is_read_by_some_stage() -> None:
@@ -159,8 +191,9 @@ def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
         "perturb": {"revise", "rephrase"},
         "probe": {"extract", "revise"},
     }
-    # Verify uses most of them, and depends on the folder.
-    assert "prompts" in paths("verify", "deps")
+    # Verify uses most of them, and depends on the folder; which ones pairs uses depends on the baseline.
+    for stage in ("verify", *(f"pairs@{name}" for name in ON_REQUEST)):
+        assert "prompts" in paths(stage, "deps")
     for stage in STAGES:
         found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
         assert found == used.get(stage, set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from experiments.catalogue import applied
-from experiments.copies import copy_tracked
+from experiments.copies import copy_tracked, set_params
+from knowtuning.systems import ON_REQUEST
 
 # What stages make: absent in the copy, or its own.
 MADE = ("data/", "models/", "plots", "metrics")
@@ -81,6 +83,24 @@ RERUNS: dict[str, set[str]] = {
 }
 
 
+# The same with the baselines of the paper on; what is not here has its line above.
+PAIRS = {name: {f"pairs@{name}", f"train@{name}", f"predict@{name}", "probe"} for name in ON_REQUEST}
+OF_BASELINES: dict[str, set[str]] = {
+    "sample.temperature": {"sample@sft"}.union(*PAIRS.values()) | EVALUATION,
+    "train_sft.lr": SFT | {"sample@sft"}.union(*PAIRS.values()),
+    "rlaif.reference": PAIRS["rlaif"] | EVALUATION,
+    "facttune_fs.max_pairs": PAIRS["facttune_fs"] | EVALUATION,
+    "facttune_mc.answers": PAIRS["facttune_mc"] | EVALUATION,
+    "train_rlaif.beta": {"train@rlaif", "predict@rlaif", "probe"} | EVALUATION,
+    "judge.model": set[str]().union(*PAIRS.values()) | EVALUATION,
+    # Which systems are compared makes no pair anew.
+    "judge.pairs": EVALUATION,
+    "train_kc.beta": KC,
+    "stages/sample.py": {"sample@sft"}.union(*PAIRS.values()) | EVALUATION,
+    "src/knowtuning/baselines/rlaif.py": set[str]().union(*PAIRS.values()) | EVALUATION,
+}
+
+
 class Graph:
     """The stages of a copy of the project, as DVC sees them, and what they depend on now."""
 
@@ -124,10 +144,26 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
     return Graph(folder)
 
 
+@pytest.fixture(scope="module")
+def with_baselines(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """The same with all baselines of the paper."""
+    folder = tmp_path_factory.mktemp("baselines")
+    copy_tracked(folder)
+    set_params(folder / "params.yaml", {"baselines": list(ON_REQUEST), "sample.systems": ["sft"]})
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    return Graph(folder)
+
+
 @pytest.fixture
 def changed(graph: Graph, request: pytest.FixtureRequest) -> Iterator[str]:
     """A key with another value, or a file with another line, for the length of a test."""
-    name: str = request.param
+    with another(graph, request.param) as name:
+        yield name
+
+
+@contextmanager
+def another(graph: Graph, name: str) -> Iterator[str]:
+    """A key with another value, or a file with another line."""
     path = graph.folder / (name if "/" in name else "params.yaml")
     before = path.read_text(encoding="utf-8")
     if "/" in name:
@@ -145,6 +181,17 @@ def test_a_change_reruns_what_is_behind_it_and_nothing_else(graph: Graph, change
     found = graph.of_file(changed) if "/" in changed else graph.of_params()
     # The report shows every parameter.
     assert found | {"report"} == RERUNS[changed]
+
+
+@pytest.mark.parametrize("name", OF_BASELINES)
+def test_with_baselines_a_change_reruns_theirs_too(with_baselines: Graph, name: str) -> None:
+    with another(with_baselines, name):
+        found = with_baselines.of_file(name) if "/" in name else with_baselines.of_params()
+    assert found | {"report"} == OF_BASELINES[name]
+
+
+def test_without_baselines_there_is_no_stage_of_theirs(graph: Graph) -> None:
+    assert {stage.path_in_repo for stage in graph.graph} == {"dvc.yaml"}
 
 
 def test_the_lock_is_that_of_code_and_params(graph: Graph) -> None:

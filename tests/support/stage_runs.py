@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from experiments.copies import set_params
+from knowtuning.systems import ON_REQUEST
 from tests.support.checkout import ROOT
 from tests.support.servers import free_port
 
@@ -42,6 +43,9 @@ SMALL = {
     "train_kc.batch": 4,
     "train_kc.epochs": 1,
     "predict.max_new_tokens": 8,
+    "sample.samples": 3,
+    "sample.max_new_tokens": 8,
+    **{f"train_{name}.batch": 4 for name in ON_REQUEST},
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
 OUTPUTS = {
@@ -70,6 +74,7 @@ OUTPUTS = {
         "metrics/train_kc.json",
     ],
     "predict kc": ["data/predictions/kc.jsonl"],
+    "sample sft": ["data/samples/sft.jsonl"],
 }
 
 
@@ -122,7 +127,7 @@ def new_project(folder: Path) -> None:
     shutil.copy2(ROOT / "params.yaml", folder)
     set_params(folder / "params.yaml", SMALL)
     shutil.copytree(ROOT / "prompts", folder / "prompts")
-    for stage in [*CHAIN, "predict kc"]:
+    for stage in [*CHAIN, "predict kc", "sample sft"]:
         finish(folder, stage, KNOWTUNING_SAVE_SECONDS="1000")
 
 

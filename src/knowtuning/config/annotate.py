@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.predict import Baselines, PredictedSplit
 from knowtuning.core.params import Seed, Selection
 
 
@@ -19,5 +19,6 @@ class Annotation(Selection):
     """Whose answers people compare, and how sure the rates are."""
 
     seed: Seed
+    baselines: Baselines
     predict: PredictedSplit
     evaluate: Intervals

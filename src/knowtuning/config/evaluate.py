@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.predict import Baselines, PredictedSplit
 from knowtuning.core.params import Section, Seed, Selection, local
 
 
@@ -49,5 +49,6 @@ class EvaluateStage(Selection):
     """The keys of params.yaml that the evaluate stage reads."""
 
     seed: Seed
+    baselines: Baselines
     predict: PredictedSplit
     evaluate: EvaluateParams

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from knowtuning.core.params import Section, Seed, Selection, Template
+from knowtuning.systems import ON_REQUEST
 
 # A further test set is one of prepare.tests, by its name.
 Split = Annotated[str, StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$")]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if not set(names) <= ON_REQUEST.keys() or len(set(names)) < len(names):
+        raise ValueError(f"some of {', '.join(ON_REQUEST)}, each once")
+    return names
+
+
+Baselines = Annotated[
+    list[str],
+    AfterValidator(_distinct),
+    Field(description="baselines of the paper that the run trains and compares too; see docs/method.md"),
+]
 
 
 class PredictParams(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.predict import Baselines, PredictedSplit
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
 
@@ -31,5 +31,6 @@ class ProbeStage(Selection):
     seed: Seed
     model: ModelParams
     teacher: TeacherParams
+    baselines: Baselines
     predict: PredictedSplit
     probe: ProbeParams

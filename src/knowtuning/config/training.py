@@ -8,7 +8,7 @@ from pydantic import Field, create_model, field_validator
 
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
 from knowtuning.core.tables import known
-from knowtuning.systems import SYSTEMS, trained
+from knowtuning.systems import trained
 from knowtuning.training.counted import COUNTED
 from knowtuning.training.losses import LOSSES
 
@@ -90,7 +90,7 @@ class WithLora(TrainStage):
 
 def train_stage(name: str) -> type[TrainStage]:
     """What the training stage of the system `name` reads: the above, and the section of the system."""
-    system = SYSTEMS[name]
+    system = trained()[name]
     base = TrainStage if system.continues else WithLora
     fields: Any = {system.section: sections()[system.section]}
     return create_model("Train", __base__=base, **fields)

@@ -6,11 +6,28 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from knowtuning.config.predict import PredictedSplit
+from knowtuning.config.predict import Baselines, PredictedSplit
 from knowtuning.config.teacher import Endpoint, TeacherParams
 from knowtuning.core.params import Selection
-from knowtuning.systems import SYSTEMS
+from knowtuning.systems import EVERY, compared
 from knowtuning.teacher.teachers import TEACHERS
+
+
+class JudgedBy(Selection):
+    """Who judges, without what is judged: the baselines' pairs depend on no more."""
+
+    backend: str
+    model: str
+    base_url: str | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int
+    seed: int | None
+
+    @property
+    def teacher(self) -> TeacherParams | None:
+        """The teacher that judges, where one does."""
+        return _teacher(self)
 
 
 class JudgeParams(Endpoint):
@@ -43,28 +60,36 @@ class JudgeParams(Endpoint):
     def _distinct(cls, value: list[list[str]]) -> list[list[str]]:
         seen: set[frozenset[str]] = set()
         for pair in value:
-            if not set(pair) <= SYSTEMS.keys():
-                raise ValueError(f"pairs of {', '.join(SYSTEMS)}: look at [{', '.join(pair)}]")
+            if not set(pair) <= EVERY.keys():
+                raise ValueError(f"pairs of {', '.join(EVERY)}: look at [{', '.join(pair)}]")
             if len(set(pair)) < 2 or set(pair) in seen:
                 raise ValueError(f"pairs of two systems, each pair once: look at [{', '.join(pair)}]")
             seen.add(frozenset(pair))
         return value
 
     @property
-    def matchups(self) -> list[tuple[str, str]]:
-        """The pairs as tuples."""
-        return [(first, second) for first, second in self.pairs]
-
-    @property
     def teacher(self) -> TeacherParams | None:
         """The teacher that judges, where one does."""
-        if self.backend not in TEACHERS:
-            return None
-        return TeacherParams(**{name: getattr(self, name) for name in TeacherParams.model_fields})
+        return _teacher(self)
+
+
+def _teacher(judge: JudgeParams | JudgedBy) -> TeacherParams | None:
+    if judge.backend not in TEACHERS:
+        return None
+    return TeacherParams(**{name: getattr(judge, name) for name in TeacherParams.model_fields})
 
 
 class VerifyStage(Selection):
     """The keys of params.yaml that the verify stage reads."""
 
+    baselines: Baselines
     predict: PredictedSplit
     judge: JudgeParams
+
+    @property
+    def matchups(self) -> list[tuple[str, str]]:
+        """The pairs of systems to compare. Raises ValueError for a baseline that the run does not have."""
+        missing = {name for pair in self.judge.pairs for name in pair} - compared(self.baselines).keys()
+        if missing:
+            raise ValueError(f"params.yaml: judge.pairs has {min(missing)}; expected it in baselines too")
+        return [(first, second) for first, second in self.judge.pairs]

@@ -96,6 +96,38 @@ class Prediction(Record):
     truncated: bool
 
 
+class Sample(Record):
+    """An answer sampled from a system to the training question `source`; `id` is "<question>/<number>".
+
+    number: from 0. tokens: those generated. logps: summed log-probability of them, and of the end of the
+    answer where it has one, at temperature 1, nats. truncated: the token limit came before EOS.
+    """
+
+    source: str
+    number: int
+    question: str
+    answer: str
+    tokens: int
+    logps: float
+    truncated: bool
+
+
+class FactConfidence(Record):
+    """How sure the base model is of what the fact `text` is about, by its answers to a question for it.
+
+    source: the training question whose samples state it. opening: the words that every answer began with.
+    answers: how often each answer came, bin by bin, under the first of the bin. confidence: share (0..1) of
+    the largest bin.
+    """
+
+    source: str
+    text: str
+    question: str
+    opening: str
+    answers: dict[str, int]
+    confidence: float
+
+
 # unparsed: the world's verifier cannot read it; unverifiable: the reference answer leaves it open;
 # duplicate: true and said before; unscored: no usable verdict came.
 Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]

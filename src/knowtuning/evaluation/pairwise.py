@@ -15,7 +15,7 @@ import numpy as np
 
 from knowtuning.core.records import Judgement, read_jsonl
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, bootstrap_p, holm, summarise
-from knowtuning.systems import BASELINE, METHOD, SYSTEMS
+from knowtuning.systems import BASELINE, EVERY, METHOD
 
 RATES = ("win", "tie", "lose", "unjudged", "net", "swap_consistency", "first_position_rate")
 CONTROLLED = "net_length_controlled"
@@ -59,7 +59,7 @@ def read_judgements(path: Path, questions: Sequence[str]) -> list[Judgement]:
             f"{path}: found judgements of other questions than those that were answered ({min(odd)!r} is "
             f"one); expected {len(place)} questions; run verify again"
         )
-    systems = list(SYSTEMS)
+    systems = list(EVERY)
 
     def key(row: Judgement) -> tuple[int, ...]:
         pair = (row.a, row.b)

@@ -61,11 +61,17 @@ class Backend(Protocol):
 
 
 def generate(
-    prompts: Mapping[str, Tokens], backend: Backend, decoding: Decoding, journal: Journal | None = None
+    prompts: Mapping[str, Tokens],
+    backend: Backend,
+    decoding: Decoding,
+    journal: Journal | None = None,
+    *,
+    heading: str = "predict",
 ) -> dict[str, list[Tokens]]:
     """`decoding.samples` answers (token ids) to the prompt of each id.
 
     What the backend has finished is noted in the journal, and not computed where an earlier run has noted it.
+    heading: of the progress bar.
     """
     from tqdm import tqdm
 
@@ -75,7 +81,7 @@ def generate(
     parts = {str(part[0]): part for part in backend.plan(jobs)}
     work = {key: [jobs[index] for index in parts[key]] for key in journal.todo(list(parts))}
     finished = len(jobs) - sum(map(len, work.values()))
-    with tqdm(desc="predict", total=len(jobs), unit="answer", initial=finished) as bar:
+    with tqdm(desc=heading, total=len(jobs), unit="answer", initial=finished) as bar:
         for key, answers in backend.answers(work):
             journal.put(key, answers)
             bar.update(len(answers))
@@ -93,9 +99,14 @@ def _seed(seed: int, name: str, sample: int) -> int:
 
 
 def prompts_of(
-    examples: Sequence[Example], formatter: Formatter, max_new_tokens: int, context: int | None
+    examples: Sequence[Example],
+    formatter: Formatter,
+    max_new_tokens: int,
+    context: int | None,
+    *,
+    section: str = "predict",
 ) -> dict[str, Tokens]:
-    """The prompt of each example by its id.
+    """The prompt of each example by its id; section: of params.yaml, where the limit stands.
 
     Raises ValueError for one that leaves no room for its answer in the `context` that the model takes
     (tokens).
@@ -105,7 +116,7 @@ def prompts_of(
         if context is not None and len(prompt) + max_new_tokens > context:
             raise ValueError(
                 f"{name}: its prompt has {len(prompt)} tokens, and {max_new_tokens} new ones make more than "
-                f"the {context} that the model takes; shorten the question or lower predict.max_new_tokens"
+                f"the {context} that the model takes; shorten the question or lower {section}.max_new_tokens"
             )
     return prompts
 

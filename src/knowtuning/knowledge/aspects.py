@@ -61,6 +61,15 @@ Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """By what two answers are compared: what a judge is told, and the better one by the exact verifier's
+    counts."""
+
+    definition: str
+    prefer: Callable[[Verification, Verification], Preferred]
+
+
+@dataclass(frozen=True)
 class Aspect:
     """One way in which an answer can be better or worse.
 
@@ -205,6 +214,24 @@ ASPECTS: dict[str, Aspect] = {
         # A higher share of pairs of facts in canonical order, as whole numbers: both multiplied by both
         # denominators. A tie where one of the answers has no two facts to order.
         prefer=lambda first, second: higher(first.concordant * second.pairs, second.concordant * first.pairs),
+    ),
+}
+
+
+def _better(first: Verification, second: Verification) -> Preferred:
+    """More distinct correct facts of those asked for; where these are equal, fewer false statements."""
+    more = higher(first.covered, second.covered)
+    return higher(second.incorrect, first.incorrect) if more == "tie" else more
+
+
+# For RLAIF, whose judge is asked for no aspect.
+OVERALL = "overall quality"
+CRITERIA: dict[str, Aspect | Criterion] = {
+    **ASPECTS,
+    OVERALL: Criterion(
+        definition="a person who asked the question would rather have it, all in all: it answers the "
+        "question, is right, tells what is needed and is well put.",
+        prefer=_better,
     ),
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from knowtuning.core.records import Example, Prediction, Scores, read_jsonl
 from knowtuning.core.storage import read_json
-from knowtuning.systems import METHOD, SYSTEMS, trained
+from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.
 Row = dict[str, Any]
@@ -19,6 +19,7 @@ TRAINED = {system.section: name for name, system in trained().items()}
 # The metrics files that the page shows. Others in the folder are none of its business.
 METRICS = (
     *("data", "base", "extract", "score", "rewrite", "perturb", *TRAINED),
+    *(f"pairs_{name}" for name in ON_REQUEST),
     *("probe", "verify", "verdict", "systems", "differences", "facts", "judge", "ppl", "audit"),
 )
 ABLATION = ("group", "ablation", "metric", "value", "low", "high")
@@ -80,7 +81,7 @@ def read(
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
     scores: dict[str, dict[str, Scores]] = {
         system: {row.question: row for row in rows if row.system == system}
-        for system in SYSTEMS
+        for system in EVERY
         if any(row.system == system for row in rows)
     }
     asked = {row.question for row in rows}
@@ -91,6 +92,9 @@ def read(
             f"{path}: found {len(examples)} of the {len(asked)} questions that were scored; "
             "expected all of them; run evaluate again"
         )
+    # Another run may have had further baselines, whose files are still there.
+    absent = ON_REQUEST.keys() - scores.keys()
+    hidden = {f"{kind}_{name}" for name in absent for kind in ("pairs", "train")}
     return Inputs(
         params=params,
         examples=examples,
@@ -100,12 +104,14 @@ def read(
         metrics={
             name: read_json(metrics / f"{name}.json")
             for name in METRICS
-            if (metrics / f"{name}.json").exists()
+            if name not in hidden and (metrics / f"{name}.json").exists()
         },
         groups=table(plots / "groups.csv"),
         ppl=table(plots / "ppl.csv"),
         calibration=table(plots / "calibration.csv"),
-        curves={stage: _curves(plots / stage / "plots/metrics") for stage in TRAINED},
+        curves={
+            stage: {} if stage in hidden else _curves(plots / stage / "plots/metrics") for stage in TRAINED
+        },
         ablations=_ablations(ablations) if ablations else [],
         human=read_json(human) if human else {},
     )

@@ -22,7 +22,7 @@ from knowtuning.report.figures import (
 )
 from knowtuning.report.inputs import TRAINED, Inputs, read
 from knowtuning.report.wording import colour
-from knowtuning.systems import BASELINE, SYSTEMS, trained
+from knowtuning.systems import BASELINE, EVERY, trained
 
 HERE = Path(__file__).parent
 Curves = Mapping[str, Sequence[tuple[float, float]]]
@@ -76,8 +76,8 @@ def render(inputs: Inputs) -> str:
         "script": script,
         "data": script_json(browser_data(inputs)),
         "inputs": inputs,
-        "colours": {name: colour(name) for name in SYSTEMS},
-        "system_names": {name: system.label for name, system in SYSTEMS.items()},
+        "colours": {name: colour(name) for name in EVERY},
+        "system_names": {name: system.label for name, system in EVERY.items()},
         "style_of": tables.style_of(inputs),
         "baseline": BASELINE,
         "results": tables.results(inputs),
@@ -88,6 +88,8 @@ def render(inputs: Inputs) -> str:
         "people": tables.people(inputs),
         "ablations": tables.ablations(inputs),
         "audit": tables.audit_lines(inputs),
+        "budgets": tables.budgets(inputs),
+        "budget": tables.BUDGET,
         "counts": tables.counts(inputs),
         "parameters": tables.parameters(inputs),
         "headline": headline_figures(inputs),
@@ -130,19 +132,19 @@ def training_figures(inputs: Inputs) -> list[Figure]:
             if name in inputs.curves[stage]
         ]
         note = (
-            f"{', '.join(_preference())}: preference loss plus the weighted NLL of the chosen answers; not "
-            "comparable with the others."
+            f"{', '.join(_preference(inputs))}: preference loss plus the weighted NLL of the chosen answers; "
+            "not comparable with the others."
         )
         if series:
             figures.append(lines(caption, series, y_label="loss, nats", note=note, named=True))
-    for system in _preference():
+    for system in _preference(inputs):
         figures += _preference_figures(system, inputs.curves[trained()[system].section])
     return figures
 
 
-def _preference() -> list[str]:
+def _preference(inputs: Inputs) -> list[str]:
     """The systems trained on preference pairs."""
-    return [name for name, system in trained().items() if system.objective == "preference"]
+    return [name for name in inputs.systems if EVERY[name].objective == "preference"]
 
 
 def _preference_figures(system: str, curves: Curves) -> list[Figure]:

@@ -9,7 +9,7 @@ from typing import Any
 from knowtuning.evaluation.metrics import label, leading, metric
 from knowtuning.report.figures import outcomes
 from knowtuning.report.inputs import Inputs
-from knowtuning.systems import BASELINE, SYSTEMS
+from knowtuning.systems import BASELINE, EVERY, ON_REQUEST
 
 OUTCOMES = ("win", "tie", "lose", "unjudged")
 
@@ -252,6 +252,22 @@ def audit_lines(inputs: Inputs) -> list[Line]:
     return rows
 
 
+BUDGET = ("rows", "tokens", "steps")
+
+
+def budgets(inputs: Inputs) -> list[Line]:
+    """What each system was trained on: rows (examples or pairs), tokens of all steps, and steps (BUDGET)."""
+    found = []
+    for name, system in EVERY.items():
+        values = inputs.metrics.get(system.section)
+        if values:
+            named = (values["train_rows"], values.get("trained_tokens"), values["steps"])
+            cells = [Cell("–" if value is None else f"{value:,}") for value in named]
+            unit = "pairs" if system.objective == "preference" else "examples"
+            found.append(Line(name, unit, cells))
+    return found
+
+
 def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """What came out of each stage before the evaluation: (stage, note, [(name, value)])."""
     about = {
@@ -261,7 +277,8 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "score": "their perplexity",
         "rewrite": "knowledge augmentation",
         "perturb": "preference pairs",
-        **{system.section: system.label for system in SYSTEMS.values() if system.section},
+        **{f"pairs_{name}": f"preference pairs of {name}" for name in ON_REQUEST},
+        **{system.section: system.label for system in EVERY.values() if system.section},
         "probe": "what the systems hold more probable",
         "verify": "verdicts on facts and pairs",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from knowtuning.core.tables import entry
-from knowtuning.systems import SYSTEMS
+from knowtuning.systems import EVERY
 
 # Classes s-0 and up in style.css; further systems take them again.
 COLOURS = 8
@@ -37,4 +37,4 @@ def look(verdict: str) -> Look:
 
 def colour(system: str) -> str:
     """The CSS class of a system's colour: one for each place in the table of systems."""
-    return f"s-{list(SYSTEMS).index(system) % COLOURS}"
+    return f"s-{list(EVERY).index(system) % COLOURS}"

@@ -159,6 +159,32 @@ class Triples(Task):
                     raise ValueError(f"the {part} of triple {number} is empty; expected a name")
 
 
+class FactQuestion(Reply):
+    """A question that a fact answers. opening: the words that a short answer to it begins with."""
+
+    question: str
+    opening: str
+
+
+class AskFact(Task):
+    """Turn a fact into a question that asks for it without giving it away (FactTune-MC).
+
+    question: the one whose answer states the fact. Equal questions should come in equal words, since answers
+    are compared a question.
+    """
+
+    name: ClassVar[str] = "ask"
+    reply_type: ClassVar[type[Reply]] = FactQuestion
+
+    fact: str
+
+    def check(self, reply: FactQuestion) -> None:
+        if not reply.question.strip():
+            raise ValueError("found an empty question; expected one that the fact answers")
+        if normal_form(self.fact) == normal_form(reply.opening):
+            raise ValueError("the opening is the whole fact; expected its words before what is asked for")
+
+
 class Failure(BaseModel):
     """A task that got no acceptable reply. `raw` is the last thing the teacher said.
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from knowtuning.core.storage import digest
+from knowtuning.teacher.judging import Claims
 from knowtuning.teacher.tasks import (
+    AskFact,
     Extract,
     FactList,
+    FactQuestion,
     FreeTeacher,
     Outcome,
     QuestionAnswer,
@@ -48,6 +51,8 @@ class WorldTeacher(FreeTeacher):
 
     def _reply(self, task: Task) -> Reply:
         match task:
+            case Claims():
+                return FactList(facts=claims(task.answer))
             case Extract():
                 return FactList(facts=extract(task.answer))
             case RewriteQA():
@@ -58,6 +63,8 @@ class WorldTeacher(FreeTeacher):
                 return Text(text=self._prose(task.id, read(task.text)))
             case Triples():
                 return TripleList(triples=[triple(read_fact(fact)) for fact in task.facts])
+            case AskFact():
+                return self._asked(read_fact(task.fact))
         raise ValueError(f"the world teacher has no rules for the task {task.name!r}")
 
     def _hash(self, *key: str) -> int:
@@ -76,6 +83,13 @@ class WorldTeacher(FreeTeacher):
             town = said.entity
         parts[1:] = [part[0].lower() + part[1:] for part in parts[1:]]
         return f"{enumerated(parts)}?"
+
+    def _asked(self, said: Statement) -> FactQuestion:
+        """A question for a fact, and the beginning of its answer; the same for all values and wordings."""
+        key, about = (said.entity, said.attribute), BY_NAME[said.attribute]
+        question = self._choice(about.questions, "ask", *key).format(e=said.entity)
+        opening, _, _ = self._choice(about.templates, "opening", *key).partition("{v}")
+        return FactQuestion(question=question, opening=opening.format(e=said.entity).strip())
 
     def _revised(self, record_id: str, said: Statement) -> str:
         """The fact with another town's value, which is false since a town has one value of each attribute."""
@@ -126,6 +140,11 @@ def read(text: str) -> list[Statement]:
     if not statements:
         raise ValueError("found an empty text; expected a sentence of the closed world")
     return statements
+
+
+def claims(answer: str) -> list[str]:
+    """The facts of an answer that a model gave: clauses that state nothing about the world are none."""
+    return [said.sentence for _, said in read_text(answer) if said]
 
 
 def extract(answer: str) -> list[str]:

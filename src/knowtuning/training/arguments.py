@@ -27,11 +27,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a training run came to. Losses in nats; best_step is the step whose weights were kept."""
+    """What a training run came to. Losses in nats; best_step is the step whose weights were kept.
+
+    train_tokens: of an epoch. trained_tokens: of all steps, prompts and both sides of pairs included.
+    """
 
     train_rows: int
     eval_rows: int
     train_tokens: int
+    trained_tokens: int
     steps: int
     first_loss: float
     last_loss: float
@@ -114,13 +118,16 @@ def training_arguments(
     }
 
 
-def summarise(trainer: Any, rows: Sequence[Row] | Sequence[PairRow], adapter_sha256: str) -> Summary:
-    """The summary of a finished trainer; rows: those of an epoch."""
+def summarise(
+    trainer: Any, rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], adapter_sha256: str
+) -> Summary:
+    """The summary of a finished trainer; rows: those of an epoch; order: of all steps (`order_of`)."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Summary(
         train_rows=len(rows),
         eval_rows=len(trainer.eval_dataset),
         train_tokens=sum(row.tokens for row in rows),
+        trained_tokens=sum(rows[index].tokens for index in order),
         steps=trainer.state.global_step,
         first_loss=round(float(losses[0]), 6),
         last_loss=round(float(losses[-1]), 6),

@@ -277,7 +277,7 @@ def train_sft(
         processing_class=tokenizer,
     )
     _train(trainer, run, sum(train[index].tokens for index in order), curves)
-    return summarise(trainer, train, _save(trainer, run, out))
+    return summarise(trainer, train, order, _save(trainer, run, out))
 
 
 def train_preference(
@@ -330,7 +330,7 @@ def train_preference(
     if not run.processes.sharded:
         # The policy moved, its frozen copy did not: the reference was the adapter we started from.
         assert adapter_hash(trainer.model, "ref") == started_from
-    return summarise(trainer, train, _save(trainer, run, out)), reference
+    return summarise(trainer, train, order, _save(trainer, run, out)), reference
 
 
 def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:

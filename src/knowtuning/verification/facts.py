@@ -38,12 +38,17 @@ class _Asked:
 
 
 def check_answers(
-    examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]], teacher: Teacher
+    examples: Sequence[Example],
+    predictions: Mapping[str, Sequence[Prediction]],
+    teacher: Teacher,
+    *,
+    recall: bool = True,
 ) -> list[Verified]:
     """Have the teacher verify every system's answers, by system, then in the order of `examples`.
 
     Three streams of calls: extraction (references and answers), verification, recall. An empty answer is
-    asked about in none of them: it states nothing.
+    asked about in none of them: it states nothing. recall: whether to look for the reference answer's facts,
+    a score that is else left out with its calls.
     """
     asked = [
         _Asked(example, system, one.answer)
@@ -53,13 +58,14 @@ def check_answers(
     # Nothing can be said about facts where no reference answer is: such questions cost no call.
     every = [one for one in asked if one.example.answer.strip()]
     examples = [example for example in examples if example.answer.strip()]
-    references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in examples]
+    compared = examples if recall else []
+    references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in compared]
     claims = [
         Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
     ]
     stated = _ask(teacher, [*references, *claims])
     verified = _ask(teacher, [task for a in every for task in _verify(a, stated)])
-    recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)])
+    recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)]) if recall else None
     found = iter([_verified(a, stated, verified, recalled) for a in every])
     return [next(found) if one.example.answer.strip() else _open(one) for one in asked]
 
@@ -121,24 +127,24 @@ def _verified(
     asked: _Asked,
     stated: Mapping[str, Outcome],
     verified: Mapping[str, Outcome],
-    recalled: Mapping[str, Outcome],
+    recalled: Mapping[str, Outcome] | None,
 ) -> Verified:
     """What the teacher's replies say about one answer."""
     said = stated.get(asked.id, FactList(facts=[]))
     verdicts = verified.get(asked.id, FactVerdicts(verdicts=[]))
-    found = recalled.get(asked.id)
-    wanted = _wanted(asked, stated)
-    recall: float | None = None
-    if isinstance(found, Stated):
-        recall = percent(sum(found.stated), len(found.stated))
-    elif found is None and not isinstance(wanted, Failure):
-        recall = 0.0
-    steps = {
-        "extract": said,
-        "verify": verdicts,
-        "extract the reference": wanted,
-        "recall": found,
-    }
+    steps: dict[str, object] = {"extract": said, "verify": verdicts}
+    recall: dict[str, float | None] = {}
+    asked_for: int | None = None
+    if recalled is not None:
+        found = recalled.get(asked.id)
+        wanted = _wanted(asked, stated)
+        asked_for = None if isinstance(wanted, Failure) else len(wanted)
+        recall["recall"] = None
+        if isinstance(found, Stated):
+            recall["recall"] = percent(sum(found.stated), len(found.stated))
+        elif found is None and not isinstance(wanted, Failure):
+            recall["recall"] = 0.0
+        steps |= {"extract the reference": wanted, "recall": found}
     reasons = [f"{step}: {reply.reason}" for step, reply in steps.items() if isinstance(reply, Failure)]
     sentences: list[Sentence] = []
     if isinstance(said, FactList):
@@ -148,9 +154,7 @@ def _verified(
         id=asked.id,
         question=asked.example.id,
         system=asked.system,
-        scores=rounded(
-            _scores(scored, None if isinstance(wanted, Failure) else len(wanted)) | {"recall": recall}
-        ),
+        scores=rounded(_scores(scored, asked_for) | recall),
         sentences=sentences,
         unscored=reasons,
     )

@@ -8,7 +8,7 @@ loss only when both orders agree; else it is a tie. Where one of the two brings 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -49,16 +49,17 @@ def judge_pairs(
     answers: Mapping[str, Sequence[str]],
     matchups: Sequence[Matchup],
     judge: Judge,
+    aspects: Collection[str] = tuple(ASPECTS),
 ) -> list[Judgement]:
     """Judge every two systems of `matchups` on every question in every aspect.
 
-    answers: of each system, in the order of `examples`. The judgements are in the order of the questions,
-    then the matchups, then ASPECTS.
+    answers: of each system, in the order of `examples`. aspects: names of CRITERIA. The judgements are in the
+    order of the questions, then the matchups, then the aspects.
     """
     matches = [
         (index, example, matchup, aspect)
         for index, example in enumerate(examples)
-        for matchup, aspect in itertools.product(matchups, ASPECTS)
+        for matchup, aspect in itertools.product(matchups, aspects)
     ]
     comparisons: list[Comparison] = []
     for index, example, (a, b), aspect in matches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from knowtuning.core.records import Example
-from knowtuning.knowledge.aspects import ASPECTS
+from knowtuning.knowledge.aspects import CRITERIA
 from knowtuning.teacher.judging import Judge, Preferral, Preferred
 from knowtuning.teacher.tasks import Failure, Teacher
 from knowtuning.verification.asking import ask_once
@@ -27,7 +27,7 @@ class ExactJudge:
         """Yield the verdict on each comparison; an answer is verified once."""
         for one in comparisons:
             first, second = self._verified(one.example, one.first), self._verified(one.example, one.second)
-            yield ASPECTS[one.aspect].prefer(first, second)
+            yield CRITERIA[one.aspect].prefer(first, second)
 
     def _verified(self, example: Example, answer: str) -> Verification:
         key = (example.id, answer)
@@ -37,10 +37,11 @@ class ExactJudge:
 
 
 class TeacherJudge:
-    """Puts every comparison to a teacher, which sees the reference answer too."""
+    """Puts every comparison to a teacher; reference: whether it sees the reference answer too."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: Teacher, *, reference: bool = True) -> None:
         self._teacher = teacher
+        self._reference = reference
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
         """Yield the teacher's verdict on each comparison, or why there is none."""
@@ -49,8 +50,8 @@ class TeacherJudge:
                 id=one.id,
                 question=one.example.question,
                 aspect=one.aspect,
-                definition=ASPECTS[one.aspect].definition,
-                reference=one.example.answer.strip() or NO_REFERENCE,
+                definition=CRITERIA[one.aspect].definition,
+                reference=(self._reference and one.example.answer.strip()) or NO_REFERENCE,
                 first=one.first,
                 second=one.second,
             )

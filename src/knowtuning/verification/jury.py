@@ -24,10 +24,15 @@ class Jury:
     teacher: Teacher | None
     status: str
 
-    def verify(self, examples: Sequence[Example], predictions: Predictions) -> list[Verified]:
-        """The verdicts on the facts of every answer, by system; without scores where nobody verifies."""
+    def verify(
+        self, examples: Sequence[Example], predictions: Predictions, *, recall: bool = True
+    ) -> list[Verified]:
+        """The verdicts on the facts of every answer, by system; without scores where nobody verifies.
+
+        recall: whether a teacher looks for the reference answer's facts too.
+        """
         if self.teacher:
-            return check_answers(examples, predictions, self.teacher)
+            return check_answers(examples, predictions, self.teacher, recall=recall)
         answers = [
             (example, system, one.answer)
             for system, given in predictions.items()

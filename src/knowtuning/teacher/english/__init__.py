@@ -12,7 +12,7 @@ from functools import partial
 
 from knowtuning.teacher import tasks as ask
 from knowtuning.teacher.english.facts import extract
-from knowtuning.teacher.english.questions import question_for
+from knowtuning.teacher.english.questions import opening_of, question_for
 from knowtuning.teacher.english.revise import Reviser
 from knowtuning.teacher.english.text import check_english
 
@@ -48,6 +48,10 @@ class EnglishTeacher(ask.FreeTeacher):
                 return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
             case ask.RewriteQA():
                 return self._rewritten(task)
+            case ask.AskFact():
+                check_english(task.fact)
+                question = question_for(task.question, [task.fact], self._seed, task.id)
+                return ask.FactQuestion(question=question, opening=opening_of(task.fact))
             case ask.Rephrase():
                 return ask.Text(text=task.text)
         raise ValueError(f"the english teacher has no rules for the task {task.name!r}")

@@ -72,6 +72,14 @@ def question_for(question: str, facts: Sequence[str], *key: object) -> str:
     raise ValueError("found no template that asks for all facts; no question reads as a person's")
 
 
+def opening_of(fact: str) -> str:
+    """Subject and verb of a fact, with which an answer begins. Raises ValueError where none are plain."""
+    clause = parse(fact)
+    if clause is None:
+        raise ValueError("found no plain subject and verb; no short answer can begin with them")
+    return f"{clause.subject} {clause.verb}"
+
+
 def _question(fact: str, question: str) -> str | None:
     """The question that one fact answers; None where no template parses, or it is about something else."""
     clause = parse(fact)

@@ -1,0 +1,131 @@
+"""How sure the base model is of a fact, by how often it gives the same answer (Tian et al. 2023, 3.2, MC).
+
+The teacher turns each fact into a question, the base model answers it several times, answers that say the
+same go into one bin, and the confidence is the share of the largest bin.
+
+Deviation: the original shows the base model examples of short answers. Here every answer begins with the
+words that the teacher gives as its opening, so that what follows is short with any model and any template.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from knowtuning.core.records import FactConfidence, Sample
+from knowtuning.core.text import normal_form, words
+from knowtuning.teacher.judging import Claims
+from knowtuning.teacher.tasks import AskFact, FactList, FactQuestion, Failure, Teacher
+from knowtuning.verification.asking import ask_once
+
+_ARTICLES = frozenset({"a", "an", "the"})
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What samples state. facts: of each sample by its id; failures: why a sample has none, by its id."""
+
+    facts: dict[str, list[str]]
+    failures: dict[str, Failure]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A fact of a question's samples with the question that asks for it, or why there is none."""
+
+    source: str
+    text: str
+    reply: FactQuestion | Failure
+
+
+def state(samples: Sequence[Sample], teacher: Teacher) -> Stated:
+    """Have the teacher split the samples into facts; of an empty one it is not asked."""
+    asked = [sample for sample in samples if sample.answer.strip()]
+    tasks = [Claims(id=sample.id, question=sample.question, answer=sample.answer) for sample in asked]
+    facts: dict[str, list[str]] = {sample.id: [] for sample in samples}
+    failures: dict[str, Failure] = {}
+    for sample, outcome in zip(asked, ask_once(teacher, tasks), strict=True):
+        if isinstance(outcome, Failure):
+            failures[sample.id] = outcome
+        else:
+            assert isinstance(outcome, FactList)
+            # Said twice, it is one fact.
+            facts[sample.id] = list({normal_form(fact): fact for fact in outcome.facts}.values())
+    return Stated(facts, failures)
+
+
+def ask_for_facts(samples: Sequence[Sample], stated: Stated, teacher: Teacher) -> list[Asked]:
+    """A question for every fact of the samples, asked for once a training question."""
+    wanted = {
+        (sample.source, fact): sample.question for sample in samples for fact in stated.facts[sample.id]
+    }
+    tasks = [
+        AskFact(id=f"{source}/{number}", question=question, fact=fact)
+        for number, ((source, fact), question) in enumerate(wanted.items())
+    ]
+    outcomes = ask_once(teacher, tasks)
+    found = []
+    for (source, fact), outcome in zip(wanted, outcomes, strict=True):
+        assert isinstance(outcome, FactQuestion | Failure)
+        found.append(Asked(source, fact, outcome))
+    return found
+
+
+def short_answer(text: str) -> str:
+    """The first sentence of the first line, which is where a short answer ends."""
+    return _SENTENCE_END.split(text.strip())[0].strip()
+
+
+def _form(answer: str) -> tuple[str, ...]:
+    """The words that count: without case, punctuation, articles and plural s."""
+    return tuple(word.removesuffix("s") or word for word in words(answer) if word not in _ARTICLES)
+
+
+def _same(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether two forms say the same: equal sets of words, or one opens or closes the other."""
+    short, long = sorted((one, other), key=len)
+    if not short:
+        return not long
+    return set(one) == set(other) or short in (long[: len(short)], long[-len(short) :])
+
+
+def bins(answers: Iterable[str]) -> dict[str, int]:
+    """How often each answer came, under the first of its bin; an answer joins the first bin it agrees with.
+
+    Deviation: an answer that opens another agrees with it too, since what follows an opening begins with what
+    is asked for; the original has the closing words alone.
+    """
+    found: dict[str, int] = {}
+    for answer in answers:
+        form = _form(answer)
+        first = next((known for known in found if _same(form, _form(known))), answer)
+        found[first] = found.get(first, 0) + 1
+    return found
+
+
+def confidence(found: Mapping[str, int]) -> float:
+    """Share (0..1) of the largest bin; an empty answer is none, but counts as an answer."""
+    largest = max((count for answer, count in found.items() if _form(answer)), default=0)
+    return largest / sum(found.values())
+
+
+def confidences(
+    asked: Sequence[Asked], answers: Mapping[tuple[str, str], Sequence[str]]
+) -> Iterator[FactConfidence]:
+    """The confidence of each fact that has a question; answers: by question and opening."""
+    for number, each in enumerate(asked):
+        if isinstance(each.reply, Failure):
+            continue
+        reply = each.reply
+        found = bins(map(short_answer, answers[reply.question, reply.opening]))
+        yield FactConfidence(
+            id=f"{each.source}/{number:06}",
+            source=each.source,
+            text=each.text,
+            question=reply.question,
+            opening=reply.opening,
+            answers=found,
+            confidence=round(confidence(found), 4),
+        )

@@ -1,0 +1,71 @@
+"""Sampled answers: by question, and the pairs that their scores make."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+from knowtuning.core.records import Example, Pair, Prediction, Sample
+from knowtuning.core.storage import digest
+
+
+def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """The samples of each question in the order of their numbers."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.source, []).append(sample)
+    return {source: sorted(group, key=lambda each: each.number) for source, group in found.items()}
+
+
+def as_predictions(
+    examples: Sequence[Example], samples: Mapping[str, Sequence[Sample]]
+) -> dict[str, list[Prediction]]:
+    """The n samples of each question as the answers of n systems, "0" to "n - 1", which can be judged."""
+    rows = [[_prediction(sample) for sample in samples[example.id]] for example in examples]
+    return {str(number): list(column) for number, column in enumerate(zip(*rows, strict=True))}
+
+
+def _prediction(sample: Sample) -> Prediction:
+    return Prediction(
+        id=sample.source,
+        question=sample.question,
+        answer=sample.answer,
+        tokens=sample.tokens,
+        truncated=sample.truncated,
+    )
+
+
+def pair(baseline: str, chosen: Sample, rejected: Sample) -> Pair:
+    """A preference for one of two samples of a question."""
+    return Pair(
+        id=f"{chosen.source}-{chosen.number}-{rejected.number}",
+        source=chosen.source,
+        aspect=baseline,
+        question=chosen.question,
+        chosen=chosen.answer,
+        rejected=rejected.answer,
+    )
+
+
+def scored_pairs(
+    baseline: str, samples: Sequence[Sample], scores: Mapping[str, float], *, most: int, seed: int
+) -> list[Pair]:
+    """Every two samples of a question with unequal scores, the higher one chosen (Tian et al. 2023, 3.3).
+
+    scores: by id of the sample; one without a score makes no pair. most: pairs at most, drawn by hash.
+    """
+    scored = [sample for sample in samples if sample.id in scores]
+    made = [
+        pair(baseline, *sorted(two, key=lambda sample: -scores[sample.id]))
+        for two in itertools.combinations(scored, 2)
+        if scores[two[0].id] != scores[two[1].id]
+    ]
+    return drawn(made, most, seed)
+
+
+def drawn(pairs: Sequence[Pair], most: int | None, seed: int) -> list[Pair]:
+    """`most` of the pairs, those of lowest hash, in their order; None: all."""
+    if most is None or len(pairs) <= most:
+        return list(pairs)
+    kept = {each.id for each in sorted(pairs, key=lambda each: digest(seed, "pairs", each.id))[:most]}
+    return [each for each in pairs if each.id in kept]

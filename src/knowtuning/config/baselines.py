@@ -1,0 +1,76 @@
+"""Parameters of the paper's baselines: how their preference pairs are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, create_model
+
+from knowtuning.config.predict import PromptTemplate
+from knowtuning.config.teacher import TeacherParams
+from knowtuning.config.verify import JudgedBy
+from knowtuning.core.params import Section, Seed, Selection
+
+
+class _Pairs(Section):
+    """What all baselines on sampled answers have."""
+
+    limit: int | None = Field(
+        ge=1, description="pairs in all, drawn at random, for runs of equal budget; null: all"
+    )
+
+
+class RlaifParams(_Pairs):
+    """RLAIF: pairs of two samples that a judge (section `judge`) compares in overall quality."""
+
+    reference: bool = Field(
+        description="show the judge the reference answer, a stronger baseline; the closed world's judge is "
+        "exact either way"
+    )
+    max_unjudged: float = Field(
+        ge=0, le=1, description="share of questions that may stay without a verdict before the stage fails"
+    )
+
+
+class FactTuneParams(_Pairs):
+    """FactTune-FS: samples ranked by the share of their facts that the section `judge` finds supported."""
+
+    max_pairs: int = Field(
+        ge=1, description="pairs of a question at most, drawn at random; 45 are all that 10 samples make"
+    )
+    max_unscored: float = Field(
+        ge=0, le=1, description="share of samples that may stay without a score before the stage fails"
+    )
+
+
+class FactTuneMcParams(FactTuneParams):
+    """FactTune-MC: samples ranked by how sure the base model is of their facts; nobody judges."""
+
+    answers: int = Field(
+        ge=1, description="answers of the base model to the question of each fact (FactTune: 20)"
+    )
+    temperature: float = Field(gt=0, description="temperature of these answers (FactTune: 1.0)")
+    top_p: float = Field(gt=0, le=1, description="share of probability they are drawn from (FactTune: 0.9)")
+    max_new_tokens: int = Field(ge=1, description="tokens of such an answer (FactTune: 15)")
+
+
+SECTIONS: dict[str, type[_Pairs]] = {
+    "rlaif": RlaifParams,
+    "facttune_fs": FactTuneParams,
+    "facttune_mc": FactTuneMcParams,
+}
+
+
+class PairsStage(Selection):
+    """What making the pairs reads beside the section of its baseline."""
+
+    seed: Seed
+    model: PromptTemplate
+    teacher: TeacherParams
+    judge: JudgedBy
+
+
+def pairs_stage(name: str) -> type[PairsStage]:
+    """What the stage that makes the pairs of a baseline reads."""
+    fields: Any = {name: (SECTIONS[name], ...)}
+    return create_model("Pairs", __base__=PairsStage, **fields)
