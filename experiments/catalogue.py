@@ -73,16 +73,21 @@ def applied(params: Params, changes: Params) -> Params:
             section = section[part]
         if last not in section:
             raise KeyError(f"params.yaml has no key {key}")
-        section[last] = value
+        # As `dvc exp run` does, which adds to a mapping.
+        section[last] = {**section[last], **value} if isinstance(value, dict) else value
     return result
 
 
 def words_of(changes: Params) -> list[str]:
-    """The `--set-param` words of a `dvc exp run` command."""
-    words = []
+    """The `--set-param` words of a `dvc exp run` command; an entry of a mapping may be a new one (`++`)."""
+    single: Params = {}
     for key, value in changes.items():
-        words += ["--set-param", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return words
+        if isinstance(value, dict):
+            single |= {f"++{key}.{name}": entry for name, entry in value.items()}
+        else:
+            single[key] = value
+    values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in single.items()}
+    return [word for key, value in values.items() for word in ("--set-param", f"{key}={value}")]
 
 
 def sweep(key: str, default: Any) -> dict[float, str]:

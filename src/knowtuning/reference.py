@@ -17,6 +17,7 @@ from knowtuning.core.params import read_yaml
 from knowtuning.core.storage import atomic_write
 from knowtuning.data.sources import SOURCES
 from knowtuning.evaluation.metrics import METRICS
+from knowtuning.exchange.formats import FORMATS
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import EVERY
 from knowtuning.teacher.teachers import TEACHERS
@@ -141,7 +142,7 @@ def records_page() -> str:
 
 
 def tables_page() -> str:
-    """What the tables hold: systems, aspects, losses, metrics, teachers, sources."""
+    """What the tables hold: systems, aspects, losses, metrics, teachers, sources, formats."""
     better = {1: "more is better", -1: "less is better", 0: ""}
     sections: dict[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = {
         "Systems": (
@@ -165,11 +166,12 @@ def tables_page() -> str:
             [(name, "yes" if kind.judges else "no") for name, kind in TEACHERS.items()],
         ),
         "Sources": (("name",), [(name,) for name in SOURCES]),
+        "Formats": (("name", "described in"), [(name, form.page) for name, form in FORMATS.items()]),
     }
     parts = [
         "# Tables",
-        "What params may name, and where a new entry goes ([extend.md](extend.md)). Written by `make docs` "
-        "from the tables.",
+        "What params and commands may name, and where a new entry goes ([extend.md](extend.md)). Written by "
+        "`make docs` from the tables.",
     ]
     for title, (head, rows) in sections.items():
         lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

@@ -37,6 +37,7 @@ DEEPSPEED = "needs DeepSpeed and GPUs; tests/model/test_accelerate_files.py read
 VLLM = "a download of gigabytes; tests/model/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_models.py runs real models"
+EXCHANGE = "tests/exchange/test_exchange.py runs it on a few rows"
 REAL = (
     "most of an hour of training; tests/pipeline/test_real_models.py runs the same model through every stage"
 )
@@ -78,6 +79,18 @@ PARSED = {
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
     "dvc commit score": "needs the outputs of a run",
+    "dvc repro perturb": "tests/test_pipeline.py runs every stage on a very small world",
+    "dvc commit --force rewrite perturb": "needs the outputs of a run",
+    "dvc repro": "tests/test_pipeline.py runs every stage on a very small world",
+    "dvc exp run prepare -S teacher.backend=english -S prepare.source=file "
+    "-S prepare.file.train=data/raw/dolly_train.json -S prepare.file.valid=data/raw/dolly_valid.json "
+    "-S prepare.file.test=data/raw/dolly_test.json": "tests/data/test_data_prepare.py counts the same rows",
+    "python -m knowtuning.exchange import ../KnowTuning/data/dolly/dolly_train_KA.json --what ka "
+    "--out data/knowledge/rewrites.jsonl": EXCHANGE,
+    "python -m knowtuning.exchange import ../KnowTuning/data/dolly/dolly_train_KC.json --what kc "
+    "--out data/knowledge/pairs.jsonl": EXCHANGE,
+    "python -m knowtuning.exchange export --format llama-factory --what kc --out kc.json": EXCHANGE,
+    "python -m knowtuning.exchange export --format trl --what ka --out ka.jsonl": EXCHANGE,
     "python -m stages.annotate export --questions 50 --pairs kc-sft --annotators 3": SHEETS,
     "python -m stages.annotate import data/human/sheets/annotator-*.csv": SHEETS,
     "python -m stages.report --human metrics/human.json --out human.html": "needs the outputs of a run; "
@@ -121,7 +134,7 @@ def test_a_command_parses(command: str) -> None:
             assert (ROOT / "stages" / f"{words[words.index('-m') + 1].removeprefix('stages.')}.py").exists()
         elif words[0] == "python":
             script = words[1:3] if words[1] == "-m" else words[1:2]
-            if script[-1] == "stages.annotate":
+            if script[-1] in ("stages.annotate", "knowtuning.exchange"):
                 script.append(words[3])  # it has commands of its own
             flags = {word for word in words if word.startswith("--")}
             assert flags <= flags_of(tuple(script))

@@ -39,6 +39,19 @@ def test_the_command_names_seed_and_overrides() -> None:
     assert catalogue.words_of({"lora.targets": ["q"]}) == ["--set-param", 'lora.targets=["q"]']
 
 
+def test_dvc_applies_the_overrides_of_an_experiment_as_they_are_meant(tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    yaml: Any = YAML(typ="safe", pure=True)
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    for name in ("paper-eli5-7b", "paper-lima-7b", "paper-medquad-7b", "baselines"):
+        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        changes = catalogue.overrides(name, 7)
+        words = [word for word in catalogue.words_of(changes) if word != "--set-param"]
+        apply_overrides(tmp_path / "params.yaml", words)
+        assert yaml.load((tmp_path / "params.yaml").read_text()) == catalogue.applied(params, changes)
+
+
 def test_the_sweeps_of_the_study_have_all_their_points() -> None:
     # The default and one ablation are points too, so that nothing runs twice.
     assert catalogue.sweep("rewrite.alpha", 0.5) == {
