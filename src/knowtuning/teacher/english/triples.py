@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from knowtuning.teacher.english.grammar import has_reference, kind_of, parse
-from knowtuning.teacher.english.words import PREPOSITIONS
+from knowtuning.teacher.english.words import AUXILIARIES, PREPOSITIONS, word_set
 from knowtuning.teacher.tasks import Triple
+
+# Verbs that say something without another; what follows the others is the verb.
+_FULL = word_set("is are was were has have had")
 
 
 def triples_of(facts: Sequence[str]) -> list[Triple]:
@@ -21,12 +24,14 @@ def triples_of(facts: Sequence[str]) -> list[Triple]:
 
 
 def _triple(fact: str) -> Triple | None:
-    """A fact in three parts, which joined are its words; the predicate ends with its preposition."""
+    """A fact in three parts, which joined are its words; the predicate ends with the verb's preposition."""
     clause = parse(fact) if kind_of(fact) == "statement" and not has_reference(fact) else None
     if clause is None:
         return None
     words = clause.rest.rstrip(".").split()
-    ends = next((place + 1 for place, word in enumerate(words[:2]) if word in PREPOSITIONS), 0)
+    begins = int(clause.verb.lower() in AUXILIARIES - _FULL)
+    behind = enumerate(words[begins : begins + 2], begins + 1)
+    ends = next((place for place, word in behind if word in PREPOSITIONS), begins)
     said = " ".join(words[ends:])
     predicate = " ".join([clause.verb, *words[:ends]])
     return Triple(subject=clause.subject, predicate=predicate, object=said) if said else None
