@@ -83,7 +83,8 @@ def test_the_whole_chain(folder: Path) -> None:
         assert trained["trained_tokens"] >= trained["train_tokens"]
     assert made["facts_asked"] == made["facts"] > 0
     first_version(folder)
-    for stage in (*(f"predict {name}" for name in (*SYSTEMS, *ON_REQUEST)), "verify", "evaluate", "report"):
+    answered = (f"predict {name}" for name in (*SYSTEMS, *ON_REQUEST))
+    for stage in (*answered, "probe", "verify", "evaluate", "report"):
         finish(folder, stage)
     systems = read_json(folder / "metrics/systems.json")
     assert set(systems) == {*SYSTEMS, *ON_REQUEST}
