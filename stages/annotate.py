@@ -39,7 +39,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--annotators is {arguments.annotators}; expected 1 or more")
     split, limit = params.predict.split, params.predict.limit
     examples = read_jsonl(DATA / f"prepared/{split}.jsonl", Example)[:limit]
-    systems = compared(params.baselines)
+    systems = compared(params.baselines, params.first_version)
     found = read_predictions(DATA / "predictions", systems, examples)
     drawn = items.draw_items(
         examples,

@@ -52,7 +52,9 @@ def main() -> None:
     settings, predict = params.evaluate, params.predict
     how = Resampling(params.seed, settings.resamples, settings.confidence)
     examples = read_jsonl(DATA / f"prepared/{predict.split}.jsonl", Example)[: predict.limit]
-    predictions = read_predictions(DATA / "predictions", compared(params.baselines), examples)
+    predictions = read_predictions(
+        DATA / "predictions", compared(params.baselines, params.first_version), examples
+    )
     rows = _score(examples, predictions, settings)
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
     questions = [example.id for example in examples]

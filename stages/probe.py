@@ -65,7 +65,7 @@ def main() -> None:
     teacher.save_replies(REPLIES)
 
     texts = [side for pair in results.rows for side in sides(pair, formatter)]
-    systems = list(compared(params.baselines))
+    systems = list(compared(params.baselines, params.first_version))
     inputs = [PAIRS, BASE, *(path for path in map(adapter_of, systems) if path)]
     settings = [params.model.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(CACHE, "probe", settings=settings, inputs=inputs) as state:

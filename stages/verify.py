@@ -30,7 +30,7 @@ def main() -> None:
     params = load(PARAMS, VerifyStage)
     judge, predict, matchups = params.judge, params.predict, params.matchups
     examples = read_jsonl(PREPARED / f"{predict.split}.jsonl", Example)[: predict.limit]
-    predictions = read_predictions(PREDICTIONS, compared(params.baselines), examples)
+    predictions = read_predictions(PREDICTIONS, compared(params.baselines, params.first_version), examples)
     truth = Truth.find(PREPARED / "truth.json")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, REPLIES) if judge.teacher else None

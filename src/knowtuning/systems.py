@@ -60,7 +60,7 @@ SYSTEMS: dict[str, System] = {
 METHOD, BASELINE = "kc", "sft"
 
 # The baselines of the paper, which a run has where `baselines` of params names them (baselines/dvc.yaml).
-ON_REQUEST: dict[str, System] = {
+ON_SAMPLES: dict[str, System] = {
     "rlaif": System(
         "DPO on two sampled answers that a judge compares",
         "preference",
@@ -77,12 +77,25 @@ ON_REQUEST: dict[str, System] = {
         *("preference", (_made("facttune_mc"),), "train_facttune_mc", "sft"),
     ),
 }
+# The method's first version, which a run has, both steps, where `first_version` of params is [kg].
+FIRST_VERSION: dict[str, System] = {
+    "kg": System(
+        "fine-tuning on answers and on knowledge triples, first version of the method",
+        *("sft", (ORIGINALS, Data(Path("data/baselines/kg/rows.jsonl"), Rewrite)), "train_kg"),
+    ),
+    "kgkc": System(
+        "knowledge comparison of texts from triples, first version of the method",
+        *("preference", (_made("kgkc"),), "train_kgkc", "kg"),
+    ),
+}
+ON_REQUEST = ON_SAMPLES | FIRST_VERSION
 EVERY = SYSTEMS | ON_REQUEST
 
 
-def compared(baselines: Collection[str]) -> dict[str, System]:
-    """The systems of a run whose params name these baselines."""
-    return {name: system for name, system in EVERY.items() if name in SYSTEMS or name in baselines}
+def compared(baselines: Collection[str], first_version: Collection[str]) -> dict[str, System]:
+    """The systems of a run whose params have these values."""
+    wanted = {*SYSTEMS, *baselines, *(FIRST_VERSION if first_version else ())}
+    return {name: system for name, system in EVERY.items() if name in wanted}
 
 
 def trained() -> dict[str, System]:

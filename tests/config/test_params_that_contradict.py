@@ -88,6 +88,16 @@ def test_a_baseline_that_is_off_has_no_judged_pairs(tmp_path: Path) -> None:
         load(path, VerifyStage).matchups  # noqa: B018
 
 
+def test_the_first_version_is_judged_where_it_is_made(tmp_path: Path) -> None:
+    path = changed(tmp_path, ["judge"], {"pairs": [["kc", "kgkc"]]})
+    with pytest.raises(ValueError, match=r"judge\.pairs has kgkc; expected first_version to be \[kg\]"):
+        load(path, VerifyStage).matchups  # noqa: B018
+    read = read_yaml(path)
+    read["first_version"] = ["kg"]
+    YAML().dump(read, path)
+    assert load(path, VerifyStage).matchups == [("kc", "kgkc")]
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [

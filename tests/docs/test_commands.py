@@ -57,6 +57,8 @@ PARSED = {
     "dvc exp run -S 'perturb.aspects=[completeness]'": STUDY,
     "python -m experiments.run baselines baselines-equal": "training; tests/pipeline/test_baselines.py runs "
     "its stages on a very small world",
+    "python -m experiments.run first-version first-version-equal": "training; "
+    "tests/pipeline/test_baselines.py runs its stages on a very small world",
     "dvc plots show": "needs the training curves; they come with `dvc pull`",
     "dvc remote modify --local team keyfile ~/.ssh/id_ed25519": REMOTES,
     "dvc push": REMOTES,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.copies import copy_tracked, set_params
-from knowtuning.systems import ON_REQUEST
+from knowtuning.systems import ON_REQUEST, ON_SAMPLES
 from tests.support.checkout import ROOT, run_python
 from tests.support.shell import run
 
@@ -97,7 +97,7 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
             [["kc", "length"]],
             f"expected pairs of base, sft, ka, kc, {baselines}: look at [kc, length]",
         ),
-        ("baselines", ["length"], f"expected some of {baselines}, each once"),
+        ("baselines", ["length"], f"expected some of {', '.join(ON_SAMPLES)}, each once"),
         ("prepare.source", "folder", "expected one of world, file, medquad_xml, hub"),
     ):
         path = tmp_path / "params.yaml"

@@ -26,6 +26,7 @@ from tests.support.report_run import QUESTIONS, write_answers, write_text
 PARAMS = """
 seed: 7
 baselines: []
+first_version: []
 predict: {split: test, max_new_tokens: 64, limit: null}
 evaluate: {resamples: 1000, confidence: 0.95}
 """

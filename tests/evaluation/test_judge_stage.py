@@ -19,6 +19,7 @@ TRUTH, EXAMPLES = small_world(2)
 PARAMS = """
 seed: 7
 baselines: []
+first_version: []
 predict: {{split: test, max_new_tokens: 64, limit: null}}
 evaluate:
   resamples: 1000

@@ -21,7 +21,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import read_json
-from knowtuning.systems import ON_REQUEST, SYSTEMS
+from knowtuning.systems import FIRST_VERSION, ON_REQUEST, ON_SAMPLES, SYSTEMS
 from knowtuning.world.wording import NAMES, say
 from tests.support.stage_runs import finish, start
 
@@ -31,7 +31,8 @@ def folder(calm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small world with all baselines. So small a model states nothing: its samples get texts that do."""
     target = tmp_path_factory.mktemp("baselines") / "project"
     shutil.copytree(calm, target)
-    changes = {"baselines": list(ON_REQUEST), "sample.systems": ["sft"], "evaluate.resamples": 1000}
+    changes = {"baselines": list(ON_SAMPLES), "sample.systems": ["sft"], "evaluate.resamples": 1000}
+    changes |= {"first_version": ["kg"]}
     fewer = {
         "facttune_mc.answers": 4,
         "facttune_mc.max_new_tokens": 1,
@@ -67,7 +68,7 @@ def test_real_samples_are_of_every_question_and_differ(calm: Path) -> None:
 
 
 def test_the_whole_chain(folder: Path) -> None:
-    for baseline in ON_REQUEST:
+    for baseline in ON_SAMPLES:
         finish(folder, f"pairs {baseline}")
         pairs = read_jsonl(folder / f"data/baselines/{baseline}/pairs.jsonl", Pair)
         made = read_json(folder / f"metrics/pairs_{baseline}.json")
@@ -81,7 +82,9 @@ def test_the_whole_chain(folder: Path) -> None:
         assert trained["train_rows"] + trained["eval_rows"] == len(pairs)
         assert trained["trained_tokens"] >= trained["train_tokens"]
     assert made["facts_asked"] == made["facts"] > 0
-    for stage in (*(f"predict {name}" for name in (*SYSTEMS, *ON_REQUEST)), "verify", "evaluate", "report"):
+    first_version(folder)
+    answered = (f"predict {name}" for name in (*SYSTEMS, *ON_REQUEST))
+    for stage in (*answered, "probe", "verify", "evaluate", "report"):
         finish(folder, stage)
     systems = read_json(folder / "metrics/systems.json")
     assert set(systems) == {*SYSTEMS, *ON_REQUEST}
@@ -89,6 +92,23 @@ def test_the_whole_chain(folder: Path) -> None:
     page = (folder / "report/index.html").read_text(encoding="utf-8")
     assert "What each system was trained on" in page
     assert "facttune_mc" in page
+    assert "kgkc" in page
+
+
+def first_version(folder: Path) -> None:
+    """Both steps of the first version."""
+    for stage in ("triples", "train_kg", "triple_pairs", "train_kgkc"):
+        finish(folder, stage)
+    examples = read_jsonl(folder / "data/prepared/train.jsonl", Example)
+    kg, kgkc = (read_json(folder / f"metrics/train_{name}.json") for name in FIRST_VERSION)
+    # The answer and the triples of every question.
+    assert kg["train_rows"] + kg["eval_rows"] == 2 * len(examples)
+    assert "reference_adapter_sha256" not in kg
+    assert kgkc["reference_adapter_sha256"] == kg["adapter_sha256"] != kgkc["adapter_sha256"]
+    pairs = read_jsonl(folder / "data/baselines/kgkc/pairs.jsonl", Pair)
+    made = read_json(folder / "metrics/pairs_kgkc.json")
+    assert kgkc["train_rows"] + kgkc["eval_rows"] == len(pairs) == made["pairs"] > 0
+    assert made["pairs_by_kind"]["factuality"] == len(examples)
 
 
 def test_pairs_rest_on_what_is_written_beside_them(folder: Path) -> None:

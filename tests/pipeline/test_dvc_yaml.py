@@ -22,14 +22,15 @@ from knowtuning.config.sample import SampleStage
 from knowtuning.config.schema import Params, check
 from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
+from knowtuning.config.triples import TriplePairsStage, TriplesStage
 from knowtuning.config.verify import VerifyStage
-from knowtuning.systems import ON_REQUEST, SYSTEMS, trained
+from knowtuning.systems import FIRST_VERSION, ON_SAMPLES, SYSTEMS, trained
 from tests.support.checkout import ROOT
 from tests.support.imports import reached
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
-# Those of baselines/dvc.yaml as they are for each baseline: "<stage>@<baseline>".
+# Those of baselines/dvc.yaml as they are for each baseline, and the first version: "<stage>@<item>".
 BASELINES: dict[str, Any] = yaml.safe_load((ROOT / "baselines/dvc.yaml").read_text())["stages"]
 # The report reads params.yaml as a file.
 READS: dict[str, type[BaseModel]] = {
@@ -45,9 +46,13 @@ READS: dict[str, type[BaseModel]] = {
     "evaluate": EvaluateStage,
     **{system.section: train_stage(name) for name, system in trained().items() if name in SYSTEMS},
     "sample@sft": SampleStage,
-    **{f"pairs@{name}": pairs_stage(name) for name in ON_REQUEST},
-    **{f"train@{name}": train_stage(name) for name in ON_REQUEST},
-    **{f"predict@{name}": PredictStage for name in ON_REQUEST},
+    **{f"pairs@{name}": pairs_stage(name) for name in ON_SAMPLES},
+    **{f"train@{name}": train_stage(name) for name in ON_SAMPLES},
+    **{f"predict@{name}": PredictStage for name in ON_SAMPLES},
+    "triples@kg": TriplesStage,
+    "triple_pairs@kg": TriplePairsStage,
+    **{f"train_{name}@kg": train_stage(name) for name in FIRST_VERSION},
+    **{f"predict_{name}@kg": PredictStage for name in FIRST_VERSION},
 }
 
 
@@ -75,7 +80,9 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def script(stage: str) -> Path:
     """The script of a stage."""
-    return ROOT / "stages" / f"{'train' if stage in trained_stages() else stage.partition('@')[0]}.py"
+    name = stage.partition("@")[0]
+    name = name.partition("_")[0] if name.removeprefix("predict_") in FIRST_VERSION else name
+    return ROOT / "stages" / f"{'train' if stage in trained_stages() else name}.py"
 
 
 def trained_stages() -> dict[str, str]:
@@ -85,7 +92,19 @@ def trained_stages() -> dict[str, str]:
 
 def stage_of(system: str) -> str:
     """The training stage of a system."""
-    return f"train@{system}" if system in ON_REQUEST else trained()[system].section
+    if system in FIRST_VERSION:
+        return f"train_{system}@kg"
+    return f"train@{system}" if system in ON_SAMPLES else trained()[system].section
+
+
+def argument_of(stage: str) -> str:
+    """What the script of a stage is called with."""
+    name, _, item = stage.partition("@")
+    if stage in trained_stages():
+        return trained_stages()[stage]
+    if item == "kg":
+        return name.partition("predict_")[2]
+    return "${item.system}" if name == "predict" and not item else item
 
 
 def paths(stage: str, key: str) -> list[str]:
@@ -95,16 +114,13 @@ def paths(stage: str, key: str) -> list[str]:
 
 def test_the_stages_are_those_of_the_paper_and_of_the_systems() -> None:
     assert set(STAGES) == {*READS, "report"}
-    assert set(BASELINES) == {"sample", "pairs", "train", "predict"}
+    assert set(BASELINES) == {name.partition("@")[0] for name in READS if "@" in name}
     paper = ["extract", "score", "rewrite", "perturb", "train_ka", "train_kc", "predict", "evaluate"]
     assert [stage for stage in STAGES if stage in paper] == paper
     assert STAGES["predict"]["matrix"] == {"system": list(SYSTEMS)}
     for name, stage in STAGES.items():
         assert stage["desc"].endswith(".")
-        argument = f" {trained_stages()[name]}" if name in trained_stages() else ""
-        argument = " ${item.system}" if name == "predict" else argument
-        argument = f" {name.partition('@')[2]}" if "@" in name else argument
-        assert stage["cmd"] == f"sh stages/run.sh {script(name).stem}{argument}"
+        assert stage["cmd"] == f"sh stages/run.sh {script(name).stem} {argument_of(name)}".strip()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -134,7 +150,9 @@ def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: 
     entry = trained()[system]
     # The pairs of a baseline stand in a folder with what they rest on.
     files = {each.path for each in entry.data}
-    data = {(path.parent if system in ON_REQUEST else path).as_posix() for path in files} | {"models/base"}
+    folders = Path("data/baselines")
+    data = {(path.parent if folders in path.parents else path).as_posix() for path in files}
+    data |= {"models/base"}
     data |= {f"models/{entry.continues}"} if entry.continues else set()
     stage = stage_of(system)
     found = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
@@ -192,7 +210,7 @@ def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
         "probe": {"extract", "revise"},
     }
     # Verify uses most of them, and depends on the folder; which ones pairs uses depends on the baseline.
-    for stage in ("verify", *(f"pairs@{name}" for name in ON_REQUEST)):
+    for stage in ("verify", *(f"pairs@{name}" for name in ON_SAMPLES)):
         assert "prompts" in paths(stage, "deps")
     for stage in STAGES:
         found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from experiments.catalogue import applied
 from experiments.copies import copy_tracked, set_params
-from knowtuning.systems import ON_REQUEST
+from knowtuning.systems import ON_SAMPLES
 
 # What stages make: absent in the copy, or its own.
 MADE = ("data/", "models/", "plots", "metrics")
@@ -84,7 +84,9 @@ RERUNS: dict[str, set[str]] = {
 
 
 # The same with the baselines of the paper on; what is not here has its line above.
-PAIRS = {name: {f"pairs@{name}", f"train@{name}", f"predict@{name}", "probe"} for name in ON_REQUEST}
+PAIRS = {name: {f"pairs@{name}", f"train@{name}", f"predict@{name}", "probe"} for name in ON_SAMPLES}
+KGKC = {"train_kgkc@kg", "predict_kgkc@kg", "probe", *EVALUATION}
+KG = {"train_kg@kg", "predict_kg@kg", *KGKC}
 OF_BASELINES: dict[str, set[str]] = {
     "sample.temperature": {"sample@sft"}.union(*PAIRS.values()) | EVALUATION,
     "train_sft.lr": SFT | {"sample@sft"}.union(*PAIRS.values()),
@@ -97,7 +99,12 @@ OF_BASELINES: dict[str, set[str]] = {
     "judge.pairs": EVALUATION,
     "train_kc.beta": KC,
     "stages/sample.py": {"sample@sft"}.union(*PAIRS.values()) | EVALUATION,
-    "src/knowtuning/baselines/rlaif.py": set[str]().union(*PAIRS.values()) | EVALUATION,
+    "src/knowtuning/baselines/rlaif.py": {"triples@kg", "triple_pairs@kg"}.union(*PAIRS.values()) | KG,
+    "kg.max_rejected": {"triples@kg", "triple_pairs@kg"} | KG,
+    "kgkc.beta_delete": {"triple_pairs@kg"} | KGKC,
+    "train_kg.lr": KG,
+    "train_kgkc.beta": KGKC,
+    "stages/triple_pairs.py": {"triple_pairs@kg"} | KGKC,
 }
 
 
@@ -146,10 +153,11 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 
 @pytest.fixture(scope="module")
 def with_baselines(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    """The same with all baselines of the paper."""
+    """The same with all baselines of the paper and the first version."""
     folder = tmp_path_factory.mktemp("baselines")
     copy_tracked(folder)
-    set_params(folder / "params.yaml", {"baselines": list(ON_REQUEST), "sample.systems": ["sft"]})
+    on = {"baselines": list(ON_SAMPLES), "sample.systems": ["sft"], "first_version": ["kg"]}
+    set_params(folder / "params.yaml", on)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return Graph(folder)
 

@@ -25,7 +25,10 @@ from knowtuning.teacher.tasks import (
     Revise,
     RewriteQA,
     Task,
+    Tell,
     Text,
+    TripleList,
+    Triples,
 )
 from tests.support.checkout import SHARED
 
@@ -357,3 +360,29 @@ def test_speed(extracted: list[tuple[str, str, list[str]]]) -> None:
     ]
     assert len(list(EnglishTeacher(seed=0).run(tasks))) == len(tasks)
     assert time.process_time() - start < 4.5
+
+
+@pytest.mark.parametrize(
+    ("fact", "parts"),
+    [
+        ("The pancreas produces insulin.", ("The pancreas", "produces", "insulin")),
+        ("Fever may lead to chills.", ("Fever", "may lead to", "chills")),
+        ("Paris is located in France.", ("Paris", "is located in", "France")),
+        ("The town lies in the north.", ("The town", "lies in", "the north")),
+        ("Asthma is a disease of the lungs.", ("Asthma", "is", "a disease of the lungs")),
+    ],
+)
+def test_a_plain_sentence_is_a_triple_that_is_told_in_the_same_words(
+    fact: str, parts: tuple[str, str, str]
+) -> None:
+    found = outcome_of(Triples(id="r", question="What is it?", facts=(fact, "Wash your hands.")))
+    assert isinstance(found, TripleList)
+    assert [(each.subject, each.predicate, each.object) for each in found.triples] == [parts]
+    assert outcome_of(Tell(id="r", question="?", triples=tuple(found.triples))) == Text(text=fact)
+
+
+def test_facts_that_are_no_triples_are_left_out_with_the_reason() -> None:
+    found = outcome_of(Triples(id="r", question="?", facts=("Wash your hands.", "It is often mild.")))
+    assert isinstance(found, Failure)
+    assert found.expected
+    assert found.reason == "none of 2 facts is plainly a subject, a predicate and an object"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.predict import Baselines, PredictedSplit
+from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
 from knowtuning.core.params import Seed, Selection
 
 
@@ -20,5 +20,6 @@ class Annotation(Selection):
 
     seed: Seed
     baselines: Baselines
+    first_version: FirstVersion
     predict: PredictedSplit
     evaluate: Intervals

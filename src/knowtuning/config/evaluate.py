@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config.predict import Baselines, PredictedSplit
+from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
 from knowtuning.core.params import Section, Seed, Selection, local
 
 
@@ -50,5 +50,6 @@ class EvaluateStage(Selection):
 
     seed: Seed
     baselines: Baselines
+    first_version: FirstVersion
     predict: PredictedSplit
     evaluate: EvaluateParams

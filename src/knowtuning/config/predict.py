@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from knowtuning.core.params import Section, Seed, Selection, Template
-from knowtuning.systems import ON_REQUEST
+from knowtuning.systems import ON_SAMPLES
 
 # A further test set is one of prepare.tests, by its name.
 Split = Annotated[str, StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$")]
 
 
 def _distinct(names: list[str]) -> list[str]:
-    if not set(names) <= ON_REQUEST.keys() or len(set(names)) < len(names):
-        raise ValueError(f"some of {', '.join(ON_REQUEST)}, each once")
+    if not set(names) <= ON_SAMPLES.keys() or len(set(names)) < len(names):
+        raise ValueError(f"some of {', '.join(ON_SAMPLES)}, each once")
     return names
 
 
@@ -23,6 +23,14 @@ Baselines = Annotated[
     list[str],
     AfterValidator(_distinct),
     Field(description="baselines of the paper that the run trains and compares too; see docs/method.md"),
+]
+FirstVersion = Annotated[
+    list[Literal["kg"]],
+    Field(
+        max_length=1,
+        description="[kg]: the run trains and compares the method's first version too, its two steps as the "
+        "systems kg and kgkc; see docs/method.md",
+    ),
 ]
 
 

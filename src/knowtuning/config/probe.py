@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.predict import Baselines, PredictedSplit
+from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.core.params import ModelParams, Section, Seed, Selection
 
@@ -32,5 +32,6 @@ class ProbeStage(Selection):
     model: ModelParams
     teacher: TeacherParams
     baselines: Baselines
+    first_version: FirstVersion
     predict: PredictedSplit
     probe: ProbeParams

@@ -13,13 +13,14 @@ from knowtuning.config.base import BaseParams
 from knowtuning.config.evaluate import EvaluateParams
 from knowtuning.config.knowledge import ExtractParams, RewriteParams
 from knowtuning.config.perturb import PerturbParams
-from knowtuning.config.predict import Baselines, PredictParams
+from knowtuning.config.predict import Baselines, FirstVersion, PredictParams
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.config.probe import ProbeParams
 from knowtuning.config.sample import SampleParams
 from knowtuning.config.score import ScoreParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import LoraParams, sections
+from knowtuning.config.triples import KgKcParams, KgParams
 from knowtuning.config.verify import JudgeParams
 from knowtuning.core.params import ModelParams, Section, Seed, check_watched, load
 from knowtuning.systems import ON_REQUEST
@@ -44,6 +45,9 @@ class Shared(Section):
     evaluate: EvaluateParams
     baselines: Baselines
     sample: SampleParams
+    first_version: FirstVersion
+    kg: KgParams
+    kgkc: KgKcParams
 
 
 def _of_systems() -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from knowtuning.config.predict import Baselines, PredictedSplit
+from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
 from knowtuning.config.teacher import Endpoint, TeacherParams
 from knowtuning.core.params import Selection
-from knowtuning.systems import EVERY, compared
+from knowtuning.systems import EVERY, FIRST_VERSION, compared
 from knowtuning.teacher.teachers import TEACHERS
 
 
@@ -83,13 +83,16 @@ class VerifyStage(Selection):
     """The keys of params.yaml that the verify stage reads."""
 
     baselines: Baselines
+    first_version: FirstVersion
     predict: PredictedSplit
     judge: JudgeParams
 
     @property
     def matchups(self) -> list[tuple[str, str]]:
         """The pairs of systems to compare. Raises ValueError for a baseline that the run does not have."""
-        missing = {name for pair in self.judge.pairs for name in pair} - compared(self.baselines).keys()
+        systems = compared(self.baselines, self.first_version)
+        missing = min({name for pair in self.judge.pairs for name in pair} - systems.keys(), default=None)
         if missing:
-            raise ValueError(f"params.yaml: judge.pairs has {min(missing)}; expected it in baselines too")
+            wanted = "first_version to be [kg]" if missing in FIRST_VERSION else "it in baselines too"
+            raise ValueError(f"params.yaml: judge.pairs has {missing}; expected {wanted}")
         return [(first, second) for first, second in self.judge.pairs]

@@ -19,7 +19,7 @@ TRAINED = {system.section: name for name, system in trained().items()}
 # The metrics files that the page shows. Others in the folder are none of its business.
 METRICS = (
     *("data", "base", "extract", "score", "rewrite", "perturb", *TRAINED),
-    *(f"pairs_{name}" for name in ON_REQUEST),
+    *("triples", *(f"pairs_{name}" for name in ON_REQUEST)),
     *("probe", "verify", "verdict", "systems", "differences", "facts", "judge", "ppl", "audit"),
 )
 ABLATION = ("group", "ablation", "metric", "value", "low", "high")
@@ -95,6 +95,7 @@ def read(
     # Another run may have had further baselines, whose files are still there.
     absent = ON_REQUEST.keys() - scores.keys()
     hidden = {f"{kind}_{name}" for name in absent for kind in ("pairs", "train")}
+    hidden |= {"triples"} if "kg" in absent else set()
     return Inputs(
         params=params,
         examples=examples,

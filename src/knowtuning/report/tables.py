@@ -277,6 +277,7 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "score": "their perplexity",
         "rewrite": "knowledge augmentation",
         "perturb": "preference pairs",
+        "triples": "facts as triples, for kg",
         **{f"pairs_{name}": f"preference pairs of {name}" for name in ON_REQUEST},
         **{system.section: system.label for system in EVERY.values() if system.section},
         "probe": "what the systems hold more probable",

@@ -159,6 +159,19 @@ class Triples(Task):
                     raise ValueError(f"the {part} of triple {number} is empty; expected a name")
 
 
+class Tell(Task):
+    """Write triples as connected prose that states each of them in their order, and nothing else."""
+
+    name: ClassVar[str] = "tell"
+    reply_type: ClassVar[type[Reply]] = Text
+
+    triples: tuple[Triple, ...]
+
+    def check(self, reply: Text) -> None:
+        if not reply.text.strip():
+            raise ValueError("found an empty text; expected the triples in prose")
+
+
 class FactQuestion(Reply):
     """A question that a fact answers. opening: the words that a short answer to it begins with."""
 

@@ -20,6 +20,7 @@ from knowtuning.teacher.tasks import (
     Revise,
     RewriteQA,
     Task,
+    Tell,
     Text,
     Triple,
     TripleList,
@@ -63,6 +64,8 @@ class WorldTeacher(FreeTeacher):
                 return Text(text=self._prose(task.id, read(task.text)))
             case Triples():
                 return TripleList(triples=[triple(read_fact(fact)) for fact in task.facts])
+            case Tell():
+                return Text(text=self._prose(task.id, list(map(statement, task.triples))))
             case AskFact():
                 return self._asked(read_fact(task.fact))
         raise ValueError(f"the world teacher has no rules for the task {task.name!r}")
@@ -166,6 +169,13 @@ def read_fact(text: str) -> Statement:
 def triple(said: Statement) -> Triple:
     """A statement as subject, predicate and object."""
     return Triple(subject=said.entity, predicate=said.attribute, object=said.value)
+
+
+def statement(said: Triple) -> Statement:
+    """What a triple says, in no words yet. Raises ValueError where the world does not know its predicate."""
+    if said.predicate not in BY_NAME:
+        raise ValueError(f"found the predicate {said.predicate!r}; expected one of {', '.join(NAMES)}")
+    return Statement(said.subject, said.predicate, said.object, 0, template="")
 
 
 def enumerated(parts: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 It does what rules do well and leaves the rest out, with the reason: facts are sentences that stand alone, a
 revision is what the corpus says of something else or another value, a question is asked where a template
-parses, and a text is not rephrased: it stays as it is.
+parses, triples are plain sentences in three parts, and a text is not rephrased: it stays as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from knowtuning.teacher.english.facts import extract
 from knowtuning.teacher.english.questions import opening_of, question_for
 from knowtuning.teacher.english.revise import Reviser
 from knowtuning.teacher.english.text import check_english
+from knowtuning.teacher.english.triples import triples_of
 
 
 class EnglishTeacher(ask.FreeTeacher):
@@ -52,6 +53,12 @@ class EnglishTeacher(ask.FreeTeacher):
                 check_english(task.fact)
                 question = question_for(task.question, [task.fact], self._seed, task.id)
                 return ask.FactQuestion(question=question, opening=opening_of(task.fact))
+            case ask.Triples():
+                check_english(" ".join(task.facts))
+                return ask.TripleList(triples=triples_of(task.facts))
+            case ask.Tell():
+                said = [f"{each.subject} {each.predicate} {each.object}." for each in task.triples]
+                return ask.Text(text=" ".join(said))
             case ask.Rephrase():
                 return ask.Text(text=task.text)
         raise ValueError(f"the english teacher has no rules for the task {task.name!r}")

@@ -17,6 +17,8 @@ import json
 import re
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from knowtuning.teacher.tasks import Task
 
 Message = dict[str, str]
@@ -72,5 +74,6 @@ def _shown(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)):
-        return json.dumps(list(value), ensure_ascii=False, indent=1)
+        plain = [each.model_dump() if isinstance(each, BaseModel) else each for each in value]
+        return json.dumps(plain, ensure_ascii=False, indent=1)
     return "" if value is None else str(value)

@@ -1,0 +1,176 @@
+"""The method's first version: knowledge as triples, generated (KG) and then compared in prose (KGKC).
+
+KG is fine-tuning on two rows a question: its answer, and its triples as JSON, which the model is asked for
+with the question alone. KGKC is DPO from that adapter, on pairs whose two sides are prose made from triples:
+all of them against half of them, against false ones, and against another order.
+
+Inferred: rows and pairs are as a third party built them anew, since the paper describes the final version.
+Deviation: false triples are those of the facts that the teacher revises, as in the final version, where that
+third party swaps subjects and invents; an order that happens to be their own is never taken for another, the
+first triple is never deleted, and two triples make no pair of order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from knowtuning.core.numbers import same
+from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
+from knowtuning.knowledge.aspects import ASPECTS, deleted_places, shuffled_places
+from knowtuning.knowledge.results import ask, reject
+from knowtuning.teacher.tasks import (
+    Failure,
+    Outcome,
+    Revise,
+    Teacher,
+    Tell,
+    Text,
+    Triple,
+    TripleList,
+    Triples,
+)
+
+INSTRUCTION = "Give what answers this question as triples of subject, predicate and object, in JSON."
+
+# What the pairs of a question are worse in, in their order.
+WORSE = ("completeness", "factuality", "logicality")
+
+
+def generation_rows(records: Iterable[Facts], teacher: Teacher) -> Iterator[Rewrite | Rejected]:
+    """The row of each record that asks for its triples; the row with its answer is the example itself."""
+    work = [(each, _in_triples(each, each.facts)) for each in records]
+    for record, _, outcome in ask(teacher, work):
+        if isinstance(outcome, Failure):
+            yield reject(f"{record.id}-kg", outcome, record)
+            continue
+        assert isinstance(outcome, TripleList)
+        yield Rewrite(
+            id=f"{record.id}-kg",
+            source=record.id,
+            question=f"{INSTRUCTION}\n{record.question}",
+            answer=as_json(outcome.triples),
+            facts=record.facts,
+        )
+
+
+def as_json(triples: Sequence[Triple]) -> str:
+    """Triples as the model is taught to give them."""
+    return json.dumps({"triplets": [each.model_dump() for each in triples]}, ensure_ascii=False)
+
+
+def triples_in(row: Rewrite) -> list[Triple]:
+    """The triples of a row of generation."""
+    return [Triple(**each) for each in json.loads(row.answer)["triplets"]]
+
+
+def _in_triples(record: Facts, facts: Sequence[str]) -> Triples:
+    return Triples(id=record.id, question=record.question, facts=tuple(facts))
+
+
+Side = list[Triple] | Failure
+
+
+def compare(
+    records: Sequence[Facts],
+    triples: Mapping[str, Sequence[Triple]],
+    teacher: Teacher,
+    *,
+    beta_delete: float,
+    seed: int,
+    skipped: Counter[str],
+) -> Iterator[Pair | Rejected]:
+    """Up to a pair a record and kind of WORSE; triples: by id of the record, each of which has some.
+
+    beta_delete: share (0..1) of the triples that go. skipped: counts the records with too few triples for a
+    kind. A task that failed loses its kind alone.
+    """
+    false = _false_triples(records, triples, teacher)
+    plans: list[tuple[Facts, dict[str, Side]]] = []
+    for record in records:
+        all_of_it = triples[record.id]
+        sides: dict[str, Side] = {}
+        for kind in WORSE:
+            if len(all_of_it) < ASPECTS[kind].least:
+                skipped[kind] += 1
+            elif kind == "factuality":
+                sides[kind] = false[record.id]
+            else:
+                sides[kind] = _worse(kind, record.id, all_of_it, beta_delete, seed)
+        plans.append((record, sides))
+    texts = [
+        (record, Tell(id=record.id, question=record.question, triples=tuple(side)))
+        for record, sides in plans
+        for side in (triples[record.id], *sides.values())
+        if not isinstance(side, Failure)
+    ]
+    told = (outcome for _, _, outcome in ask(teacher, texts))
+    for record, sides in plans:
+        chosen = next(told)
+        for kind, side in sides.items():
+            yield _pair(record, kind, chosen, side if isinstance(side, Failure) else next(told))
+    # Nothing is left, but only asking for more lets the teacher close what it opened.
+    assert next(told, None) is None
+
+
+def _worse(kind: str, record_id: str, triples: Sequence[Triple], beta: float, seed: int) -> list[Triple]:
+    """The triples without some of them, or in another order."""
+    alone: list[None] = [None] * len(triples)
+    if kind == "completeness":
+        gone = deleted_places(alone, beta, seed=seed, record_id=record_id)
+        return [each for place, each in enumerate(triples) if place not in gone]
+    order = shuffled_places(alone, seed=seed, record_id=record_id)
+    assert order is not None, "triples stand alone, and two or more have another order"
+    return [triples[place] for place in order]
+
+
+def _false_triples(
+    records: Sequence[Facts], triples: Mapping[str, Sequence[Triple]], teacher: Teacher
+) -> dict[str, Side]:
+    """The triples of each record's revised facts; a reason where there are none, or not as many."""
+    work = [(each, Revise(id=each.id, question=each.question, facts=tuple(each.facts))) for each in records]
+    found: dict[str, Side] = {}
+    again: list[tuple[Facts, Triples]] = []
+    for record, _, outcome in ask(teacher, work):
+        if isinstance(outcome, Failure):
+            found[record.id] = outcome
+        else:
+            again.append((record, _in_triples(record, outcome.facts)))  # type: ignore[attr-defined]
+    for record, _, outcome in ask(teacher, again):
+        found[record.id] = _as_many(outcome, len(triples[record.id]))
+    return found
+
+
+def _as_many(outcome: Outcome, wanted: int) -> Side:
+    """The triples of an outcome; fewer or more would tell the sides apart by their number."""
+    if isinstance(outcome, Failure):
+        return outcome
+    assert isinstance(outcome, TripleList)
+    if len(outcome.triples) != wanted:
+        reason = f"the revised facts have {len(outcome.triples)} triples, the true ones {wanted}"
+        return Failure(reason=reason, raw=outcome.model_dump(), expected=True)
+    return list(outcome.triples)
+
+
+def _pair(record: Facts, kind: str, chosen: Outcome, rejected: Outcome) -> Pair | Rejected:
+    """The pair of two texts, or the reason why there is none."""
+    pair_id = f"{record.id}-{kind}"
+    for side in (chosen, rejected):
+        if isinstance(side, Failure):
+            named = side.model_copy(update={"reason": f"{kind}: {side.reason}"})
+            return reject(pair_id, named, record)
+    assert isinstance(chosen, Text)
+    assert isinstance(rejected, Text)
+    texts = chosen.text.strip(), rejected.text.strip()
+    if same(*texts):
+        reason = f"{kind}: the rejected text is no worse than the chosen one"
+        return reject(pair_id, Failure(reason=reason, raw=texts[1], expected=True), record)
+    return Pair(
+        id=pair_id,
+        source=record.id,
+        aspect=kind,
+        question=record.question,
+        chosen=texts[0],
+        rejected=texts[1],
+    )
