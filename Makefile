@@ -3,6 +3,7 @@
 # make baselines   the same with RLAIF and FactTune beside its systems, as an experiment (docs/method.md)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check and mypy
+# make export   a trained system (SYSTEM=kc) as a folder for transformers, vLLM, llama.cpp and Ollama: export/kc
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
 # make wordnet Debian's WordNet in .cache/nltk_data, for evaluate.meteor_synonyms
@@ -10,13 +11,14 @@
 PYTHON ?= python3
 DATA   ?= data/raw/medquad.zip
 VLLM   ?= vllm==0.32.0
+SYSTEM ?= kc
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro real baselines test test-all check docs format bench vllm wordnet setup clean
+.PHONY: repro real baselines test test-all check docs format export bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
@@ -61,6 +63,9 @@ docs: setup
 format: setup
 	ruff check --fix .
 	ruff format .
+
+export: setup
+	@python -m stages.export $(SYSTEM)
 
 bench: setup
 	python -m benchmarks.compare

@@ -34,3 +34,5 @@ def test_the_tutorial_ends_in_an_adapter(tmp_path: Path) -> None:
     changed = {line.split()[-1] for line in listed.splitlines()}
     assert all(re.match(r"params\.yaml|dvc\.lock|metrics/|plots/|report/", path) for path in changed), changed
     assert "planets" in said
+    assert "data/knowledge/pairs.jsonl: 3 of" in said
+    assert (project / "export/kc/model.safetensors").exists()

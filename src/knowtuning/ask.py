@@ -1,0 +1,153 @@
+"""ask: the answers of all trained systems to a question, side by side. `python -m knowtuning.ask "question"`
+
+Without a question it asks for some. On the closed world a mark says of each statement whether it is true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from knowtuning.checkout import BASE, check_made, made
+from knowtuning.config.predict import PredictStage
+from knowtuning.core.params import load
+from knowtuning.core.records import Example
+from knowtuning.systems import EVERY, adapter_of
+from knowtuning.terminal import Screen, beside, clean, run, screen, wrapped
+from knowtuning.world.verifier import Truth
+from knowtuning.world.wording import read_text
+
+PARAMS, TRUTH = Path("params.yaml"), Path("data/prepared/truth.json")
+Answer = Callable[[str], str]
+Mark = Literal["correct", "incorrect", "open"]
+# How a statement is marked, and in what style.
+_MARKS: Mapping[Mark, tuple[str, str]] = {
+    "correct": ("+", "green"),
+    "incorrect": ("-", "red"),
+    "open": ("?", ""),
+}
+LEGEND = "+ true, - false, ? states no fact of the world"
+# Columns that a system needs beside others.
+NARROWEST = 22
+
+
+def judged(answer: str, truth: Truth | None) -> list[tuple[str, Mark | None]]:
+    """The statements of an answer with their marks; the whole answer without one where there is no truth."""
+    if truth is None:
+        return [(answer, None)]
+    return [
+        (clause, "open" if said is None else _mark(truth.holds(said.entity, said.attribute, said.value)))
+        for clause, said in read_text(answer)
+    ]
+
+
+def _mark(true: bool) -> Mark:
+    return "correct" if true else "incorrect"
+
+
+def column(system: str, statements: Sequence[tuple[str, Mark | None]], width: int) -> list[tuple[str, str]]:
+    """The lines of one system's column, each with its style."""
+    lines = [(system, "bold")]
+    for text, mark in statements:
+        sign, style = _MARKS[mark] if mark else ("", "")
+        lines += [
+            (line, style) for line in wrapped(f"{sign} {text}" if mark else text, width, "  " * bool(mark))
+        ]
+    return lines
+
+
+def shown(answers: Mapping[str, str], truth: Truth | None, to: Screen) -> str:
+    """Answers by system, side by side where the screen has room for that, else one below the other."""
+    width = (to.width + 2) // len(answers) - 2
+    together = width >= NARROWEST
+    columns = [column(s, judged(text, truth), width if together else to.width) for s, text in answers.items()]
+    if together:
+        return "\n".join(beside(columns, width, to))
+    return "\n\n".join(
+        "\n".join(to.paint(line, *filter(None, [style])) for line, style in c) for c in columns
+    )
+
+
+def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]:
+    """For each system what answers a question as the stage `predict` does; each has its weights in memory."""
+    from knowtuning.generation.generate import Decoding, Job, ModelBackend, prompts_of
+    from knowtuning.model.hardware import detect
+    from knowtuning.model.load import load_context, load_system
+    from knowtuning.model.prompt import load_formatter
+
+    section, hardware = params.predict, detect(os.environ)
+    decoding = Decoding(section.max_new_tokens, section.temperature, section.top_p, section.top_k or 0)
+    formatter, context = load_formatter(BASE, params.model), load_context(BASE)
+
+    def answerer(system: str) -> Answer:
+        model = load_system(BASE, adapter_of(system), dtype=hardware.weights_dtype, device=hardware.device)
+        backend = ModelBackend(model, decoding, formatter.ends, int(formatter.tokenizer.pad_token_id))
+
+        def answer(question: str) -> str:
+            example = Example(id="your question", question=question, answer="")
+            prompts = prompts_of([example], formatter, decoding.max_new_tokens, context)
+            jobs = [Job(prompt, params.seed) for prompt in prompts.values()]
+            return formatter.decode(next(backend.answers({"": jobs}))[1][0])
+
+        return answer
+
+    return {system: answerer(system) for system in systems}
+
+
+def questions(asked: str | None) -> Iterator[str]:
+    """The question of the command line, or those that come in until an empty line or the end."""
+    if asked is not None:
+        yield asked
+        return
+    prompt = "\nquestion: " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("question", nargs="?", help="default: asks for questions until an empty line")
+    parser.add_argument(
+        "--system", nargs="+", metavar="NAME", help=f"of {', '.join(EVERY)}; default: all trained"
+    )
+    arguments = parser.parse_args()
+    check_made("base")
+    for system in arguments.system or []:
+        check_made(system)
+    if arguments.question is not None and not arguments.question.strip():
+        raise ValueError("the question is empty; expected some text, or no argument at all")
+    params = load(PARAMS, PredictStage)
+    truth = Truth.find(TRUTH) if TRUTH.is_file() else None
+    # What libraries say while they load would stand between question and answer.
+    warnings.simplefilter("ignore", FutureWarning)
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    systems = answerers(list(dict.fromkeys(arguments.system or made())), params)
+    for question in questions(arguments.question):
+        try:
+            answers = {system: answer(question) for system, answer in systems.items()}
+        except ValueError as error:
+            if arguments.question is not None:
+                raise
+            # Such as a question that is too long: the next one may not be.
+            sys.stderr.write(f"error: {clean(str(error))}\n")
+            continue
+        print(shown(answers, truth, screen()), flush=True)
+    if truth:
+        print(f"\n{LEGEND}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""What this checkout has made: which systems are there, and the one line that says how to make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from knowtuning.core.tables import entry
+from knowtuning.systems import EVERY, ON_REQUEST
+
+BASE, MODELS = Path("models/base"), Path("models")
+
+
+def is_made(system: str) -> bool:
+    """Whether the weights of a system lie in models/: its adapter, or the base model's files."""
+    file = "adapter_config.json" if EVERY[system].section else "*.json"
+    return any((MODELS / system).glob(file))
+
+
+def made() -> list[str]:
+    """The systems whose weights are there, in the order of the table. Raises ValueError where none is."""
+    systems = [system for system in EVERY if is_made(system)]
+    if not systems or not is_made("base"):
+        raise ValueError("models/base: found no model; run `dvc repro`, or `dvc pull` where a remote has it")
+    return systems
+
+
+def check_made(system: str) -> None:
+    """Raise ValueError, with the stage to run, for a system that no table has or that is not trained yet."""
+    section = entry(EVERY, system, "system").section or "base"
+    if not is_made(system):
+        named = "name it in `baselines` of params.yaml and run `dvc repro`"
+        how = named if system in ON_REQUEST else f"run `dvc repro {section}`"
+        raise ValueError(f"models/{system}: {system} has not been trained; {how}, or `dvc pull`")

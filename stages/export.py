@@ -1,0 +1,106 @@
+"""export: a trained system as a folder that other programs load. `python -m stages.export kc`
+
+Writes export/<system>/: merged weights, tokenizer with chat template, generation config, model card, the
+adapter alone, an Ollama Modelfile, and, where llama.cpp's convert_hf_to_gguf.py is on the path, a GGUF file.
+It is no stage of dvc.yaml: nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from knowtuning.checkout import BASE, MODELS, check_made
+from knowtuning.config.schema import Params, Shared
+from knowtuning.core.params import load
+from knowtuning.core.records import Example, iter_jsonl
+from knowtuning.core.storage import atomic_write, read_json
+from knowtuning.core.tables import entry
+from knowtuning.export.card import Run, card, read_run
+from knowtuning.export.chat import with_template
+from knowtuning.export.serving import CONVERTER, commands, gguf_command, modelfile
+from knowtuning.export.weights import CONFIG, copy_adapter, generation_config, merged, weights_hash
+from knowtuning.model.prompt import load_formatter
+from knowtuning.systems import EVERY, trained
+from stages import PARAMS, run
+
+OUT, METRICS, GROUPS = Path("export"), Path("metrics"), Path("plots/groups.csv")
+TRAIN = Path("data/prepared/train.jsonl")
+# Questions whose tokens by the chat template are compared with those of training.
+COMPARED = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("system", help=f"one of {', '.join(trained())}")
+    system = parser.parse_args().system
+    entry(trained(), system, "system")
+    check_made("base")
+    check_made(system)
+    params = load(PARAMS, Params)
+    about = read_run(params.model_dump(), METRICS, GROUPS)
+    sha256 = _own_hash(about, system)
+    # Under another name until it is whole.
+    partial, out = OUT / f".{system}.tmp", OUT / system
+    shutil.rmtree(partial, ignore_errors=True)
+    write(partial, out, system, params, about, sha256)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    print(f"export: {out}; its README.md says what is left to fill in")
+    _convert(out, system)
+
+
+def write(folder: Path, out: Path, system: str, params: Shared, about: Run, sha256: str) -> None:
+    """All files but the GGUF one, in `folder`; out: where they will lie, for the commands in the card."""
+    adapter = MODELS / system
+    formatter = load_formatter(BASE, params.model)
+    questions = [
+        example.question for example, _ in zip(iter_jsonl(TRAIN, Example), range(COMPARED), strict=False)
+    ]
+    tokenizer = with_template(formatter, questions)
+    model = merged(BASE, adapter)
+    model.generation_config = generation_config(formatter, params.predict)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    copy_adapter(BASE, adapter, folder / "adapter")
+    serve = commands(BASE, out, system, read_json(adapter / CONFIG)["r"])
+    texts = {
+        "README.md": card(about, system, formatter.text("QUESTION"), sha256, serve),
+        "Modelfile": modelfile(formatter, params.predict, system),
+    }
+    for name, text in texts.items():
+        with atomic_write(folder / name) as stream:
+            stream.write(text)
+
+
+def _own_hash(about: Run, system: str) -> str:
+    """The sha256 of the adapter. Raises ValueError where metrics/ tells of another one."""
+    section = EVERY[system].section
+    found, expected = weights_hash(MODELS / system), about.metrics.get(section, {}).get("adapter_sha256")
+    if found != expected:
+        raise ValueError(
+            f"models/{system} has the weights {found[:12]}…, and metrics/{section}.json tells of "
+            f"{str(expected)[:12]}…; run `dvc repro`, or `dvc checkout` for those of the commit"
+        )
+    return found
+
+
+def _convert(out: Path, system: str) -> None:
+    """A GGUF file, where llama.cpp's converter is installed; else the command that makes it."""
+    converter = shutil.which(CONVERTER)
+    if not converter:
+        print(f"export: for a GGUF file: {' '.join(gguf_command(out, system))}")
+        return
+    words = [sys.executable, *gguf_command(out, system, converter)[1:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise ValueError(f"{converter} failed ({last}); all other files of {out} are there")
+    print(f"export: {out / f'{system}.gguf'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,108 @@
+"""ask: the answers that predict gives, beside each other, with marks where there is a truth."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.copies import set_params
+from knowtuning import ask
+from knowtuning.core.records import Example
+from knowtuning.core.storage import write_json
+from knowtuning.terminal import Screen
+from knowtuning.world.verifier import Truth
+from tests.support.checkout import ROOT
+
+TRUTH = Truth({"Aford": {"region": "Salt Coast", "export": "tin"}, "Bham": {"region": "Iron Hills"}})
+
+
+def test_each_statement_has_its_mark() -> None:
+    answer = "Aford lies in the Salt Coast. Its main export is wool. It is nice. Bham lies in the Iron Hills."
+    assert ask.judged(answer, TRUTH) == [
+        ("Aford lies in the Salt Coast.", "correct"),
+        # The pronoun stands for Aford, which exports tin.
+        ("Its main export is wool.", "incorrect"),
+        ("It is nice.", "open"),
+        ("Bham lies in the Iron Hills.", "correct"),
+    ]
+    assert ask.judged(answer, None) == [(answer, None)]
+
+
+def test_answers_stand_side_by_side_where_there_is_room() -> None:
+    answers = {"sft": "Aford lies in the Iron Hills.", "kc": "Aford lies in the Salt Coast."}
+    assert ask.shown(answers, TRUTH, Screen(width=80)).splitlines() == [
+        "sft                                      kc",
+        "- Aford lies in the Iron Hills.          + Aford lies in the Salt Coast.",
+    ]
+    narrow = ask.shown(answers, TRUTH, Screen(width=40))
+    assert narrow == "sft\n- Aford lies in the Iron Hills.\n\nkc\n+ Aford lies in the Salt Coast."
+    coloured = ask.shown(answers, TRUTH, Screen(colour=True, width=80))
+    assert "\033[31m- Aford" in coloured
+    assert "\033[32m+ Aford" in coloured
+    assert "\\x1b[2J" in ask.shown({"kc": "\033[2J"}, None, Screen(width=80))
+
+
+@pytest.fixture
+def project(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a base model and no adapter."""
+    shutil.copytree(tiny_base, tmp_path / "models/base")
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    set_params(tmp_path / "params.yaml", {"predict.max_new_tokens": 12})
+    write_json(tmp_path / "data/prepared/truth.json", {"towns": TRUTH.towns, "frequencies": {}})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_answer_is_that_of_predict(project: Path) -> None:
+    import torch
+
+    from knowtuning.config.predict import PredictStage
+    from knowtuning.core.params import load
+    from knowtuning.generation.generate import Decoding, ModelBackend, predict
+    from knowtuning.model.load import load_system
+    from knowtuning.model.prompt import load_formatter
+
+    params = load(ask.PARAMS, PredictStage)
+    formatter = load_formatter(ask.BASE, params.model)
+    examples = [Example(id=text, question=text, answer="") for text in ("Where is Aford?", "Who?")]
+    prompts = {example.id: formatter.prompt(example.question) for example in examples}
+    model, decoding = load_system(ask.BASE, None, dtype=torch.float32, device="cpu"), Decoding(12)
+    backend = ModelBackend(model, decoding, formatter.ends, int(formatter.tokenizer.pad_token_id))
+    expected = {p.id: p.answer for p in predict(examples, prompts, backend, formatter, decoding)}
+    answer = ask.answerers(["base"], params)["base"]
+    assert {text: answer(text) for text in expected} == expected
+
+
+def test_questions_come_in_until_an_empty_line_and_one_too_long_ends_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ask"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"Where is Aford?\n{'far ' * 300}\nWho?\n\nNever asked\n"))
+    ask.main()
+    said = capsys.readouterr()
+    assert said.out.splitlines().count("base") == 2
+    assert said.out.endswith(f"\n{ask.LEGEND}\n")
+    assert said.err.count("error: your question: its prompt has") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["Who?", "--system", "kc"], r"^models/kc: kc has not been trained; run `dvc repro train_kc`"),
+        (["Who?", "--system", "nobody"], r"^system is 'nobody'; expected one of base, sft, ka, kc"),
+        ([" "], "^the question is empty"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ask", *words])
+    with pytest.raises(ValueError, match=message):
+        ask.main()
+    shutil.rmtree(project / "models/base")
+    with pytest.raises(ValueError, match=r"^models/base: base has not been trained; run `dvc repro base`"):
+        ask.main()

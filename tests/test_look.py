@@ -1,0 +1,155 @@
+"""look: records of every kind as text, the marks of pairs, and nothing that could move a cursor."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from knowtuning import look
+from knowtuning.core.records import (
+    Example,
+    Facts,
+    FactScore,
+    Pair,
+    Prediction,
+    Record,
+    Rejected,
+    ScoredFacts,
+    Sentence,
+    Verified,
+    write_jsonl,
+)
+from knowtuning.terminal import Screen, beside, cells, clean, wrapped
+
+WIDE = Screen(width=200)
+PAIR = Pair(
+    id="a-factuality",
+    source="a",
+    aspect="factuality",
+    question="Where is it?",
+    chosen="It lies in the Salt Coast. It is old.",
+    rejected="It lies in the Iron Hills. It is old.",
+)
+
+
+def text_of(record: Record, to: Screen = WIDE) -> str:
+    return "\n".join(look.lines([record], None, to))
+
+
+def test_the_differing_words_are_marked_and_the_rest_is_as_it_was() -> None:
+    chosen, rejected = look.differing(PAIR.chosen, PAIR.rejected)
+    assert chosen == "It lies in the {+Salt Coast.+} It is old."
+    assert rejected == "It lies in the [-Iron Hills.-] It is old."
+    # Line breaks and indentation come through.
+    assert look.differing("a\n    b c\n", "a\n    b") == ("a\n    b {+c+}\n", "a\n    b")
+
+
+def test_colour_replaces_the_signs_on_a_terminal_alone() -> None:
+    assert "\033" not in text_of(PAIR)
+    coloured = text_of(PAIR, Screen(colour=True, width=200))
+    assert "\033[32mSalt Coast.\033[0m" in coloured
+    assert "\033[31mIron Hills.\033[0m" in coloured
+    assert "{+" not in coloured
+
+
+def test_control_characters_are_spelt_out() -> None:
+    # ESC, a C1 control, a carriage return, and one that turns the direction of text.
+    nasty = "a\033[2Jb\x9bc\rd\u202ee"
+    assert clean(nasty) == "a\\x1b[2Jb\\x9bc\\rd\\u202ee"
+    assert clean("line\n\tنص 文 e\u0301") == "line\n\tنص 文 e\u0301"
+    shown = text_of(Rejected(id=nasty, reason=nasty, raw={"x": nasty}))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown)
+
+
+def test_facts_stand_by_their_perplexity_the_hardest_first() -> None:
+    facts = [
+        FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in (("easy", 2.0), ("hard", 9.5))
+    ]
+    shown = text_of(ScoredFacts(id="a", question="Q?", answer="A.", facts=facts))
+    assert shown.splitlines()[3:5] == ["ppl 9.50    hard", "ppl 2.00    easy"]
+
+
+def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path) -> None:
+    from knowtuning.model.prompt import load_formatter
+    from knowtuning.training.rows import Encoder
+
+    class Section:
+        template, template_args = "plain", {}
+
+    formatter = load_formatter(tiny_base, Section())
+    for which, expected in (("all", "{n} of {n} tokens"), ("but_end", "{less} of {n} tokens")):
+        chosen, _ = look.loss_lines(PAIR, Encoder(formatter, 256, which), WIDE)
+        n = len(formatter.completion(PAIR.chosen))
+        assert expected.format(n=n, less=n - 1) in chosen
+        assert ("((</s>))" in chosen) == (which == "but_end")
+    chosen, _ = look.loss_lines(PAIR, Encoder(formatter, 256, "differing"), WIDE)
+    # Whatever is not in double brackets is the part that the other side lacks.
+    assert "It is old" not in re.sub(r"\(\(.*?\)\)", "", chosen)
+    assert "not trained on: the prompt has" in next(look.loss_lines(PAIR, Encoder(formatter, 8, "all"), WIDE))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Example(id="a", question="Q?", answer="A.", meta={"entity": "Aford"}),
+        Facts(id="a", question="Q?", answer="A.", facts=["A."]),
+        ScoredFacts(
+            id="a", question="Q?", answer="A.", facts=[FactScore(text="A.", logps=-1.0, tokens=1, ppl=2.7)]
+        ),
+        PAIR,
+        Prediction(id="a", question="Q?", answer="A.", tokens=2, truncated=True),
+        Rejected(id="a", reason="why", raw=None),
+        Verified(
+            id="a/kc",
+            question="a",
+            system="kc",
+            scores={},
+            sentences=[Sentence(text="A.", verdict="correct")],
+        ),
+    ],
+)
+def test_a_file_is_read_as_the_records_that_it_holds(record: Record, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "x.jsonl", [record])
+    assert look.read(tmp_path / "x.jsonl") == [record]
+    assert {"A.", "why", "Hills."} & set(re.findall(r"[\w.]+", text_of(record)))
+
+
+def test_another_seed_draws_other_records_and_more_of_them_hold_the_fewer() -> None:
+    found = [Example(id=str(n), question="Q?", answer="A.") for n in range(50)]
+    three, five = (look.drawn(found, n, 0) for n in (3, 5))
+    assert {r.id for r in three} < {r.id for r in five}
+    assert look.drawn(found, 5, 1) != five
+    assert look.drawn(found, 99, 0) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["base"], "base is trained on nothing"),
+        (["kc"], r"^data/knowledge/pairs\.jsonl: not found; run `dvc repro`, or `dvc pull`$"),
+        (["nobody"], r"^nobody: not found; name a file, or base, sft,"),
+        (["odd.jsonl"], r"^odd\.jsonl: its fields are text; expected a record of docs/records\.md$"),
+        (["bad.jsonl"], r"^bad\.jsonl: not JSON Lines"),
+        (["score", "--n", "0"], r"^--n is 0; expected at least 1$"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"text": "x"}\n')
+    (tmp_path / "bad.jsonl").write_text("nothing\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["look", *words])
+    with pytest.raises(ValueError, match=message):
+        look.main()
+
+
+def test_columns_stay_straight_with_wide_characters() -> None:
+    lines = wrapped("城镇位于盐海岸。" * 5, 20)
+    assert max(map(cells, lines)) <= 20
+    rows = beside([[(line, "") for line in lines], [("x", "")] * len(lines)], 20, Screen())
+    assert {cells(row[: row.index("x")]) for row in rows} == {22}
+    assert wrapped("def f():\n    return 1", 40) == ["def f():", "    return 1"]
