@@ -180,7 +180,7 @@ def counted(tokens: Sequence[int], weights: Sequence[float], decode: Callable[[l
     for weight, run_of in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
         text = decode([token for token, _ in run_of])
         parts.append(text if weight == 1 else f"(({text}))" if weight == 0 else f"~~{text}~~")
-    return f"{sum(weights):g} of {len(tokens)} tokens count: {''.join(parts)}"
+    return f"{sum(weights):g} of {len(tokens)} tokens count: {''.join(parts).strip()}"
 
 
 def encoder_of(system: str) -> Encoder:
