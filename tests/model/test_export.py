@@ -179,7 +179,7 @@ def test_ollama_gets_one_token_that_begins_a_sequence(tiny_base: Path, adds: boo
 
     tokenizer: Any = load_tokenizer(tiny_base)
     tokenizer.chat_template = "<s>{{ messages[0].content }}{{ messages[1].content if messages[1:] }}"
-    single, special = "<s> $A" if adds else "$A", [("<s>", 0)]
+    single = "<s> $A" if adds else "$A"
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=single, special_tokens=[("<s>", 0)]
     )
