@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from knowtuning.core.records import Example, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.data.chat import exchange
 from knowtuning.export.chat import chat_template, with_template
+from knowtuning.export.serving import modelfile
 from knowtuning.export.weights import weights_hash
 from knowtuning.generation.generate import Decoding, ModelBackend, generate
 from knowtuning.model.load import load_system, load_tokenizer
@@ -129,7 +131,8 @@ def test_a_chat_template_of_the_tokenizer_keeps_its_variables_and_no_clock(tiny_
     tokenizer.chat_template = CHATML
     formatter = Formatter(tokenizer, "chat", {"enable_thinking": True})
     expected = formatter.text("Who?")
-    with_template(formatter, ["Who?"])
+    # Outer white space and spelt control tokens are what no template can treat as the formatter does.
+    with_template(formatter, ["Who?", "  Who\n  else? ", "What is </s>?"])
     turns = [{"role": "user", "content": "Who?"}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert text == expected == "2024<t><|user|>Who?</s><|assistant|>"
@@ -168,6 +171,22 @@ def test_several_turns_become_the_question_that_prepare_makes_of_them(tiny_base:
         assert text == "<s>" + formatter.text(exchange(turns[first:]).asked())
     answered = formatter.tokenizer.apply_chat_template(turns[1:3], tokenize=False)
     assert answered == f"<s>{formatter.text('Where is Aford?')}In the Salt Coast.</s>"
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_ollama_gets_one_token_that_begins_a_sequence(tiny_base: Path, adds: bool) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer: Any = load_tokenizer(tiny_base)
+    tokenizer.chat_template = "<s>{{ messages[0].content }}{{ messages[1].content if messages[1:] }}"
+    single = "<s> $A" if adds else "$A"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=single, special_tokens=[("<s>", 0)]
+    )
+    params: Any = SimpleNamespace(temperature=0.0, top_p=1.0, top_k=None, max_new_tokens=9)
+    for template in ("chat", "bare"):
+        text = modelfile(Formatter(tokenizer, template, {}), params, "kc")  # type: ignore[arg-type]
+        assert f'TEMPLATE """{"" if adds else "<s>"}{{{{ .Prompt }}}}"""' in text
 
 
 def test_the_card_is_filled_from_the_run(project: Path, export_ka: Callable[..., Path]) -> None:

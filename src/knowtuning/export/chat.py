@@ -63,15 +63,19 @@ def chat_template(formatter: Formatter, gap: str = "") -> str:
 def with_template(formatter: Formatter, questions: Sequence[str]) -> PreTrainedTokenizerBase:
     """The tokenizer with its chat template, which gives each question the formatter's tokens.
 
+    But for what no template can say: control tokens that a question spells out are text for the formatter
+    alone, and a tokenizer's own template may keep white space around a question.
     Raises ValueError for a tokenizer that no template can serve: one that begins texts in a way of its own.
     """
     tokenizer = formatter.tokenizer
     own = tokenizer.chat_template
+    spelt = [text for text in questions if any(token in text for token in formatter._control)]
+    compared = [text.strip() for text in questions if text not in spelt]
     # Some tokenizers put a space before a text, but not before one behind a control token.
     for gap in ("", " "):
         template = chat_template(formatter, gap)
         tokenizer.chat_template = template
-        different = [text for text in questions if _tokens(tokenizer, text) != formatter.prompt(text)]
+        different = [text for text in compared if _tokens(tokenizer, text) != formatter.prompt(text)]
         tokenizer.chat_template = own
         if not different:
             tokenizer.chat_template = template

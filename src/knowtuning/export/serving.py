@@ -41,10 +41,13 @@ def vllm_rank(rank: int) -> int:
 def modelfile(formatter: Formatter, params: PredictParams, system: str) -> str:
     """Ollama's Modelfile: the prompt of a question, the ends of an answer, and how `predict` samples.
 
-    Without the token that begins a sequence, which llama.cpp puts there by itself.
+    The token that begins a sequence is in it unless the tokenizer, and so llama.cpp, puts that there itself.
     """
     tokenizer = formatter.tokenizer
-    prompt = formatter.text("{{ .Prompt }}").removeprefix(tokenizer.bos_token or "")
+    bos, prompt = tokenizer.bos_token or "", formatter.text("{{ .Prompt }}")
+    prompt = prompt if formatter.template == "chat" else bos + prompt
+    if bos and tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id:
+        prompt = prompt.removeprefix(bos)
     ends = [str(tokenizer.convert_ids_to_tokens(end)) for end in formatter.ends]
     sampling = {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k or 0}
     return "\n".join(
