@@ -83,6 +83,7 @@ def _teacher(url: str, cache: Path, concurrency: int) -> OpenAITeacher:
         base_url=url,
         temperature=0.0,
         top_p=None,
+        extra={},
         max_tokens=256,
         seed=None,
     )

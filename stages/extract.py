@@ -25,9 +25,9 @@ REPLIES = Path("data/knowledge/replies/extract.jsonl")
 def main() -> None:
     params = load(PARAMS, ExtractStage)
     examples = read_jsonl(TRAIN, Example)
-    setting = Setting(os.environ, CACHE, seed=params.seed)
-    teacher = open_teacher(params.teacher, setting, REPLIES)
     section = params.extract
+    setting = Setting(os.environ, CACHE, seed=params.seed, most_failed=section.max_rejected * len(examples))
+    teacher = open_teacher(params.teacher, setting, REPLIES)
     limits = {"min_covered": section.min_covered, "max_foreign": section.max_foreign}
     rows = extract(examples, teacher, **limits)
     bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=teacher.has_bar or None)

@@ -94,6 +94,9 @@ def make_rlaif(inputs: Inputs) -> Made:
         assert found.teacher is not None, "whoever is appointed is a truth or a teacher"
         judge = TeacherJudge(found.teacher, reference=inputs.section.reference)
     made = rlaif.compare(inputs.examples, inputs.samples, judge)
+    line = jury.position_warning(made.judgements)
+    if line:
+        sys.stderr.write(f"warning: pairs: {line}\n")
     return Made(
         made.pairs,
         made.without,

@@ -32,7 +32,12 @@ def main() -> None:
     section = params.perturb
     records = read_jsonl(FACTS, Facts)
     setting = Setting(
-        os.environ, CACHE, seed=params.seed, corpus=[fact for record in records for fact in record.facts]
+        os.environ,
+        CACHE,
+        seed=params.seed,
+        corpus=[fact for record in records for fact in record.facts],
+        # At most a pair of every record in every aspect.
+        most_failed=section.max_rejected * len(records) * len(section.aspects),
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
     depends_on = TEACHERS[params.teacher.backend].depends_on

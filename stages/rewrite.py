@@ -25,12 +25,16 @@ REPLIES = Path("data/knowledge/replies/rewrite.jsonl")
 def main() -> None:
     params = load(PARAMS, RewriteStage)
     records = read_jsonl(SCORED, ScoredFacts)
+    section = params.rewrite
     setting = Setting(
-        os.environ, CACHE, seed=params.seed, corpus=[fact.text for record in records for fact in record.facts]
+        os.environ,
+        CACHE,
+        seed=params.seed,
+        corpus=[fact.text for record in records for fact in record.facts],
+        most_failed=section.max_rejected * len(records),
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
     counts = Augmentation()
-    section = params.rewrite
     rows = rewrite(records, teacher, alpha=section.alpha, counts=counts, min_stated=section.min_stated)
     bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)

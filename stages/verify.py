@@ -41,6 +41,9 @@ def main() -> None:
     write_jsonl(OUT / "verdicts.jsonl", verdicts)
     judgements = judges.compare(examples, predictions, matchups)
     write_jsonl(OUT / "judgements.jsonl", judgements)
+    line = jury.position_warning(judgements)
+    if line:
+        sys.stderr.write(f"warning: verify: {line}\n")
     # A ground truth is paid as little as a free teacher.
     paid = teacher or FreeTeacher()
     paid.save_replies(REPLIES)

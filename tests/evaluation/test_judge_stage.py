@@ -30,7 +30,7 @@ evaluate:
   sentence_encoder: null
 judge:
   {{backend: {backend}, model: stub, base_url: "{url}", temperature: 0.0, top_p: null, max_tokens: 1024,
-  seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05}}
+  extra: {{}}, seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05}}
 """
 
 

@@ -16,7 +16,7 @@ from knowtuning.evaluation.summary import summarise_groups, systems_metrics
 from knowtuning.systems import SYSTEMS
 from knowtuning.verification.judgements import Matchup, judge_pairs
 from knowtuning.verification.judges import ExactJudge, TeacherJudge
-from knowtuning.verification.jury import Jury, appoint
+from knowtuning.verification.jury import Jury, appoint, position_warning
 from tests.support.fault_server import Answer, Call, FaultServer, says
 from tests.support.openai_setup import teacher_at
 from tests.support.oracle import Oracle, answers_of, sections, share, small_world
@@ -251,3 +251,13 @@ def test_answers_without_verdicts_leave_the_means_and_their_counts(faulty_rows: 
     assert leaf["correct_n"] == len(scored) < leaf["questions"] == len(EXAMPLES)
     assert leaf["correct"] == pytest.approx(sum(scored) / len(scored), abs=1e-4)
     assert leaf["unscored"] == pytest.approx(100 * (len(mine) - len(scored)) / len(mine), abs=1e-4)
+
+
+def test_a_judge_that_looks_at_the_position_alone_is_warned_about(tmp_path: Path) -> None:
+    with FaultServer(lambda call: says('{"verdict": "first"}')) as server:
+        found = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, TeacherJudge(teacher_at(server.url, tmp_path)))
+    line = position_warning(found)
+    assert line is not None
+    assert "shown first in 100 %" in line
+    assert "agree on 0 % of pairs" in line
+    assert position_warning(EXACT) is None

@@ -16,7 +16,7 @@ PARAMS = """
 seed: 1
 model: {template: plain, template_args: {}, max_length: 64}
 teacher: {backend: english, model: none, base_url: null, temperature: null, top_p: null, max_tokens: 64,
-  seed: null}
+  seed: null, extra: {}}
 extract: {min_covered: 0.3, max_foreign: 0.5, max_rejected: 0.02}
 score: {dtype: auto, max_rejected: 0.02}
 rewrite: {alpha: 0.5, min_stated: 0.4, max_rejected: 0.02}

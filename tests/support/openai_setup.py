@@ -29,6 +29,7 @@ def params_for(url: str | None, **changes: Any) -> TeacherParams:
         "top_p": None,
         "max_tokens": 256,
         "seed": None,
+        "extra": {},
     }
     return TeacherParams.model_validate({**settings, **changes})
 

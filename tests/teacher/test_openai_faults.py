@@ -187,7 +187,7 @@ def test_rows_that_all_fail_stop_the_run(tmp_path: Path) -> None:
 
     with FaultServer(script) as server:
         limits = quick(retries=1, give_up_after=5, concurrency=1)
-        with pytest.raises(TeacherError, match=r"5 calls in a row failed.*disk full"):
+        with pytest.raises(TeacherError, match=r"5 rows in a row failed.*disk full"):
             outcomes(teacher_at(server.url, tmp_path, limits=limits), extracts(100))
         assert len(server.calls) == 2 + 5 * 2
 
@@ -211,28 +211,34 @@ def test_a_reply_cut_off_is_asked_for_once_with_twice_the_limit(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure"),
+    ("answer", "failure", "paid"),
     [
-        (says(None, refusal="I will not."), Failure(reason="the teacher refused", raw="I will not.")),
+        (says(None, refusal="I will not."), Failure(reason="the teacher refused", raw="I will not."), True),
         (
             says("It is", finish="content_filter"),
             Failure(reason="the endpoint's content filter cut the reply", raw="It is"),
+            True,
         ),
         (
             fails(400, "filtered", "content_filter"),
             Failure(reason="turned down: status 400: filtered"),
+            False,
         ),
     ],
     ids=["refusal", "filtered reply", "filtered prompt"],
 )
-def test_refusals_are_final_for_this_run_and_asked_again_by_the_next(
-    tmp_path: Path, answer: Answer, failure: Failure
+def test_refusals_are_final_and_bought_again_only_when_asked(
+    tmp_path: Path, answer: Answer, failure: Failure, paid: bool
 ) -> None:
     with FaultServer(lambda call: answer) as server:
         teacher = teacher_at(server.url, tmp_path)
         assert outcomes(teacher, extracts(1)) == [failure]
         assert len(server.calls) == 1
         server.script = obliging
+        if paid:
+            assert outcomes(teacher, extracts(1)) == [failure]
+            assert len(server.calls) == 1
+            teacher = teacher_at(server.url, tmp_path, limits=quick(ask_again=True))
         assert outcomes(teacher, extracts(1)) == [expected(extracts(1)[0])]
 
 

@@ -209,7 +209,7 @@ def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.Captur
 
 def test_limits_come_from_the_environment() -> None:
     assert limits_from_environment({"KNOWTUNING_RPM": " ", "PATH": "/bin"}) == Limits()
-    values = ["batch", "3", "60", "1e5", "0.5", "p.yaml", "9", "0"]
+    values = ["batch", "3", "60", "1e5", "0.5", "p.yaml", "9", "0", "1"]
     found = limits_from_environment(dict(zip(VARIABLES, values, strict=True)))
     assert found == Limits(
         mode="batch",
@@ -220,6 +220,7 @@ def test_limits_come_from_the_environment() -> None:
         prices=Path("p.yaml"),
         timeout=9.0,
         retries=0,
+        ask_again=True,
     )
 
 
@@ -232,6 +233,7 @@ def test_limits_come_from_the_environment() -> None:
         ("KNOWTUNING_TPM", "-1"),
         ("KNOWTUNING_BUDGET", "nan"),
         ("KNOWTUNING_TEACHER_MODE", "offline"),
+        ("KNOWTUNING_ASK_AGAIN", "yes"),
     ],
 )
 def test_a_bad_variable_is_named(variable: str, value: str) -> None:

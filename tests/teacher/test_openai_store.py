@@ -133,7 +133,7 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(ValueError, match=r"version 9; this program reads version 1"):
+    with pytest.raises(ValueError, match=r"version 9; this program reads version 2"):
         Store(newer)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -9,6 +10,12 @@ from pydantic import Field, field_validator
 from knowtuning.core.params import Section
 from knowtuning.core.tables import known
 from knowtuning.teacher.teachers import TEACHERS
+
+# Fields of a request with a parameter of their own, and those that would change what comes back.
+_OWN = frozenset(
+    {"model", "messages", "temperature", "top_p", "seed", "max_tokens", "max_completion_tokens"}
+    | {"response_format", "stream", "n"}
+)
 
 
 class Endpoint(Section):
@@ -28,6 +35,18 @@ class Endpoint(Section):
         description="limit of a reply (tokens); a reply cut off there is asked for once with twice it",
     )
     seed: int | None = Field(description="sampling seed sent to the endpoint; null: not sent")
+    extra: dict[str, Any] = Field(
+        description="further fields of the request, such as {reasoning_effort: low}; sent as they are, and "
+        "part of what a reply is kept by"
+    )
+
+    @field_validator("extra")
+    @classmethod
+    def _further(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(_OWN & value.keys())
+        if taken:
+            raise ValueError(f"fields that the teacher does not set itself: look at {taken[0]}")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -23,6 +23,7 @@ class JudgedBy(Selection):
     top_p: float | None
     max_tokens: int
     seed: int | None
+    extra: dict[str, Any]
 
     @property
     def teacher(self) -> TeacherParams | None:

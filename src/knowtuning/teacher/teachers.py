@@ -5,6 +5,7 @@ Params name one by `teacher.backend`, and one that can judge by `judge.backend`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ class Setting:
 
     environ: keys, speed and money. cache: a folder that outlives the stage. seed, corpus: for teachers that
     choose at random, from all facts of the training set. section: where params.yaml has the parameters.
+    most_failed: rows that may be rejected; a teacher that is paid stops when more are.
     """
 
     environ: Mapping[str, str]
@@ -30,6 +32,7 @@ class Setting:
     seed: int = 0
     corpus: Sequence[str] = ()
     section: str = "teacher"
+    most_failed: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,21 @@ def _english(params: TeacherParams, setting: Setting) -> Teacher:
 
 
 def _openai(params: TeacherParams, setting: Setting) -> Teacher:
-    from knowtuning.teacher.openai.limits import limits_from_environment
+    from knowtuning.teacher.openai.limits import headers_from_environment, limits_from_environment
     from knowtuning.teacher.openai.teacher import OpenAITeacher
 
+    keys = ["KNOWTUNING_JUDGE_API_KEY"] if setting.section == "judge" else []
+    key = next((name for name in keys if setting.environ.get(name)), "OPENAI_API_KEY")
     return OpenAITeacher(
         params,
         prompts=setting.prompts,
         cache=setting.cache,
-        api_key=setting.environ.get("OPENAI_API_KEY"),
+        api_key=setting.environ.get(key) or None,
         limits=limits_from_environment(setting.environ),
         section=setting.section,
+        key=key,
+        headers=headers_from_environment(setting.environ),
+        most_failed=setting.most_failed,
     )
 
 

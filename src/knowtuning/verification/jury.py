@@ -13,6 +13,9 @@ from knowtuning.verification.facts import check_answers
 from knowtuning.verification.judgements import Matchup, judge_pairs
 from knowtuning.verification.judges import ExactJudge, TeacherJudge
 
+# Verdicts from which on a preference for one position is no chance, and the share that is one.
+_ENOUGH, _ONE_SIDED = 20, 0.9
+
 Predictions = Mapping[str, Sequence[Prediction]]
 
 
@@ -75,6 +78,28 @@ def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict
         "comparisons": len(judgements),
         "comparisons_unjudged": sum(row.outcome == "unjudged" for row in judgements),
     }
+
+
+def position_warning(judgements: Sequence[Judgement]) -> str | None:
+    """The line about a judge that prefers one position, whatever stands there; None where it does not.
+
+    Of all verdicts that prefer an answer, a judge that looks at the answers gives either position half.
+    """
+    shown = [row.forward == "a" for row in judgements if row.forward in ("a", "b")]
+    shown += [row.backward == "b" for row in judgements if row.backward in ("a", "b")]
+    if len(shown) < _ENOUGH:
+        return None
+    first = sum(shown) / len(shown)
+    if max(first, 1 - first) < _ONE_SIDED:
+        return None
+    both = [row for row in judgements if row.forward and row.backward]
+    agree = sum(row.forward == row.backward for row in both) / max(1, len(both))
+    place = "first" if first > 0.5 else "second"
+    return (
+        f"the judge prefers the answer shown {place} in {100 * max(first, 1 - first):.0f} % of "
+        f"{len(shown)} verdicts and its two orders agree on {100 * agree:.0f} % of pairs: what it says "
+        "is about the position, not the answers; take another judge.model"
+    )
 
 
 def check_unjudged(

@@ -8,6 +8,7 @@
 | negotiation.py | which structured output and which field names an endpoint knows |
 | client.py | the `openai` package, its errors typed |
 | dialogue.py, prompts.py, structured.py | what is said, and the form a reply is asked for |
+| trial.py | whether a model can do a task, and when to stop paying |
 | reading.py | replies read: thoughts left out, what is plainly meant mended, all else refused |
 | store.py, journal.py, replies.py | replies on disk, group commits, their travel through DVC |
 | limits.py, pacing.py, prices.py, usage.py | speed, money, totals, progress |

@@ -21,7 +21,7 @@ from knowtuning.teacher.openai.dialogue import Completion, Request
 from knowtuning.teacher.openai.errors import RETRIED, Fault, TeacherError, fault_of_status
 from knowtuning.teacher.openai.journal import Journal
 from knowtuning.teacher.openai.limits import Limits
-from knowtuning.teacher.openai.negotiation import Negotiator, raise_setting
+from knowtuning.teacher.openai.negotiation import Negotiator, raise_setting, refused_key
 from knowtuning.teacher.openai.pacing import pause
 from knowtuning.teacher.openai.store import Store
 
@@ -224,6 +224,8 @@ class Batches:
                     f"KNOWTUNING_TEACHER_MODE is batch and {self._model.endpoint} does not take it: "
                     f"{fault.message}; what was paid is kept, run again, or without that variable"
                 ) from None
+            if fault.kind == "forbidden":
+                raise refused_key(fault, self._model) from None
             if fault.kind not in RETRIED and fault.kind != "rate_limit":
                 raise_setting(fault, self._model)
             wait = pause(attempt, self._limits.backoff, self._limits.backoff_cap)

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ OFFICIAL = "https://api.openai.com/v1"
 _PATH = "/chat/completions"
 # Every call looks through all connections of its pool: several small pools cost less than a large one.
 _SHARE = 25
+_SECRET = 8  # characters from which on a header's value is blacked out
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,14 @@ class Dialect:
 class Model:
     """A model at an endpoint, with the sampling parameters that are sent to it.
 
-    section: where params.yaml names it, for messages.
+    section: where params.yaml names it, key: the variable that holds its key; both for messages.
     """
 
     endpoint: str
     name: str
     sampling: dict[str, Any]
     section: str = "teacher"
+    key: str = "OPENAI_API_KEY"
 
 
 def body_of(
@@ -59,19 +62,23 @@ def body_of(
 
 
 class Client:
-    """Open connections to one endpoint. The key is held here and shown to nobody."""
+    """Open connections to one endpoint. The key and the further headers are held here and shown to nobody."""
 
-    def __init__(self, model: Model, *, api_key: str | None, limits: Limits) -> None:
+    def __init__(
+        self, model: Model, *, api_key: str | None, limits: Limits, headers: Mapping[str, str] | None = None
+    ) -> None:
         if api_key is None and model.endpoint == OFFICIAL:
             raise TeacherError(
-                "OPENAI_API_KEY is not set and calls must be made; expected a key in the environment, or "
+                f"{model.key} is not set and calls must be made; expected a key in the environment, or "
                 f"{model.section}.base_url of an endpoint that needs none"
             )
         import httpx2
         import openai
 
         self.model = model
-        self._key = api_key
+        # A short value may be any word of a text.
+        values = [value for value in (headers or {}).values() if len(value) >= _SECRET]
+        self._secrets = [*([api_key] if api_key else []), *values]
         self._openai = openai
         self._raw_type = httpx2.Response
         shares = 1 if limits.mode == "batch" else -(-limits.concurrency // _SHARE)
@@ -83,6 +90,7 @@ class Client:
                 base_url=model.endpoint,
                 api_key=api_key or "none",
                 max_retries=0,
+                default_headers=dict(headers or {}),
                 timeout=timeout,
                 http_client=openai.DefaultAsyncHttpxClient(limits=pool),
             )
@@ -124,11 +132,15 @@ class Client:
             await api.close()
 
     def redacted(self, text: str) -> str:
-        """`text` with the key blacked out: an endpoint may echo what it was sent."""
-        return text.replace(self._key, "***") if self._key else text
+        """`text` with the secrets blacked out: an endpoint may echo what it was sent."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def _redacted_bytes(self, data: bytes) -> bytes:
-        return data.replace(self._key.encode("utf-8"), b"***") if self._key else data
+        for secret in self._secrets:
+            data = data.replace(secret.encode("utf-8"), b"***")
+        return data
 
     @property
     def api(self) -> Any:
@@ -150,11 +162,16 @@ class Client:
         if type(cause).__name__ == "ConnectTimeout":
             return Fault("connection", f"no connection within {self._greeting:g} s")
         if isinstance(error, (TimeoutError, package.APITimeoutError)):
-            return Fault("timeout", f"no complete reply within {self._deadline:g} s")
+            what = (
+                f"no complete reply within {self._deadline:g} s; a slow server needs a longer "
+                "KNOWTUNING_TIMEOUT or fewer calls at once (KNOWTUNING_CONCURRENCY)"
+            )
+            return Fault("timeout", what, billed=True)
         if isinstance(error, package.APIConnectionError):
-            return Fault("connection", self.redacted(f"{type(cause).__name__}: {cause}"))
+            sent = type(cause).__name__ != "ConnectError"
+            return Fault("connection", self.redacted(f"{type(cause).__name__}: {cause}"), billed=sent)
         if isinstance(error, (package.APIError, UnicodeDecodeError)):
-            return Fault("malformed", self.redacted(f"{type(error).__name__}: {error}"))
+            return Fault("malformed", self.redacted(f"{type(error).__name__}: {error}"), billed=True)
         raise error
 
 
@@ -163,7 +180,7 @@ def read_completion(data: bytes) -> Completion:
     try:
         body = json.loads(data)
     except ValueError:
-        raise Fault("malformed", f"the body is no JSON: {data[:100]!r}") from None
+        raise Fault("malformed", f"the body is no JSON: {data[:100]!r}", billed=True) from None
     return completion_of(body)
 
 
@@ -180,7 +197,8 @@ def completion_of(body: Any) -> Completion:
             completion_tokens=int(usage.get("completion_tokens") or 0),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        raise Fault("malformed", f"the body is no chat completion: {str(body)[:100]!r}") from None
+        what = f"the body is no chat completion: {str(body)[:100]!r}"
+        raise Fault("malformed", what, billed=True) from None
 
 
 def _writable(content: Any) -> str:

@@ -37,13 +37,14 @@ class Completion:
 
 @dataclass(slots=True)
 class Dialogue:
-    """The exchange about one task. `request` is what to send next."""
+    """The exchange about one task. `request` is what to send next, `complaint` what was wrong last."""
 
     task: Task
     request: Request
     prompt_tokens: int = 0
     completion_tokens: int = 0
     text: str = ""
+    complaint: Failure | None = None
     _cut: bool = False
     _corrected: bool = False
     _opening: list[Message] = field(default_factory=list)
@@ -55,7 +56,7 @@ class Dialogue:
         """The outcome that `completion` settles, or None when `request` is to be sent (again)."""
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
-        self.text = completion.text
+        self.text, self.complaint = completion.text, None
         if completion.refusal:
             return Failure(reason="the teacher refused", raw=completion.refusal)
         if completion.finish == "content_filter":
@@ -71,6 +72,7 @@ class Dialogue:
         limit = self.request.max_tokens
         if self._cut:
             return Failure(reason=f"the reply was cut off at {limit} tokens, twice", raw=completion.text)
+        self.complaint = Failure(reason=f"the reply was cut off at {limit} tokens", raw=completion.text)
         self._cut = True
         self.request = Request(self.request.messages, 2 * limit)
         return None
@@ -78,6 +80,7 @@ class Dialogue:
     def _wrong(self, completion: Completion, complaint: str) -> Failure | None:
         if self._corrected:
             return Failure(reason=f"unusable reply, also when asked again: {complaint}", raw=completion.text)
+        self.complaint = Failure(reason=f"unusable reply: {complaint}", raw=completion.text)
         self._corrected = True
         self.request = Request(
             [*self._opening, *_correction(completion.text, complaint)], self.request.max_tokens

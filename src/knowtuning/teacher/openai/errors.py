@@ -14,7 +14,8 @@ FaultKind = Literal[
     "malformed",  # status 200 whose body is no chat completion: the same
     "filtered",  # the provider's content filter: final for this row
     "rejected",  # any other 4xx: final for this row
-    "auth",  # 401, 403: stop the run
+    "auth",  # 401: stop the run
+    "forbidden",  # 403: the key, if even a minimal call meets it; else final for this row
     "missing",  # 404: stop the run
 ]
 RETRIED: frozenset[FaultKind] = frozenset({"server", "timeout", "connection", "malformed"})
@@ -31,7 +32,8 @@ class Fault(Exception):
     """A call that brought no completion.
 
     status: HTTP status, if there was one. code: the endpoint's own error code.
-    retry_after: seconds that the endpoint asks to wait.
+    retry_after: seconds that the endpoint asks to wait. billed: whether the endpoint may have charged for
+    the call all the same.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Fault(Exception):
         status: int | None = None,
         code: str = "",
         retry_after: float | None = None,
+        billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind: FaultKind = kind
@@ -49,15 +52,16 @@ class Fault(Exception):
         self.status = status
         self.code = code
         self.retry_after = retry_after
+        self.billed = billed
 
 
 class CallFailed(Exception):
     """A call that is given up for this run: the row is rejected and asked again by the next run."""
 
-    def __init__(self, reason: str, raw: Any = None) -> None:
+    def __init__(self, reason: str, fault: Fault) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.raw = raw
+        self.fault = fault
 
 
 def fault_of_status(status: int, body: Any, headers: Any, *, now: float) -> Fault:
@@ -81,7 +85,7 @@ def _kind_of_status(status: int, code: str) -> FaultKind:
     if code in _FILTER:
         return "filtered"
     if status in (401, 403):
-        return "auth"
+        return "auth" if status == 401 else "forbidden"
     if status == 404:
         return "missing"
     if status >= 500:

@@ -5,6 +5,7 @@ None of them changes a reply, so none is a tracked parameter: stages read them f
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -23,7 +24,8 @@ class Limits:
     retries: repetitions of a call after 5xx, timeouts and dropped bodies. patience: total waiting of a
     call under 429. backoff, backoff_cap: first and longest pause; each is drawn evenly from 0 to its
     bound (full jitter), and the bound doubles.
-    give_up_after: calls that fail in a row before the run stops. lookahead: tasks read ahead of the
+    give_up_after: rows without a usable reply, in a row, before the run stops. ask_again: whether replies
+    that an earlier run found unusable are bought again. lookahead: tasks read ahead of the
     oldest unanswered one. batch_size: calls in one batch. poll: pause between looks at a batch or at a
     call that another process is making.
     """
@@ -40,7 +42,8 @@ class Limits:
     patience: float = 900.0
     backoff: float = 0.5
     backoff_cap: float = 30.0
-    give_up_after: int = 25
+    give_up_after: int = 20
+    ask_again: bool = False
     lookahead: int = 2000
     batch_size: int = 20000
     poll: float = 0.5
@@ -65,6 +68,7 @@ VARIABLES = {
     "KNOWTUNING_PRICES": "prices",
     "KNOWTUNING_TIMEOUT": "timeout",
     "KNOWTUNING_RETRIES": "retries",
+    "KNOWTUNING_ASK_AGAIN": "ask_again",
 }
 
 
@@ -79,6 +83,21 @@ def limits_from_environment(environ: Mapping[str, str]) -> Limits:
     return limits
 
 
+def headers_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Further headers of every call, from KNOWTUNING_HEADERS. Raises ValueError, the values not shown."""
+    text = environ.get("KNOWTUNING_HEADERS", "").strip()
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(
+            "environment: KNOWTUNING_HEADERS is no JSON object of texts; expected such as "
+            '{"X-Team": "physics"}'
+        )
+    return found
+
+
 def _value(variable: str, text: str, name: str, kind: type) -> Any:
     if name == "mode":
         if text not in ("online", "batch"):
@@ -86,6 +105,10 @@ def _value(variable: str, text: str, name: str, kind: type) -> Any:
         return text
     if name == "prices":
         return Path(text)
+    if name == "ask_again":
+        if text not in ("0", "1"):
+            raise ValueError(f"environment: {variable} is {text!r}; expected 0 or 1")
+        return text == "1"
     try:
         number = int(text) if kind is int else float(text)
     except ValueError:

@@ -22,6 +22,7 @@ from knowtuning.teacher.openai.store import Store
 from knowtuning.teacher.openai.structured import MODES
 
 _TOO_LONG = ("context_length_exceeded", "string_above_max_length")
+_ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
 _PROBE = Request([{"role": "user", "content": "Reply with the JSON object {}."}], 16)
 
 
@@ -37,6 +38,8 @@ class Negotiator:
         self._lock = asyncio.Lock()
         self._greeted = False
         self._refused: TeacherError | None = None
+        self._allowed = False
+        self._turned_down = 0
 
     async def complete(self, request: Request, name: str, schema: dict[str, Any]) -> Completion:
         """Make one call. Raises Fault, or TeacherError when the endpoint or a setting is at fault."""
@@ -118,12 +121,21 @@ class Negotiator:
             return completion
         assert first is not None
         await self._blame(first, dialect)
+        self._turned_down += first.kind == "rejected"
+        if self._turned_down >= _ROWS:
+            raise TeacherError(
+                f"{self._model.section}.model {self._model.name!r} at {self._model.endpoint} turns down "
+                f"every task {name!r} ({first.message}), {self._turned_down} so far"
+            )
         raise first
 
     async def _try(
         self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
     ) -> tuple[Completion, Dialect]:
+        # Only behind an error does a server hang up; on the first call Online repeats what it must.
         try:
+            if dialect.mode == MODES[0]:
+                return await self._call(request, dialect, name, schema, search=True), dialect
             return await self._steadily(request, dialect, name, schema), dialect
         except Fault as fault:
             if fault.kind != "rejected" or "max_completion_tokens" not in fault.message:
@@ -151,21 +163,43 @@ class Negotiator:
     ) -> Completion:
         """Make a call, once more when the connection breaks: servers hang up after an error of theirs."""
         try:
-            return await self._call(request, dialect, name, schema)
+            return await self._call(request, dialect, name, schema, search=True)
         except Fault as fault:
             if fault.kind != "connection":
                 raise
-        return await self._call(request, dialect, name, schema)
+        return await self._call(request, dialect, name, schema, search=True)
 
     async def _call(
-        self, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
+        self,
+        request: Request,
+        dialect: Dialect,
+        name: str,
+        schema: dict[str, Any],
+        *,
+        search: bool = False,
     ) -> Completion:
-        assert self._client is not None
+        """Make a call. search: the dialect is being found out, so that a 404 may be about its fields."""
         try:
-            return await self._client.complete(body_of(self._model, request, dialect, name, schema))
+            completion = await self.client.complete(body_of(self._model, request, dialect, name, schema))
         except Fault as fault:
+            if fault.kind == "forbidden" and not self._allowed:
+                await self._check_key(fault, dialect)
+            if fault.kind == "missing" and search and dialect.mode != "prompted":
+                fault.kind = "rejected"
             raise_setting(fault, self._model)
             raise
+        self._allowed = True
+        return completion
+
+    async def _check_key(self, fault: Fault, dialect: Dialect) -> None:
+        """Raise TeacherError unless a minimal call is allowed: then it is the row that is forbidden."""
+        probe = body_of(self._model, _PROBE, replace(dialect, mode="prompted"), "probe", {})
+        try:
+            await self.client.complete(probe)
+        except Fault as second:
+            if second.kind in ("forbidden", "auth"):
+                raise refused_key(fault, self._model) from None
+        self._allowed = True
 
     async def _greet(self) -> None:
         """Ask for the model list, which costs nothing, to find a wrong address or key within seconds."""
@@ -192,10 +226,7 @@ def raise_setting(fault: Fault, model: Model) -> None:
     """Raise TeacherError when `fault` is one that every further call would meet too."""
     at = model.section
     if fault.kind == "auth":
-        raise TeacherError(
-            f"OPENAI_API_KEY is not accepted by {model.endpoint} ({fault.message}); expected a key that is "
-            f"valid there and may use {at}.model {model.name!r}"
-        ) from None
+        raise refused_key(fault, model) from None
     if fault.kind == "missing":
         raise TeacherError(
             f"{at}.model {model.name!r} is not found at {model.endpoint} ({fault.message}); expected a model "
@@ -206,6 +237,14 @@ def raise_setting(fault: Fault, model: Model) -> None:
             f"the account's quota at {model.endpoint} is used up ({fault.message}); what was paid is kept, "
             "add credit and run again to go on"
         ) from None
+
+
+def refused_key(fault: Fault, model: Model) -> TeacherError:
+    """The error of a key that an endpoint does not take."""
+    return TeacherError(
+        f"{model.key} is not accepted by {model.endpoint} ({fault.message}); expected a key that is "
+        f"valid there and may use {model.section}.model {model.name!r}"
+    )
 
 
 def _unreachable(model: Model, fault: Fault) -> str:

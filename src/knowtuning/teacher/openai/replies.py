@@ -39,7 +39,10 @@ def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
             for key in chunk:
                 if key not in found:
                     raise ValueError(f"{store.path}: no reply to the call {key}; run the stage again")
-                stream.write(json.dumps(asdict(found[key]), ensure_ascii=False) + "\n")
+                row = asdict(found[key])
+                if not found[key].failure:
+                    del row["failure"]
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 written += 1
     return written
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from knowtuning.teacher.openai.dialogue import read_reply
+from knowtuning.teacher.openai.errors import TeacherError
 from knowtuning.teacher.openai.journal import Journal
 from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.openai.online import Call, Online
@@ -55,11 +55,11 @@ class Session:
 
         Raises TeacherError when the run cannot go on, after the calls in flight have ended.
         """
-        while not self._ended and len(self._slots) <= self._window - self._chunk:
+        while not (self._ended or self._broken.done()) and len(self._slots) <= self._window - self._chunk:
             await self._read_ahead()
-        if not self._slots:
+        if not self._slots and not self._broken.done():
             return []
-        head = self._slots[0].work
+        head = self._slots[0].work if self._slots else None
         if head is not None:
             either: set[asyncio.Future[Any]] = {head, self._broken}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -88,8 +88,7 @@ class Session:
             outcome = slot.outcome if slot.work is None else slot.work.result()
             assert outcome is not None
             ready.append((slot.call.task, outcome))
-            if not isinstance(outcome, Failure):
-                used.append(slot.call.key)
+            used.append(slot.call.key)
         await self._journal.do(lambda store: store.use(used))
         return ready
 
@@ -99,20 +98,16 @@ class Session:
         if not calls:
             return
         found = await self._journal.do(lambda store: store.find([call.key for call in calls]))
-        for call in calls:
-            self._slots.append(self._recall(call, found.get(call.key)) or self._start(call))
+        try:
+            for call in calls:
+                self._slots.append(self._recall(call, found.get(call.key)) or self._start(call))
+        except TeacherError as error:
+            self._break(error)
 
     def _recall(self, call: Call, response: Response | None) -> _Slot | None:
-        if response is None:
-            return None
-        try:
-            outcome = read_reply(call.task, response.text, call.messages)
-        except ValueError:
-            return None  # checks have become stricter: Online looks again and asks anew
-        self._usage.cached += 1
-        self._usage.cached_prompt_tokens += response.prompt_tokens
-        self._usage.cached_completion_tokens += response.completion_tokens
-        return _Slot(call, outcome)
+        # None also where checks have become stricter: Online looks again and asks anew.
+        outcome = None if response is None else self._online.recall(call, response)
+        return None if outcome is None else _Slot(call, outcome)
 
     def _start(self, call: Call) -> _Slot:
         twin = self._working.get(call.key)
@@ -140,8 +135,11 @@ class Session:
             return
         error = work.exception()
         if error is not None:
-            self._online.stop()
-            self._broken.set_exception(error)
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        self._online.stop()
+        self._broken.set_exception(error)
 
     async def _drain(self) -> None:
         """Let calls in flight end, so that what is being paid for is kept."""

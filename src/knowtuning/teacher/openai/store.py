@@ -19,13 +19,14 @@ from typing import Any
 
 from knowtuning.core.storage import digest
 
-VERSION = 1
+VERSION = 2
 LEASE = 120.0  # seconds a claim made on another machine stays good without being renewed
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID;
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    failure TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dialects (key TEXT PRIMARY KEY, dialect TEXT NOT NULL) WITHOUT ROWID;
@@ -35,12 +36,15 @@ CREATE TABLE IF NOT EXISTS batch_calls (
     batch TEXT NOT NULL, call TEXT NOT NULL, PRIMARY KEY (batch, call)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batch_results (call TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 """
-_COLUMNS = "key, task, model, text, prompt_tokens, completion_tokens"
+_COLUMNS = "key, task, model, text, prompt_tokens, completion_tokens, failure"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An accepted reply as the teacher worded it, and the tokens that the exchange about it took."""
+    """A reply as the teacher worded it, and the tokens that the exchange about it took.
+
+    failure: why the reply cannot be used; empty for an accepted one. It was paid, so it is kept too.
+    """
 
     key: str
     task: str
@@ -48,6 +52,7 @@ class Response:
     text: str
     prompt_tokens: int
     completion_tokens: int
+    failure: str = ""
 
 
 def request_key(
@@ -118,9 +123,10 @@ class Store:
         return True
 
     def put(self, response: Response) -> None:
-        """Keep a reply and give up the claim on its key. The first reply to a key stays."""
+        """Keep a reply and give up the claim on its key. The first accepted reply to a key stays."""
+        self._db.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
         self._db.execute(
-            "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (
                 response.key,
                 response.task,
@@ -128,6 +134,7 @@ class Store:
                 response.text,
                 response.prompt_tokens,
                 response.completion_tokens,
+                response.failure,
             ),
         )
         self.release(response.key)
@@ -155,8 +162,9 @@ class Store:
         self._db.execute("UPDATE claims SET expires = ? WHERE owner = ?", (time.time() + LEASE, self.owner))
 
     def use(self, keys: Iterable[str]) -> None:
-        """Note that this run answers tasks with these replies (kept outside memory, for used())."""
-        self._db.executemany("INSERT OR IGNORE INTO temp.used VALUES (?)", ((key,) for key in keys))
+        """Note that this run used the replies that there are to these keys (outside memory, for used())."""
+        note = "INSERT OR IGNORE INTO temp.used SELECT key FROM responses WHERE key = ?"
+        self._db.executemany(note, ((key,) for key in keys))
 
     def used(self) -> Iterator[str]:
         """The keys noted by use(), sorted."""
@@ -188,11 +196,22 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA temp_store = FILE")
     found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, VERSION):
+    if found not in (0, 1, VERSION):
         raise ValueError(f"{path}: reply store of version {found}; this program reads version {VERSION}")
+    if found == 1:
+        _add_failures(db)
     db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     db.execute("CREATE TEMP TABLE used (key TEXT PRIMARY KEY) WITHOUT ROWID")
     return db
+
+
+def _add_failures(db: sqlite3.Connection) -> None:
+    """From version 1 to 2, which keeps unusable replies too. Another process may have been first."""
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+        db.execute("ALTER TABLE responses ADD COLUMN failure TEXT NOT NULL DEFAULT ''")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ class OpenAITeacher:
     """Answers tasks through an OpenAI-compatible endpoint and a durable store of replies.
 
     cache: the folder of the store. api_key: may be None where no call has to be made, and for endpoints
-    that need none. section: where params.yaml has `params`, for messages. `totals` counts over all runs of
+    that need none. section: where params.yaml has `params`, key: the variable that holds the key, both for
+    messages. headers: sent with every call, and as secret as the key. most_failed: rows that may stay
+    without a usable reply before the run stops. `totals` counts over all runs of
     this teacher.
     """
 
@@ -47,13 +49,18 @@ class OpenAITeacher:
         api_key: str | None,
         limits: Limits,
         section: str = "teacher",
+        key: str = "OPENAI_API_KEY",
+        headers: Mapping[str, str] | None = None,
+        most_failed: float = math.inf,
     ) -> None:
         self.estimate: Estimate | None = None
         self._params = params
         self._limits = limits if limits.mode == "online" else _for_batches(limits)
         self._api_key = api_key
+        self._most_failed = most_failed
         self._prompts = Prompts(prompts)
-        self._model = _model(params, section)
+        self._model = _model(params, section, key)
+        self._headers = headers
         official = self._model.endpoint == OFFICIAL
         self._price = price_of(params.model, limits.prices, official=official, batch=limits.mode == "batch")
         self._budget = Budget(limits.budget, self._price)
@@ -86,7 +93,8 @@ class OpenAITeacher:
             found = self._store.find([call.key for call in chunk])
             count += len(chunk)
             for call in chunk:
-                if call.key in found or call.key in seen:
+                kept = call.key in found and not (self._limits.ask_again and found[call.key].failure)
+                if kept or call.key in seen:
                     cached += 1
                     continue
                 seen.add(call.key)
@@ -128,7 +136,7 @@ class OpenAITeacher:
         batches = None
         if self._limits.mode == "batch":
             batches = runner.run(_batches(self._model, negotiator, journal, self._limits))
-        session = runner.run(self._session(tasks, batches or negotiator, journal))
+        session = runner.run(self._session(tasks, batches or negotiator, journal, progress))
         try:
             while batch := runner.run(session.next_batch()):
                 yield from batch
@@ -136,21 +144,26 @@ class OpenAITeacher:
         finally:
             runner.run(_close(session, batches, negotiator, journal))
 
-    async def _session(self, tasks: Iterable[Task], delivery: Delivery, journal: Journal) -> Session:
+    async def _session(
+        self, tasks: Iterable[Task], delivery: Delivery, journal: Journal, progress: Progress
+    ) -> Session:
         online = Online(
             delivery,
             journal,
             self._limits,
             self._budget,
             self.totals,
+            progress,
             model=self._params.model,
+            who=f"{self._model.section}.model {self._model.name!r} at {self._model.endpoint}",
             max_tokens=self._params.max_tokens,
+            most_failed=self._most_failed,
         )
         calls = (self._call(task) for task in tasks)
         return Session(calls, online, journal, self._limits, self.totals)
 
     def _open_client(self) -> Client:
-        return Client(self._model, api_key=self._api_key, limits=self._limits)
+        return Client(self._model, api_key=self._api_key, limits=self._limits, headers=self._headers)
 
     def _call(self, task: Task) -> Call:
         messages = self._prompts.messages(task)
@@ -165,11 +178,11 @@ class OpenAITeacher:
         return Call(key, task, messages)
 
 
-def _model(params: Endpoint, section: str) -> Model:
+def _model(params: Endpoint, section: str, key: str) -> Model:
     # The address is always given, so that no variable of the package can redirect calls and their keys.
     named = {"temperature": params.temperature, "top_p": params.top_p, "seed": params.seed}
-    sampling = {name: value for name, value in named.items() if value is not None}
-    return Model((params.base_url or OFFICIAL).rstrip("/"), params.model, sampling, section)
+    sampling = {name: value for name, value in named.items() if value is not None} | params.extra
+    return Model((params.base_url or OFFICIAL).rstrip("/"), params.model, sampling, section, key)
 
 
 def _for_batches(limits: Limits) -> Limits:

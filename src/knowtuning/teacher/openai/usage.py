@@ -17,11 +17,14 @@ class Usage:
     """Totals of a run.
 
     paid: calls that were answered by the endpoint, corrections and unusable replies included.
+    maybe_billed: calls without a reply that the endpoint may have charged for: timeouts, dropped
+    connections, bodies that are no completion; their tokens are among the paid ones.
     cached: tasks answered from the store. failed: tasks without an acceptable reply.
-    Tokens are the endpoint's own counts.
+    Tokens are the endpoint's own counts, or estimated where it gives none.
     """
 
     paid: int = 0
+    maybe_billed: int = 0
     cached: int = 0
     failed: int = 0
     paid_prompt_tokens: int = 0
@@ -45,7 +48,8 @@ class Usage:
         paid = self._part(self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)
         cached = self._part(self.cached, self.cached_prompt_tokens, self.cached_completion_tokens)
         total = {name: round(paid[name] + cached[name], 6) for name in paid}
-        return {"total": total, "paid": paid, "cached": cached, "failed": self.failed}
+        counts = {"failed": self.failed, "maybe_billed": self.maybe_billed}
+        return {"total": total, "paid": paid, "cached": cached, **counts}
 
     def _part(self, calls: int, prompt_tokens: int, completion_tokens: int) -> dict[str, int | float]:
         cost = round(self._cost(prompt_tokens, completion_tokens), 6)

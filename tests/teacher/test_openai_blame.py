@@ -1,0 +1,169 @@
+"""Faults put down to what they are: a row, a key, a slow server, a small context, a missing parameter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knowtuning.teacher.openai.errors import TeacherError
+from knowtuning.teacher.openai.limits import headers_from_environment
+from knowtuning.teacher.openai.teacher import OpenAITeacher
+from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.teachers import TEACHERS, Setting
+from tests.support.checkout import PROMPTS
+from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
+from tests.support.openai_setup import KEY, extracts, params_for, quick, teacher_at
+
+Capture = pytest.CaptureFixture[str]
+
+
+def outcomes(teacher: OpenAITeacher, tasks: list[Task]) -> list[Outcome]:
+    return [outcome for _, outcome in teacher.run(tasks)]
+
+
+@pytest.mark.parametrize("flagged", [0, 3], ids=["first row", "later row"])
+def test_a_row_that_is_forbidden_is_rejected_and_the_key_not_blamed(tmp_path: Path, flagged: int) -> None:
+    def script(call: Call) -> Answer:
+        bad = f"What of {flagged}?" in call.messages[-1]["content"]
+        return fails(403, "flagged by moderation") if bad else obliging(call)
+
+    with FaultServer(script) as server:
+        found = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=1)), extracts(5))
+    reasons = {n: each.reason for n, each in enumerate(found) if isinstance(each, Failure)}
+    assert reasons == {flagged: "turned down: status 403: flagged by moderation"}
+
+
+def test_a_key_that_is_barred_stops_at_the_first_call(tmp_path: Path) -> None:
+    with (
+        FaultServer(lambda call: fails(403, "no access")) as server,
+        pytest.raises(TeacherError, match=r"^OPENAI_API_KEY is not accepted"),
+    ):
+        outcomes(teacher_at(server.url, tmp_path), extracts(5))
+    assert len(server.calls) == 2
+
+
+def test_a_404_about_the_parameters_goes_on_to_the_next_dialect(tmp_path: Path) -> None:
+    def script(call: Call) -> Answer:
+        lacking = call.mode == "json_schema"
+        return fails(404, "No endpoints found for these parameters") if lacking else obliging(call)
+
+    with FaultServer(script) as server:
+        found = outcomes(teacher_at(server.url, tmp_path), extracts(4))
+    assert not any(isinstance(outcome, Failure) for outcome in found)
+    assert [call.mode for call in server.calls] == ["json_schema", *["json_object"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (fails(429, "slow down"), "(status 429: slow down); waiting pauses of up to 0.03 s, for 900 s a row"),
+        (fails(429, "slow down", headers={"retry-after": "0.2"}), "waiting 0 s, as told"),
+        (says("late", delay=0.6), "within 0.3 s; a slow server needs a longer KNOWTUNING_TIMEOUT or fewer"),
+    ],
+    ids=["429", "429 with a time", "timeout"],
+)
+def test_what_is_waited_for_is_said_once(tmp_path: Path, capfd: Capture, fault: Answer, line: str) -> None:
+    with FaultServer(lambda call: fault if 2 <= call.number <= 5 else obliging(call)) as server:
+        limits = quick(progress=True, timeout=0.3, concurrency=4)
+        outcomes(teacher_at(server.url, tmp_path, limits=limits), extracts(12))
+    assert capfd.readouterr().err.count(line) == 1
+
+
+def test_a_slow_server_that_only_times_out_is_told_apart(tmp_path: Path) -> None:
+    """At four at once every call is late; the timeouts lower the concurrency, and name both variables."""
+    server = FaultServer()
+    server.script = lambda call: says(right_reply(call), delay=0.15 * server.open + 0.05)
+    with server:
+        limits = quick(timeout=0.45, concurrency=8)
+        found = outcomes(teacher_at(server.url, tmp_path / "a", limits=limits), extracts(12))
+        assert not any(isinstance(outcome, Failure) for outcome in found)
+        server.script = lambda call: says("late", delay=1.0)
+        limits = quick(timeout=0.05, concurrency=8)
+        with pytest.raises(TeacherError, match=r"KNOWTUNING_TIMEOUT or fewer.*KNOWTUNING_CONCURRENCY"):
+            outcomes(teacher_at(server.url, tmp_path / "b", limits=limits), extracts(300))
+
+
+def counts(tokens: int):
+    """Completions that say their prompt had so many tokens."""
+
+    def script(call: Call) -> Answer:
+        answer = says(right_reply(call))
+        answer.body["usage"]["prompt_tokens"] = tokens
+        return answer
+
+    return script
+
+
+def test_a_prompt_that_the_server_cut_is_warned_about(tmp_path: Path, capfd: Capture) -> None:
+    """The prompt has some 750 bytes: 190 tokens of four bytes, 150 of five; 64 are a small context."""
+    said = {}
+    for tokens in (190, 150, 64):
+        with FaultServer(counts(tokens)) as server:
+            limits = quick(progress=True)
+            outcomes(teacher_at(server.url, tmp_path / str(tokens), limits=limits), extracts(3))
+            size = sum(len(message["content"].encode()) for message in server.calls[0].messages)
+            assert 700 < size < 800
+        said[tokens] = capfd.readouterr().err.count("the server may have cut the prompt to its context")
+    assert said == {190: 0, 150: 0, 64: 1}
+
+
+def test_the_judge_may_have_a_key_of_its_own_and_calls_further_headers(tmp_path: Path) -> None:
+    """Both reach the server and no file, even where it echoes them."""
+    environ = {
+        "OPENAI_API_KEY": KEY,
+        "KNOWTUNING_JUDGE_API_KEY": "sk-judge-0123456789",
+        "KNOWTUNING_HEADERS": '{"X-Gateway": "gateway-secret-42"}',
+    }
+
+    def script(call: Call) -> Answer:
+        heard = f"{call.headers['authorization']} {call.headers['x-gateway']}"
+        return says(right_reply(call).replace("fact ", f"fact of {heard} "))
+
+    with FaultServer(script) as server:
+        for section, key in (("judge", "sk-judge-0123456789"), ("teacher", KEY)):
+            setting = Setting(environ, tmp_path / section, prompts=PROMPTS, section=section)
+            teacher = TEACHERS["openai"].build(params_for(server.url), setting)
+            assert isinstance(teacher, OpenAITeacher)
+            outcomes(teacher, extracts(1))
+            teacher.save_replies(tmp_path / f"{section}.jsonl")
+            teacher.close()
+            assert server.calls[-1].headers["authorization"] == f"Bearer {key}"
+            assert server.calls[-1].headers["x-gateway"] == "gateway-secret-42"
+        server.script = lambda call: fails(401, "no")
+        setting = Setting(environ, tmp_path / "refused", prompts=PROMPTS, section="judge")
+        with pytest.raises(TeacherError, match=r"^KNOWTUNING_JUDGE_API_KEY is not accepted"):
+            list(TEACHERS["openai"].build(params_for(server.url), setting).run(extracts(1)))
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"fact of Bearer *** ***" in kept
+    assert not [
+        value for value in ("gateway-secret-42", KEY, "sk-judge-0123456789") if value.encode() in kept
+    ]
+
+
+@pytest.mark.parametrize("text", ["secret", "[1]", '{"secret": 1}'])
+def test_headers_that_are_none_are_named_and_not_shown(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^environment: KNOWTUNING_HEADERS is no JSON object") as caught:
+        headers_from_environment({"KNOWTUNING_HEADERS": text})
+    assert "secret" not in str(caught.value)
+
+
+def test_extra_fields_are_sent_and_part_of_the_key(tmp_path: Path) -> None:
+    extra = {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}}
+    with FaultServer() as server:
+
+        def body(**changes: object) -> dict[str, object]:
+            before = len(server.calls)
+            outcomes(teacher_at(server.url, tmp_path, **changes), extracts(1))
+            assert len(server.calls) == before + 1
+            return server.calls[-1].body
+
+        assert "reasoning_effort" not in body()
+        sent = body(extra=extra, temperature=None)
+        assert {name: sent[name] for name in extra} == extra
+        assert "temperature" not in sent
+        assert body(extra={"reasoning_effort": "high"})["reasoning_effort"] == "high"
+        outcomes(teacher_at(server.url, tmp_path), extracts(1))
+        assert len(server.calls) == 3
+    with pytest.raises(ValueError, match=r"fields that the teacher does not set itself: look at stream"):
+        params_for(None, extra={"stream": True})
