@@ -18,7 +18,7 @@ from experiments.copies import copy_tracked, set_params
 from knowtuning.systems import ON_SAMPLES
 
 # What stages make: absent in the copy, or its own.
-MADE = ("data/", "models/", "plots", "metrics")
+MADE = ("data/", "models", "plots", "metrics")
 EVALUATION = {"verify", "evaluate", "report"}
 PREDICT = {f"predict@{system}" for system in ("base", "sft", "ka", "kc")}
 # What trains or makes a model ends in the probe of its log-probabilities too.
