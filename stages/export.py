@@ -22,9 +22,10 @@ from knowtuning.core.tables import entry
 from knowtuning.export.card import Run, card, read_run
 from knowtuning.export.chat import with_template
 from knowtuning.export.serving import CONVERTER, commands, gguf_command, modelfile
-from knowtuning.export.weights import CONFIG, copy_adapter, generation_config, merged, weights_hash
+from knowtuning.export.weights import copy_adapter, generation_config, merged
 from knowtuning.model.prompt import load_formatter
 from knowtuning.systems import EVERY, trained
+from knowtuning.training.adapters import CONFIG, saved_hash
 from stages import PARAMS, run
 
 OUT, METRICS, GROUPS = Path("export"), Path("metrics"), Path("plots/groups.csv")
@@ -79,7 +80,7 @@ def write(folder: Path, out: Path, system: str, params: Shared, about: Run, sha2
 def _own_hash(about: Run, system: str) -> str:
     """The sha256 of the adapter. Raises ValueError where metrics/ tells of another one."""
     section = EVERY[system].section
-    found, expected = weights_hash(MODELS / system), about.metrics.get(section, {}).get("adapter_sha256")
+    found, expected = saved_hash(MODELS / system), about.metrics.get(section, {}).get("adapter_sha256")
     if found != expected:
         raise ValueError(
             f"models/{system} has the weights {found[:12]}…, and metrics/{section}.json tells of "

@@ -34,13 +34,7 @@ def main() -> None:
     split = PREPARED / f"{section.split}.jsonl"
     inputs = [split, BASE, *filter(None, [adapter])]
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), program and program.version]
-    decoding = Decoding(
-        max_new_tokens=section.max_new_tokens,
-        temperature=section.temperature,
-        top_p=section.top_p,
-        top_k=section.top_k or 0,
-        seed=params.seed,
-    )
+    decoding = Decoding.of(section, params.seed)
     examples = read_jsonl(split, Example)[: section.limit]
     with resumable(
         CACHE, f"predict-{system}", settings=settings, inputs=inputs, processes=processes

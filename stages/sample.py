@@ -33,14 +33,7 @@ def main() -> None:
     program = find(os.environ, CACHE, hardware, processes) if section.backend == "vllm" else None
     adapter = adapter_of(system)
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), program and program.version]
-    decoding = Decoding(
-        max_new_tokens=section.max_new_tokens,
-        temperature=section.temperature,
-        top_p=section.top_p,
-        top_k=section.top_k or 0,
-        samples=section.samples,
-        seed=params.seed,
-    )
+    decoding = Decoding.of(section, params.seed, section.samples)
     examples = read_jsonl(TRAIN, Example)[: section.limit]
     inputs = [TRAIN, BASE, *filter(None, [adapter])]
     with resumable(CACHE, f"sample-{system}", settings=settings, inputs=inputs, processes=processes) as state:

@@ -81,7 +81,7 @@ def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]
     from knowtuning.model.prompt import load_formatter
 
     section, hardware = params.predict, detect(os.environ)
-    decoding = Decoding(section.max_new_tokens, section.temperature, section.top_p, section.top_k or 0)
+    decoding = Decoding.of(section, params.seed)
     formatter, context = load_formatter(BASE, params.model), load_context(BASE)
 
     def answerer(system: str) -> Answer:

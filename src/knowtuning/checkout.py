@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from knowtuning.core.tables import entry
-from knowtuning.systems import EVERY, ON_REQUEST
+from knowtuning.systems import EVERY, FIRST_VERSION, ON_REQUEST
 
 BASE, MODELS = Path("models/base"), Path("models")
 
@@ -25,6 +25,8 @@ def check_made(system: str) -> None:
     """Raise ValueError, with the stage to run, for a system that no table has or that is not trained yet."""
     section = entry(EVERY, system, "system").section or "base"
     if not is_made(system):
-        named = "name it in `baselines` of params.yaml and run `dvc repro`"
-        how = named if system in ON_REQUEST else f"run `dvc repro {section}`"
+        how = f"run `dvc repro {section}`"
+        if system in ON_REQUEST:
+            key = "set `first_version: [kg]` in" if system in FIRST_VERSION else "name it in `baselines` of"
+            how = f"{key} params.yaml and run `dvc repro`"
         raise ValueError(f"models/{system}: {system} has not been trained; {how}, or `dvc pull`")

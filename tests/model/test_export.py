@@ -20,10 +20,10 @@ from knowtuning.core.storage import write_json
 from knowtuning.data.chat import exchange
 from knowtuning.export.chat import chat_template, with_template
 from knowtuning.export.serving import modelfile
-from knowtuning.export.weights import weights_hash
 from knowtuning.generation.generate import Decoding, ModelBackend, generate
 from knowtuning.model.load import load_system, load_tokenizer
 from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.training.adapters import saved_hash
 from stages import export
 from tests.support.checkout import ROOT
 from tests.support.servers import free_port, serving
@@ -38,7 +38,7 @@ def project(tiny_base: Path, ka: Path, tmp_path: Path) -> Path:
     shutil.copytree(tiny_base, tmp_path / "models/base")
     shutil.copytree(ka, tmp_path / "models/ka")
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
-    write_json(tmp_path / "metrics/train_ka.json", {"train_rows": 7, "adapter_sha256": weights_hash(ka)})
+    write_json(tmp_path / "metrics/train_ka.json", {"train_rows": 7, "adapter_sha256": saved_hash(ka)})
     (tmp_path / "plots").mkdir()
     shutil.copy2(ROOT / "plots/groups.csv", tmp_path / "plots")
     shutil.copy2(ROOT / "params.yaml", tmp_path)
@@ -220,7 +220,7 @@ def test_the_adapter_alone_is_that_of_the_run_and_names_its_base_model(
     project: Path, ka: Path, export_ka: Callable[..., Path]
 ) -> None:
     adapter = export_ka() / "adapter"
-    assert weights_hash(adapter) == weights_hash(ka)
+    assert saved_hash(adapter) == saved_hash(ka)
     assert (
         json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "models/base"
     )
@@ -264,6 +264,7 @@ def test_a_converter_on_the_path_makes_a_gguf_file(
         ("base", r"^system is 'base'; expected one of sft, ka, kc"),
         ("kc", r"^models/kc: kc has not been trained; run `dvc repro train_kc`, or `dvc pull`$"),
         ("rlaif", r"^models/rlaif: .* name it in `baselines` of params\.yaml and run `dvc repro`"),
+        ("kg", r"^models/kg: .* set `first_version: \[kg\]` in params\.yaml and run `dvc repro`"),
     ],
 )
 def test_a_system_that_is_not_there_is_one_line(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ from knowtuning.config.predict import PredictParams
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.model.load import source_of
 from knowtuning.model.prompt import Formatter
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+from knowtuning.training.adapters import CONFIG, WEIGHTS
 
 
 def merged(base: Path, adapter: Path) -> Any:
@@ -54,13 +52,3 @@ def copy_adapter(base: Path, adapter: Path, out: Path) -> None:
     write_json(
         out / CONFIG, {**read_json(adapter / CONFIG), "base_model_name_or_path": name, "revision": revision}
     )
-
-
-def weights_hash(adapter: Path) -> str:
-    """The sha256 that training wrote of these weights: see training/adapters.py, `adapter_hash`."""
-    from safetensors.torch import load_file
-
-    total = hashlib.sha256()
-    for key, value in sorted(load_file(adapter / WEIGHTS).items()):
-        total.update(key.encode("utf-8") + b"\0" + value.float().numpy().tobytes())
-    return total.hexdigest()

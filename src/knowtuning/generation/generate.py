@@ -16,6 +16,9 @@ from knowtuning.model.resume import Journal
 if TYPE_CHECKING:
     import torch
 
+    from knowtuning.config.predict import PredictParams
+    from knowtuning.config.sample import SampleParams
+
 Tokens = list[int]
 # Answers that are computed together at most: what a killed run can lose, and another process can take.
 _MOST = {"cpu": 64, "cuda": 512}
@@ -37,6 +40,12 @@ class Decoding:
     top_k: int = 0
     samples: int = 1
     seed: int = 0
+
+    @classmethod
+    def of(cls, section: PredictParams | SampleParams, seed: int, samples: int = 1) -> Decoding:
+        """As a section of params.yaml says."""
+        top_k = section.top_k or 0
+        return cls(section.max_new_tokens, section.temperature, section.top_p, top_k, samples, seed)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from knowtuning.config.training import LoraParams
 from knowtuning.core.storage import read_json, write_json
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-CONFIG = "adapter_config.json"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def new_adapter(model: PreTrainedModel, params: LoraParams, *, float32: bool = True) -> PeftModel:
@@ -54,8 +56,19 @@ def adapter_hash(model: Any, name: str = "default", weights: dict[str, Any] | No
     """
     from peft import get_peft_model_state_dict
 
+    return _sha256(get_peft_model_state_dict(model, weights, adapter_name=name))
+
+
+def saved_hash(folder: Path) -> str:
+    """The `adapter_hash` of an adapter that `save_adapter` has written, without its model."""
+    from safetensors.torch import load_file
+
+    return _sha256(load_file(folder / WEIGHTS))
+
+
+def _sha256(weights: Mapping[str, torch.Tensor]) -> str:
     total = hashlib.sha256()
-    for key, value in sorted(get_peft_model_state_dict(model, weights, adapter_name=name).items()):
+    for key, value in sorted(weights.items()):
         total.update(key.encode("utf-8") + b"\0" + value.detach().float().cpu().numpy().tobytes())
     return total.hexdigest()
 
