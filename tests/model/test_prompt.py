@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from knowtuning.config.base import Hub
 from knowtuning.core.records import Example, Pair
 from knowtuning.model.load import config_ends, load_tokenizer
-from knowtuning.model.pin import pin_model
 from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.model.published import pin_model
 from knowtuning.training.rows import Encoder, PairRow, Row
 
 CHATML = (
