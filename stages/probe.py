@@ -35,13 +35,13 @@ from knowtuning.model.hardware import Hardware, detect
 from knowtuning.model.load import load_context, load_system, weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import adapter_of, compared
+from knowtuning.systems import adapter_of
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.training.logps import add_head, completion_logps
 from stages import CACHE, PARAMS, run
 
 BASE, FACTS, OUT = Path("models/base"), Path("data/knowledge/facts.jsonl"), Path("data/probe")
-# The replies behind the pairs travel with them, so that a clone can repeat the stage without a key.
+# With the replies, which travel with the pairs, a clone repeats the stage without a key.
 REPLIES, PAIRS = OUT / "replies.jsonl", OUT / "pairs.jsonl"
 
 
@@ -56,8 +56,8 @@ def main() -> None:
     )
     extracted = Results.of(extract(examples, teacher))
     depends_on = TEACHERS[params.teacher.backend].depends_on
-    how = Perturbation(params.seed, section.beta_delete, depends_on=depends_on)
-    spoilt = contrasts(extracted.rows, teacher, how)
+    perturbation = Perturbation(params.seed, section.beta_delete, depends_on=depends_on)
+    spoilt = contrasts(extracted.rows, teacher, perturbation)
     formatter, longest = load_formatter(BASE, params.model), params.model.max_length
     rows = fitting(spoilt, formatter, context=min(longest, load_context(BASE) or longest))
     results = Results.of(chain(extracted.rejected, extracted.left_out, rows))
@@ -65,7 +65,7 @@ def main() -> None:
     teacher.save_replies(REPLIES)
 
     texts = [side for pair in results.rows for side in sides(pair, formatter)]
-    systems = list(compared(params.baselines, params.first_version))
+    systems = list(params.systems)
     inputs = [PAIRS, BASE, *(path for path in map(adapter_of, systems) if path)]
     settings = [params.model.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(CACHE, "probe", settings=settings, inputs=inputs) as state:
@@ -97,7 +97,7 @@ def main() -> None:
 def _logps(system: str, texts: Sequence[Tokens], hardware: Hardware) -> list[float]:
     """Summed log-probabilities of all texts under a system."""
     model = load_system(BASE, adapter_of(system), dtype=hardware.weights_dtype, device=hardware.device)
-    add_head(model.get_base_model() if hasattr(model, "get_base_model") else model)
+    add_head(model)
     return completion_logps(model, texts, hardware.forward_tokens)
 
 

@@ -15,7 +15,7 @@ from knowtuning.training.rows import PairRow, Row
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Where a training runs. section: of params.yaml. state: folder for checkpoints and the reference."""
 
     section: str
@@ -26,7 +26,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Summary:
+class TrainingSummary:
     """What a training run came to. Losses in nats; best_step is the step whose weights were kept.
 
     train_tokens: of an epoch. trained_tokens: of all steps, prompts and both sides of pairs included.
@@ -55,7 +55,11 @@ def _lengths(rows: Sequence[Row] | Sequence[PairRow]) -> list[int]:
 
 
 def training_arguments(
-    rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], params: Schedule, run: Run, config: Any
+    rows: Sequence[Row] | Sequence[PairRow],
+    order: Sequence[int],
+    params: Schedule,
+    run: TrainingRun,
+    config: Any,
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
@@ -120,10 +124,10 @@ def training_arguments(
 
 def summarise(
     trainer: Any, rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], adapter_sha256: str
-) -> Summary:
+) -> TrainingSummary:
     """The summary of a finished trainer; rows: those of an epoch; order: of all steps (`order_of`)."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return Summary(
+    return TrainingSummary(
         train_rows=len(rows),
         eval_rows=len(trainer.eval_dataset),
         train_tokens=sum(row.tokens for row in rows),
