@@ -18,7 +18,6 @@ from stages import CACHE, PARAMS, run
 
 TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/facts.jsonl")
 METRICS = Path("metrics/extract.json")
-# With the replies, which travel with the output, a clone repeats the stage without a key.
 REPLIES = Path("data/knowledge/replies/extract.jsonl")
 
 

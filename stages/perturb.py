@@ -23,7 +23,6 @@ from stages import CACHE, PARAMS, run
 
 FACTS, OUT = Path("data/knowledge/facts.jsonl"), Path("data/knowledge/pairs.jsonl")
 METRICS, AUDIT = Path("metrics/perturb.json"), Path("metrics/audit.json")
-# With the replies, which travel with the output, a clone repeats the stage without a key.
 REPLIES = Path("data/knowledge/replies/perturb.jsonl")
 
 

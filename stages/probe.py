@@ -41,7 +41,6 @@ from knowtuning.training.logps import add_head, completion_logps
 from stages import CACHE, PARAMS, run
 
 BASE, FACTS, OUT = Path("models/base"), Path("data/knowledge/facts.jsonl"), Path("data/probe")
-# With the replies, which travel with the pairs, a clone repeats the stage without a key.
 REPLIES, PAIRS = OUT / "replies.jsonl", OUT / "pairs.jsonl"
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     write_json(Path("metrics/triples.json"), {**counts, **results.counts(), **teacher.usage()})
     way = "use another teacher.backend, or take kg out of first_version"
     results.check(OUT, params.kg.max_rejected, "kg.max_rejected", way=way)
-    print(f"triples: {found['triples']} of {found['facts']} facts, {len(results.left_out)} rows left out")
+    print(f"triples: {counts['triples']} of {counts['facts']} facts, {len(results.left_out)} rows left out")
 
 
 if __name__ == "__main__":

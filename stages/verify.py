@@ -21,7 +21,6 @@ from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 PREPARED, PREDICTIONS, OUT = Path("data/prepared"), Path("data/predictions"), Path("data/verification")
-# With the replies, which travel with the verdicts, a clone repeats the stage without a key.
 REPLIES = OUT / "replies.jsonl"
 
 

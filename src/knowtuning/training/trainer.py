@@ -225,14 +225,18 @@ def _base_for_training(base: Path, run: TrainingRun) -> Any:
     return model
 
 
-def _train(
+def _fit(
     trainer: Any,
     run: TrainingRun,
     rows: Sequence[Row] | Sequence[PairRow],
     order: Sequence[int],
     curves: Path,
-) -> None:
-    """Run the trainer to its end, from where a killed run of the same inputs was; order: of the rows."""
+    out: Path,
+) -> TrainingSummary:
+    """Run the trainer to its end, from where a killed run of the same inputs was, and write the adapter.
+
+    order: of the rows, in all steps.
+    """
     from peft.helpers import disable_input_dtype_casting
 
     trainer.remove_callback(PrinterCallback)
@@ -247,15 +251,11 @@ def _train(
     uncast = disable_input_dtype_casting(trainer.model, active=run.hardware.precision == "bfloat16")
     with closing(progress), uncast:
         train_resumably(trainer, run.state, run.hardware.save_seconds, run.processes)
-
-
-def _save(trainer: Any, run: TrainingRun, out: Path) -> str:
-    """Write the trained adapter; returns its hash."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = trainer.accelerator.get_state_dict(trainer.model) if run.processes.sharded else None
     if run.processes.first:
         save_adapter(model, out, weights)
-    return adapter_hash(model, weights=weights)
+    return summarise(trainer, rows, order, adapter_hash(model, weights=weights))
 
 
 def _on_one_card(config: Any) -> Any:
@@ -296,8 +296,7 @@ def train_sft(
         eval_dataset=Dataset.from_list([vars(row) for row in held_out]),
         processing_class=tokenizer,
     )
-    _train(trainer, run, train, order, curves)
-    return summarise(trainer, train, order, _save(trainer, run, out))
+    return _fit(trainer, run, train, order, curves, out)
 
 
 def train_preference(
@@ -345,11 +344,11 @@ def train_preference(
         eval_dataset=Dataset.from_list(columns[1]),
         processing_class=tokenizer,
     )
-    _train(trainer, run, train, order, curves)
+    summary = _fit(trainer, run, train, order, curves, out)
     if not run.processes.sharded:
         # The policy moved, its frozen copy did not: the reference was the adapter we started from.
         assert adapter_hash(trainer.model, "ref") == continued
-    return summarise(trainer, train, order, _save(trainer, run, out)), reference
+    return summary, reference
 
 
 def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:
