@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -62,14 +63,14 @@ def answered(
     with resumable(cache, name, settings=settings, inputs=inputs, processes=processes) as state:
         formatter = load_formatter(base, params.model)
         prompts = prompts_of(examples, formatter, section.max_new_tokens, load_context(base), section=stage)
-        journal = Journal(state, processes)
+        complete = partial(
+            generate, prompts, decoding=decoding, journal=Journal(state, processes), heading=stage
+        )
         if program:
             longest = max(map(len, prompts.values()), default=0) + section.max_new_tokens
             with serving(program, base, adapter, system, hardware, longest, environ) as url:
-                backend = VllmBackend(url, system, decoding, formatter.ends)
-                tokens = generate(prompts, backend, decoding, journal, heading=stage)
-        else:
-            local = load_backend(base, adapter, formatter, decoding, hardware)
-            tokens = generate(prompts, local, decoding, journal, heading=stage)
+                tokens = complete(VllmBackend(url, system, decoding, formatter.ends))
+        else:  # without a name, so that its weights are freed before the block loads others
+            tokens = complete(load_backend(base, adapter, formatter, decoding, hardware))
         answers = Answers(examples, prompts, tokens, formatter, decoding, hardware)
         yield answers if processes.first else None
