@@ -66,7 +66,7 @@ class PairOutputs:
     without: Counter[str]
     missing: int
     total: int
-    evidence: dict[str, Sequence[Record]]
+    evidence: Mapping[str, Sequence[Record]]
     teacher: Teacher | FreeTeacher
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -186,7 +186,7 @@ def _ranked(
     inputs: PairInputs,
     scores: Mapping[str, float],
     missing: int,
-    evidence: dict[str, Sequence[Record]],
+    evidence: Mapping[str, Sequence[Record]],
     teacher: Teacher | FreeTeacher,
     metrics: Mapping[str, Any] | None = None,
 ) -> PairOutputs:
