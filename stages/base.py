@@ -14,7 +14,7 @@ from knowtuning.config.base import BaseStage, local_paths
 from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.model.hardware import alone, detect
+from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.published import pin_model, unpack_gguf
 from knowtuning.model.resume import resumable
 from knowtuning.pretraining.scratch import build_base
@@ -43,7 +43,7 @@ def train_from_scratch(params: BaseStage) -> None:
     """Train the base model on the prepared corpus, from where a killed run of the same inputs was."""
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
-    alone(os.environ, "base")
+    check_single_process(os.environ, "base")
     hardware = detect(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
     settings = [params.model_dump(), hardware.fingerprint()]

@@ -22,7 +22,7 @@ from knowtuning.core.records import Example, Pair, Record, Sample, read_jsonl, w
 from knowtuning.core.storage import write_json
 from knowtuning.generation.generate import Decoding, generate, load_backend
 from knowtuning.knowledge.results import reason_kind
-from knowtuning.model.hardware import alone, detect
+from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
@@ -158,7 +158,7 @@ def _answers(inputs: PairInputs, asked: Sequence[confidence.Asked]) -> dict[tupl
     """The base model's answers to each question behind its opening."""
     params, section = inputs.params, inputs.section
     assert isinstance(section, FactTuneMcParams)
-    alone(os.environ, "pairs")
+    check_single_process(os.environ, "pairs")
     hardware, formatter = detect(os.environ), load_formatter(BASE, params.model)
     decoding = Decoding(
         section.max_new_tokens, section.temperature, section.top_p, samples=section.answers, seed=params.seed

@@ -14,7 +14,7 @@ from knowtuning.config.training import train_stage
 from knowtuning.core.params import load
 from knowtuning.core.records import read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.model.hardware import detect, started
+from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import resumable
@@ -39,7 +39,7 @@ def main() -> None:
         key=f"{stage}.max_rejected",
     )
     hardware = detect(os.environ)
-    processes = started(os.environ, hardware.device)
+    processes = detect_processes(os.environ, hardware.device)
     continued = adapter_of(system.continues) if system.continues else None
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), processes.count]
     inputs = [*(data.path for data in system.data), *filter(None, [continued]), BASE]

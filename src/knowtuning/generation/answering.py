@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.generation.generate import Decoding, Tokens, generate, load_backend, prompts_of
 from knowtuning.generation.vllm import VllmBackend, find, serving
-from knowtuning.model.hardware import Hardware, detect, started
+from knowtuning.model.hardware import Hardware, detect, detect_processes
 from knowtuning.model.load import load_context, weights_stamp
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.model.resume import Journal, resumable
@@ -53,7 +53,7 @@ def answered(
     """
     section = getattr(params, stage)
     hardware, adapter = detect(environ), adapter_of(system)
-    processes = started(environ, hardware.device)
+    processes = detect_processes(environ, hardware.device)
     program = find(environ, cache, hardware, processes) if section.backend == "vllm" else None
     decoding = Decoding.of(section, params.seed)
     examples = read_jsonl(questions, Example)[: section.limit]
