@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from knowtuning.config.training import Schedule
 from knowtuning.model import memory
 from knowtuning.model.batches import step_order
 from knowtuning.model.hardware import ALONE, Hardware, Processes
 from knowtuning.training.rows import PairRow, Row
+
+Rows: TypeAlias = "Sequence[Row] | Sequence[PairRow]"
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,17 @@ class TrainingSummary:
     adapter_sha256: str
 
 
-def order_of(rows: Sequence[Row] | Sequence[PairRow], params: Schedule, seed: int) -> list[int]:
+def order_of(rows: Rows, params: Schedule, seed: int) -> list[int]:
     """The rows of all steps, see `step_order`; fewer rows than params.batch make one step an epoch."""
     return step_order(_lengths(rows), min(params.batch, len(rows)), params.epochs, seed)
 
 
-def _lengths(rows: Sequence[Row] | Sequence[PairRow]) -> list[int]:
+def _lengths(rows: Rows) -> list[int]:
     """Tokens of the longest sequence of each row."""
     return [len(row.prompt) + max(map(len, row.completions)) for row in rows]
 
 
-def _plan(
-    rows: Sequence[Row] | Sequence[PairRow],
-    order: Sequence[int],
-    share: int,
-    run: TrainingRun,
-    config: Any,
-) -> memory.Plan:
+def _plan(rows: Rows, order: Sequence[int], share: int, run: TrainingRun, config: Any) -> memory.Plan:
     """How the `share` rows that a step has in each process go through the model."""
     lengths = _lengths(rows)
     ordered = [lengths[index] for index in order]
@@ -74,11 +70,7 @@ def _plan(
 
 
 def training_arguments(
-    rows: Sequence[Row] | Sequence[PairRow],
-    order: Sequence[int],
-    params: Schedule,
-    run: TrainingRun,
-    config: Any,
+    rows: Rows, order: Sequence[int], params: Schedule, run: TrainingRun, config: Any
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
@@ -133,9 +125,7 @@ def training_arguments(
     }
 
 
-def summarise(
-    trainer: Any, rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], adapter_sha256: str
-) -> TrainingSummary:
+def summarise(trainer: Any, rows: Rows, order: Sequence[int], adapter_sha256: str) -> TrainingSummary:
     """The summary of a finished trainer; rows: those of an epoch; order: of all steps (`order_of`)."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return TrainingSummary(

@@ -30,6 +30,7 @@ from knowtuning.model.load import load_base, load_tokenizer
 from knowtuning.training import losses
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
 from knowtuning.training.arguments import (
+    Rows,
     TrainingRun,
     TrainingSummary,
     order_of,
@@ -226,12 +227,7 @@ def _base_for_training(base: Path, run: TrainingRun) -> Any:
 
 
 def _fit(
-    trainer: Any,
-    run: TrainingRun,
-    rows: Sequence[Row] | Sequence[PairRow],
-    order: Sequence[int],
-    curves: Path,
-    out: Path,
+    trainer: Any, run: TrainingRun, rows: Rows, order: Sequence[int], curves: Path, out: Path
 ) -> TrainingSummary:
     """Run the trainer to its end, from where a killed run of the same inputs was, and write the adapter.
 
