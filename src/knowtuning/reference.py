@@ -112,7 +112,7 @@ def joined(values: dict[str, str]) -> str:
 
 
 def params_page(values: dict[str, Any]) -> str:
-    """Every key of params.yaml with its value there, type, range and meaning; sections of one form together."""
+    """Every key of params.yaml with its value there, type, range and meaning; sections of one form as one."""
     parts = [
         "# Parameters",
         "Every key of `params.yaml`: its value as shipped, what may stand there, and what it means. Written "
