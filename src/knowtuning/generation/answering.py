@@ -55,7 +55,7 @@ def answered(
     hardware, adapter = detect(environ), adapter_of(system)
     processes = detect_processes(environ, hardware.device)
     program = find(environ, cache, hardware, processes) if section.backend == "vllm" else None
-    decoding = Decoding.of(section, params.seed)
+    decoding = Decoding.of(section, params.seed, getattr(section, "samples", 1))
     examples = read_jsonl(questions, Example)[: section.limit]
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(base), program and program.version]
     inputs = [questions, base, *filter(None, [adapter])]
