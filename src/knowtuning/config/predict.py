@@ -11,7 +11,18 @@ from knowtuning.core.tables import names_in
 from knowtuning.systems import ON_SAMPLES, System, compared
 
 # A further test set is one of prepare.tests, by its name.
-Split = Annotated[str, StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$")]
+Split = Annotated[
+    str,
+    StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$"),
+    Field(
+        description="questions to answer: train, valid, test, or tests/<name of prepare.tests>; choose "
+        "settings on valid and look at test once"
+    ),
+]
+Limit = Annotated[
+    int | None,
+    Field(ge=1, description="answer only the first questions of the split, in file order; null: all"),
+]
 Baselines = Annotated[
     list[str],
     names_in(ON_SAMPLES),
@@ -30,18 +41,14 @@ FirstVersion = Annotated[
 class PredictedSplit(Section, extra="ignore"):
     """Which questions are answered: what the evaluation reads of the section `predict`."""
 
-    split: Split = Field(
-        description="questions to answer: train, valid, test, or tests/<name of prepare.tests>; choose "
-        "settings on valid and look at test once"
-    )
-    limit: int | None = Field(
-        ge=1, description="answer only the first questions of the split, in file order; null: all"
-    )
+    split: Split
+    limit: Limit
 
 
-class PredictParams(PredictedSplit, extra="forbid"):
+class PredictParams(Section):
     """How every system answers."""
 
+    split: Split
     max_new_tokens: int = Field(
         ge=1, description="tokens an answer may have; one that reaches the limit is marked truncated"
     )
@@ -51,6 +58,7 @@ class PredictParams(PredictedSplit, extra="forbid"):
     )
     top_p: float = Field(gt=0, le=1, description="share of probability drawn from (released scripts: 0.7)")
     top_k: int | None = Field(ge=1, description="tokens drawn from at most (released scripts: 50); null: all")
+    limit: Limit
     backend: Literal["transformers", "vllm"] = Field(
         description="who computes the answers: transformers, or vllm, in an environment of its own "
         "(`make vllm`); the same answers, but where two tokens are all but equally probable",
