@@ -54,6 +54,6 @@ def test_processes_take_turns_and_split_no_item() -> None:
 
 
 def test_a_launcher_that_started_another_number_is_named() -> None:
-    with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher detect_processes 1"):
+    with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher started 1"):
         detect_processes({"KNOWTUNING_PROCESSES": "2"}, "cpu")
     assert detect_processes({}, "cpu") == Processes()

@@ -179,7 +179,7 @@ def test_a_prompt_depends_on_no_clock(tokenizer: Any, monkeypatch: pytest.Monkey
             r"refuses a user's turn \(a system turn comes",
         ),
         ("{% for m in messages %}{{ m.nothing.here }}{% endfor %}", "refuses a user's turn"),
-        ("Hello.", "leaves out or repeats what is said"),
+        ("Hello.", "leaves out or repeats a turn"),
         (
             "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<t>{% endif %}",
             r"does not begin with what it makes of the question alone; set model\.template_args",
