@@ -57,7 +57,7 @@ from knowtuning.model.batches import IGNORED
 from knowtuning.model.hardware import Hardware, detect
 from knowtuning.pretraining.scratch import train_tokenizer
 from knowtuning.training.adapters import new_adapter
-from knowtuning.training.arguments import Run, order_of, training_arguments
+from knowtuning.training.arguments import TrainingRun, order_of, training_arguments
 from knowtuning.training.logps import Question, add_head, fact_logps, question_batches
 from knowtuning.training.rows import PairRow, Row
 from knowtuning.training.trainer import (
@@ -209,8 +209,8 @@ class Bench:
     tokenizer: Any
     work: Path
 
-    def run(self, task: str) -> Run:
-        return Run(task, self.hardware, self.work, seed=0)
+    def run(self, task: str) -> TrainingRun:
+        return TrainingRun(task, self.hardware, self.work, seed=0)
 
     def rows(self, task: str) -> tuple[list[Any], Schedule]:
         """Rows or pairs of all steps, each step's longest first; the sides of a pair are equally long."""

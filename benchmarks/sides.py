@@ -128,12 +128,12 @@ def score_lm_eval(project: Project) -> Outcome:
 
 def train_ours(task: str, project: Project) -> Outcome:
     from knowtuning.training import trainer
-    from knowtuning.training.arguments import Run
+    from knowtuning.training.arguments import TrainingRun
 
     params, rows = project.params, project.rows(task)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        run = Run(task, project.hardware, work / "state", params.seed)
+        run = TrainingRun(task, project.hardware, work / "state", params.seed)
         base, ka, out, plots = project.path("base"), project.path("ka"), work / "out", work / "plots"
         start = time.perf_counter()
         if task == "train_kc":
@@ -214,7 +214,7 @@ def train_trl(task: str, project: Project) -> Outcome:
 
 
 def predict_ours(project: Project) -> Outcome:
-    from knowtuning.generation.generate import Decoding, ModelBackend, predict, prompts_of
+    from knowtuning.generation.generate import Decoding, ModelBackend, generate, predictions, prompts_of
 
     formatter, hardware = project.formatter, project.hardware
     decoding = Decoding(max_new_tokens=project.params.predict.max_new_tokens)
@@ -226,7 +226,7 @@ def predict_ours(project: Project) -> Outcome:
     prompts = prompts_of(examples, formatter, decoding.max_new_tokens, None)
     padding, budget = formatter.tokenizer.pad_token_id, hardware.batch_tokens
     backend = ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=budget)
-    answers = predict(examples, prompts, backend, formatter, decoding)
+    answers = predictions(examples, generate(prompts, backend, decoding), formatter, decoding)
     return {"seconds": time.perf_counter() - start, "values": [answer.answer for answer in answers]}
 
 

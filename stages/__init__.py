@@ -9,7 +9,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,11 +29,11 @@ def _unfit() -> str | None:
     spec = find_spec("knowtuning")
     if spec is None or not spec.submodule_search_locations:
         return "knowtuning is not installed; run `make setup`, or set PYTHONPATH=src for the same command"
-    found = Path(next(iter(spec.submodule_search_locations))).resolve().parent
-    if found != ROOT / "src":
+    source = Path(next(iter(spec.submodule_search_locations))).resolve().parent
+    if source != ROOT / "src":
         # Such as in the copies that `dvc exp run --temp` makes of a checkout that is installed.
         return (
-            f"knowtuning is imported from {found}, but these stages need that of {ROOT / 'src'}; set "
+            f"knowtuning is imported from {source}, but these stages need that of {ROOT / 'src'}; set "
             "PYTHONPATH=src for the same command"
         )
     return None
@@ -71,6 +71,15 @@ def run(main: Callable[[], None]) -> None:
             raise
         sys.stderr.write(f"error: {message}\n")
         raise SystemExit(1) from None
+
+
+def named(table: Mapping[str, object], what: str) -> str:
+    """The argument of the command line, a name of the table. Raises ValueError for another one."""
+    from knowtuning.core.tables import entry
+
+    name = sys.argv[1] if len(sys.argv) == 2 else ""
+    entry(table, name, what)
+    return name
 
 
 def explain(error: Exception) -> str | None:

@@ -9,20 +9,19 @@ and agreement with the judge. See docs/human-evaluation.md.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from knowtuning.config.annotate import Annotation
+from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.core.params import load
-from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
+from knowtuning.core.records import Example, Judgement, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.human import items, label_studio, sheets, verdicts
 from knowtuning.human.summary import summarise
 from knowtuning.knowledge.aspects import ASPECTS
-from knowtuning.systems import BASELINE, METHOD, compared
+from knowtuning.systems import BASELINE, METHOD
 from stages import PARAMS, run
 
 DATA, FOLDER = Path("data"), Path("data/human")
@@ -30,7 +29,7 @@ DATA, FOLDER = Path("data"), Path("data/human")
 
 def export(arguments: argparse.Namespace) -> None:
     """Write sheets, tasks and key."""
-    params = load(PARAMS, Annotation)
+    params = load(PARAMS, EvaluateStage)
     if arguments.key.exists():
         raise ValueError(
             f"{arguments.key}: exists; people may be at work with it: name other --out and --key"
@@ -39,11 +38,11 @@ def export(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--annotators is {arguments.annotators}; expected 1 or more")
     split, limit = params.predict.split, params.predict.limit
     examples = read_jsonl(DATA / f"prepared/{split}.jsonl", Example)[:limit]
-    systems = compared(params.baselines, params.first_version)
-    found = read_predictions(DATA / "predictions", systems, examples)
+    systems = params.systems
+    predictions = read_predictions(DATA / "predictions", systems, examples)
     drawn = items.draw_items(
         examples,
-        {system: {each.id: each for each in given} for system, given in found.items()},
+        {system: {row.id: row for row in rows} for system, rows in predictions.items()},
         [pair(text, systems) for text in arguments.pairs],
         questions=arguments.questions,
         both_orders=arguments.orders == "both",
@@ -68,7 +67,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 def collect(arguments: argparse.Namespace) -> None:
     """Read what annotators filled in and write the numbers."""
-    params = load(PARAMS, Annotation)
+    params = load(PARAMS, EvaluateStage)
     key = {each.id: each for each in read_jsonl(arguments.key, items.KeyItem)}
     votes = []
     for path in arguments.files:
@@ -78,17 +77,15 @@ def collect(arguments: argparse.Namespace) -> None:
             votes += sheets.read_sheet(path, key, arguments.aspects, path.stem)
     if not votes:
         raise ValueError(f"{arguments.files[0]}: found no vote; expected 1, 2 or tie in an aspect's column")
-    judgements: list[dict[str, Any]] = []
-    if arguments.judgements.exists():
-        lines = arguments.judgements.read_text(encoding="utf-8").splitlines()
-        judgements = [json.loads(line) for line in lines]
+    path = arguments.judgements
+    judgements = [row.model_dump() for row in read_jsonl(path, Judgement)] if path.exists() else []
     joined = verdicts.join(votes, key, arguments.aspects)
     cases = len({(k.question, k.a, k.b) for k in key.values()}) * len(arguments.aspects)
-    how = Resampling(params.seed, params.evaluate.resamples, params.evaluate.confidence)
-    found = summarise(joined, judgements, how, cases=cases)
-    write_json(arguments.out, found)
-    print("\n".join(table(found["pairs"])))
-    print(f"{found['unanswered']} of {cases} cases unanswered; all numbers in {arguments.out}")
+    resampling = Resampling(params.seed, params.evaluate.resamples, params.evaluate.confidence)
+    summary = summarise(joined, judgements, resampling, cases=cases)
+    write_json(arguments.out, summary)
+    print("\n".join(table(summary["pairs"])))
+    print(f"{summary['unanswered']} of {cases} cases unanswered; all numbers in {arguments.out}")
 
 
 def table(pairs: dict[str, Any]) -> list[str]:
@@ -103,10 +100,10 @@ def table(pairs: dict[str, Any]) -> list[str]:
 
 def pair(text: str, systems: Collection[str]) -> tuple[str, str]:
     """`kc-sft` as two of the systems. Raises ValueError."""
-    named = {f"{a}-{b}": (a, b) for a in systems for b in systems if a != b}
-    if text not in named:
+    pairs = {f"{a}-{b}": (a, b) for a in systems for b in systems if a != b}
+    if text not in pairs:
         raise ValueError(f"--pairs: found {text!r}, expected two of {', '.join(systems)}, such as kc-sft")
-    return named[text]
+    return pairs[text]
 
 
 def main() -> None:

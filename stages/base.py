@@ -7,15 +7,15 @@ from a file (gguf).
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from knowtuning.config.base import BaseStage, local_paths
 from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.model.gguf import unpack_gguf
-from knowtuning.model.hardware import alone, detect
-from knowtuning.model.pin import pin_model
+from knowtuning.model.hardware import check_single_process, detect
+from knowtuning.model.published import pin_model, unpack_gguf
 from knowtuning.model.resume import resumable
 from knowtuning.pretraining.scratch import build_base
 from stages import CACHE, PARAMS, run
@@ -40,35 +40,19 @@ def main() -> None:
 
 
 def train_from_scratch(params: BaseStage) -> None:
-    """Train the base model on the prepared corpus, from where a killed run of the same was."""
+    """Train the base model on the prepared corpus, from where a killed run of the same inputs was."""
     corpus = (PREPARED / "corpus.txt").read_text(encoding="utf-8").splitlines()
     questions = [example.question for example in read_jsonl(PREPARED / "train.jsonl", Example)]
-    alone(os.environ, "base")
+    check_single_process(os.environ, "base")
     hardware = detect(os.environ)
     inputs = [PREPARED / "corpus.txt", PREPARED / "train.jsonl"]
     settings = [params.model_dump(), hardware.fingerprint()]
     with resumable(CACHE, "base", settings=settings, inputs=inputs) as state:
+        scratch = params.base.scratch
         trained = build_base(
-            corpus,
-            questions,
-            params.base.scratch,
-            OUT,
-            seed=params.seed,
-            device=hardware.device,
-            bfloat16=hardware.precision == "bfloat16",
-            state=state,
-            save_seconds=hardware.save_seconds,
+            corpus, questions, scratch, OUT, seed=params.seed, hardware=hardware, state=state
         )
-        write_json(
-            METRICS,
-            {
-                "source": "scratch",
-                "parameters": trained.parameters,
-                "tokens": trained.tokens,
-                "steps": trained.steps,
-                "loss": round(trained.loss, 4),
-            },
-        )
+        write_json(METRICS, {"source": "scratch", **asdict(trained), "loss": round(trained.loss, 4)})
     print(f"base: {trained.parameters:,} parameters, {trained.tokens:,} tokens, loss {trained.loss:.3f}")
 
 

@@ -40,7 +40,7 @@ from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
-from knowtuning.systems import BASELINE, METHOD, compared
+from knowtuning.systems import BASELINE, METHOD
 from stages import CACHE, PARAMS, run
 
 DATA, METRICS, PLOTS = Path("data"), Path("metrics"), Path("plots")
@@ -52,9 +52,7 @@ def main() -> None:
     settings, predict = params.evaluate, params.predict
     how = Resampling(params.seed, settings.resamples, settings.confidence)
     examples = read_jsonl(DATA / f"prepared/{predict.split}.jsonl", Example)[: predict.limit]
-    predictions = read_predictions(
-        DATA / "predictions", compared(params.baselines, params.first_version), examples
-    )
+    predictions = read_predictions(DATA / "predictions", params.systems, examples)
     rows = _score(examples, predictions, settings)
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
     questions = [example.id for example in examples]

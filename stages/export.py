@@ -11,6 +11,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 from knowtuning.checkout import BASE, MODELS, check_made
@@ -19,10 +20,17 @@ from knowtuning.core.params import load
 from knowtuning.core.records import Example, iter_jsonl
 from knowtuning.core.storage import atomic_write, read_json
 from knowtuning.core.tables import entry
-from knowtuning.export.card import Run, card, read_run
-from knowtuning.export.chat import with_template
-from knowtuning.export.serving import CONVERTER, commands, gguf_command, modelfile
-from knowtuning.export.weights import copy_adapter, generation_config, merged
+from knowtuning.export.card import RunFiles, card, read_run
+from knowtuning.export.chat_template import with_template
+from knowtuning.export.files import (
+    CONVERTER,
+    commands,
+    copy_adapter,
+    generation_config,
+    gguf_command,
+    merged,
+    modelfile,
+)
 from knowtuning.model.prompt import load_formatter
 from knowtuning.systems import EVERY, trained
 from knowtuning.training.adapters import CONFIG, saved_hash
@@ -42,25 +50,23 @@ def main() -> None:
     check_made("base")
     check_made(system)
     params = load(PARAMS, Params)
-    about = read_run(params.model_dump(), METRICS, GROUPS)
-    sha256 = _own_hash(about, system)
+    files = read_run(params.model_dump(), METRICS, GROUPS)
+    sha256 = _adapter_hash(files, system)
     # Under another name until it is whole.
     partial, out = OUT / f".{system}.tmp", OUT / system
     shutil.rmtree(partial, ignore_errors=True)
-    write(partial, out, system, params, about, sha256)
+    write(partial, out, system, params, files, sha256)
     shutil.rmtree(out, ignore_errors=True)
     partial.rename(out)
     print(f"export: {out}; its README.md says what is left to fill in")
     _convert(out, system)
 
 
-def write(folder: Path, out: Path, system: str, params: Shared, about: Run, sha256: str) -> None:
+def write(folder: Path, out: Path, system: str, params: Shared, files: RunFiles, sha256: str) -> None:
     """All files but the GGUF one, in `folder`; out: where they will lie, for the commands in the card."""
     adapter = MODELS / system
     formatter = load_formatter(BASE, params.model)
-    questions = [
-        example.question for example, _ in zip(iter_jsonl(TRAIN, Example), range(COMPARED), strict=False)
-    ]
+    questions = [example.question for example in islice(iter_jsonl(TRAIN, Example), COMPARED)]
     tokenizer = with_template(formatter, questions)
     model = merged(BASE, adapter)
     model.generation_config = generation_config(formatter, params.predict)
@@ -69,7 +75,7 @@ def write(folder: Path, out: Path, system: str, params: Shared, about: Run, sha2
     copy_adapter(BASE, adapter, folder / "adapter")
     serve = commands(BASE, out, system, read_json(adapter / CONFIG)["r"])
     texts = {
-        "README.md": card(about, system, formatter.text("QUESTION"), sha256, serve),
+        "README.md": card(files, system, formatter.text("QUESTION"), sha256, serve),
         "Modelfile": modelfile(formatter, params.predict, system),
     }
     for name, text in texts.items():
@@ -77,16 +83,16 @@ def write(folder: Path, out: Path, system: str, params: Shared, about: Run, sha2
             stream.write(text)
 
 
-def _own_hash(about: Run, system: str) -> str:
+def _adapter_hash(files: RunFiles, system: str) -> str:
     """The sha256 of the adapter. Raises ValueError where metrics/ tells of another one."""
     section = EVERY[system].section
-    found, expected = saved_hash(MODELS / system), about.metrics.get(section, {}).get("adapter_sha256")
-    if found != expected:
+    sha256, expected = saved_hash(MODELS / system), files.metrics.get(section, {}).get("adapter_sha256")
+    if sha256 != expected:
         raise ValueError(
-            f"models/{system} has the weights {found[:12]}…, and metrics/{section}.json tells of "
+            f"models/{system} has the weights {sha256[:12]}…, and metrics/{section}.json tells of "
             f"{str(expected)[:12]}…; run `dvc repro`, or `dvc checkout` for those of the commit"
         )
-    return found
+    return sha256
 
 
 def _convert(out: Path, system: str) -> None:

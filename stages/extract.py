@@ -18,7 +18,6 @@ from stages import CACHE, PARAMS, run
 
 TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/knowledge/facts.jsonl")
 METRICS = Path("metrics/extract.json")
-# The replies behind the output travel with it, so that a clone can repeat the stage without a key.
 REPLIES = Path("data/knowledge/replies/extract.jsonl")
 
 

@@ -20,38 +20,32 @@ from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stag
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, Pair, Record, Sample, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.core.tables import entry
-from knowtuning.generation.backends import opened
-from knowtuning.generation.generate import Decoding, generate
+from knowtuning.generation.generate import Decoding, generate, load_backend
 from knowtuning.knowledge.results import reason_kind
-from knowtuning.model.hardware import alone, detect
+from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import ON_REQUEST
+from knowtuning.systems import ON_SAMPLES
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.judgements import Judge
 from knowtuning.verification.judges import ExactJudge, TeacherJudge
 from knowtuning.world.verifier import Truth
-from stages import CACHE, PARAMS, run
+from stages import CACHE, PARAMS, named, run
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/baselines")
-Samples = Mapping[str, Sequence[Sample]]
-# A ground truth is paid as little as a free teacher.
-Paid = Teacher | FreeTeacher
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a maker of pairs works with. folder: for its replies and what its pairs rest on."""
+class PairInputs:
+    """What the pairs of a baseline are computed from. samples: by training question. folder: of its files."""
 
     baseline: str
     params: PairsStage
     section: Any
     examples: list[Example]
-    samples: Samples
+    samples: Mapping[str, Sequence[Sample]]
     folder: Path
 
     @property
@@ -61,74 +55,75 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Made:
-    """Pairs, and why questions give none; missing: of how many samples or questions no verdict came."""
+class PairOutputs:
+    """The pairs of a baseline, and what they rest on.
+
+    without: how many questions give no pair, by reason. missing: of `total` samples or questions, those
+    without a verdict. evidence: records by the name of their file. metrics: further numbers.
+    """
 
     pairs: list[Pair]
     without: Counter[str]
     missing: int
     total: int
-    evidence: dict[str, Sequence[Record]]
-    teacher: Paid
-    more: dict[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Sequence[Record]]
+    teacher: Teacher | FreeTeacher
+    metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def judges(inputs: Inputs) -> tuple[jury.Jury, Paid]:
-    """Who judges by the section `judge`. Raises ValueError where nobody does: nothing can be computed."""
+def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
+    """Who judges by the section `judge`, and whose usage counts; a ground truth is as free as a free teacher.
+
+    Raises ValueError where nobody judges.
+    """
     judge, truth = inputs.params.judge, Truth.find(PREPARED / "truth.json")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, inputs.replies) if judge.teacher else None
-    found = jury.appoint(judge.backend, truth, teacher)
-    if found.status != "computed":
-        raise ValueError(f"{inputs.baseline} is {found.status}; or take it out of baselines")
-    return found, teacher or FreeTeacher()
+    appointed = jury.appoint(judge.backend, truth, teacher)
+    if appointed.status != "computed":
+        raise ValueError(f"{inputs.baseline} is {appointed.status}; or take it out of baselines")
+    return appointed, teacher or FreeTeacher()
 
 
-def make_rlaif(inputs: Inputs) -> Made:
+def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     """Two samples of each question, compared in both orders."""
-    found, paid = judges(inputs)
-    judge: Judge
-    if found.truth:
-        judge = ExactJudge(found.truth)
+    appointed, paid = appoint(inputs)
+    if appointed.truth:
+        compared = rlaif.compare(inputs.examples, inputs.samples, ExactJudge(appointed.truth))
     else:
-        assert found.teacher is not None, "whoever is appointed is a truth or a teacher"
-        judge = TeacherJudge(found.teacher, reference=inputs.section.reference)
-    made = rlaif.compare(inputs.examples, inputs.samples, judge)
-    line = jury.position_warning(made.judgements)
+        assert appointed.teacher is not None, "whoever is appointed is a truth or a teacher"
+        judge = TeacherJudge(appointed.teacher, reference=inputs.section.reference)
+        compared = rlaif.compare(inputs.examples, inputs.samples, judge)
+    line = jury.position_warning(compared.judgements)
     if line:
         sys.stderr.write(f"warning: pairs: {line}\n")
-    return Made(
-        made.pairs,
-        made.without,
-        made.without["unjudged"],
-        len(made.judgements),
-        {"judgements": made.judgements},
-        paid,
-    )
+    unjudged, evidence = compared.without["unjudged"], {"judgements": compared.judgements}
+    return PairOutputs(compared.pairs, compared.without, unjudged, len(compared.judgements), evidence, paid)
 
 
-def make_facttune_fs(inputs: Inputs) -> Made:
+def facttune_fs_pairs(inputs: PairInputs) -> PairOutputs:
     """Samples ranked by the share of their facts that are supported."""
-    found, paid = judges(inputs)
-    verdicts = found.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
-    by_name = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
+    appointed, paid = appoint(inputs)
+    predictions = as_predictions(inputs.examples, inputs.samples)
+    verdicts = appointed.verify(inputs.examples, predictions, recall=False)
+    shares = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
     scores = {
-        sample.id: score
+        sample.id: share
         for group in inputs.samples.values()
         for sample in group
-        if (score := by_name[sample.source, str(sample.number)]) is not None
+        if (share := shares[sample.source, str(sample.number)]) is not None
     }
     missing = sum(bool(row.unscored) for row in verdicts)
     return _ranked(inputs, scores, missing, {"verdicts": verdicts}, paid)
 
 
-def make_facttune_mc(inputs: Inputs) -> Made:
+def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
     """Samples ranked by how sure the base model is of their facts."""
-    every = [sample for group in inputs.samples.values() for sample in group]
+    samples = [sample for group in inputs.samples.values() for sample in group]
     setting = Setting(os.environ, CACHE, seed=inputs.params.seed)
     teacher = open_teacher(inputs.params.teacher, setting, inputs.replies)
-    stated = confidence.state(every, teacher)
-    asked = confidence.ask_for_facts(every, stated, teacher)
+    stated = confidence.state(samples, teacher)
+    asked = confidence.ask_for_facts(samples, stated, teacher)
     failures = [each.reply for each in asked if isinstance(each.reply, Failure)]
     if len(failures) == len(asked):
         first = next(iter([*stated.failures.values(), *failures]), None)
@@ -138,32 +133,32 @@ def make_facttune_mc(inputs: Inputs) -> Made:
             + (f"; the first reason: {first.reason}" if first else "")
         )
     rows = list(confidence.confidences(asked, _answers(inputs, asked)))
-    known: dict[str, dict[str, float]] = {}
+    of_facts: dict[str, dict[str, float]] = {}
     for row in rows:
-        known.setdefault(row.source, {})[row.text] = row.confidence
+        of_facts.setdefault(row.source, {})[row.text] = row.confidence
     scores = {
-        sample.id: score
-        for sample in every
-        if (score := facttune.mean_confidence(stated.facts[sample.id], known.get(sample.source, {})))
+        sample.id: mean
+        for sample in samples
+        if (mean := facttune.mean_confidence(stated.facts[sample.id], of_facts.get(sample.source, {})))
         is not None
     }
     # What the teacher says is beyond it is left out, and no fault.
     missing = sum(not failure.expected for failure in stated.failures.values())
     reasons = Counter(reason_kind(each.reason) for each in [*stated.failures.values(), *failures])
-    more = {
+    metrics = {
         "facts": len(asked),
         "facts_asked": len(rows),
         "confidence_mean": round(sum(row.confidence for row in rows) / len(rows), 4),
         "left_out_by_reason": dict(sorted(reasons.items())),
     }
-    return _ranked(inputs, scores, missing, {"confidences": rows}, teacher, more)
+    return _ranked(inputs, scores, missing, {"confidences": rows}, teacher, metrics)
 
 
-def _answers(inputs: Inputs, asked: Sequence[confidence.Asked]) -> dict[tuple[str, str], list[str]]:
+def _answers(inputs: PairInputs, asked: Sequence[confidence.Asked]) -> dict[tuple[str, str], list[str]]:
     """The base model's answers to each question behind its opening."""
     params, section = inputs.params, inputs.section
     assert isinstance(section, FactTuneMcParams)
-    alone(os.environ, "pairs")
+    check_single_process(os.environ, "pairs")
     hardware, formatter = detect(os.environ), load_formatter(BASE, params.model)
     decoding = Decoding(
         section.max_new_tokens, section.temperature, section.top_p, samples=section.answers, seed=params.seed
@@ -177,12 +172,10 @@ def _answers(inputs: Inputs, asked: Sequence[confidence.Asked]) -> dict[tuple[st
         ]
         for question, opening in questions
     }
-    longest = max(map(len, prompts.values())) + section.max_new_tokens
-    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
-    with resumable(CACHE, f"pairs-{inputs.baseline}", settings=[*settings, prompts], inputs=[BASE]) as state:
-        how = (formatter, decoding, hardware, longest, os.environ)
-        with opened(None, BASE, None, "base", *how) as backend:
-            answers = generate(prompts, backend, decoding, Journal(state), heading="ask the base model")
+    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), prompts]
+    with resumable(CACHE, f"pairs-{inputs.baseline}", settings=settings, inputs=[BASE]) as state:
+        backend = load_backend(BASE, None, formatter, decoding, hardware)
+        answers = generate(prompts, backend, decoding, Journal(state), heading="ask the base model")
     return {
         (question, opening): [formatter.decode(tokens) for tokens in answers[f"{question}\n{opening}"]]
         for question, opening in questions
@@ -190,66 +183,61 @@ def _answers(inputs: Inputs, asked: Sequence[confidence.Asked]) -> dict[tuple[st
 
 
 def _ranked(
-    inputs: Inputs,
+    inputs: PairInputs,
     scores: Mapping[str, float],
     missing: int,
-    evidence: dict[str, Sequence[Record]],
-    teacher: Paid,
-    more: Mapping[str, Any] | None = None,
-) -> Made:
-    """The pairs that scores make."""
-    section = inputs.section
-    found = facttune.rank(
-        inputs.baseline, inputs.samples, scores, most=section.max_pairs, seed=inputs.params.seed
-    )
+    evidence: Mapping[str, Sequence[Record]],
+    teacher: Teacher | FreeTeacher,
+    metrics: Mapping[str, Any] | None = None,
+) -> PairOutputs:
+    """The pairs of samples with scores; missing: samples that no verdict came for."""
+    most, seed = inputs.section.max_pairs, inputs.params.seed
+    ranked = facttune.rank(inputs.baseline, inputs.samples, scores, most=most, seed=seed)
     total = sum(map(len, inputs.samples.values()))
     mean = round(sum(scores.values()) / len(scores), 4) if scores else None
-    said = {"scored": len(scores), "score_mean": mean, **(more or {})}
-    return Made(found.pairs, found.without, missing, total, evidence, teacher, said)
+    metrics = {"scored": len(scores), "score_mean": mean, **(metrics or {})}
+    return PairOutputs(ranked.pairs, ranked.without, missing, total, evidence, teacher, metrics)
 
 
-MAKERS: dict[str, Callable[[Inputs], Made]] = {
-    "rlaif": make_rlaif,
-    "facttune_fs": make_facttune_fs,
-    "facttune_mc": make_facttune_mc,
+BASELINES: dict[str, Callable[[PairInputs], PairOutputs]] = {
+    "rlaif": rlaif_pairs,
+    "facttune_fs": facttune_fs_pairs,
+    "facttune_mc": facttune_mc_pairs,
 }
 
 
 def main() -> None:
-    baseline = sys.argv[1] if len(sys.argv) == 2 else ""
-    make = entry(MAKERS, baseline, "baseline")
+    baseline = named(BASELINES, "baseline")
     params: Any = load(PARAMS, pairs_stage(baseline))
     section, folder = getattr(params, baseline), OUT / baseline
-    sampled = ON_REQUEST[baseline].continues
-    samples = by_question(read_jsonl(Path(f"data/samples/{sampled}.jsonl"), Sample))
+    samples = by_question(read_jsonl(Path(f"data/samples/{ON_SAMPLES[baseline].continues}.jsonl"), Sample))
     examples = [example for example in read_jsonl(PREPARED / "train.jsonl", Example) if example.id in samples]
-    made = make(Inputs(baseline, params, section, examples, samples, folder))
-    pairs = drawn(made.pairs, section.limit, params.seed)
-    for name, rows in made.evidence.items():
+    outputs = BASELINES[baseline](PairInputs(baseline, params, section, examples, samples, folder))
+    pairs = drawn(outputs.pairs, section.limit, params.seed)
+    for name, rows in {**outputs.evidence, "pairs": pairs}.items():
         write_jsonl(folder / f"{name}.jsonl", rows)
-    write_jsonl(folder / "pairs.jsonl", pairs)
-    made.teacher.save_replies(folder / "replies.jsonl")
+    outputs.teacher.save_replies(folder / "replies.jsonl")
     metrics = {
         "questions": len(examples),
         "samples": sum(map(len, samples.values())),
         "cut_off": sum(sample.truncated for group in samples.values() for sample in group),
         "pairs": len(pairs),
-        "pairs_possible": len(made.pairs),
-        "questions_without_pair": dict(sorted(made.without.items())),
-        "without_verdict": made.missing,
-        **made.more,
-        **made.teacher.usage(),
+        "pairs_possible": len(outputs.pairs),
+        "questions_without_pair": dict(sorted(outputs.without.items())),
+        "without_verdict": outputs.missing,
+        **outputs.metrics,
+        **outputs.teacher.usage(),
     }
     write_json(Path(f"metrics/pairs_{baseline}.json"), metrics)
     # Last: all that is finished is on disk.
     key = "max_unjudged" if baseline == "rlaif" else "max_unscored"
-    if made.missing > getattr(section, key) * made.total:
+    limit = getattr(section, key)
+    if outputs.missing > limit * outputs.total:
         raise ValueError(
-            f"{made.missing} of {made.total} have no verdict, {baseline}.{key} allows "
-            f"{getattr(section, key):g} of them; see the reasons in {folder}, run again to ask for these "
-            "alone, or raise it"
+            f"{outputs.missing} of {outputs.total} have no verdict, {baseline}.{key} allows {limit:g} of "
+            f"them; see the reasons in {folder}, run again to ask for these alone, or raise it"
         )
-    print(f"pairs: {len(pairs)} of {baseline}, {made.without.total()} questions give none")
+    print(f"pairs: {len(pairs)} of {baseline}, {outputs.without.total()} questions give none")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from stages import CACHE, PARAMS, run
 
 SCORED, OUT = Path("data/knowledge/scored_facts.jsonl"), Path("data/knowledge/rewrites.jsonl")
 METRICS = Path("metrics/rewrite.json")
-# The replies behind the output travel with it, so that a clone can repeat the stage without a key.
 REPLIES = Path("data/knowledge/replies/rewrite.jsonl")
 
 

@@ -14,7 +14,7 @@ from knowtuning.core.records import Facts, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.recall import Recall
 from knowtuning.knowledge.score import score, summarise
-from knowtuning.model.hardware import detect, started
+from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import load_base, weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
@@ -34,7 +34,7 @@ def main() -> None:
     hardware = detect(os.environ)
     auto = hardware.precision if hardware.device == "cuda" else "float32"
     dtype = auto if params.score.dtype == "auto" else params.score.dtype
-    processes = started(os.environ, hardware.device)
+    processes = detect_processes(os.environ, hardware.device)
     settings = [params.model_dump(), dtype, hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(
         CACHE, "score", settings=settings, inputs=[FACTS, TRUTH, BASE], processes=processes

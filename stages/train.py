@@ -6,7 +6,6 @@ systems.py says what each is trained on, with which objective, and whose adapter
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,47 +14,48 @@ from knowtuning.config.training import train_stage
 from knowtuning.core.params import load
 from knowtuning.core.records import read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.core.tables import entry
-from knowtuning.model.hardware import detect, started
+from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import resumable
-from knowtuning.systems import System, adapter_of, trained
+from knowtuning.systems import adapter_of, trained
 from knowtuning.training.rows import Encoder, accept
-from stages import CACHE, PARAMS, run
+from stages import CACHE, PARAMS, named, run
 
 BASE = Path("models/base")
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) == 2 else ""
-    system = entry(trained(), name, "system")
+    name = named(trained(), "system")
+    system = trained()[name]
     params: Any = load(PARAMS, train_stage(name))
     section, stage = getattr(params, system.section), system.section
     counted = getattr(section, "counted", "all")
     encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length, counted)
     rows = accept(
-        [encoder.row(record) for record in records_of(system)],
+        [encoder.row(record) for data in system.data for record in read_jsonl(data.path, data.record)],
         Path(f"data/training/{stage}.rejected.jsonl"),
         limit=section.max_rejected,
         key=f"{stage}.max_rejected",
     )
     hardware = detect(os.environ)
-    processes = started(os.environ, hardware.device)
-    begun = adapter_of(system.continues) if system.continues else None
+    processes = detect_processes(os.environ, hardware.device)
+    continued = adapter_of(system.continues) if system.continues else None
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), processes.count]
-    inputs = [*(data.path for data in system.data), *filter(None, [begun]), BASE]
+    inputs = [*(data.path for data in system.data), *filter(None, [continued]), BASE]
     with resumable(CACHE, stage, settings=settings, inputs=inputs, processes=processes) as state:
         from knowtuning.training import trainer
-        from knowtuning.training.arguments import Run
+        from knowtuning.training.arguments import TrainingRun
 
-        how = Run(stage, hardware, state, params.seed, processes)
+        training = TrainingRun(stage, hardware, state, params.seed, processes)
         curves, out, reference = Path("plots") / stage, Path("models") / name, {}
-        if begun is None:
-            summary = trainer.train_sft(rows, BASE, out, curves, params=section, lora=params.lora, run=how)
+        if continued is None:
+            summary = trainer.train_sft(
+                rows, BASE, out, curves, params=section, lora=params.lora, run=training
+            )
         else:
             summary, sha256 = trainer.train_preference(
-                rows, BASE, begun, out, curves, params=section, run=how
+                rows, BASE, continued, out, curves, params=section, run=training
             )
             reference = {"reference_adapter_sha256": sha256}
         if not processes.first:
@@ -63,14 +63,6 @@ def main() -> None:
         metrics = {**asdict(summary), "cut_off_rows": encoder.cut_off(rows), **reference}
         write_json(Path(f"metrics/{stage}.json"), metrics)
     print(f"{stage}: {summary.steps} steps, best validation loss {summary.best_eval_loss:.4f}")
-
-
-def records_of(system: System) -> list[Any]:
-    """All records that the system is trained on."""
-    records: list[Any] = []
-    for data in system.data:
-        records += read_jsonl(data.path, data.record)
-    return records
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from knowtuning.config.verify import VerifyStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.systems import compared
 from knowtuning.teacher.tasks import FreeTeacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
@@ -22,7 +21,6 @@ from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 PREPARED, PREDICTIONS, OUT = Path("data/prepared"), Path("data/predictions"), Path("data/verification")
-# The replies behind the verdicts travel with them, so that a clone can repeat the stage without a key.
 REPLIES = OUT / "replies.jsonl"
 
 
@@ -30,7 +28,7 @@ def main() -> None:
     params = load(PARAMS, VerifyStage)
     judge, predict, matchups = params.judge, params.predict, params.matchups
     examples = read_jsonl(PREPARED / f"{predict.split}.jsonl", Example)[: predict.limit]
-    predictions = read_predictions(PREDICTIONS, compared(params.baselines, params.first_version), examples)
+    predictions = read_predictions(PREDICTIONS, params.systems, examples)
     truth = Truth.find(PREPARED / "truth.json")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, REPLIES) if judge.teacher else None
@@ -44,7 +42,7 @@ def main() -> None:
     line = jury.position_warning(judgements)
     if line:
         sys.stderr.write(f"warning: verify: {line}\n")
-    # A ground truth is paid as little as a free teacher.
+    # A ground truth is as free as a free teacher.
     paid = teacher or FreeTeacher()
     paid.save_replies(REPLIES)
     counts = jury.count(verdicts, judgements)

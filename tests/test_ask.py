@@ -62,7 +62,7 @@ def test_the_answer_is_that_of_predict(project: Path) -> None:
 
     from knowtuning.config.predict import PredictStage
     from knowtuning.core.params import load
-    from knowtuning.generation.generate import Decoding, ModelBackend, predict
+    from knowtuning.generation.generate import Decoding, ModelBackend, generate, predictions
     from knowtuning.model.load import load_system
     from knowtuning.model.prompt import load_formatter
 
@@ -72,7 +72,8 @@ def test_the_answer_is_that_of_predict(project: Path) -> None:
     prompts = {example.id: formatter.prompt(example.question) for example in examples}
     model, decoding = load_system(ask.BASE, None, dtype=torch.float32, device="cpu"), Decoding(12)
     backend = ModelBackend(model, decoding, formatter.ends, int(formatter.tokenizer.pad_token_id))
-    expected = {p.id: p.answer for p in predict(examples, prompts, backend, formatter, decoding)}
+    answers = generate(prompts, backend, decoding)
+    expected = {p.id: p.answer for p in predictions(examples, answers, formatter, decoding)}
     answer = ask.answerers(["base"], params)["base"]
     assert {text: answer(text) for text in expected} == expected
 

@@ -75,9 +75,9 @@ def shown(answers: Mapping[str, str], truth: Truth | None, to: Screen) -> str:
 
 def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]:
     """For each system what answers a question as the stage `predict` does; each has its weights in memory."""
-    from knowtuning.generation.generate import Decoding, Job, ModelBackend, prompts_of
+    from knowtuning.generation.generate import Decoding, Job, load_backend, prompts_of
     from knowtuning.model.hardware import detect
-    from knowtuning.model.load import load_context, load_system
+    from knowtuning.model.load import load_context
     from knowtuning.model.prompt import load_formatter
 
     section, hardware = params.predict, detect(os.environ)
@@ -85,8 +85,7 @@ def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]
     formatter, context = load_formatter(BASE, params.model), load_context(BASE)
 
     def answerer(system: str) -> Answer:
-        model = load_system(BASE, adapter_of(system), dtype=hardware.weights_dtype, device=hardware.device)
-        backend = ModelBackend(model, decoding, formatter.ends, int(formatter.tokenizer.pad_token_id))
+        backend = load_backend(BASE, adapter_of(system), formatter, decoding, hardware)
 
         def answer(question: str) -> str:
             example = Example(id="your question", question=question, answer="")

@@ -94,32 +94,51 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Fiel
 
 def default_of(values: dict[str, Any], key: str) -> str:
     """The value of a dotted key, as YAML writes it."""
-    found: Any = values
+    value: Any = values
     for part in key.split("."):
-        found = found[part]
+        value = value[part]
     words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    return words[found] if found is None or isinstance(found, bool) else str(found)
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def joined(values: dict[str, str]) -> str:
+    """The value that a key has in all sections, or each value with its sections."""
+    sections: dict[str, list[str]] = {}
+    for section, value in values.items():
+        sections.setdefault(value, []).append(section)
+    if len(sections) == 1:
+        return next(iter(sections))
+    return ", ".join(f"{value} ({', '.join(names)})" for value, names in sections.items())
 
 
 def params_page(values: dict[str, Any]) -> str:
-    """Every key of params.yaml with its value there, type, range and meaning."""
+    """Every key of params.yaml with its value there, type, range and meaning; sections of one form as one."""
     parts = [
         "# Parameters",
         "Every key of `params.yaml`: its value as shipped, what may stand there, and what it means. Written "
         "by `make docs` from `src/knowtuning/config/`.",
     ]
-    for name, section in Params.model_fields.items():
-        model = section.annotation
-        nested = isinstance(model, type) and issubclass(model, BaseModel)
-        fields = list(leaves(model, f"{name}.")) if nested else [(name, section)]  # type: ignore[arg-type]
-        about = first_sentences(model.__doc__ or "") if nested and model else ""
+    groups: dict[Any, list[str]] = {}
+    for name, field in Params.model_fields.items():
+        nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        groups.setdefault(field.annotation if nested else name, []).append(name)
+    for model, names in groups.items():
+        parts.append(f"## {', '.join(names)}")
+        if isinstance(model, str):  # a key without a section
+            fields = [(model, default_of(values, model), Params.model_fields[model])]
+        else:
+            parts.append(first_sentences(model.__doc__ or ""))
+            prefix = f"{names[0]}." if len(names) == 1 else ""
+            fields = [
+                (prefix + key, joined({name: default_of(values, f"{name}.{key}") for name in names}), field)
+                for key, field in leaves(model)
+            ]
         rows = [
-            f"| `{key}` | {cell(default_of(values, key))} | "
+            f"| `{key}` | {cell(value)} | "
             f"{', '.join(filter(None, (kind(field.annotation), limits(field))))} | "
             f"{cell(field.description or '')} |"
-            for key, field in fields
+            for key, value, field in fields
         ]
-        parts += [f"## {name}", *filter(None, [about])]
         parts.append("\n".join(["| key | value | may be | meaning |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 

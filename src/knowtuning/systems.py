@@ -1,4 +1,4 @@
-"""The systems that are compared, and how each is made: one entry a system.
+"""The systems that are compared, and how each is trained: one entry a system.
 
 Training (stages/train.py), predict, verify, evaluate, the report, human evaluation and the study all read
 these tables. A new baseline is an entry here and its training stage in dvc.yaml (docs/extend.md).
@@ -24,7 +24,7 @@ class Data:
 
 @dataclass(frozen=True)
 class System:
-    """How a system is made.
+    """How a system is trained.
 
     label: for tables and the report. objective: sft, supervised fine-tuning of a new adapter on examples and
     rewrites; preference, a loss of training/losses.py on preference pairs; none for the base model. data: of
@@ -37,11 +37,6 @@ class System:
     data: tuple[Data, ...] = ()
     section: str = ""
     continues: str | None = None
-
-
-def _made(baseline: str) -> Data:
-    """The pairs that the stage `pairs` makes for a baseline."""
-    return Data(Path("data/baselines") / baseline / "pairs.jsonl", Pair)
 
 
 ORIGINALS = Data(Path("data/prepared/train.jsonl"), Example)
@@ -59,33 +54,33 @@ SYSTEMS: dict[str, System] = {
 # Headlines compare METHOD with BASELINE; differences of all systems are taken to BASELINE.
 METHOD, BASELINE = "kc", "sft"
 
-# The baselines of the paper, which a run has where `baselines` of params names them (baselines/dvc.yaml).
+
+def _continuing(system: str, label: str, baseline: str) -> System:
+    """A baseline that continues a system on the pairs that its stage in baselines/dvc.yaml makes."""
+    pairs = Data(Path(f"data/baselines/{baseline}/pairs.jsonl"), Pair)
+    return System(label, "preference", (pairs,), f"train_{baseline}", system)
+
+
+# The baselines of the paper, which a run has where `baselines` of params names them.
 ON_SAMPLES: dict[str, System] = {
-    "rlaif": System(
-        "DPO on two sampled answers that a judge compares",
-        "preference",
-        (_made("rlaif"),),
-        "train_rlaif",
-        "sft",
+    "rlaif": _continuing("sft", "DPO on two sampled answers that a judge compares", "rlaif"),
+    "facttune_fs": _continuing(
+        "sft", "DPO on sampled answers, ranked by their share of supported facts", "facttune_fs"
     ),
-    "facttune_fs": System(
-        "DPO on sampled answers, ranked by their share of supported facts",
-        *("preference", (_made("facttune_fs"),), "train_facttune_fs", "sft"),
-    ),
-    "facttune_mc": System(
-        "DPO on sampled answers, ranked by how sure the base model is of their facts",
-        *("preference", (_made("facttune_mc"),), "train_facttune_mc", "sft"),
+    "facttune_mc": _continuing(
+        "sft", "DPO on sampled answers, ranked by how sure the base model is of their facts", "facttune_mc"
     ),
 }
 # The method's first version, which a run has, both steps, where `first_version` of params is [kg].
 FIRST_VERSION: dict[str, System] = {
     "kg": System(
         "fine-tuning on answers and on knowledge triples, first version of the method",
-        *("sft", (ORIGINALS, Data(Path("data/baselines/kg/rows.jsonl"), Rewrite)), "train_kg"),
+        "sft",
+        (ORIGINALS, Data(Path("data/baselines/kg/rows.jsonl"), Rewrite)),
+        "train_kg",
     ),
-    "kgkc": System(
-        "knowledge comparison of texts from triples, first version of the method",
-        *("preference", (_made("kgkc"),), "train_kgkc", "kg"),
+    "kgkc": _continuing(
+        "kg", "knowledge comparison of texts from triples, first version of the method", "kgkc"
     ),
 }
 ON_REQUEST = ON_SAMPLES | FIRST_VERSION

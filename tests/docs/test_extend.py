@@ -88,7 +88,7 @@ def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, exam
 def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
     baselines = ", ".join(ON_REQUEST)
     for key, value, said in (
-        ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
+        ("perturb.aspects", ["brevity"], "expected some of completeness, factuality, logicality, each once"),
         ("train_kc.loss", "hinge", "expected one of dpo, dpo_mean, ipo"),
         ("teacher.backend", "sentences", "expected one of world, english, openai"),
         ("judge.backend", "english", "expected one of exact, openai, none"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.core.records import Example, Prediction, read_jsonl
+from knowtuning.core.records import Example, Judgement, Prediction, read_jsonl, write_jsonl
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
 from knowtuning.human.label_studio import interface, read_export, write_tasks
@@ -28,7 +28,12 @@ seed: 7
 baselines: []
 first_version: []
 predict: {split: test, max_new_tokens: 64, limit: null}
-evaluate: {resamples: 1000, confidence: 0.95}
+evaluate:
+  resamples: 1000
+  confidence: 0.95
+  meteor_synonyms: false
+  bertscore: {encoder: null, revision: null, layers: null, rescale: true}
+  sentence_encoder: null
 """
 
 
@@ -236,13 +241,12 @@ def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
     assert "4 items for 2 annotators; 2 equal, not asked" in done.stdout
     fill(sheets[0], key, always_first=False)
     fill(sheets[1], key, always_first=True)
+    tie: dict[str, Any] = {"forward": "tie", "backward": "tie", "outcome": "tie", "reason": None}
     judged = [
-        {"question": q, "a": "kc", "b": "sft", "aspect": "factuality", "outcome": o, "reason": None}
-        for q, o in (("alpha", "tie"), ("beta", "tie"))
+        Judgement(id=f"{q}/kc-sft/factuality", question=q, a="kc", b="sft", aspect="factuality", **tie)
+        for q in ("alpha", "beta")
     ]
-    write_text(
-        tmp_path / "data/verification/judgements.jsonl", "".join(json.dumps(row) + "\n" for row in judged)
-    )
+    write_jsonl(tmp_path / "data/verification/judgements.jsonl", judged)
     done = annotate(tmp_path, "import", *map(str, sheets))
     assert done.returncode == 0, done.stderr
     found = read_json(tmp_path / "metrics/human.json")

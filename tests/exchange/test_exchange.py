@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite, read_jsonl, write_jsonl
-from knowtuning.exchange.export import exported
+from knowtuning.exchange.exporting import exported
 from knowtuning.exchange.formats import FORMATS
 from knowtuning.systems import SYSTEMS
 from tests.support.checkout import run_python

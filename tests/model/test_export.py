@@ -18,8 +18,8 @@ from experiments.copies import set_params
 from knowtuning.core.records import Example, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.data.chat import exchange
-from knowtuning.export.chat import chat_template, with_template
-from knowtuning.export.serving import modelfile
+from knowtuning.export.chat_template import chat_template, with_template
+from knowtuning.export.files import modelfile
 from knowtuning.generation.generate import Decoding, ModelBackend, generate
 from knowtuning.model.load import load_system, load_tokenizer
 from knowtuning.model.prompt import Formatter, load_formatter

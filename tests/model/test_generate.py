@@ -16,7 +16,7 @@ from knowtuning.generation.generate import (
     Decoding,
     ModelBackend,
     generate,
-    predict,
+    predictions,
     prompts_of,
     recordable,
     until,
@@ -177,7 +177,7 @@ def run(base: Path, model: Any, new_tokens: int = 12, **options: Any) -> list[An
     decoding = Decoding(new_tokens)
     backend = ModelBackend(model, decoding, formatter.ends, int(tokenizer.pad_token_id), **options)
     prompts = prompts_of(examples, formatter, new_tokens, None)
-    return predict(examples, prompts, backend, formatter, decoding, journal)
+    return predictions(examples, generate(prompts, backend, decoding, journal), formatter, decoding)
 
 
 def test_batches_and_the_order_of_the_file_change_no_answer(tiny_base: Path, model: Any) -> None:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from knowtuning.config.base import BaseStage, Gguf, local_paths
 from knowtuning.core.params import check_watched, load, read_yaml
-from knowtuning.model.gguf import find_gguf, unpack_gguf
+from knowtuning.model.published import find_gguf, unpack_gguf
 from tests.support.checkout import ROOT
 
 GGUF = b"GGUF\x03\x00\x00\x00"
@@ -73,7 +73,7 @@ def test_what_serves_for_no_model_is_named(
 
 
 def test_without_the_package_that_reads_the_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("knowtuning.model.gguf.find_spec", lambda name: None)
+    monkeypatch.setattr("knowtuning.model.published.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs the package gguf; `pip install --no-deps gguf`"):
         unpack_gguf(Gguf(source="m.gguf", sha256=None), tmp_path)
 

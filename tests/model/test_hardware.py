@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knowtuning.model import hardware
-from knowtuning.model.hardware import Hardware, Processes, detect, started
+from knowtuning.model.hardware import Hardware, Processes, detect, detect_processes
 
 
 def test_settings_override_what_is_detected() -> None:
@@ -55,5 +55,5 @@ def test_processes_take_turns_and_split_no_item() -> None:
 
 def test_a_launcher_that_started_another_number_is_named() -> None:
     with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher started 1"):
-        started({"KNOWTUNING_PROCESSES": "2"}, "cpu")
-    assert started({}, "cpu") == Processes()
+        detect_processes({"KNOWTUNING_PROCESSES": "2"}, "cpu")
+    assert detect_processes({}, "cpu") == Processes()

@@ -78,7 +78,7 @@ def test_activations_computed_again_change_nothing(
 def test_the_head_of_trl_gives_what_ours_does(
     tiny_base: Path, ka: Path, tmp_path: Path, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logps, "own_head", lambda _: False)
+    monkeypatch.setattr(logps, "has_frozen_head", lambda _: False)
     for curves, known in zip(both(tiny_base, ka, tmp_path, CPU), expected, strict=True):
         assert curves == pytest.approx(known, abs=TOLERANCE)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from knowtuning.config.base import Hub
 from knowtuning.core.records import Example, Pair
 from knowtuning.model.load import config_ends, load_tokenizer
-from knowtuning.model.pin import pin_model
 from knowtuning.model.prompt import Formatter, load_formatter
+from knowtuning.model.published import pin_model
 from knowtuning.training.rows import Encoder, PairRow, Row
 
 CHATML = (
@@ -179,7 +179,7 @@ def test_a_prompt_depends_on_no_clock(tokenizer: Any, monkeypatch: pytest.Monkey
             r"refuses a user's turn \(a system turn comes",
         ),
         ("{% for m in messages %}{{ m.nothing.here }}{% endfor %}", "refuses a user's turn"),
-        ("Hello.", "leaves out or repeats what is said"),
+        ("Hello.", "leaves out or repeats a turn"),
         (
             "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<t>{% endif %}",
             r"does not begin with what it makes of the question alone; set model\.template_args",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from knowtuning.model.hardware import Processes, alone, started
+from knowtuning.model.hardware import Processes, check_single_process, detect_processes
 from knowtuning.model.resume import KEEP, Due, Journal, checkpoints, resumable, seal
 from tests.support.checkout import CODE
 
@@ -139,9 +139,9 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch: pytest.Monkey
 
 
 def test_a_launcher_that_starts_another_number_of_processes_is_refused() -> None:
-    assert started({}, "cpu") == Processes(0, 1)
+    assert detect_processes({}, "cpu") == Processes(0, 1)
     # What `accelerate launch --cpu --num_processes 2` does: one process that does not know of another.
     with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher started 1; start with"):
-        started({"KNOWTUNING_PROCESSES": "2"}, "cpu")
+        detect_processes({"KNOWTUNING_PROCESSES": "2"}, "cpu")
     with pytest.raises(ValueError, match="train_ka runs in one process, but WORLD_SIZE is 2; start it with"):
-        alone({"WORLD_SIZE": "2"}, "train_ka")
+        check_single_process({"WORLD_SIZE": "2"}, "train_ka")

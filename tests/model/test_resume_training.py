@@ -13,7 +13,7 @@ from knowtuning.core.storage import digest_folder
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.resume import checkpoints
 from knowtuning.pretraining import scratch
-from knowtuning.training import checkpoints as saved
+from knowtuning.training import callbacks
 from knowtuning.training.trainer import train_preference, train_sft
 from tests.support.tiny_models import TEXTS, scratch_params
 from tests.support.training import CPU, pairs, preference, rows, runs, schedule
@@ -31,7 +31,7 @@ class Stop(Exception):
 def stops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Steps at which the next runs stop, one a run."""
     steps: list[int] = []
-    init = saved.Checkpoints.__init__
+    init = callbacks.Checkpoints.__init__
 
     def with_stop(self: Any, *args: Any) -> None:
         init(self, *args)
@@ -46,7 +46,7 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         self.on_step_end = on_step_end
 
-    monkeypatch.setattr(saved.Checkpoints, "__init__", with_stop)
+    monkeypatch.setattr(callbacks.Checkpoints, "__init__", with_stop)
     return steps
 
 
@@ -146,11 +146,9 @@ def test_the_base_model_goes_on_from_any_step(tmp_path: Path) -> None:
             packed,
             scratch_params(),
             seed=3,
-            device="cpu",
-            bfloat16=False,
+            hardware=Hardware("cpu", "float32", save_seconds=0),
             report=report,
             state=state,
-            save_seconds=0,
         )
         model.save_pretrained(out)
         return trained, done

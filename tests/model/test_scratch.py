@@ -12,14 +12,15 @@ import torch
 from knowtuning.config.base import Hub
 from knowtuning.core.storage import digest_folder
 from knowtuning.model.load import load_base, load_tokenizer, quantized, source_of
-from knowtuning.model.pin import pin_model
+from knowtuning.model.published import pin_model
 from knowtuning.pretraining import scratch
 from knowtuning.pretraining.scratch import build_base, pack, rate, train_tokenizer
 from tests.support.tiny_models import TEXTS, scratch_params
+from tests.support.training import CPU
 
 
 def build(out: Path, **changes: Any) -> Any:
-    return build_base(TEXTS, ["Where?"], scratch_params(**changes), out, seed=3, device="cpu", bfloat16=False)
+    return build_base(TEXTS, ["Where?"], scratch_params(**changes), out, seed=3, hardware=CPU)
 
 
 def test_the_tokenizer_encodes_any_text() -> None:
@@ -70,8 +71,8 @@ def test_a_step_in_passes_is_a_step(monkeypatch: pytest.MonkeyPatch, size: int) 
         monkeypatch.setattr(scratch, "CPU_TOKENS", tokens)
         torch.manual_seed(0)
         model = scratch.new_model(scratch_params(), tokenizer)
-        run = scratch.Run(model, [torch.optim.SGD(model.parameters(), lr=1.0)])
-        loss = run.step(rows, 1.0, [1.0], bfloat16=False)
+        training = scratch.ScratchTraining(model, [torch.optim.SGD(model.parameters(), lr=1.0)], CPU)
+        loss = training.step(rows, 1.0)
         results.append((loss, torch.cat([p.detach().flatten() for p in model.parameters()])))
     # The mean over the rows of all passes; float32 sums in another order.
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-5)

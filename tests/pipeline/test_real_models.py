@@ -15,9 +15,9 @@ from knowtuning.config.base import Gguf
 from knowtuning.core.params import ModelParams
 from knowtuning.core.records import Prediction, read_jsonl
 from knowtuning.core.storage import digest_folder, read_json, write_json
-from knowtuning.model.gguf import find_gguf, unpack_gguf
 from knowtuning.model.load import load_base
 from knowtuning.model.prompt import load_formatter
+from knowtuning.model.published import find_gguf, unpack_gguf
 from tests.support.checkout import ROOT
 from tests.support.real_models import gemma3, installed, smollm2
 from tests.support.stage_runs import CHAIN, finish

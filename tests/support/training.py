@@ -10,7 +10,7 @@ from knowtuning.core.records import Example, Pair
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
-from knowtuning.training.arguments import Run
+from knowtuning.training.arguments import TrainingRun
 from knowtuning.training.rows import Encoder, PairRow, Row
 
 CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
@@ -69,8 +69,8 @@ def pairs(base: Path) -> list[PairRow]:
     return [pair for pair in found if isinstance(pair, PairRow)]
 
 
-def runs(section: str, state: Path, hardware: Hardware = CPU) -> Run:
-    return Run(section, hardware, state, seed=1)
+def runs(section: str, state: Path, hardware: Hardware = CPU) -> TrainingRun:
+    return TrainingRun(section, hardware, state, seed=1)
 
 
 def micro_batch(rows: int | None) -> Hardware:

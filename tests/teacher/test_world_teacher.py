@@ -20,8 +20,8 @@ from knowtuning.teacher.judging import Judge
 from knowtuning.teacher.tasks import Extract, Failure, Rephrase, Reply, Revise, RewriteQA, Task, Triples
 from knowtuning.teacher.world import WorldTeacher
 from knowtuning.world import World, build_world
-from knowtuning.world.params import Exposure, Towns, WorldParams
 from knowtuning.world.questions import answer
+from knowtuning.world.settings import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Statement, read_text
 from tests.support.checkout import ROOT

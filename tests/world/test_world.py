@@ -9,7 +9,7 @@ import pytest
 
 from knowtuning.core.records import Example
 from knowtuning.world import World, build_world
-from knowtuning.world.params import Exposure, Towns, WorldParams
+from knowtuning.world.settings import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Cue, Truth
 from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, read_text, say, with_pronoun
 

@@ -6,13 +6,12 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from knowtuning.config.predict import PromptTemplate
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.verify import JudgedBy
-from knowtuning.core.params import Section, Seed, Selection
+from knowtuning.core.params import PromptParams, Section, Seed, Selection, Share
 
 
-class _Pairs(Section):
+class SampledPairs(Section):
     """What all baselines on sampled answers have."""
 
     limit: int | None = Field(
@@ -20,26 +19,26 @@ class _Pairs(Section):
     )
 
 
-class RlaifParams(_Pairs):
+class RlaifParams(SampledPairs):
     """RLAIF: pairs of two samples that a judge (section `judge`) compares in overall quality."""
 
     reference: bool = Field(
         description="show the judge the reference answer, a stronger baseline; the closed world's judge is "
         "exact either way"
     )
-    max_unjudged: float = Field(
-        ge=0, le=1, description="share of questions that may stay without a verdict before the stage fails"
+    max_unjudged: Share = Field(
+        description="share of questions that may stay without a verdict before the stage fails"
     )
 
 
-class FactTuneParams(_Pairs):
+class FactTuneParams(SampledPairs):
     """FactTune-FS: samples ranked by the share of their facts that the section `judge` finds supported."""
 
     max_pairs: int = Field(
         ge=1, description="pairs of a question at most, drawn at random; 45 are all that 10 samples make"
     )
-    max_unscored: float = Field(
-        ge=0, le=1, description="share of samples that may stay without a score before the stage fails"
+    max_unscored: Share = Field(
+        description="share of samples that may stay without a score before the stage fails"
     )
 
 
@@ -54,7 +53,7 @@ class FactTuneMcParams(FactTuneParams):
     max_new_tokens: int = Field(ge=1, description="tokens of such an answer (FactTune: 15)")
 
 
-SECTIONS: dict[str, type[_Pairs]] = {
+SECTIONS: dict[str, type[SampledPairs]] = {
     "rlaif": RlaifParams,
     "facttune_fs": FactTuneParams,
     "facttune_mc": FactTuneMcParams,
@@ -65,7 +64,7 @@ class PairsStage(Selection):
     """What making the pairs reads beside the section of its baseline."""
 
     seed: Seed
-    model: PromptTemplate
+    model: PromptParams
     teacher: TeacherParams
     judge: JudgedBy
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
-from knowtuning.core.params import Section, Seed, Selection, local
+from knowtuning.config.predict import ComparedSystems
+from knowtuning.core.params import Section, Seed, local
 
 
 class BertScoreParams(Section):
@@ -45,11 +45,8 @@ def local_paths(params: EvaluateParams) -> dict[str, str | None]:
     return {"evaluate.bertscore.encoder": local(params.bertscore.encoder)}
 
 
-class EvaluateStage(Selection):
-    """The keys of params.yaml that the evaluate stage reads."""
+class EvaluateStage(ComparedSystems):
+    """The keys of params.yaml that the evaluate stage reads, and stages/annotate.py."""
 
     seed: Seed
-    baselines: Baselines
-    first_version: FirstVersion
-    predict: PredictedSplit
     evaluate: EvaluateParams

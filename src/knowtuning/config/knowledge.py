@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.teacher import TeacherParams
-from knowtuning.core.params import Section, Seed, Selection
-
-_REJECTED = (
-    "largest share of rows that may be rejected before the stage fails (0..1); rows that the teacher leaves "
-    "out do not count"
-)
+from knowtuning.config.teacher import MaxRejected, TeacherParams
+from knowtuning.core.params import Section, Seed, Selection, Share
 
 
 class ExtractParams(Section):
     """Splitting answers into atomic facts."""
 
-    min_covered: float = Field(
-        ge=0, le=1, description="least share of an answer's words that its facts hold, or the row is rejected"
+    min_covered: Share = Field(
+        description="least share of an answer's words that its facts hold, or the row is rejected"
     )
-    max_foreign: float = Field(
-        ge=0,
-        le=1,
+    max_foreign: Share = Field(
         description="largest share of the facts' words that neither answer nor question has, or the row is "
-        "rejected",
+        "rejected"
     )
-    max_rejected: float = Field(ge=0, le=1, description=_REJECTED)
+    max_rejected: MaxRejected
 
 
 class RewriteParams(Section):
     """Fine-grained knowledge augmentation (paper, 3.2)."""
 
-    alpha: float = Field(
-        ge=0, le=1, description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
+    alpha: Share = Field(
+        description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
     )
-    min_stated: float = Field(
-        ge=0,
-        le=1,
+    min_stated: Share = Field(
         description="least share of the content words of its facts that a rewritten answer has, or the row "
-        "is rejected",
+        "is rejected"
     )
-    max_rejected: float = Field(ge=0, le=1, description=_REJECTED)
+    max_rejected: MaxRejected
 
 
 class ExtractStage(Selection):

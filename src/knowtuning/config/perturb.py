@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from knowtuning.config.teacher import TeacherParams
-from knowtuning.core.params import Section, Seed, Selection
-from knowtuning.core.tables import known
+from knowtuning.config.teacher import MaxRejected, TeacherParams
+from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.core.tables import names_in
 from knowtuning.knowledge.aspects import ASPECTS
 
 
 class PerturbParams(Section):
     """Coarse-grained knowledge comparison (paper, 3.3)."""
 
-    aspects: list[str] = Field(
+    aspects: Annotated[list[str], names_in(ASPECTS)] = Field(
         min_length=1,
         description="in what the rejected side is worse, a pair each: completeness (facts are missing), "
         "factuality (false), logicality (shuffled); knowledge/aspects.py has them",
@@ -25,8 +25,8 @@ class PerturbParams(Section):
         "itself with its facts changed in place, nothing is rephrased; paper: rephrased answer against bare "
         "facts"
     )
-    beta_delete: float = Field(
-        ge=0, le=1, description="share of an answer's facts that completeness deletes, at least one (0..1)"
+    beta_delete: Share = Field(
+        description="share of an answer's facts that completeness deletes, at least one (0..1)"
     )
     fill: Literal["none", "repeat", "foreign"] = Field(
         description="what stands for the facts that completeness deletes, about as many words: repeat: kept "
@@ -51,16 +51,7 @@ class PerturbParams(Section):
         description="largest share of an aspect's pairs that form alone may tell without a warning (0.5 is "
         "chance)",
     )
-    max_rejected: float = Field(
-        ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
-    )
-
-    @field_validator("aspects")
-    @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        if len(set(value)) < len(value):
-            raise ValueError("each aspect once")
-        return [known(ASPECTS, name) for name in value]
+    max_rejected: MaxRejected
 
 
 class PerturbStage(Selection):

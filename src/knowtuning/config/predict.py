@@ -1,27 +1,31 @@
-"""Parameters of answering."""
+"""Parameters of answering, and which systems a run compares."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from knowtuning.core.params import Section, Seed, Selection, Template
-from knowtuning.systems import ON_SAMPLES
+from knowtuning.core.params import PromptParams, Section, Seed, Selection
+from knowtuning.core.tables import names_in
+from knowtuning.systems import ON_SAMPLES, System, compared
 
 # A further test set is one of prepare.tests, by its name.
-Split = Annotated[str, StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$")]
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if not set(names) <= ON_SAMPLES.keys() or len(set(names)) < len(names):
-        raise ValueError(f"some of {', '.join(ON_SAMPLES)}, each once")
-    return names
-
-
+Split = Annotated[
+    str,
+    StringConstraints(pattern=r"^(train|valid|test|tests/[\w.-]+)$"),
+    Field(
+        description="questions to answer: train, valid, test, or tests/<name of prepare.tests>; choose "
+        "settings on valid and look at test once"
+    ),
+]
+Limit = Annotated[
+    int | None,
+    Field(ge=1, description="answer only the first questions of the split, in file order; null: all"),
+]
 Baselines = Annotated[
     list[str],
-    AfterValidator(_distinct),
+    names_in(ON_SAMPLES),
     Field(description="baselines of the paper that the run trains and compares too; see docs/method.md"),
 ]
 FirstVersion = Annotated[
@@ -34,13 +38,17 @@ FirstVersion = Annotated[
 ]
 
 
+class PredictedSplit(Section, extra="ignore"):
+    """Which questions are answered: what the evaluation reads of the section `predict`."""
+
+    split: Split
+    limit: Limit
+
+
 class PredictParams(Section):
     """How every system answers."""
 
-    split: Split = Field(
-        description="questions to answer: train, valid, test, or tests/<name of prepare.tests>; choose "
-        "settings on valid and look at test once",
-    )
+    split: Split
     max_new_tokens: int = Field(
         ge=1, description="tokens an answer may have; one that reaches the limit is marked truncated"
     )
@@ -50,32 +58,29 @@ class PredictParams(Section):
     )
     top_p: float = Field(gt=0, le=1, description="share of probability drawn from (released scripts: 0.7)")
     top_k: int | None = Field(ge=1, description="tokens drawn from at most (released scripts: 50); null: all")
-    limit: int | None = Field(
-        ge=1, description="answer only the first questions of the split, in file order; null: all"
-    )
+    limit: Limit
     backend: Literal["transformers", "vllm"] = Field(
         description="who computes the answers: transformers, or vllm, in an environment of its own "
         "(`make vllm`); the same answers, but where two tokens are all but equally probable",
     )
 
 
-class PredictedSplit(Selection):
-    """What the evaluation must know about the predictions: which questions they answer."""
-
-    split: Split
-    limit: int | None = Field(ge=1)
-
-
-class PromptTemplate(Selection):
-    """What a prompt needs of the section `model`."""
-
-    template: Template
-    template_args: dict[str, Any]
-
-
 class PredictStage(Selection):
     """The keys of params.yaml that the predict stage reads."""
 
     seed: Seed
-    model: PromptTemplate
+    model: PromptParams
     predict: PredictParams
+
+
+class ComparedSystems(Selection):
+    """Which systems a run compares on which questions: what all stages behind `predict` read."""
+
+    baselines: Baselines
+    first_version: FirstVersion
+    predict: PredictedSplit
+
+    @property
+    def systems(self) -> dict[str, System]:
+        """The systems that answer, by name."""
+        return compared(self.baselines, self.first_version)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 
-from knowtuning.core.params import Section, Seed, Selection, local
-from knowtuning.core.tables import known
+from knowtuning.core.params import Section, Seed, Selection, Share, local
+from knowtuning.core.tables import name_in, names_in
 from knowtuning.data.boilerplate import KINDS
 from knowtuning.data.sources import SOURCES
-from knowtuning.world.params import WorldParams
+from knowtuning.world.settings import WorldParams
 
 # It becomes the name of a file, and names columns of tables.
 TestName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -90,11 +90,11 @@ class SplitParams(Section):
 class PrepareParams(Section):
     """Only the section of the chosen source is used."""
 
-    source: str = Field(
+    source: Annotated[str, name_in(SOURCES)] = Field(
         description="where the data comes from: world, file, medquad_xml or hub; data/sources.py has them"
     )
-    max_rejected: float = Field(
-        ge=0, le=1, description="largest share of unusable rows in a split (0..1); above it the stage fails"
+    max_rejected: Share = Field(
+        description="largest share of unusable rows in a split (0..1); above it the stage fails"
     )
     limit: LimitParams
     split: SplitParams
@@ -102,7 +102,7 @@ class PrepareParams(Section):
         description="further test sets: name -> path of a file with the columns of prepare.file.columns, "
         "where answers may be missing; each becomes data/prepared/tests/<name>.jsonl"
     )
-    drop: list[str] = Field(
+    drop: Annotated[list[str], names_in(KINDS)] = Field(
         description="kinds of repeated boilerplate whose answers are left out, of link_list and "
         "shared_opening; data/boilerplate.py has them"
     )
@@ -115,16 +115,6 @@ class PrepareParams(Section):
     file: FileParams
     medquad_xml: MedquadParams
     hub: HubParams
-
-    @field_validator("source")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known(SOURCES, value)
-
-    @field_validator("drop")
-    @classmethod
-    def _kinds(cls, value: list[str]) -> list[str]:
-        return [known(KINDS, kind) for kind in value]
 
 
 def local_paths(params: PrepareParams) -> dict[str, str | None]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from knowtuning.config.predict import PromptTemplate
-from knowtuning.core.params import Section, Seed, Selection
+from knowtuning.core.params import PromptParams, Section, Seed, Selection
+from knowtuning.core.tables import names_in
 from knowtuning.systems import EVERY
 
 
 class SampleParams(Section):
     """How answers to the training questions are sampled for the baselines."""
 
-    systems: list[str] = Field(
+    systems: Annotated[list[str], names_in(EVERY)] = Field(
         description="systems whose answers are sampled; [sft] where there are baselines, which continue it"
     )
     samples: int = Field(
@@ -35,17 +35,10 @@ class SampleParams(Section):
     )
     backend: Literal["transformers", "vllm"] = Field(description="who samples, as in predict.backend")
 
-    @field_validator("systems")
-    @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        if not set(value) <= EVERY.keys() or len(set(value)) < len(value):
-            raise ValueError(f"some of {', '.join(EVERY)}, each once")
-        return value
-
 
 class SampleStage(Selection):
     """The keys of params.yaml that the sample stage reads."""
 
     seed: Seed
-    model: PromptTemplate
+    model: PromptParams
     sample: SampleParams

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.core.params import ModelParams, Section, Selection
+from knowtuning.core.params import ModelParams, Section, Selection, Share
 
 
 class ScoreParams(Section):
@@ -15,8 +15,8 @@ class ScoreParams(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         description="number format of the model; auto is bfloat16 on a GPU that has it, else float32"
     )
-    max_rejected: float = Field(
-        ge=0, le=1, description="largest share of rows that may be rejected before the stage fails (0..1)"
+    max_rejected: Share = Field(
+        description="largest share of rows that may be rejected before the stage fails (0..1)"
     )
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from knowtuning.core.params import Section
-from knowtuning.core.tables import known
+from knowtuning.core.params import Section, Share
+from knowtuning.core.tables import name_in
 from knowtuning.teacher.teachers import TEACHERS
 
-# Fields of a request with a parameter of their own, and those that would change what comes back.
-_OWN = frozenset(
+MaxRejected = Annotated[
+    Share,
+    Field(
+        description="largest share of rows that may be rejected before the stage fails (0..1); rows that the "
+        "teacher leaves out do not count"
+    ),
+]
+
+# Fields of a request that have a parameter, and those that would change the form of the reply.
+_RESERVED = frozenset(
     {"model", "messages", "temperature", "top_p", "seed", "max_tokens", "max_completion_tokens"}
     | {"response_format", "stream", "n"}
 )
@@ -42,15 +50,15 @@ class Endpoint(Section):
 
     @field_validator("extra")
     @classmethod
-    def _further(cls, value: dict[str, Any]) -> dict[str, Any]:
-        taken = sorted(_OWN & value.keys())
-        if taken:
-            raise ValueError(f"fields that the teacher does not set itself: look at {taken[0]}")
+    def _check_extra(cls, value: dict[str, Any]) -> dict[str, Any]:
+        reserved = sorted(_RESERVED & value.keys())
+        if reserved:
+            raise ValueError(f"fields that the teacher does not set itself: look at {reserved[0]}")
         return value
 
     @field_validator("base_url")
     @classmethod
-    def _address(cls, value: str | None) -> str | None:
+    def _check_address(cls, value: str | None) -> str | None:
         if value is None:
             return value
         parts = urlsplit(value)
@@ -64,12 +72,7 @@ class Endpoint(Section):
 class TeacherParams(Endpoint):
     """The teacher LLM."""
 
-    backend: str = Field(
+    backend: Annotated[str, name_in(TEACHERS)] = Field(
         description="world: exact, for prepare.source world alone; english: rules for English, no network; "
         "openai: any OpenAI-compatible endpoint; teacher/teachers.py has them"
     )
-
-    @field_validator("backend")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known(TEACHERS, value)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model, field_validator
+from pydantic import Field, create_model
 
-from knowtuning.core.params import ModelParams, Section, Seed, Selection
-from knowtuning.core.tables import known
+from knowtuning.core.params import ModelParams, Section, Seed, Selection, Share
+from knowtuning.core.tables import name_in
 from knowtuning.systems import trained
 from knowtuning.training.counted import COUNTED
 from knowtuning.training.losses import LOSSES
@@ -38,14 +38,16 @@ class Schedule(Section):
     max_grad_norm: float = Field(gt=0, description="gradients are clipped to this norm (released: 1.0)")
     eval_rows: int = Field(ge=1, description="rows held out to choose the best checkpoint (released: 100)")
     eval_every: float = Field(gt=0, le=1, description="evaluate and save each share of steps (released: 0.1)")
-    max_rejected: float = Field(ge=0, le=1, description="share of rows whose completion may be cut off whole")
+    max_rejected: Share = Field(description="share of rows whose completion may be cut off whole")
 
 
 class PreferenceParams(Schedule):
     """Optimisation on preference pairs, which continues another system's adapter."""
 
-    loss: str = Field(description="loss of a pair: dpo (paper), dpo_mean or ipo; training/losses.py has them")
-    counted: str = Field(
+    loss: Annotated[str, name_in(LOSSES)] = Field(
+        description="loss of a pair: dpo (paper), dpo_mean or ipo; training/losses.py has them"
+    )
+    counted: Annotated[str, name_in(COUNTED)] = Field(
         description="tokens of a pair that this loss counts: all (paper), but_end, differing or "
         "shared_length; training/counted.py has them"
     )
@@ -55,16 +57,6 @@ class PreferenceParams(Schedule):
         description="frozen reference policy: the adapter that is continued (paper), or the raw base model "
         "(released code)"
     )
-
-    @field_validator("loss")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return known(LOSSES, value)
-
-    @field_validator("counted")
-    @classmethod
-    def _counted(cls, value: str) -> str:
-        return known(COUNTED, value)
 
 
 SECTIONS: dict[str, type[Schedule]] = {"sft": Schedule, "preference": PreferenceParams}

@@ -2,63 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
+from knowtuning.config.predict import ComparedSystems
 from knowtuning.config.teacher import Endpoint, TeacherParams
-from knowtuning.core.params import Selection
-from knowtuning.systems import EVERY, FIRST_VERSION, compared
+from knowtuning.core.params import Share
+from knowtuning.core.tables import name_in
+from knowtuning.systems import EVERY, FIRST_VERSION
 from knowtuning.teacher.teachers import TEACHERS
 
+_BACKENDS = ("exact", *(name for name, teacher in TEACHERS.items() if teacher.judges), "none")
 
-class JudgedBy(Selection):
-    """Who judges, without what is judged: the baselines' pairs depend on no more."""
 
-    backend: str
-    model: str
-    base_url: str | None
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int
-    seed: int | None
-    extra: dict[str, Any]
+class JudgedBy(Endpoint, extra="ignore"):
+    """Who judges: what the baselines' pairs depend on of the section `judge`."""
+
+    backend: Annotated[str, name_in(dict.fromkeys(_BACKENDS))] = Field(
+        description="exact: the closed world's verifier, not computed on data without ground truth; "
+        "openai, or another teacher that can judge; none: neither facts nor pairs"
+    )
 
     @property
     def teacher(self) -> TeacherParams | None:
         """The teacher that judges, where one does."""
-        return _teacher(self)
+        if self.backend not in TEACHERS:
+            return None
+        return TeacherParams(**{name: getattr(self, name) for name in TeacherParams.model_fields})
 
 
-class JudgeParams(Endpoint):
+class JudgeParams(JudgedBy, extra="forbid"):
     """Who checks the facts of answers and compares answers in pairs."""
 
-    backend: str = Field(
-        description="exact: the closed world's verifier, not computed on data without ground truth; "
-        "openai, or another teacher that can judge; none: neither facts nor pairs"
-    )
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
         min_length=1, description="pairs of systems to compare; a win is one of the first of the pair"
     )
-    max_unjudged: float = Field(
-        ge=0,
-        le=1,
+    max_unjudged: Share = Field(
         description="largest share of comparisons, and of answers, that may stay without a verdict before "
-        "the stage fails (0..1)",
+        "the stage fails (0..1)"
     )
-
-    @field_validator("backend")
-    @classmethod
-    def _judges(cls, value: str) -> str:
-        judges = ["exact", *(name for name, teacher in TEACHERS.items() if teacher.judges), "none"]
-        if value not in judges:
-            raise ValueError(f"one of {', '.join(judges)}")
-        return value
 
     @field_validator("pairs")
     @classmethod
-    def _distinct(cls, value: list[list[str]]) -> list[list[str]]:
+    def _check_pairs(cls, value: list[list[str]]) -> list[list[str]]:
         seen: set[frozenset[str]] = set()
         for pair in value:
             if not set(pair) <= EVERY.keys():
@@ -68,31 +55,17 @@ class JudgeParams(Endpoint):
             seen.add(frozenset(pair))
         return value
 
-    @property
-    def teacher(self) -> TeacherParams | None:
-        """The teacher that judges, where one does."""
-        return _teacher(self)
 
-
-def _teacher(judge: JudgeParams | JudgedBy) -> TeacherParams | None:
-    if judge.backend not in TEACHERS:
-        return None
-    return TeacherParams(**{name: getattr(judge, name) for name in TeacherParams.model_fields})
-
-
-class VerifyStage(Selection):
+class VerifyStage(ComparedSystems):
     """The keys of params.yaml that the verify stage reads."""
 
-    baselines: Baselines
-    first_version: FirstVersion
-    predict: PredictedSplit
     judge: JudgeParams
 
     @property
     def matchups(self) -> list[tuple[str, str]]:
         """The pairs of systems to compare. Raises ValueError for a baseline that the run does not have."""
-        systems = compared(self.baselines, self.first_version)
-        missing = min({name for pair in self.judge.pairs for name in pair} - systems.keys(), default=None)
+        named = {name for pair in self.judge.pairs for name in pair}
+        missing = min(named - self.systems.keys(), default=None)
         if missing:
             wanted = "first_version to be [kg]" if missing in FIRST_VERSION else "it in baselines too"
             raise ValueError(f"params.yaml: judge.pairs has {missing}; expected {wanted}")

@@ -14,24 +14,11 @@ _TOKEN = re.compile(
     # A number, its sign only where no word or bracket stands before it: "5-10" has none.
     r"(?:(?<![\w)])[-−])?\d+(?:,\d{3})*(?:\.\d+)?|" + WORD + r"|[%‰°<>≤≥=+*/^±~$€£¥]"
 )
-_UNITS = (
-    *(
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ),
-    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
-)
+_TO_NINETEEN = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen
+"""
+_UNITS = _TO_NINETEEN.split()
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORDS = {word: Decimal(value) for value, word in enumerate(_UNITS)}
 _WORDS |= {word: Decimal(10 * value) for value, word in enumerate(_TENS, 2)}
@@ -44,19 +31,19 @@ Token = str | Decimal
 
 
 def tokens(text: str) -> list[Token]:
-    """Words, signs of arithmetic and values of a text, folded; "50 %" and "fifty percent" are the same."""
+    """Words, signs of arithmetic and values of a text, folded; "50 %" and "fifty percent" are equal."""
     folded = re.sub(r"\bper ?cent\b", "%", text.casefold().replace("’", "'"))
-    found: list[Token] = []
+    result: list[Token] = []
     for token in _TOKEN.findall(folded):
         value = _value(token)
-        last = found[-1] if found else None
+        last = result[-1] if result else None
         if isinstance(last, Decimal) and token in _TIMES:
-            found[-1] = last * _TIMES[token]
+            result[-1] = last * _TIMES[token]
         elif isinstance(last, Decimal) and token in _UNITS[1:10] and last in range(20, 100, 10):
-            found[-1] = last + _WORDS[token]
+            result[-1] = last + _WORDS[token]
         else:
-            found.append(token if value is None else value)
-    return found
+            result.append(token if value is None else value)
+    return result
 
 
 def _value(token: str) -> Decimal | None:
@@ -77,16 +64,13 @@ def entailed(original: str, revised: str) -> bool:
     before, after = tokens(original), tokens(revised)
     if len(before) != len(after):
         return False
-    return all(
-        a == b or _looser(before, after, place)
-        for place, (a, b) in enumerate(zip(before, after, strict=True))
-    )
+    pairs = enumerate(zip(before, after, strict=True))
+    return all(old == new or _is_looser(before[:index], old, new) for index, (old, new) in pairs)
 
 
-def _looser(before: list[Token], after: list[Token], place: int) -> bool:
-    """Whether the value of `after` at a place is a looser bound than that of `before`."""
-    old, new = before[place], after[place]
+def _is_looser(context: list[Token], old: Token, new: Token) -> bool:
+    """Whether `new` is a looser bound than `old`, both behind the tokens `context`."""
     if not isinstance(old, Decimal) or not isinstance(new, Decimal):
         return False
-    said = " ".join(map(str, before[:place]))
-    return bool(_LEAST.search(said) and new < old) or bool(_MOST.search(said) and new > old)
+    words = " ".join(map(str, context))
+    return bool(_LEAST.search(words) and new < old) or bool(_MOST.search(words) and new > old)

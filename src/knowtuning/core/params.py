@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Seed = Annotated[int, Field(ge=0, description="seed of every random choice")]
+Share = Annotated[float, Field(ge=0, le=1)]
 Template = Literal["bare", "plain", "alpaca", "chat"]
 
 
@@ -19,8 +20,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class ModelParams(Section):
-    """How a question becomes model input: in scoring, training and prediction."""
+class PromptParams(Section, extra="ignore"):
+    """How a question becomes a prompt: what answering reads of the section `model`."""
 
     template: Template = Field(
         description="prompt template: bare (the question alone), plain (Question: ... Answer:), "
@@ -29,6 +30,11 @@ class ModelParams(Section):
     template_args: dict[str, Any] = Field(
         description="variables for the tokenizer's own template, such as {enable_thinking: false}"
     )
+
+
+class ModelParams(PromptParams, extra="forbid"):
+    """How a question becomes model input: in scoring, training and prediction."""
+
     max_length: int = Field(
         ge=8, description="longest prompt and completion together (tokens); 1024 in the released scripts"
     )
@@ -72,8 +78,8 @@ def local(value: str | None) -> str | None:
     """A hub id or a path, if it is a path: one that exists here, or is spelt as an id cannot be."""
     if value is None:
         return None
-    spelt = value.startswith((".", "/", "~")) or value.count("/") > 1
-    return value if spelt or Path(value).exists() else None
+    is_path = value.startswith((".", "/", "~")) or value.count("/") > 1
+    return value if is_path or Path(value).exists() else None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

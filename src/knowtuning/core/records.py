@@ -13,10 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from knowtuning.core.storage import atomic_write
 
 
-class Record(BaseModel):
-    """Base of all records: immutable, strictly typed, no unknown fields."""
+class RecordPart(BaseModel):
+    """Base of records and of what stands in them: immutable, strictly typed, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Record(RecordPart):
+    """Base of all records."""
 
     id: str
 
@@ -40,15 +44,13 @@ class Facts(Record):
     facts: list[str]
 
 
-class FactScore(BaseModel):
+class FactScore(RecordPart):
     """Perplexity of one fact given its question under the base model.
 
     logps: summed log-probability of the fact's tokens, nats. tokens: their number (0 never occurs).
     ppl: exp(-logps / tokens). recalled: whether the base model completes the fact correctly when it
     is cued; null where no ground truth exists.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     text: str
     logps: float
@@ -129,14 +131,12 @@ class FactConfidence(Record):
 
 
 # unparsed: the world's verifier cannot read it; unverifiable: the reference answer leaves it open;
-# duplicate: true and said before; unscored: no usable verdict came.
+# duplicate: true and stated before; unscored: no usable verdict came.
 Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]
 
 
-class Sentence(BaseModel):
+class Sentence(RecordPart):
     """A sentence of an answer, or a fact extracted from it, with its verdict."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     text: str
     verdict: Verdict
@@ -257,26 +257,26 @@ def read_predictions(
 
     Raises ValueError where a system answers other questions than these, or another wording of them.
     """
-    wanted = {example.id: example.question for example in examples}
-    return {system: _aligned(folder / f"{system}.jsonl", wanted) for system in systems}
+    questions = {example.id: example.question for example in examples}
+    return {system: _aligned(folder / f"{system}.jsonl", questions) for system in systems}
 
 
-def _aligned(path: Path, wanted: Mapping[str, str]) -> list[Prediction]:
-    """The predictions of a file in the order of the questions `wanted` (id -> text)."""
-    found = {prediction.id: prediction for prediction in read_jsonl(path, Prediction)}
-    if wanted.keys() != found.keys():
-        odd = min(wanted.keys() ^ found.keys())
+def _aligned(path: Path, questions: Mapping[str, str]) -> list[Prediction]:
+    """The predictions of a file in the order of the questions (id -> text)."""
+    predictions = {prediction.id: prediction for prediction in read_jsonl(path, Prediction)}
+    if questions.keys() != predictions.keys():
+        odd = min(questions.keys() ^ predictions.keys())
         raise ValueError(
-            f"{path}: found {len(found)} answers, expected one to each of {len(wanted)} questions "
-            f"({odd!r} is {'not answered' if odd in wanted else 'not asked'}); run predict again"
+            f"{path}: found {len(predictions)} answers, expected one to each of {len(questions)} questions "
+            f"({odd!r} is {'not answered' if odd in questions else 'not asked'}); run predict again"
         )
-    for key, question in wanted.items():
-        if found[key].question != question:
+    for key, question in questions.items():
+        if predictions[key].question != question:
             raise ValueError(
-                f"{path}: {key}: found the question {found[key].question!r}, expected {question!r}; "
+                f"{path}: {key}: found the question {predictions[key].question!r}, expected {question!r}; "
                 "run predict again"
             )
-    return [found[key] for key in wanted]
+    return [predictions[key] for key in questions]
 
 
 def rejected_path(path: Path) -> Path:
@@ -285,10 +285,9 @@ def rejected_path(path: Path) -> Path:
 
 
 def check_rejected(rejected: Sequence[Rejected], total: int, limit: float, *, where: Path, key: str) -> None:
-    """Raise ValueError, naming the first row, when more than the fraction `limit` (0..1) of `total` were
-    rejected.
+    """Raise ValueError, naming the first row, when more than the share `limit` (0..1) of `total` is rejected.
 
-    `where` is the file that holds the rejected rows, `key` the params key of the limit.
+    where: the file that holds the rejected rows. key: the params key of the limit.
     """
     if len(rejected) > limit * total:
         raise ValueError(

@@ -48,6 +48,12 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """sha256 hex digest of the bytes of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def digest_folder(folder: Path, pattern: str = "*") -> str:
     """sha256 over the names and bytes of the files in `folder` that match `pattern`, in name order."""
     total = hashlib.sha256()

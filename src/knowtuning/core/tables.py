@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from pydantic import AfterValidator
+
 T = TypeVar("T")
 
 
@@ -18,8 +20,23 @@ def entry(table: Mapping[str, T], name: object, what: str) -> T:
     return table[name]
 
 
-def known(table: Mapping[str, object], name: str) -> str:
-    """`name`, checked for a params file, which says the key and the value found itself."""
-    if name not in table:
-        raise ValueError(f"one of {', '.join(table)}")
-    return name
+def name_in(table: Mapping[str, object]) -> AfterValidator:
+    """The check of a params key whose value is a name of the table."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"one of {', '.join(table)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def names_in(table: Mapping[str, object]) -> AfterValidator:
+    """The check of a params key whose value is a list of names of the table, none of them twice."""
+
+    def check(names: list[str]) -> list[str]:
+        if not set(names) <= table.keys() or len(set(names)) < len(names):
+            raise ValueError(f"some of {', '.join(table)}, each once")
+        return names
+
+    return AfterValidator(check)

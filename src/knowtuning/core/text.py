@@ -50,7 +50,7 @@ def content_words(text: str) -> list[str]:
 
 
 class Span(NamedTuple):
-    """A folded word with its place in the text."""
+    """A folded word, and where it begins and ends in the text (characters)."""
 
     word: str
     start: int
@@ -58,8 +58,8 @@ class Span(NamedTuple):
 
 
 def word_spans(text: str) -> list[Span]:
-    """The words of a text, as `words` gives them, with their places."""
-    return [Span(found[0].casefold().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)]
+    """The words of a text, as `words` gives them, with where they stand."""
+    return [Span(match[0].casefold().replace("’", "'"), *match.span()) for match in _WORD.finditer(text)]
 
 
 def first_words(text: str, count: int) -> str:
@@ -74,16 +74,15 @@ def is_latin(text: str) -> bool:
     return 2 * sum("LATIN" in unicodedata.name(char, "") for char in letters) >= len(letters)
 
 
-def share_of(wanted: Iterable[str], there: Iterable[str]) -> float:
-    """Share (0..1) of the words `wanted`, each as often as it occurs, that are among `there`; 1 for none."""
-    known = set(there)
-    asked = list(wanted)
-    return sum(word in known for word in asked) / len(asked) if asked else 1.0
+def share_of(wanted: Iterable[str], available: Iterable[str]) -> float:
+    """Share (0..1) of the words `wanted`, each as often as it occurs, that are in `available`; 1 for none."""
+    known, counted = set(available), list(wanted)
+    return sum(word in known for word in counted) / len(counted) if counted else 1.0
 
 
 def repeated_share(text: str, size: int = 4) -> float:
     """Share (0..1) of the runs of `size` words that stood in the text before; 0 where it has no such run."""
-    said = words(text)
-    runs = Counter(tuple(said[i : i + size]) for i in range(len(said) - size + 1))
+    tokens = words(text)
+    runs = Counter(tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1))
     total = runs.total()
     return (total - len(runs)) / total if total else 0.0

@@ -12,13 +12,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from knowtuning.core.records import Rejected, check_rejected, rejected_path, write_jsonl
+from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
 from knowtuning.core.tables import entry
 from knowtuning.data.rows import read_rows
-from knowtuning.exchange.export import exported, write_rows
+from knowtuning.exchange.exporting import exported, write_rows
 from knowtuning.exchange.formats import FORMATS
-from knowtuning.exchange.reading import LEFT_OUT, imported, read_known
+from knowtuning.exchange.importing import LEFT_OUT, imported, read_splits
 from knowtuning.systems import trained
+from knowtuning.terminal import run
 
 RELEASED = "llama-factory-old"
 # Lines about faulty rows on the screen; the file has them all.
@@ -39,34 +40,24 @@ def import_file(arguments: argparse.Namespace) -> None:
     Raises ValueError when more than --max-rejected of the rows are faulty, or none is of use.
     """
     form = entry(FORMATS, arguments.format, "--format")
-    known = read_known(arguments.prepared)
-    found = imported(read_rows(arguments.file, []), arguments.what, form, known)
-    faulty = [row for row in found.rejected if not row.left_out]
-    _name(faulty, rejected_path(arguments.out))
-    write_jsonl(rejected_path(arguments.out), found.rejected)
-    read = found.counts["read"]
-    check_rejected(
-        faulty,
-        read,
-        arguments.max_rejected,
-        where=rejected_path(arguments.out),
-        key="--max-rejected",
-    )
-    left = ", ".join(f"{found.counts[kind]} {kind}" for kind in LEFT_OUT)
-    if not found.records:
-        raise ValueError(f"{arguments.file}: none of its {read} rows is of use: {left}")
-    write_jsonl(arguments.out, found.records)
-    print(f"{arguments.out}: {len(found.records)} of {read} rows; left out: {left}, {len(faulty)} faulty")
-    if found.unread:
-        columns = ", ".join(f"{name!r} ({count})" for name, count in found.unread.items())
-        print(f"{arguments.file}: columns that are not used (with how many rows fill them): {columns}")
-
-
-def _name(faulty: list[Rejected], path: Path) -> None:
+    splits, rejected_to = read_splits(arguments.prepared), rejected_path(arguments.out)
+    result = imported(read_rows(arguments.file, []), arguments.what, form, splits)
+    faulty = [row for row in result.rejected if not row.left_out]
     for row in faulty[:SHOWN]:
         sys.stderr.write(f"{row.id}: {row.reason}\n")
     if len(faulty) > SHOWN:
-        sys.stderr.write(f"and {len(faulty) - SHOWN} more in {path}\n")
+        sys.stderr.write(f"and {len(faulty) - SHOWN} more in {rejected_to}\n")
+    write_jsonl(rejected_to, result.rejected)
+    read, limit = result.counts["read"], arguments.max_rejected
+    check_rejected(faulty, read, limit, where=rejected_to, key="--max-rejected")
+    left = ", ".join(f"{result.counts[kind]} {kind}" for kind in LEFT_OUT)
+    if not result.records:
+        raise ValueError(f"{arguments.file}: none of its {read} rows is of use: {left}")
+    write_jsonl(arguments.out, result.records)
+    print(f"{arguments.out}: {len(result.records)} of {read} rows; left out: {left}, {len(faulty)} faulty")
+    if result.unread:
+        columns = ", ".join(f"{name!r} ({count})" for name, count in result.unread.items())
+        print(f"{arguments.file}: columns that are not used (with how many rows fill them): {columns}")
 
 
 def parse() -> argparse.Namespace:
@@ -92,15 +83,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def main() -> None:
     arguments = parse()
-    try:
-        arguments.run(arguments)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 1
-    return 0
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,7 +6,7 @@ so that what was exported can be imported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -46,65 +46,63 @@ def fill(template: Template, texts: Mapping[Slot, str]) -> Any:
     return [fill(part, texts) for part in template] if isinstance(template, list) else template
 
 
-def match(template: Template, row: Any, place: str = "") -> dict[str, Any]:
-    """Place -> value of every slot for which the row has one; values are not checked.
+def match(template: Template, row: Any, path: str = "") -> dict[str, Any]:
+    """Path -> value of every slot for which the row has one; values are not checked.
 
-    Raises ValueError, naming the place, where the row is of another shape. Further columns do not count.
+    Raises ValueError, naming the path, where the row is of another shape. Further columns do not count.
     """
     if isinstance(template, Slot):
-        return {place: row}
+        return {path: row}
     if isinstance(template, str):
         if row != template:
-            raise ValueError(f"{place}: found {row!r}, expected {template!r}")
+            raise ValueError(f"{path}: found {row!r}, expected {template!r}")
         return {}
     if isinstance(template, dict):
-        return _match_object(template, row, place)
+        return _match_object(template, row, path)
     if not isinstance(row, list) or len(row) != len(template):
-        found = f"{len(row)} entries" if isinstance(row, list) else type_name(row)
-        raise ValueError(f"{place}: found {found}, expected an array of {len(template)}")
-    parts = [match(part, row[index], f"{place}[{index}]") for index, part in enumerate(template)]
-    return {where: value for part in parts for where, value in part.items()}
+        kind = f"{len(row)} entries" if isinstance(row, list) else type_name(row)
+        raise ValueError(f"{path}: found {kind}, expected an array of {len(template)}")
+    values: dict[str, Any] = {}
+    for index, part in enumerate(template):
+        values |= match(part, row[index], f"{path}[{index}]")
+    return values
 
 
-def _match_object(template: dict[str, Template], row: Any, place: str) -> dict[str, Any]:
+def _match_object(template: dict[str, Template], row: Any, path: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise ValueError(f"{place or 'row'}: found {type_name(row)}, expected {', '.join(template)}")
-    found: dict[str, Any] = {}
+        raise ValueError(f"{path or 'row'}: found {type_name(row)}, expected {', '.join(template)}")
+    values: dict[str, Any] = {}
     for name, part in template.items():
         if name in row:
-            found |= match(part, row[name], _below(place, name))
+            values |= match(part, row[name], _below(path, name))
         elif not isinstance(part, Slot):
             raise ValueError(
-                f"{_below(place, name)}: not there; found {', '.join(map(str, row)) or 'nothing'}"
+                f"{_below(path, name)}: not there; found {', '.join(map(str, row)) or 'nothing'}"
             )
-    return found
+    return values
 
 
-def places(template: Template, place: str = "") -> dict[Slot, str]:
+def slot_paths(template: Template, path: str = "") -> dict[Slot, str]:
     """Where each slot stands, as `match` writes it: `prompt[0].content`."""
-    return dict(_places(template, place))
-
-
-def _places(template: Template, place: str) -> Iterator[tuple[Slot, str]]:
     if isinstance(template, Slot):
-        yield template, place
-    elif isinstance(template, dict):
-        for name, part in template.items():
-            yield from _places(part, _below(place, name))
+        return {template: path}
+    parts: list[tuple[str, Template]] = []
+    if isinstance(template, dict):
+        parts = [(_below(path, name), part) for name, part in template.items()]
     elif isinstance(template, list):
-        for index, part in enumerate(template):
-            yield from _places(part, f"{place}[{index}]")
+        parts = [(f"{path}[{index}]", part) for index, part in enumerate(template)]
+    return {slot: below for name, part in parts for slot, below in slot_paths(part, name).items()}
 
 
-def _below(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
-def _said(role: str, text: Slot) -> Template:
+def _turn(role: str, text: Slot) -> Template:
     return {"role": role, "content": text}
 
 
-_ASKED = _said("user", Slot.QUESTION)
+_USER = _turn("user", Slot.QUESTION)
 _INSTRUCTION: dict[str, Template] = {"instruction": Slot.QUESTION, "input": Slot.CONTEXT}
 _ALPACA: Template = {**_INSTRUCTION, "output": Slot.ANSWER}
 
@@ -123,21 +121,21 @@ FORMATS: dict[str, Format] = {
     # The conversational forms of prompt-completion and of preference with an explicit prompt.
     "trl": Format(
         "https://huggingface.co/docs/trl/dataset_formats",
-        answered={"prompt": [_ASKED], "completion": [_said("assistant", Slot.ANSWER)]},
+        answered={"prompt": [_USER], "completion": [_turn("assistant", Slot.ANSWER)]},
         pair={
-            "prompt": [_ASKED],
-            "chosen": [_said("assistant", Slot.CHOSEN)],
-            "rejected": [_said("assistant", Slot.REJECTED)],
+            "prompt": [_USER],
+            "chosen": [_turn("assistant", Slot.CHOSEN)],
+            "rejected": [_turn("assistant", Slot.REJECTED)],
         },
     ),
     # `type: chat_template`, and `type: chat_template.default` with `rl: dpo`.
     "axolotl": Format(
         "https://docs.axolotl.ai/docs/rlhf.html and https://docs.axolotl.ai/docs/dataset-formats/conversation.html",
-        answered={"messages": [_ASKED, _said("assistant", Slot.ANSWER)]},
+        answered={"messages": [_USER, _turn("assistant", Slot.ANSWER)]},
         pair={
-            "messages": [_ASKED],
-            "chosen": _said("assistant", Slot.CHOSEN),
-            "rejected": _said("assistant", Slot.REJECTED),
+            "messages": [_USER],
+            "chosen": _turn("assistant", Slot.CHOSEN),
+            "rejected": _turn("assistant", Slot.REJECTED),
         },
     ),
 }

@@ -16,7 +16,7 @@ Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFiles:
     """What a run has written about itself.
 
     params: params.yaml as a mapping. metrics: the files of metrics/ by their names. values: (system, metric)
@@ -28,7 +28,7 @@ class Run:
     values: Mapping[tuple[str, str], tuple[float, float, float]]
 
 
-def read_run(params: Tree, metrics: Path, groups: Path) -> Run:
+def read_run(params: Tree, metrics: Path, groups: Path) -> RunFiles:
     """The run of the checkout; metrics: its folder of JSON files, groups: plots/groups.csv."""
     values = {}
     if groups.is_file():
@@ -37,7 +37,7 @@ def read_run(params: Tree, metrics: Path, groups: Path) -> Run:
                 if row["group"] == "overall":
                     numbers = (float(row["value"]), float(row["low"]), float(row["high"]))
                     values[row["system"], row["metric"]] = numbers
-    return Run(params, {path.stem: read_json(path) for path in sorted(metrics.glob("*.json"))}, values)
+    return RunFiles(params, {path.stem: read_json(path) for path in sorted(metrics.glob("*.json"))}, values)
 
 
 def lineage(system: str) -> list[str]:
@@ -46,7 +46,7 @@ def lineage(system: str) -> list[str]:
     return [*(lineage(before) if before else []), system]
 
 
-def base_line(run: Run) -> str:
+def base_line(run: RunFiles) -> str:
     """The base model, and what says which one it is."""
     base = run.metrics.get("base", {})
     if base.get("commit") == "local":
@@ -58,39 +58,41 @@ def base_line(run: Run) -> str:
     return f"trained from scratch, {base.get('parameters', 0):,} parameters, on `data/prepared/corpus.txt`"
 
 
-def data_line(run: Run) -> str:
+def data_line(run: RunFiles) -> str:
     """Where the training data come from, and how many questions they are."""
     prepare = run.params["prepare"]
-    found = {
+    descriptions = {
         "world": "a generated closed world of invented towns",
         "file": "the file `{train}`",
         "medquad_xml": "MedQuAD, `{path}`, types {types}",
         "hub": "the data set {id} at revision {revision}",
     }
-    source = found.get(prepare["source"], prepare["source"]).format(**prepare.get(prepare["source"], {}))
+    source = descriptions.get(prepare["source"], prepare["source"]).format(
+        **prepare.get(prepare["source"], {})
+    )
     kept = run.metrics.get("data", {}).get("train", {}).get("kept", "an unknown number of")
     return f"{source}: {kept} questions with their answers"
 
 
-def step_line(run: Run, system: str) -> str:
+def step_line(run: RunFiles, system: str) -> str:
     """How one system was trained, in a line of a list."""
-    made, section = EVERY[system], run.params[EVERY[system].section]
+    entry, section = EVERY[system], run.params[EVERY[system].section]
     keys = ("lr", "epochs", "batch", "schedule", "loss", "beta", "gamma", "counted", "reference")
-    said = ", ".join(f"{key} {section[key]}" for key in keys if key in section)
-    start = f"continues `{made.continues}`" if made.continues else "a new LoRA adapter"
-    rows = run.metrics.get(made.section, {}).get("train_rows")
-    data = " and ".join(f"`{data.path}`" for data in made.data)
-    return f"- `{system}`, {made.label}: {start}; {rows} rows of {data}; {said}"
+    settings = ", ".join(f"{key} {section[key]}" for key in keys if key in section)
+    start = f"continues `{entry.continues}`" if entry.continues else "a new LoRA adapter"
+    rows = run.metrics.get(entry.section, {}).get("train_rows")
+    data = " and ".join(f"`{data.path}`" for data in entry.data)
+    return f"- `{system}`, {entry.label}: {start}; {rows} rows of {data}; {settings}"
 
 
-def method_lines(run: Run, system: str) -> list[str]:
+def method_lines(run: RunFiles, system: str) -> list[str]:
     """The trainings behind a system, its LoRA and the teacher that wrote its data."""
     lora, teacher = run.params["lora"], run.params["teacher"]
-    wrote = teacher["model"] if teacher["backend"] == "openai" else f"the backend `{teacher['backend']}`"
+    author = teacher["model"] if teacher["backend"] == "openai" else f"the backend `{teacher['backend']}`"
     return [
         *(step_line(run, name) for name in lineage(system)),
         f"- LoRA: r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']}, targets {lora['targets']}",
-        *([f"- Teacher: {wrote}"] if system != BASELINE else []),
+        *([f"- Teacher: {author}"] if system != BASELINE else []),
         f"- Seed: {run.params['seed']}",
     ]
 
@@ -99,9 +101,9 @@ def _interval(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
-def metrics_table(run: Run, system: str) -> str:
+def metrics_table(run: RunFiles, system: str) -> str:
     """The leading metrics of a system and of the baseline, their difference, with intervals."""
-    names = leading([name for made, name in run.values if made == system])
+    names = leading([name for of_system, name in run.values if of_system == system])
     if not names:
         return "Not evaluated yet: run `dvc repro` and export again."
     differences = run.metrics["differences"].get(system, {}).get("overall", {})
@@ -111,8 +113,8 @@ def metrics_table(run: Run, system: str) -> str:
     for name in names:
         row = [label(name), metric(name).unit, *(_interval(*run.values[s, name]) for s in (system, *others))]
         if others:
-            found = differences.get(name)
-            row.append(_interval(found["mean"], found["low"], found["high"], "+") if found else "–")
+            change = differences.get(name)
+            row.append(_interval(change["mean"], change["low"], change["high"], "+") if change else "–")
         rows.append(row)
     share = f"{100 * run.params['evaluate']['confidence']:g} % intervals"
     questions = run.metrics["systems"][system]["overall"]["questions"]
@@ -122,24 +124,20 @@ def metrics_table(run: Run, system: str) -> str:
     return "\n\n".join([head, *verdict, table])
 
 
-def front_matter(run: Run) -> str:
+def front_matter(run: RunFiles) -> str:
     """The YAML that model hubs read; the licence is for the user to fill in."""
     base = run.metrics.get("base", {})
-    named = [f"base_model: {base['id']}"] if base.get("commit") not in (None, "local") else []
-    fields = ["license:  # yours to choose, within those of the base model and of the data", *named]
-    return "\n".join(
-        [
-            "---",
-            *fields,
-            "library_name: transformers",
-            "pipeline_tag: text-generation",
-            "tags: [knowtuning, lora]",
-            "---",
-        ]
+    base_model = f"base_model: {base['id']}\n" if base.get("commit") not in (None, "local") else ""
+    return (
+        "---\n"
+        "license:  # yours to choose, within those of the base model and of the data\n"
+        f"{base_model}"
+        "library_name: transformers\npipeline_tag: text-generation\ntags: [knowtuning, lora]\n"
+        "---"
     )
 
 
-def card(run: Run, system: str, prompt: str, sha256: str, commands: Sequence[tuple[str, str]]) -> str:
+def card(run: RunFiles, system: str, prompt: str, sha256: str, commands: Sequence[tuple[str, str]]) -> str:
     """README.md of the exported folder.
 
     prompt: the prompt of the question "QUESTION". sha256: of the adapter. commands: what to serve the model

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.storage import digest
 from knowtuning.model.batches import by_length
+from knowtuning.model.hardware import Hardware
+from knowtuning.model.load import load_system
 from knowtuning.model.memory import cache_tokens, prefix_limit
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from knowtuning.config.sample import SampleParams
 
 Tokens = list[int]
-# Answers that are computed together at most: what a killed run can lose, and another process can take.
+# Answers that are computed together at most: what a killed run loses, and what another process can take over.
 _MOST = {"cpu": 64, "cuda": 512}
 # New tokens after which answers that have ended leave the batch.
 _CHUNK = 32
@@ -28,7 +31,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are chosen. temperature 0: the most probable one, and top_p and top_k have no say.
+    """How tokens are chosen. temperature 0: the most probable one, whatever top_p and top_k are.
 
     top_p: share of probability that the tokens drawn from hold at least. top_k: how many those are at most;
     0: no limit. samples: answers a prompt. Each sample has a seed of its own, so that no other changes it.
@@ -50,7 +53,7 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Job:
-    """One answer to be made: prompt (token ids), and the seed of its draws."""
+    """One answer to compute: prompt (token ids), and the seed of its draws."""
 
     prompt: Tokens
     seed: int
@@ -130,20 +133,17 @@ def prompts_of(
     return prompts
 
 
-def predict(
+def predictions(
     examples: Sequence[Example],
-    prompts: Mapping[str, Tokens],
-    backend: Backend,
+    answers: Mapping[str, Sequence[Tokens]],
     formatter: Formatter,
     decoding: Decoding,
-    journal: Journal | None = None,
 ) -> list[Prediction]:
-    """One answer for each example, in the order of `examples`; prompts: see `prompts_of`.
+    """The first answer to each example as a record, in the order of `examples`; answers: see `generate`.
 
     Deviation: the released scripts' framework samples (T 0.95, top-p 0.7, top-k 50); greedy answers, the
     default, are comparable from run to run.
     """
-    answers = generate(prompts, backend, decoding, journal)
     return [
         Prediction(
             id=example.id,
@@ -161,6 +161,15 @@ def until(ends: Sequence[int], tokens: Sequence[int]) -> Tokens:
     """The tokens before the first that ends an answer; all where there is none."""
     stop = next((index for index, token in enumerate(tokens) if token in ends), len(tokens))
     return list(tokens[:stop])
+
+
+def load_backend(
+    base: Path, adapter: Path | None, formatter: Formatter, decoding: Decoding, hardware: Hardware
+) -> ModelBackend:
+    """A system in this process; adapter: its LoRA adapter, None for the base model."""
+    model = load_system(base, adapter, dtype=hardware.weights_dtype, device=hardware.device)
+    padding = int(formatter.tokenizer.pad_token_id)
+    return ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=hardware.batch_tokens)
 
 
 class ModelBackend:

@@ -33,12 +33,12 @@ PYTHON, URL = "KNOWTUNING_VLLM", "KNOWTUNING_VLLM_URL"
 CARDS, MEMORY = "KNOWTUNING_VLLM_CARDS", "KNOWTUNING_VLLM_MEMORY"
 # Requests under way at a time; vLLM batches them as it sees fit.
 _REQUESTS = 256
-# Seconds that loading a model may take, an answer, and the server's own way to end.
+# Seconds that loading a model may take, an answer, and the server's end when it is asked to.
 _START, _ANSWER, _END = 1800, 1800, 10
 # The ranks of adapters that all versions take.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-# What is not for the server: our own Python, a key that it would ask us for, and what torchrun sets.
-_OURS = ("PYTHON", "VLLM_API_KEY", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC_")
+# What is not for the server: our Python, a key that it would ask us for, and what torchrun sets.
+_WITHHELD = ("PYTHON", "VLLM_API_KEY", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_", "TORCHELASTIC_")
 # Prints the name and version of the vLLM there is; the builds for CPUs go by another name.
 _VERSION = """
 from importlib.metadata import PackageNotFoundError, version
@@ -149,7 +149,7 @@ def serving(
         return
     port = _free_port()
     command = _command(program, base, adapter, system, hardware, context, port)
-    kept = {key: value for key, value in environ.items() if not key.startswith(_OURS)}
+    kept = {key: value for key, value in environ.items() if not key.startswith(_WITHHELD)}
     with tempfile.TemporaryFile() as log:
         shown = None if environ.get("KNOWTUNING_DEBUG") else log
         with subprocess.Popen(
@@ -210,12 +210,17 @@ def _command(
         rank = read_json(adapter / "adapter_config.json")["r"]
         options |= {
             "lora-modules": json.dumps({"name": system, "path": str(adapter.resolve())}),
-            "max-lora-rank": next((known for known in _RANKS if known >= rank), rank),
+            "max-lora-rank": rank_limit(rank),
         }
         command.append("--enable-lora")
     if hardware.device == "cpu":  # compiling takes longer than it saves there
         command.append("--enforce-eager")
     return [*command, *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+
+
+def rank_limit(rank: int) -> int:
+    """The least limit on ranks that vLLM takes and that lets an adapter of `rank` in."""
+    return next((limit for limit in _RANKS if limit >= rank), rank)
 
 
 def _free_port() -> int:

@@ -181,7 +181,7 @@ class Processes:
 ALONE = Processes()
 
 
-def started(environ: Mapping[str, str], device: str) -> Processes:
+def detect_processes(environ: Mapping[str, str], device: str) -> Processes:
     """This process among those of its launcher; WORLD_SIZE and KNOWTUNING_PROCESSES say how many there are.
 
     Raises ValueError when they contradict each other or what Accelerate runs: `accelerate launch --cpu
@@ -206,7 +206,7 @@ def started(environ: Mapping[str, str], device: str) -> Processes:
     return Processes(rank=state.process_index, count=world, sharded=sharded)
 
 
-def alone(environ: Mapping[str, str], stage: str) -> None:
+def check_single_process(environ: Mapping[str, str], stage: str) -> None:
     """Raise ValueError when a launcher started several processes of a stage that works in one."""
     if int(environ.get("WORLD_SIZE") or 1) > 1:
         raise ValueError(

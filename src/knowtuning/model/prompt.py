@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from knowtuning.core.params import Template
+from knowtuning.core.params import PromptParams, Template
 from knowtuning.model.load import config_ends, load_tokenizer
 
 if TYPE_CHECKING:
@@ -37,25 +37,15 @@ _QUESTION, _ANSWER = "qQuestionq", "aAnswera"
 # Stands before a chat template, since prompts must not depend on a clock: one that asks for the time gets
 # that of a day long ago.
 _DAY = datetime(2024, 7, 26)
-_CLOCK = (
+CLOCK = (
     "{% macro strftime_now(format) %}{{ format"
     + "".join(f" | replace('%{code}', '{_DAY.strftime('%' + code)}')" for code in "aAdbBmyYHIMSpjFT")
     + " }}{% endmacro +%}"
 )
 
 
-class PromptParams(Protocol):
-    """What of the parameters' section `model` says how a prompt is made."""
-
-    @property
-    def template(self) -> Template: ...
-
-    @property
-    def template_args(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Texts around question and answer: before and after the question, before and after the answer."""
 
     before: str
@@ -77,17 +67,18 @@ class Formatter:
     config_ends: tuple[int, ...] = ()
 
     @cached_property
-    def _frame(self) -> _Frame:
+    def frame(self) -> Frame:
+        """What stands around question and answer. Raises ValueError for a chat template that cannot serve."""
         if self.template != "chat":
             before, after = _FRAMES[self.template]
             space = " " if self.template in ("bare", "plain") else ""
-            return _Frame(before, after, space, "")
+            return Frame(before, after, space, "")
         prompt, whole = self._rendered(answer=False), self._rendered(answer=True)
         for text, part in ((prompt, _QUESTION), (whole, _ANSWER)):
             if text.count(part) != 1:
                 raise ValueError(
                     f"model.template is chat, but the chat template of {self.tokenizer.name_or_path} leaves "
-                    "out or repeats what is said; expected bare, plain or alpaca"
+                    "out or repeats a turn; expected bare, plain or alpaca"
                 )
         if not whole.startswith(prompt):
             raise ValueError(
@@ -97,7 +88,7 @@ class Formatter:
             )
         before, after = prompt.split(_QUESTION)
         lead, end = whole[len(prompt) :].split(_ANSWER)
-        return _Frame(before, after, lead, end.rstrip())
+        return Frame(before, after, lead, end.rstrip())
 
     def _rendered(self, *, answer: bool) -> str:
         from jinja2 import TemplateError
@@ -108,7 +99,7 @@ class Formatter:
                 "template; expected bare, plain or alpaca for a base model"
             )
         turns = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
-        template = _CLOCK + str(self.tokenizer.get_chat_template())
+        template = CLOCK + str(self.tokenizer.get_chat_template())
         try:
             text = self.tokenizer.apply_chat_template(
                 turns if answer else turns[:1],
@@ -126,8 +117,8 @@ class Formatter:
         return str(text)
 
     @cached_property
-    def _control(self) -> tuple[str, ...]:
-        """The spellings of control tokens."""
+    def control(self) -> tuple[str, ...]:
+        """The spellings of control tokens; in questions and answers they are text."""
         special = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
         return tuple({*special, *map(str, self.tokenizer.all_special_tokens)})
 
@@ -137,7 +128,7 @@ class Formatter:
         special = set(self.tokenizer.all_special_ids) | {
             number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special
         }
-        return next((token for token in self._ids(self._frame.end) if token in special), None)
+        return next((token for token in self._ids(self.frame.end) if token in special), None)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
@@ -148,13 +139,11 @@ class Formatter:
 
     def text(self, question: str) -> str:
         """The prompt as text, for people and for services that tokenise themselves."""
-        frame = self._frame
-        return f"{frame.before}{question.strip()}{frame.after}"
+        return f"{self.frame.before}{question.strip()}{self.frame.after}"
 
     def prompt(self, question: str) -> list[int]:
         """Token ids of the prompt, with the tokenizer's begin-of-sequence token where it has one."""
-        frame = self._frame
-        ids = self._around(frame.before, question.strip(), frame.after)
+        ids = self._around(self.frame.before, question.strip(), self.frame.after)
         if self.template == "chat" or self.tokenizer.bos_token_id is None:
             return ids
         return [self.tokenizer.bos_token_id, *ids]
@@ -164,8 +153,7 @@ class Formatter:
 
         It closes with what the template writes after an answer, or with EOS where that ends no turn.
         """
-        frame = self._frame
-        ids = self._around(frame.lead, answer.strip(), frame.end if end else "")
+        ids = self._around(self.frame.lead, answer.strip(), self.frame.end if end else "")
         return [*ids, self.ends[-1]] if end and self._turn_end is None else ids
 
     def is_whole(self, completion: Sequence[int]) -> bool:
@@ -185,7 +173,7 @@ class Formatter:
 
         Together where nothing is spelt out, so that tokens are those of the template's own rendering.
         """
-        if any(token in text for token in self._control):
+        if any(token in text for token in self.control):
             return [*self._ids(before), *self._ids(text, split=True), *self._ids(after)]
         return self._ids(before + text + after)
 

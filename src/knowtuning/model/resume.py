@@ -6,8 +6,6 @@ that state is taken up on an exact match alone. It goes away when the stage has 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import platform
@@ -15,12 +13,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from knowtuning.core.storage import digest, digest_folder, read_json, write_json
+from filelock import FileLock, Timeout
+
+from knowtuning.core.storage import digest, digest_file, digest_folder, read_json, write_json
 from knowtuning.model.hardware import ALONE, Processes
 
 # State that nobody took up for this long (seconds) is of inputs that changed, or of a run that was given up.
@@ -41,10 +41,7 @@ def content(path: Path) -> str:
     """A digest of the bytes of a file, or of the names and bytes in a folder; "absent" if there is none."""
     if path.is_dir():
         return digest_folder(path)
-    if not path.exists():
-        return "absent"
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return digest_file(path) if path.exists() else "absent"
 
 
 @contextmanager
@@ -66,7 +63,7 @@ def resumable(
         yield folder
         processes.wait()
         return
-    with _lock(folder, wait=True):
+    with _locked(folder):
         prune(home, stage, keep=folder)
         folder.mkdir(exist_ok=True)
         processes.wait()
@@ -76,44 +73,34 @@ def resumable(
 
 
 @contextmanager
-def _lock(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold `<folder>.lock`; yields whether it is held, which without `wait` may be False.
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold `<folder>.lock`, which the kernel frees when its process dies; its file goes with the block.
 
-    The kernel frees it when its process dies. Its file is removed by whoever holds it, so one that was
-    waited for may be no longer the one under that name.
+    Raises Timeout where another run holds it and `wait` is off.
     """
     path = folder.with_name(f"{folder.name}.lock")
-    while True:
-        stream = path.open("ab")
-        held = _acquire(stream, folder.name, wait=wait)
-        if not held or (path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat())):
-            break
-        stream.close()
-    with stream:
-        yield held
-        if held:
-            path.unlink(missing_ok=True)
-
-
-def _acquire(stream: IO[bytes], name: str, *, wait: bool) -> bool:
+    lock = FileLock(path)
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(blocking=False)
+    except Timeout:
         if not wait:
-            return False
-        sys.stderr.write(f"{name}: another run with the same inputs is at work; waiting for its end\n")
-        fcntl.flock(stream, fcntl.LOCK_EX)
-    return True
+            raise
+        sys.stderr.write(f"{folder.name}: another run with the same inputs is at work; waiting for its end\n")
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+        path.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def prune(home: Path, stage: str, *, keep: Path) -> None:
-    """Remove state of other keys of `stage` that is older than KEEP and in nobody's hands."""
+    """Remove state of other keys of `stage` that is older than KEEP and that no run holds."""
     for folder in home.glob(f"{stage}-" + "[0-9a-f]" * 16):
         if folder == keep or time.time() - _touched(folder) < KEEP:
             continue
-        with _lock(folder, wait=False) as held:
-            if held:
-                shutil.rmtree(folder, ignore_errors=True)
+        with suppress(Timeout), _locked(folder, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _touched(folder: Path) -> float:
@@ -142,7 +129,7 @@ def sealed(folder: Path) -> bool:
         listed = read_json(folder / MANIFEST)
     except (FileNotFoundError, ValueError):
         return False
-    return isinstance(listed, dict) and all(content(folder / name) == found for name, found in listed.items())
+    return isinstance(listed, dict) and all(content(folder / name) == value for name, value in listed.items())
 
 
 class Journal:
@@ -159,13 +146,13 @@ class Journal:
         self._stream: IO[bytes] | None = None
         self._synced = time.monotonic()
         if folder is not None:
-            own = folder / f"journal-{processes.rank}.jsonl"
+            written = folder / f"journal-{processes.rank}.jsonl"
             for path in folder.glob("journal-*.jsonl"):
                 sound = self._read(path)
-                if path == own:
+                if path == written:
                     os.truncate(path, sound)
             processes.wait()  # all know the same before anyone adds to it
-            self._stream = own.open("ab")
+            self._stream = written.open("ab")
 
     def todo(self, keys: Sequence[str]) -> list[str]:
         """Those of `keys` that this process has to do, and nobody has done."""
@@ -204,13 +191,13 @@ class Journal:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints `checkpoint-<step>` in `folder`, oldest first; torn ones are removed."""
-    found = []
+    whole = []
     for path in folder.glob("checkpoint-*"):
         if path.name.removeprefix("checkpoint-").isdecimal() and sealed(path):
-            found.append(path)
+            whole.append(path)
         else:
             shutil.rmtree(path)
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    return sorted(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 class Due:

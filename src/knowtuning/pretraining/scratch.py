@@ -7,11 +7,12 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.config.base import Scratch
+from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import PIN
 from knowtuning.model.memory import CPU_TOKENS
 from knowtuning.model.resume import Due, checkpoints, seal
@@ -59,7 +60,7 @@ def train_tokenizer(texts: Sequence[str], vocab: int) -> PreTrainedTokenizerBase
 
 
 def new_model(params: Scratch, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """An untrained Llama of the given size; torch's global seed decides its weights."""
+    """An untrained Llama of the size in params; torch's global seed decides its weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     if params.hidden % params.heads:
@@ -119,21 +120,18 @@ def _batches(rows: torch.Tensor, size: int, steps: int, seed: int) -> Iterator[t
         order = order[size:]
 
 
-def optimizers(model: torch.nn.Module, params: Scratch, *, bfloat16: bool) -> list[Any]:
+def optimizers(model: torch.nn.Module, params: Scratch, hardware: Hardware) -> list[Any]:
     """Muon for the matrices inside the blocks, AdamW for embeddings and norms."""
     import torch
 
     from knowtuning.pretraining.muon import Muon
 
-    named = dict(model.named_parameters())
-    inner = {name for name, p in named.items() if p.ndim == 2 and "embed_tokens" not in name}
-    rest = [p for name, p in named.items() if name not in inner]
+    parameters = dict(model.named_parameters())
+    inner = {name for name, p in parameters.items() if p.ndim == 2 and "embed_tokens" not in name}
+    rest = [p for name, p in parameters.items() if name not in inner]
+    dtype = torch.bfloat16 if hardware.precision == "bfloat16" else torch.float32
     return [
-        Muon(
-            [named[name] for name in sorted(inner)],
-            lr=params.muon_lr,
-            dtype=torch.bfloat16 if bfloat16 else torch.float32,
-        ),
+        Muon([parameters[name] for name in sorted(inner)], lr=params.muon_lr, dtype=dtype),
         torch.optim.AdamW(rest, lr=params.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
@@ -143,24 +141,27 @@ def pass_rows(batch: torch.Tensor) -> int:
     return max(1, CPU_TOKENS // batch.shape[1]) if batch.device.type == "cpu" else len(batch)
 
 
-@dataclass
-class Run:
-    """A training under way: what its next step depends on, beside the data."""
+class ScratchTraining:
+    """A training under way: what its next step depends on, beside the data. losses: of all steps, nats."""
 
-    model: torch.nn.Module
-    optimizers: list[Any]
-    losses: list[float] = field(default_factory=list)
+    def __init__(self, model: torch.nn.Module, optimizers: list[Any], hardware: Hardware) -> None:
+        self.model, self.optimizers, self.hardware = model, optimizers, hardware
+        self.losses: list[float] = []
+        self._peaks = [group["lr"] for group in self._groups()]
 
-    def step(self, batch: torch.Tensor, scale: float, peaks: Sequence[float], *, bfloat16: bool) -> float:
+    def _groups(self) -> list[dict[str, Any]]:
+        # A restored optimizer has new ones.
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def step(self, batch: torch.Tensor, scale: float) -> float:
         """One step at `scale` (0..1) of the peak rates; returns the loss (nats a token)."""
         import torch
 
-        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        for group, peak in zip(groups, peaks, strict=True):
+        for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * scale
         loss = 0.0
         for part in torch.split(batch, pass_rows(batch)):
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+            with self.hardware.autocast():
                 share = self.model(input_ids=part, labels=part).loss * (len(part) / len(batch))
             share.backward()
             loss += share.item()
@@ -187,17 +188,17 @@ class Run:
         for old in older:
             shutil.rmtree(old)
 
-    def restore(self, folder: Path, device: str) -> None:
+    def restore(self, folder: Path) -> None:
         """Take up the newest whole checkpoint of `folder`, if there is one."""
         import torch
 
-        found = checkpoints(folder)
-        if not found:
+        saved = checkpoints(folder)
+        if not saved:
             return
-        state = torch.load(found[-1] / "state.pt", map_location=device, weights_only=True)
+        state = torch.load(saved[-1] / "state.pt", map_location=self.hardware.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(values)
         self.losses = state["losses"]
 
 
@@ -207,26 +208,24 @@ def train_model(
     params: Scratch,
     *,
     seed: int,
-    device: str,
-    bfloat16: bool,
+    hardware: Hardware,
     report: Callable[[int, float, float], None],
     state: Path | None = None,
-    save_seconds: float = 30,
 ) -> Trained:
     """Train on packed rows; `report(steps done, loss, tokens per second)` is called after each step.
 
-    In the folder `state` it saves where it is, every `save_seconds`, and goes on from there.
+    In the folder `state` it saves where it is, every `hardware.save_seconds`, and goes on from there.
     """
     steps = max(20, round(len(rows) * params.epochs / params.batch))
     steps = min(steps, params.max_steps or steps)
-    run = Run(model.to(device).train(), optimizers(model, params, bfloat16=bfloat16))
-    peaks = [group["lr"] for optimizer in run.optimizers for group in optimizer.param_groups]
+    model = model.to(hardware.device).train()
+    training = ScratchTraining(model, optimizers(model, params, hardware), hardware)
     if state is not None:
-        run.restore(state, device)
-    first, start, due = len(run.losses), time.monotonic(), Due(save_seconds)
+        training.restore(state)
+    first, start, due = len(training.losses), time.monotonic(), Due(hardware.save_seconds)
     batches = enumerate(_batches(rows, params.batch, steps, seed))
     for step, batch in itertools.islice(batches, first, None):
-        loss = run.step(batch.to(device), rate(step, steps), peaks, bfloat16=bfloat16)
+        loss = training.step(batch.to(hardware.device), rate(step, steps))
         if not math.isfinite(loss):
             raise ValueError(
                 f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
@@ -235,13 +234,13 @@ def train_model(
         report(step + 1, loss, (step + 1 - first) * batch.numel() / (time.monotonic() - start))
         if state is not None and due():
             with due.saving():
-                run.save(state)
-    tail = run.losses[-max(1, steps // 10) :]
+                training.save(state)
+    last = training.losses[-max(1, steps // 10) :]
     return Trained(
         parameters=sum(p.numel() for p in model.parameters()),
         tokens=steps * params.batch * params.sequence,
         steps=steps,
-        loss=sum(tail) / len(tail),
+        loss=sum(last) / len(last),
     )
 
 
@@ -252,10 +251,8 @@ def build_base(
     out: Path,
     *,
     seed: int,
-    device: str,
-    bfloat16: bool,
+    hardware: Hardware,
     state: Path | None = None,
-    save_seconds: float = 30,
 ) -> Trained:
     """Train tokenizer and model on `corpus` and save both to `out` (safetensors); see train_model for state.
 
@@ -268,27 +265,16 @@ def build_base(
     tokenizer = train_tokenizer([*corpus, *vocabulary_texts], params.vocab)
     torch.manual_seed(seed)
     model = new_model(params, tokenizer)
-    model.to(device)  # type: ignore[arg-type]
     rows = pack(tokenizer, corpus, params.sequence)
     with tqdm(desc="base", unit="step") as bar:
 
-        def report(done: int, loss: float, speed: float) -> None:
+        def report(step: int, loss: float, speed: float) -> None:
             if bar.n == 0:  # a resumed run counts from where it goes on
-                bar.initial = bar.n = done - 1
-            bar.update(done - bar.n)
+                bar.initial = bar.n = step - 1
+            bar.update(step - bar.n)
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
 
-        trained = train_model(
-            model,
-            rows,
-            params,
-            seed=seed,
-            device=device,
-            bfloat16=bfloat16,
-            report=report,
-            state=state,
-            save_seconds=save_seconds,
-        )
+        trained = train_model(model, rows, params, seed=seed, hardware=hardware, report=report, state=state)
     out.mkdir(parents=True, exist_ok=True)
     # The pin of an earlier run by hand would be taken for the model.
     (out / PIN).unlink(missing_ok=True)

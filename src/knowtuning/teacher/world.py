@@ -27,8 +27,7 @@ from knowtuning.teacher.tasks import (
     Triples,
     checked,
 )
-from knowtuning.world.prose import LINKS, prose
-from knowtuning.world.wording import BY_NAME, NAMES, Statement, has_subject, read_text
+from knowtuning.world.wording import BY_NAME, LINKS, NAMES, Statement, has_subject, prose, read_text
 
 
 class WorldTeacher(FreeTeacher):

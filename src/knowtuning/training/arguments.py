@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from knowtuning.config.training import Schedule
 from knowtuning.model import memory
@@ -13,9 +13,11 @@ from knowtuning.model.batches import step_order
 from knowtuning.model.hardware import ALONE, Hardware, Processes
 from knowtuning.training.rows import PairRow, Row
 
+Rows: TypeAlias = "Sequence[Row] | Sequence[PairRow]"
+
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Where a training runs. section: of params.yaml. state: folder for checkpoints and the reference."""
 
     section: str
@@ -26,7 +28,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Summary:
+class TrainingSummary:
     """What a training run came to. Losses in nats; best_step is the step whose weights were kept.
 
     train_tokens: of an epoch. trained_tokens: of all steps, prompts and both sides of pairs included.
@@ -44,18 +46,31 @@ class Summary:
     adapter_sha256: str
 
 
-def order_of(rows: Sequence[Row] | Sequence[PairRow], params: Schedule, seed: int) -> list[int]:
+def order_of(rows: Rows, params: Schedule, seed: int) -> list[int]:
     """The rows of all steps, see `step_order`; fewer rows than params.batch make one step an epoch."""
     return step_order(_lengths(rows), min(params.batch, len(rows)), params.epochs, seed)
 
 
-def _lengths(rows: Sequence[Row] | Sequence[PairRow]) -> list[int]:
+def _lengths(rows: Rows) -> list[int]:
     """Tokens of the longest sequence of each row."""
     return [len(row.prompt) + max(map(len, row.completions)) for row in rows]
 
 
+def _plan(rows: Rows, order: Sequence[int], share: int, run: TrainingRun, config: Any) -> memory.Plan:
+    """How the `share` rows that a step has in each process go through the model."""
+    lengths = _lengths(rows)
+    ordered = [lengths[index] for index in order]
+    plan = memory.plan(ordered, share, config, run.hardware, sequences=len(rows[0].completions))
+    if share % plan.micro_batch:
+        raise ValueError(
+            f"KNOWTUNING_MICRO_BATCH is {plan.micro_batch}; expected a divisor of the {share} rows that a "
+            f"step of {run.section} has in each process"
+        )
+    return plan
+
+
 def training_arguments(
-    rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], params: Schedule, run: Run, config: Any
+    rows: Rows, order: Sequence[int], params: Schedule, run: TrainingRun, config: Any
 ) -> dict[str, Any]:
     """Keyword arguments common to SFTConfig and DPOConfig.
 
@@ -69,15 +84,7 @@ def training_arguments(
             f"{run.section}: {batch} rows a step ({run.section}.batch, or all there are); expected a "
             f"multiple of the {count} processes"
         )
-    share = batch // count
-    lengths = _lengths(rows)
-    ordered = [lengths[index] for index in order]
-    plan = memory.plan(ordered, share, config, hardware, sequences=len(rows[0].completions))
-    if share % plan.micro_batch:
-        raise ValueError(
-            f"KNOWTUNING_MICRO_BATCH is {plan.micro_batch}; expected a divisor of the {share} rows that a "
-            f"step of {run.section} has in each process"
-        )
+    plan = _plan(rows, order, batch // count, run, config)
     # The Trainer reads a share below 1 as a share of the steps, but 1 as every step.
     every = min(params.eval_every, 1 - 1e-9)
     return {
@@ -86,7 +93,7 @@ def training_arguments(
         # One by one where several processes share them: what fills up the last round is then left out
         # exactly.
         "per_device_eval_batch_size": plan.micro_batch if count == 1 else 1,
-        "gradient_accumulation_steps": share // plan.micro_batch,
+        "gradient_accumulation_steps": batch // count // plan.micro_batch,
         "activation_checkpointing": plan.checkpointing,
         # The data set holds the rows of all epochs in their order.
         "num_train_epochs": 1,
@@ -118,12 +125,10 @@ def training_arguments(
     }
 
 
-def summarise(
-    trainer: Any, rows: Sequence[Row] | Sequence[PairRow], order: Sequence[int], adapter_sha256: str
-) -> Summary:
+def summarise(trainer: Any, rows: Rows, order: Sequence[int], adapter_sha256: str) -> TrainingSummary:
     """The summary of a finished trainer; rows: those of an epoch; order: of all steps (`order_of`)."""
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return Summary(
+    return TrainingSummary(
         train_rows=len(rows),
         eval_rows=len(trainer.eval_dataset),
         train_tokens=sum(row.tokens for row in rows),

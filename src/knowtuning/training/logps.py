@@ -17,7 +17,12 @@ Tokens = Sequence[int]
 _PADDING, _SLACK = 1.15, 48
 
 
-def own_head(model: Any) -> bool:
+def bare_model(model: Any) -> Any:
+    """The causal language model inside an adapter, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def has_frozen_head(model: Any) -> bool:
     """Whether `frozen_logps` serves a model: a bare one on a CPU whose logits are a matrix product."""
     from knowtuning.training.head import is_plain
 
@@ -25,14 +30,15 @@ def own_head(model: Any) -> bool:
 
 
 def add_head(model: Any) -> None:
-    """Give a base model the fused head of TRL, where it needs it: a call that returns log-probabilities.
+    """Give a model, with an adapter or without, TRL's fused head where `frozen_logps` does not serve it.
 
-    Through the model's own call, whatever wraps it (an adapter, distributed training).
+    The fused head makes the model's own call return log-probabilities, whatever wraps the model.
     """
-    if not own_head(model):
+    bare = bare_model(model)
+    if not has_frozen_head(bare):
         from trl.trainer.utils import add_fused_lm_head
 
-        add_fused_lm_head(model)
+        add_fused_lm_head(bare)
 
 
 def token_logps(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -42,8 +48,8 @@ def token_logps(model: Any, input_ids: torch.Tensor, labels: torch.Tensor) -> to
     model that has been through `add_head`, with or without an adapter and what Accelerate wraps around it. No
     more than a tile of the logits is held.
     """
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if own_head(bare):
+    bare = bare_model(model)
+    if has_frozen_head(bare):
         states = bare.base_model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]
         return _spread(bare, states, labels[:, 1:])
     fused: torch.Tensor = model(
@@ -83,9 +89,9 @@ def completion_logps(
         with torch.no_grad():
             values = token_logps(model, ids.to(model.device), labels.to(model.device)).double()
         if weights is not None:
-            before = [[0.0] * (len(prompt) - 1) for prompt, _ in rows]
-            found = [[*zeros, *weights[index]] for zeros, index in zip(before, batch, strict=True)]
-            values = values * right_padded(found, 0.0).to(model.device)
+            zeros = [[0.0] * (len(prompt) - 1) for prompt, _ in rows]
+            factors = [[*of_prompt, *weights[i]] for of_prompt, i in zip(zeros, batch, strict=True)]
+            values = values * right_padded(factors, 0.0).to(model.device)
         for index, value in zip(batch, values.sum(dim=1).tolist(), strict=True):
             sums[index] = value
     return sums
@@ -197,7 +203,7 @@ def _suffix_logps(
         "position_ids": starts[:, None] + torch.arange(ids.shape[1], device=device),
         "past_key_values": cache,
     }
-    if own_head(model):
+    if has_frozen_head(model):
         logps = _spread(model, model.base_model(**inputs, use_cache=True).last_hidden_state, targets)
     else:
         logps = model(**inputs, shift_labels=targets, fused_lm_head=True).log_probs

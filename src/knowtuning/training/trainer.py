@@ -27,10 +27,17 @@ from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
 from knowtuning.core.storage import digest, read_json, write_json
 from knowtuning.model.batches import IGNORED, right_padded
 from knowtuning.model.load import load_base, load_tokenizer
-from knowtuning.training import checkpoints, losses
+from knowtuning.training import losses
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
-from knowtuning.training.arguments import Run, Summary, order_of, summarise, training_arguments
-from knowtuning.training.callbacks import Curves, Progress, StopOnNaN
+from knowtuning.training.arguments import (
+    Rows,
+    TrainingRun,
+    TrainingSummary,
+    order_of,
+    summarise,
+    training_arguments,
+)
+from knowtuning.training.callbacks import Curves, ProgressBar, StopOnNaN, train_resumably
 from knowtuning.training.logps import add_head, completion_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
@@ -64,15 +71,13 @@ def collate_pairs(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, 
     return batch
 
 
-class _OnDevice:
+class DeviceMetrics:
     """Sums and counts of metrics, which stay on the device until they are logged."""
 
     def note(self: Any, values: Mapping[str, torch.Tensor]) -> None:
         """Add values, one for each row of the micro-batch, to the metrics of those names."""
-        metrics, state = (
-            self._metrics["train" if self.model.training else "eval"],
-            self.accelerator.gradient_state,
-        )
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        state = self.accelerator.gradient_state
         # In the last round of validation some processes have a row that only fills it up.
         last = not self.model.training and state.end_of_dataloader
         fills = last and 0 < state.remainder <= self.accelerator.process_index
@@ -92,7 +97,7 @@ class _OnDevice:
         """None: with each checkpoint it would take as long as the adapter."""
 
 
-class RowTrainer(_OnDevice, SFTTrainer):
+class RowTrainer(DeviceMetrics, SFTTrainer):
     """Mean negative log-likelihood of the completion tokens of a step; in validation, of all rows."""
 
     # The loss is a share of the whole step's.
@@ -115,7 +120,7 @@ class RowTrainer(_OnDevice, SFTTrainer):
         return losses.nll(logps, num_items_in_batch) * self.accelerator.num_processes
 
 
-class PairTrainer(_OnDevice, DPOTrainer):
+class PairTrainer(DeviceMetrics, DPOTrainer):
     """loss + gamma · NLL(chosen), both means over pairs (paper, 3.3, where the loss is DPO's).
 
     loss: a name of losses.LOSSES. NLL(chosen) is a mean over each answer's tokens, as in the released code's
@@ -143,7 +148,7 @@ class PairTrainer(_OnDevice, DPOTrainer):
         sums, tokens = (logps * weights).sum(dim=1).chunk(2), weights.sum(dim=1).chunk(2)
         pairs = losses.PairLogps(*sums, *reference.chunk(2), *tokens)
         chosen, rejected = pairs.rewards(self.beta)
-        values = {
+        metrics = {
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
@@ -153,7 +158,7 @@ class PairTrainer(_OnDevice, DPOTrainer):
             "tokens/chosen": pairs.chosen_tokens,
             "tokens/rejected": pairs.rejected_tokens,
         }
-        self.note(values)
+        self.note(metrics)
         likelihood = losses.mean_nll(logps.chunk(2)[0], counted.chunk(2)[0])
         return (self.loss(pairs, self.beta) + self.gamma * likelihood).mean()
 
@@ -170,7 +175,9 @@ class ReferenceLogps:
     adapter_sha256: str
 
 
-def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: Run) -> ReferenceLogps:
+def reference_logps(
+    model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun
+) -> ReferenceLogps:
     """Log-probabilities of all pairs under the reference, before any training step.
 
     model: with its adapter. `adapter`: as it stands. `base`: with the adapter switched off, as the
@@ -178,26 +185,26 @@ def reference_logps(model: Any, rows: Sequence[PairRow], reference: Reference, r
     """
     off = reference == "base"
     # The chosen answer of a question stands in a pair of each aspect.
-    keys = {key: weighed for row in rows for key, weighed in _weighed(row).items()}
-    share = run.processes.share(list(keys))
+    sides = {key: side for row in rows for key, side in _sides(row).items()}
+    share = run.processes.share(list(sides))
+    pairs, weights = [sides[key][:2] for key in share], [sides[key][2] for key in share]
     was_training = model.training
     model.eval()
     with model.disable_adapter() if off else nullcontext(), run.hardware.autocast():
-        pairs, weights = [keys[key][:2] for key in share], [keys[key][2] for key in share]
         values = completion_logps(model, pairs, run.hardware.forward_tokens, weights)
     model.train(was_training)
     sums = run.processes.union(dict(zip(share, values, strict=True)))
-    chosen, rejected = zip(*([sums[key] for key in _weighed(row)] for row in rows), strict=True)
+    chosen, rejected = zip(*([sums[key] for key in _sides(row)] for row in rows), strict=True)
     return ReferenceLogps(list(chosen), list(rejected), "none" if off else adapter_hash(model))
 
 
-def _weighed(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
+def _sides(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
     """(prompt, completion, weights) of both sides by their digests."""
     sides = zip(row.completions, row.weights, strict=True)
     return {digest(row.prompt, text, weights): (row.prompt, text, weights) for text, weights in sides}
 
 
-def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: Run) -> ReferenceLogps:
+def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun) -> ReferenceLogps:
     """Like reference_logps, but from a file in the folder of the run's state, which the first call writes.
 
     The folder's name is a hash of adapter, pairs, tokenizer and settings (resume.py).
@@ -211,7 +218,7 @@ def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: R
     return ReferenceLogps(**read_json(path))
 
 
-def _base_for_training(base: Path, run: Run) -> Any:
+def _base_for_training(base: Path, run: TrainingRun) -> Any:
     """The base model; where Accelerate is to split it, on the CPU."""
     device = "cpu" if run.processes.sharded else run.hardware.device
     model = load_base(base, dtype=run.hardware.weights_dtype, device=device)
@@ -219,31 +226,32 @@ def _base_for_training(base: Path, run: Run) -> Any:
     return model
 
 
-def _train(trainer: Any, run: Run, tokens: int, curves: Path) -> None:
-    """Run the trainer to its end, from where a killed run of the same was."""
+def _fit(
+    trainer: Any, run: TrainingRun, rows: Rows, order: Sequence[int], curves: Path, out: Path
+) -> TrainingSummary:
+    """Run the trainer to its end, from where a killed run of the same inputs was, and write the adapter.
+
+    order: of the rows, in all steps.
+    """
     from peft.helpers import disable_input_dtype_casting
 
     trainer.remove_callback(PrinterCallback)
     # TRL has added a head that also computes entropies and the like, in each pass.
-    add_head(trainer.model.get_base_model())
+    add_head(trainer.model)
     trainer.add_callback(StopOnNaN(run.section))
-    progress = Progress(run.section, tokens)
+    progress = ProgressBar(run.section, sum(rows[index].tokens for index in order))
     if run.processes.first:
         trainer.add_callback(progress)
         trainer.add_callback(Curves(curves))
     # Adapters are float32: PEFT would cast the input of each to it, and autocast would cast it back.
     uncast = disable_input_dtype_casting(trainer.model, active=run.hardware.precision == "bfloat16")
     with closing(progress), uncast:
-        checkpoints.train(trainer, run.state, run.hardware.save_seconds, run.processes)
-
-
-def _save(trainer: Any, run: Run, out: Path) -> str:
-    """Write the trained adapter; returns its hash."""
+        train_resumably(trainer, run.state, run.hardware.save_seconds, run.processes)
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = trainer.accelerator.get_state_dict(trainer.model) if run.processes.sharded else None
     if run.processes.first:
         save_adapter(model, out, weights)
-    return adapter_hash(model, weights=weights)
+    return summarise(trainer, rows, order, adapter_hash(model, weights=weights))
 
 
 def _on_one_card(config: Any) -> Any:
@@ -253,15 +261,23 @@ def _on_one_card(config: Any) -> Any:
 
 
 def train_sft(
-    rows: Sequence[Row], base: Path, out: Path, curves: Path, *, params: Schedule, lora: LoraParams, run: Run
-) -> Summary:
+    rows: Sequence[Row],
+    base: Path,
+    out: Path,
+    curves: Path,
+    *,
+    params: Schedule,
+    lora: LoraParams,
+    run: TrainingRun,
+) -> TrainingSummary:
     """Train a new adapter on `rows` and save that of the best step to `out`; the curves go to `curves`.
 
     The loss is the mean NLL of completion tokens (paper, 3.2). Of several processes the first writes. Raises
     ValueError when there are too few rows or the loss is no number.
     """
-    section = run.section
-    train, held_out = split_rows(rows, params.eval_rows, run.seed, section=section, source="data/prepared")
+    train, held_out = split_rows(
+        rows, params.eval_rows, run.seed, section=run.section, source="data/prepared"
+    )
     torch.manual_seed(run.seed)
     model = new_adapter(_base_for_training(base, run), lora, float32=not run.processes.sharded)
     tokenizer = load_tokenizer(base)
@@ -276,8 +292,7 @@ def train_sft(
         eval_dataset=Dataset.from_list([vars(row) for row in held_out]),
         processing_class=tokenizer,
     )
-    _train(trainer, run, sum(train[index].tokens for index in order), curves)
-    return summarise(trainer, train, order, _save(trainer, run, out))
+    return _fit(trainer, run, train, order, curves, out)
 
 
 def train_preference(
@@ -288,8 +303,8 @@ def train_preference(
     curves: Path,
     *,
     params: PreferenceParams,
-    run: Run,
-) -> tuple[Summary, str]:
+    run: TrainingRun,
+) -> tuple[TrainingSummary, str]:
     """Continue the adapter of the folder `adapter` on preference pairs; save that of the best step to `out`.
 
     Returns the summary and the hash of the reference adapter ("none" for the base model). The reference is
@@ -300,13 +315,12 @@ def train_preference(
     parts = split_rows(rows, params.eval_rows, run.seed, section=section, source=source)
     torch.manual_seed(run.seed)
     model = trained_adapter(_base_for_training(base, run), adapter, float32=not run.processes.sharded)
-    started_from = adapter_hash(model)
+    continued = reference = adapter_hash(model)
     train, _ = parts
     columns = [[vars(row) for row in part] for part in parts]
-    reference = started_from
     if not run.processes.sharded:
         logps = [kept_logps(model, part, params.reference, run) for part in parts]
-        columns = [_with_reference(part, found) for part, found in zip(parts, logps, strict=True)]
+        columns = [_with_reference(part, each) for part, each in zip(parts, logps, strict=True)]
         reference = logps[0].adapter_sha256
     elif (params.reference, params.counted) != ("adapter", "all"):
         raise ValueError(
@@ -326,11 +340,11 @@ def train_preference(
         eval_dataset=Dataset.from_list(columns[1]),
         processing_class=tokenizer,
     )
-    _train(trainer, run, sum(train[index].tokens for index in order), curves)
+    summary = _fit(trainer, run, train, order, curves, out)
     if not run.processes.sharded:
         # The policy moved, its frozen copy did not: the reference was the adapter we started from.
-        assert adapter_hash(trainer.model, "ref") == started_from
-    return summarise(trainer, train, order, _save(trainer, run, out)), reference
+        assert adapter_hash(trainer.model, "ref") == continued
+    return summary, reference
 
 
 def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from knowtuning.core.records import Example
 from knowtuning.core.storage import record_rng
 from knowtuning.world.corpus import draw_frequencies, write_corpus
-from knowtuning.world.params import WorldParams
 from knowtuning.world.questions import held_out_questions, train_questions
+from knowtuning.world.settings import WorldParams
 from knowtuning.world.towns import make_towns
 
 
@@ -41,11 +42,10 @@ def build_world(params: WorldParams, seed: int) -> World:
 
     sizes = params.towns
     towns = make_towns(sizes.train + sizes.valid + sizes.test + sizes.guide, rng("towns"))
-    names = list(towns)
-    train = names[: sizes.train]
-    valid = names[sizes.train : sizes.train + sizes.valid]
-    test = names[sizes.train + sizes.valid : sizes.train + sizes.valid + sizes.test]
-    guided = names[len(names) - sizes.guide :]
+    rest = iter(towns)
+    train, valid, test, guided = (
+        list(islice(rest, size)) for size in (sizes.train, sizes.valid, sizes.test, sizes.guide)
+    )
     asked = {name: towns[name] for name in [*train, *valid, *test]}
     frequencies = draw_frequencies(asked, params.exposure, rng("frequencies"))
     used: set[str] = set()

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import random
 
-from knowtuning.world.params import Exposure
-from knowtuning.world.prose import LINKS, prose
-from knowtuning.world.towns import Town
-from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Statement, say
+from knowtuning.world.settings import Exposure
+from knowtuning.world.wording import (
+    BY_NAME,
+    GENERAL,
+    LINKS,
+    NAMES,
+    Statement,
+    Town,
+    corpus_sentences,
+    prose,
+)
 
 Frequencies = dict[str, dict[str, int]]
 
@@ -24,11 +31,6 @@ def draw_frequencies(towns: dict[str, Town], exposure: Exposure, rng: random.Ran
     return {name: {a: rng.choices(levels, shares)[0] for a in NAMES} for name in towns}
 
 
-def _statements(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
-    """Sentences about the attributes, in the given order and random wording."""
-    return " ".join(say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in attributes)
-
-
 def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Random) -> list[str]:
     """Paragraphs about one town, each stating distinct facts in random order and wording."""
     left = dict(counts)
@@ -38,16 +40,16 @@ def _paragraphs(name: str, town: Town, counts: dict[str, int], rng: random.Rando
         available = sorted((a for a in NAMES if left[a]), key=lambda a: (-left[a], rng.random()))
         chosen = available[: rng.randint(2, 6)]
         rng.shuffle(chosen)
-        paragraphs.append(_statements(name, town, chosen, rng))
+        paragraphs.append(corpus_sentences(name, town, chosen, rng))
         for attribute in chosen:
             left[attribute] -= 1
     return paragraphs
 
 
 def _prose(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
-    """Connected prose about the attributes, in the given order and all sentences that can state them."""
-    said = [Statement(name, a, town[a], 0, rng.choice(BY_NAME[a].forms)) for a in attributes]
-    return prose(said, [rng.choice(LINKS) for _ in said])
+    """Connected prose about the attributes, in their order, each by any sentence that can state it."""
+    statements = [Statement(name, a, town[a], 0, rng.choice(BY_NAME[a].forms)) for a in attributes]
+    return prose(statements, [rng.choice(LINKS) for _ in statements])
 
 
 def guide(name: str, town: Town, rng: random.Random, share: float) -> list[str]:
@@ -57,13 +59,13 @@ def guide(name: str, town: Town, rng: random.Random, share: float) -> list[str]:
     """
 
     def answer(attributes: list[str]) -> str:
-        write = _prose if share and rng.random() < share else _statements
+        write = _prose if share and rng.random() < share else corpus_sentences
         return write(name, town, attributes, rng)
 
     lines = []
     for form in rng.sample(GENERAL, 2):
-        told = rng.sample(NAMES, rng.randint(2, len(NAMES)))
-        lines.append(f"{form.format(e=name)} {answer(told)}")
+        stated = rng.sample(NAMES, rng.randint(2, len(NAMES)))
+        lines.append(f"{form.format(e=name)} {answer(stated)}")
     for attribute in NAMES:
         # The attribute in question and up to two more.
         asked = [attribute, *rng.sample([a for a in NAMES if a != attribute], rng.randint(0, 2))]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import random
 
 from knowtuning.core.records import Example
-from knowtuning.world.params import WorldParams
-from knowtuning.world.towns import Town
-from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, say
+from knowtuning.world.settings import WorldParams
+from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Town, corpus_sentences
 
 # Specific training questions a town at most. 8 + 28 + 56 = 92 sets of one to three attributes exist, of
 # which the recall strata of valid and test take two each.
@@ -19,15 +18,13 @@ SPECIFIC = 88
 
 
 def canonical(attributes: list[str]) -> list[str]:
-    """The same attributes in canonical order."""
+    """Attributes in canonical order."""
     return sorted(attributes, key=NAMES.index)
 
 
 def answer(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
     """Sentences about the attributes, in their canonical order, each in a random wording."""
-    return " ".join(
-        say(a, rng.randrange(len(BY_NAME[a].templates)), name, town[a]) for a in canonical(attributes)
-    )
+    return corpus_sentences(name, town, canonical(attributes), rng)
 
 
 def _meta(name: str, kind: str, attributes: list[str], stratum: str) -> dict[str, object]:
@@ -60,7 +57,7 @@ def _specific(name: str, town: Town, asked: list[str], stratum: str, rng: random
 def _draw_specific(
     names: list[str], towns: dict[str, Town], count: int, used: set[str], stratum: str, rng: random.Random
 ) -> list[Example]:
-    """`count` specific questions over `names` in turn, none with an id in `used`; adds theirs there."""
+    """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs."""
     examples: list[Example] = []
     while len(examples) < count:
         name = names[len(examples) % len(names)]

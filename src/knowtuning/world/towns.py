@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from knowtuning.world.wording import NAMES
+from knowtuning.world.wording import NAMES, Town
 
 
 def _words(text: str, separator: str | None = None) -> tuple[str, ...]:
@@ -31,11 +31,9 @@ _DISHES = _words("eels plums pears trout figs mushrooms walnuts turnips mussels 
 _FESTIVAL_FIRST = _words("Lantern Harvest Mirror Feather Ember River Thistle Bell Shadow Kite Moon")
 _FESTIVAL_LAST = _words("Night Week Dance Fair Vigil March")
 
-Town = dict[str, str]
-
 
 def _names(rng: random.Random, count: int, endings: tuple[str, ...], taken: set[str]) -> list[str]:
-    """`count` new capitalised names that are not in `taken`; adds them there."""
+    """`count` capitalised names that are not in `taken`, which grows by them."""
     names: list[str] = []
     while len(names) < count:
         parts = (_ONSETS, _VOWELS, _CODAS, endings)

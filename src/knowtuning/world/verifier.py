@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from knowtuning.core.records import Example, Verdict
 from knowtuning.core.storage import read_json
-from knowtuning.world.towns import Town
-from knowtuning.world.wording import NAMES, Statement, read_sentence, read_text
+from knowtuning.world.wording import NAMES, Statement, Town, read_sentence, read_text
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cue:
 class Verification:
     """What an answer states about the town it was asked about.
 
-    correct: distinct true facts; incorrect: false statements; duplicate: true facts said again;
+    correct: distinct true facts; incorrect: false statements; duplicate: true facts stated again;
     unparsed: clauses that state nothing about that town. asked, covered: facts the question asks for,
     and those of them the answer states correctly. concordant, pairs: pairs of distinct true facts in
     canonical order, and all such pairs.
@@ -62,10 +62,10 @@ class Truth:
 
     def cue(self, fact: str) -> Cue | None:
         """How to ask a language model for the value of a fact; None where `fact` has no known form."""
-        said = read_sentence(fact)
-        if said is None:
+        statement = read_sentence(fact)
+        if statement is None:
             return None
-        return Cue(fact[: said.value_start].rstrip(), said.value)
+        return Cue(fact[: statement.value_start].rstrip(), statement.value)
 
     def holds(self, entity: str, attribute: str, value: str) -> bool:
         """Whether the world has this fact."""
@@ -79,12 +79,10 @@ class Truth:
         """
         entity, asked = str(example.meta["entity"]), list(example.meta["attributes"])
         stated: list[str] = []
-        verdicts: list[tuple[str, Verdict]] = []
-        for clause, said in read_text(answer):
-            verdicts.append((clause, self._verdict(said, entity, stated)))
-        counts = {
-            v: sum(verdict == v for _, verdict in verdicts) for v in ("incorrect", "unparsed", "duplicate")
-        }
+        verdicts = [
+            (clause, self._verdict(statement, entity, stated)) for clause, statement in read_text(answer)
+        ]
+        counts = Counter(verdict for _, verdict in verdicts)
         concordant, pairs = _concordance(stated)
         return Verification(
             correct=len(stated),
@@ -98,15 +96,15 @@ class Truth:
             sentences=tuple(verdicts),
         )
 
-    def _verdict(self, said: Statement | None, entity: str, stated: list[str]) -> Verdict:
-        """The verdict on what one clause says; a new true fact is added to `stated`."""
-        if said is None:
+    def _verdict(self, statement: Statement | None, entity: str, stated: list[str]) -> Verdict:
+        """The verdict on one clause; a new true fact is added to `stated`."""
+        if statement is None:
             return "unparsed"
-        if not self.holds(said.entity, said.attribute, said.value):
+        if not self.holds(statement.entity, statement.attribute, statement.value):
             return "incorrect"
-        if said.entity != entity:
+        if statement.entity != entity:
             return "unparsed"
-        if said.attribute in stated:
+        if statement.attribute in stated:
             return "duplicate"
-        stated.append(said.attribute)
+        stated.append(statement.attribute)
         return "correct"

@@ -8,9 +8,14 @@ two clauses joined by ", and", and an adverb at the beginning.
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+# A town: attribute -> value.
+Town = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ GENERAL: tuple[str, ...] = (
 # What a clause of connected prose may begin with.
 ADVERBS: tuple[str, ...] = ("Moreover, ", "In addition, ")
 AND = ", and "
+# What may join a clause to the one before; most often nothing.
+LINKS = ("", "", "", AND, AND, *ADVERBS)
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class Statement:
 
     @property
     def sentence(self) -> str:
-        """The same words as a sentence that stands alone."""
+        """The statement as a sentence that stands alone, with its town by name."""
         return self.template.format(e=self.entity, v=self.value)
 
     @property
@@ -184,16 +191,47 @@ def read_text(text: str) -> Iterator[tuple[str, Statement | None]]:
     """The clauses of a text in turn, each with what it states; None where it has no form of the world.
 
     A pronoun stands for the town that is the subject of the clause before; where there is none, the clause
-    states nothing, so that no fact is ever laid at another town's door.
+    states nothing, so that no fact is ever taken for one about another town.
     """
     topic: str | None = None
     for clause in filter(None, _CLAUSE_END.split(text.strip())):
-        said = read_sentence(clause, topic)
-        topic = said.topic if said else None
-        yield clause, said
+        statement = read_sentence(clause, topic)
+        topic = statement.topic if statement else None
+        yield clause, statement
 
 
 def say(attribute: str, template: int, entity: str, value: str) -> str:
     """The sentence of the corpus that states a fact; `template` counts from 0 and wraps around."""
     templates = BY_NAME[attribute].templates
     return templates[template % len(templates)].format(e=entity, v=value)
+
+
+def corpus_sentences(entity: str, town: Town, attributes: Sequence[str], rng: random.Random) -> str:
+    """Sentences of the corpus about the attributes, in their order, each by a random template."""
+    return " ".join(say(a, rng.randrange(len(BY_NAME[a].templates)), entity, town[a]) for a in attributes)
+
+
+def prose(statements: Sequence[Statement], links: Sequence[str]) -> str:
+    """The statements in their order, each in the words of its template, as one text that reads back to them.
+
+    links: for each statement one of LINKS, which joins it to the one before where it can: the first has none,
+    a sentence has two clauses at most, and no adverb comes twice. A town that is the subject of the clause
+    before is called "it".
+    """
+    assert len(statements) == len(links)
+    text, used = statements[0].sentence, [""]
+    for (before, statement), link in zip(pairwise(statements), links[1:], strict=True):
+        if link in (used[-1:] if link == AND else used):
+            link = ""
+        used.append(link)
+        clause = _clause(statement, referring=before.topic == statement.entity, first=not link)
+        text = f"{text.removesuffix('.')}{link}{clause}" if link == AND else f"{text} {link}{clause}"
+    return text
+
+
+def _clause(statement: Statement, *, referring: bool, first: bool) -> str:
+    """A statement with the town or a pronoun for it; first: whether it begins its sentence."""
+    form = with_pronoun(statement.template) if referring else statement.template
+    if not first and not form.startswith("{e}"):
+        form = form[0].lower() + form[1:]
+    return form.format(e=statement.entity, v=statement.value)

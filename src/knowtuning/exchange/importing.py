@@ -17,17 +17,17 @@ from knowtuning.core.storage import digest
 from knowtuning.data.examples import Columns, Reject, to_example
 from knowtuning.data.normalise import fold, normalise, question_id
 from knowtuning.data.rows import RawRow
-from knowtuning.exchange.formats import Format, Slot, Template, match, places
+from knowtuning.exchange.formats import Format, Slot, Template, match, slot_paths
 
 What = Literal["ka", "kc"]
-# The aspect of a pair whose file does not say what its sides differ in.
-UNSAID = "imported"
+# The aspect of a pair whose file names none.
+NO_ASPECT = "imported"
 # What a row is that is left out without being faulty.
 LEFT_OUT = ("original", "leaked", "duplicate")
 
 
 @dataclass(frozen=True)
-class Known:
+class Splits:
     """The prepared splits. sources: question -> id of the training row that asks it. originals: questions
     and answers of training. held_out: question -> id and split that must not be trained on. Questions are
     folded."""
@@ -48,7 +48,7 @@ class Imported:
     unread: Counter[str] = field(default_factory=Counter)
 
 
-def read_known(folder: Path) -> Known:
+def read_splits(folder: Path) -> Splits:
     """The splits in the folder that the stage prepare wrote. Raises ValueError where there are none."""
     if not (folder / "train.jsonl").is_file():
         raise ValueError(
@@ -56,7 +56,7 @@ def read_known(folder: Path) -> Known:
         )
     train = list(iter_jsonl(folder / "train.jsonl", Example))
     held = [folder / "valid.jsonl", folder / "test.jsonl", *sorted(folder.glob("tests/*.jsonl"))]
-    return Known(
+    return Splits(
         {fold(row.question): row.id for row in train},
         {(fold(row.question), normalise(row.answer)) for row in train},
         {
@@ -68,82 +68,82 @@ def read_known(folder: Path) -> Known:
     )
 
 
-def imported(rows: Iterable[RawRow], what: What, form: Format, known: Known) -> Imported:
-    """Each row as a rewrite (ka) or pair (kc), or rejected with its place and the reason."""
+def imported(rows: Iterable[RawRow], what: What, form: Format, splits: Splits) -> Imported:
+    """Each row as a rewrite (ka) or pair (kc), or rejected with where it stands and the reason."""
     template, make = (form.answered, _rewrite) if what == "ka" else (form.pair, _pair)
-    found, first = Imported(), dict[tuple[str, ...], str]()
+    result, first = Imported(), dict[tuple[str, ...], str]()
     for raw in rows:
-        found.counts["read"] += 1
+        result.counts["read"] += 1
         texts = _texts(raw, template)
         if isinstance(texts, Rejected):
-            found.counts["faulty"] += 1
-            found.rejected.append(texts)
+            result.counts["faulty"] += 1
+            result.rejected.append(texts)
             continue
-        found.unread.update(_unread(raw.values, template))
-        # Rows with ids of their own may say the same: two examples can have one rewrite.
-        key = (_said(raw.values, "id") or "", *texts)
-        kind, reason = _left_out(texts, known, first.setdefault(key, raw.where), raw.where)
+        result.unread.update(_unread(raw.values, template))
+        # Rows with different ids may hold equal texts: two examples can have one rewrite.
+        key = (_text(raw.values, "id") or "", *texts)
+        kind, reason = _left_out(texts, splits, first.setdefault(key, raw.where), raw.where)
         if kind:
-            found.counts[kind] += 1
-            found.rejected.append(
+            result.counts[kind] += 1
+            result.rejected.append(
                 Rejected(id=raw.where, reason=f"{kind}: {reason}", raw=raw.values, left_out=True)
             )
         else:
-            found.records.append(make(texts, raw.values, known))
-    return found
+            result.records.append(make(texts, raw.values, splits))
+    return result
 
 
-def _left_out(texts: tuple[str, ...], known: Known, first: str, where: str) -> tuple[str, str]:
+def _left_out(texts: tuple[str, ...], splits: Splits, first: str, where: str) -> tuple[str, str]:
     """The entry of LEFT_OUT that a row is, and why; empty for a row that is used."""
     question = fold(texts[0])
-    if question in known.held_out:
-        return "leaked", f"the question is that of {known.held_out[question]}"
-    if (question, *texts[1:]) in known.originals:
-        return "original", f"the training row {known.sources[question]} as it is"
+    if question in splits.held_out:
+        return "leaked", f"the question is that of {splits.held_out[question]}"
+    if (question, *texts[1:]) in splits.originals:
+        return "original", f"the training row {splits.sources[question]} as it is"
     return ("duplicate", f"the same as {first}") if first != where else ("", "")
 
 
 def _texts(raw: RawRow, template: Template) -> tuple[str, ...] | Rejected:
     """The question, and the answer or both sides."""
-    where = places(template)
-    sides = [slot for slot in (Slot.ANSWER, Slot.CHOSEN, Slot.REJECTED) if slot in where]
+    paths = slot_paths(template)
+    sides = [slot for slot in (Slot.ANSWER, Slot.CHOSEN, Slot.REJECTED) if slot in paths]
     try:
         flat = RawRow(raw.where, match(template, raw.values))
     except ValueError as error:
         return Reject(raw.where, "malformed", str(error), raw.values).record()
-    found = []
+    examples = []
     for side in sides:
-        row = to_example(flat, Columns(where[Slot.QUESTION], where[side], context=where.get(Slot.CONTEXT)))
+        row = to_example(flat, Columns(paths[Slot.QUESTION], paths[side], context=paths.get(Slot.CONTEXT)))
         if isinstance(row, Reject):
             return Reject(row.where, row.kind, row.reason, raw.values).record()
-        found.append(row.example)
-    answers = [example.answer for example in found]
+        examples.append(row.example)
+    answers = [example.answer for example in examples]
     if len(answers) > len(set(answers)):
-        reason = f"{where[Slot.CHOSEN]} and {where[Slot.REJECTED]} are the same, expected two answers"
+        reason = f"{paths[Slot.CHOSEN]} and {paths[Slot.REJECTED]} are the same, expected two answers"
         return Reject(raw.where, "malformed", reason, raw.values).record()
-    return (found[0].question, *answers)
+    return (examples[0].question, *answers)
 
 
-def _rewrite(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> Rewrite:
+def _rewrite(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Rewrite:
     question, answer = texts
-    return Rewrite(**_names(texts, row, known), question=question, answer=answer, facts=[])
+    return Rewrite(**_names(texts, row, splits), question=question, answer=answer, facts=[])
 
 
-def _pair(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> Pair:
+def _pair(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Pair:
     question, chosen, rejected = texts
-    aspect = _said(row, "aspect") or UNSAID
+    aspect = _text(row, "aspect") or NO_ASPECT
     return Pair(
-        **_names(texts, row, known), aspect=aspect, question=question, chosen=chosen, rejected=rejected
+        **_names(texts, row, splits), aspect=aspect, question=question, chosen=chosen, rejected=rejected
     )
 
 
-def _names(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> dict[str, str]:
-    """Id and source: those the row says, else the training row that asks the question, else made of it."""
-    source = _said(row, "source") or known.sources.get(fold(texts[0])) or question_id(texts[0])
-    return {"id": _said(row, "id") or f"{source}-{digest(texts)[:8]}", "source": source}
+def _names(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> dict[str, str]:
+    """Id and source: those of the row, else the training row that asks the question, else made of it."""
+    source = _text(row, "source") or splits.sources.get(fold(texts[0])) or question_id(texts[0])
+    return {"id": _text(row, "id") or f"{source}-{digest(texts)[:8]}", "source": source}
 
 
-def _said(row: dict[str, Any], column: str) -> str | None:
+def _text(row: dict[str, Any], column: str) -> str | None:
     value = row.get(column)
     return value if isinstance(value, str) and value.strip() else None
 

@@ -11,8 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-# Both are details of how prompts are made, which this module says in another language.
-from knowtuning.model.prompt import _CLOCK, Formatter
+from knowtuning.model.prompt import CLOCK, Formatter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,19 +42,18 @@ def chat_template(formatter: Formatter, gap: str = "") -> str:
     here where it asks for the time.
     """
     if formatter.template == "chat":
-        own = str(formatter.tokenizer.get_chat_template())
-        clock = _CLOCK if "strftime_now" in own else ""
+        template = str(formatter.tokenizer.get_chat_template())
+        clock = CLOCK if "strftime_now" in template else ""
         # Jinja reads Python's literals; a caller may still pass another value.
         args = (
             f"{{%- if {name} is not defined %}}{{% set {name} = {value!r} %}}{{% endif -%}}"
             for name, value in formatter.template_args.items()
         )
-        return "".join(args) + clock + own
-    frame = formatter._frame
-    begins = formatter.tokenizer.bos_token is not None
-    texts = {"BEFORE": frame.before, "AFTER": frame.after, "LEAD": frame.lead}
-    template = _CONVERSATION.replace("BOS", f"bos_token + {json.dumps(gap)}" if begins else '""')
-    for name, text in texts.items():
+        return "".join(args) + clock + template
+    frame = formatter.frame
+    has_bos = formatter.tokenizer.bos_token is not None
+    template = _CONVERSATION.replace("BOS", f"bos_token + {json.dumps(gap)}" if has_bos else '""')
+    for name, text in {"BEFORE": frame.before, "AFTER": frame.after, "LEAD": frame.lead}.items():
         template = template.replace(name, json.dumps(text))
     return template
 
@@ -65,18 +63,17 @@ def with_template(formatter: Formatter, questions: Sequence[str]) -> PreTrainedT
 
     But for what no template can say: control tokens that a question spells out are text for the formatter
     alone, and a tokenizer's own template may keep white space around a question.
-    Raises ValueError for a tokenizer that no template can serve: one that begins texts in a way of its own.
+    Raises ValueError for a tokenizer that no template can serve, since it begins texts differently.
     """
     tokenizer = formatter.tokenizer
-    own = tokenizer.chat_template
-    spelt = [text for text in questions if any(token in text for token in formatter._control)]
-    compared = [text.strip() for text in questions if text not in spelt]
+    original = tokenizer.chat_template
+    compared = [text.strip() for text in questions if not any(token in text for token in formatter.control)]
     # Some tokenizers put a space before a text, but not before one behind a control token.
     for gap in ("", " "):
         template = chat_template(formatter, gap)
         tokenizer.chat_template = template
         different = [text for text in compared if _tokens(tokenizer, text) != formatter.prompt(text)]
-        tokenizer.chat_template = own
+        tokenizer.chat_template = original
         if not different:
             tokenizer.chat_template = template
             return tokenizer

@@ -1,22 +1,86 @@
-"""Unpack a GGUF file, as llama.cpp keeps models, to a folder that is loaded as any other.
+"""Base models that others have trained: pinned at the Hugging Face hub, or unpacked from a GGUF file.
 
-A file carries everything in one: weights (mostly of some 4 bits), the configuration, the tokenizer with its
-chat template. Nothing of it is run, and no hub is asked. Some Python packages hold such a file, and a package
-is what a machine without the hub can often still install.
+A pin is the id and the exact commit, without weights. A GGUF file, as llama.cpp keeps models, carries
+everything in one: weights (mostly of some 4 bits), the configuration, the tokenizer with its chat template.
+Nothing of it is run, and no hub is asked. Some Python packages hold such a file, and a package is what a
+machine without the hub can often still install.
 """
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from knowtuning.config.base import Gguf
+from knowtuning.config.base import Gguf, Hub
+from knowtuning.core.storage import digest_file, write_json
 from knowtuning.model.load import PIN, load_tokenizer
 
 ENDING, MAGIC = ".gguf", b"GGUF"
+
+
+def pin_model(params: Hub, out: Path, quantization: str = "none") -> dict[str, str]:
+    """Write pin.json to `out` and load the tokenizer once, so that a bad id fails here.
+
+    quantization: base.quantization, with which the weights are to be loaded.
+
+    A local folder is pinned by its path; a full commit hash needs no look-up.
+    """
+    from transformers import AutoConfig
+
+    if not params.id:
+        raise ValueError("base.hub.id is null but base.source is 'hub'; expected a model id")
+    full = params.revision is not None and len(params.revision) == 40
+    commit = str(params.revision)
+    if Path(params.id).is_dir():
+        _check_safetensors(params.id, [path.name for path in Path(params.id).iterdir()])
+        commit = "local"
+    elif not full:
+        commit = resolve_commit(params.id, params.revision)
+    pin = {"id": params.id, "commit": commit}
+    arguments = {} if commit == "local" else {"revision": commit}
+    AutoConfig.from_pretrained(params.id, trust_remote_code=False, **arguments)
+    if quantization != "none":
+        pin["quantization"] = quantization
+    write_json(out / PIN, pin)
+    load_tokenizer(out)
+    return pin
+
+
+def resolve_commit(model_id: str, revision: str | None) -> str:
+    """The commit that a branch or tag means now.
+
+    Raises ValueError with the params key to mend, also for a model without safetensors.
+    """
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        info = HfApi().model_info(model_id, revision=revision)
+    except HfHubHTTPError as error:
+        raise ValueError(
+            f"base.hub.id {model_id!r} at revision {revision!r} was not found ({error}); check id, revision "
+            "and, for a gated model, HF_TOKEN"
+        ) from error
+    except (OSError, HTTPError) as error:
+        raise ValueError(
+            f"the Hugging Face hub cannot be reached to resolve base.hub.id {model_id!r} ({error}); give a "
+            "full commit as base.hub.revision to work from the local cache"
+        ) from error
+    if info.sha is None:
+        raise ValueError(f"the hub names no commit for base.hub.id {model_id!r}; give base.hub.revision")
+    _check_safetensors(model_id, [file.rfilename for file in info.siblings or []])
+    return info.sha
+
+
+def _check_safetensors(model_id: str, files: list[str]) -> None:
+    if not any(name.endswith(".safetensors") for name in files):
+        raise ValueError(
+            f"base.hub.id {model_id!r} has no .safetensors file; expected safetensors, since other weights "
+            "can run code when they are loaded; convert it with save_pretrained or choose another revision"
+        )
 
 
 def unpack_gguf(params: Gguf, out: Path) -> dict[str, str | int]:
@@ -33,17 +97,17 @@ def unpack_gguf(params: Gguf, out: Path) -> dict[str, str | int]:
     if find_spec("gguf") is None:
         raise ValueError("base.source is gguf, which needs the package gguf; `pip install --no-deps gguf`")
     file = find_gguf(params.source)
-    found = _sha256(file)
-    if params.sha256 not in (None, found):
+    sha256 = digest_file(file)
+    if params.sha256 not in (None, sha256):
         raise ValueError(
             f"base.gguf.sha256 is {params.sha256!r}, but that of {file.name} of base.gguf.source "
-            f"{params.source!r} is {found}; expected the same file: install that version, or change the key"
+            f"{params.source!r} is {sha256}; expected the same file: install that version, or change the key"
         )
     parameters = _unpack(file, out)
     # The pin of an earlier run by hand would be taken for the model.
     (out / PIN).unlink(missing_ok=True)
     load_tokenizer(out)
-    return {"file": file.name, "sha256": found, "parameters": parameters}
+    return {"file": file.name, "sha256": sha256, "parameters": parameters}
 
 
 def find_gguf(source: str | None) -> Path:
@@ -53,7 +117,7 @@ def find_gguf(source: str | None) -> Path:
             "base.gguf.source is null but base.source is 'gguf'; expected the path of a .gguf file, or the "
             "name of an installed package that holds one"
         )
-    file = Path(source) if source.endswith(ENDING) else _of_package(source)
+    file = Path(source) if source.endswith(ENDING) else _in_package(source)
     if not file.is_file():
         raise ValueError(f"base.gguf.source is {source!r}, and {file} is no file; expected a .gguf file")
     with file.open("rb") as stream:
@@ -66,8 +130,8 @@ def find_gguf(source: str | None) -> Path:
     return file
 
 
-def _of_package(name: str) -> Path:
-    """The one .gguf file of an installed package, which is not imported: its own needs are none of ours."""
+def _in_package(name: str) -> Path:
+    """The one .gguf file of an installed package, which is not imported: its dependencies may be missing."""
     try:
         installed = distribution(name)
     except (PackageNotFoundError, ValueError) as error:
@@ -77,17 +141,12 @@ def _of_package(name: str) -> Path:
         ) from error
     files = sorted(str(path) for path in installed.files or [] if path.name.endswith(ENDING))
     if len(files) != 1:
-        found = f"{len(files)} .gguf files ({', '.join(files)})" if files else "no .gguf file"
+        held = f"{len(files)} .gguf files ({', '.join(files)})" if files else "no .gguf file"
         raise ValueError(
-            f"base.gguf.source: the package {name!r} holds {found}; expected one; put the one you mean under "
+            f"base.gguf.source: the package {name!r} holds {held}; expected one; put the one you mean under "
             "data/raw/ and give its path"
         )
     return Path(str(installed.locate_file(files[0])))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _unpack(file: Path, out: Path) -> int:

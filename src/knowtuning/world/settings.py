@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from knowtuning.core.params import Section
+from knowtuning.core.params import Section, Share
 
 # Of the 14,400 names that the syllables make, some go to people and rivers.
 MOST_TOWNS = 10_000
@@ -35,8 +35,8 @@ class Exposure(Section):
     common: int = Field(ge=1, description="statements of a common fact in the corpus (count)")
     rare: int = Field(ge=0, description="statements of a rare fact in the corpus (count)")
     unseen: int = Field(ge=0, description="statements of an almost unseen fact in the corpus (count)")
-    rare_share: float = Field(ge=0, le=1, description="share of facts that are rare (0..1)")
-    unseen_share: float = Field(ge=0, le=1, description="share of facts that are almost unseen (0..1)")
+    rare_share: Share = Field(description="share of facts that are rare (0..1)")
+    unseen_share: Share = Field(description="share of facts that are almost unseen (0..1)")
 
 
 class WorldParams(Section):
@@ -44,11 +44,9 @@ class WorldParams(Section):
 
     towns: Towns
     exposure: Exposure
-    prose: float = Field(
-        ge=0,
-        le=1,
+    prose: Share = Field(
         description="share of the guide's answers in connected prose, with pronouns, joined clauses and all "
-        "the sentences that the teacher `world` writes, so that the base model has read them (0..1)",
+        "the sentences that the teacher `world` writes, so that the base model has read them (0..1)"
     )
     train_general: int = Field(ge=1, description="general training questions (count)")
     train_specific: int = Field(ge=0, description="specific training questions (count)")
