@@ -32,8 +32,7 @@ from knowtuning.systems import ON_REQUEST
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.judgements import Judge
-from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.judgements import ExactJudge, Judge, TeacherJudge
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
