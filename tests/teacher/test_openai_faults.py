@@ -211,6 +211,19 @@ def test_a_reply_cut_off_is_asked_for_once_with_twice_the_limit(tmp_path: Path) 
     assert (teacher.totals.paid, teacher.totals.failed) == (4, 1)
 
 
+def test_a_model_that_thinks_is_cut_off_once(tmp_path: Path) -> None:
+    """A short input has a low limit, 256 and the 19 bytes of its answer, until a reply is cut off there."""
+
+    def script(call: Call) -> Answer:
+        return says("<think>So", finish="length") if call.body["max_tokens"] < 1000 else obliging(call)
+
+    with FaultServer(script) as server:
+        teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=1), max_tokens=2048)
+        assert teacher.estimate_of(extracts(3)).completion_tokens == 3 * 275
+        assert outcomes(teacher, extracts(3)) == [expected(task) for task in extracts(3)]
+        assert [call.body["max_tokens"] for call in server.calls] == [275, 4096, 2048, 2048]
+
+
 @pytest.mark.parametrize(
     ("answer", "failure", "paid"),
     [
