@@ -24,6 +24,7 @@ from knowtuning.teacher.tasks import (
     AskFact,
     Extract,
     FactList,
+    FactQuestion,
     Rephrase,
     Reply,
     Revise,
@@ -210,6 +211,7 @@ def test_a_reply_may_be_as_long_as_its_task_makes_it() -> None:
     assert reply_limit(Rephrase(id="1", question="?", text="x" * 10_000), 1024) == 1024
 
 
+MIXED = '{"question": "What is A?", "opening": "The Korra dam was completed in 1931. It is"}'
 ECHOES = {
     Extract(id="1", question="?", answer="A."): '{"facts": ["A.", "The velin fern grows in shade."]}',
     Rephrase(id="1", question="?", text="A."): None,
@@ -218,6 +220,7 @@ ECHOES = {
     Recall(id="1", question="?", answer="a", facts=("A.", "B.")): None,
     RewriteQA(id="1", question="?", answer="a", facts=("A.",)): None,
     AskFact(id="1", question="?", fact="A."): None,
+    AskFact(id="1", question="?", fact="B."): MIXED,
     Triples(id="1", question="?", facts=("A.",)): None,
     Tell(id="1", question="?", triples=(Triple(subject="a", predicate="b", object="c"),)): None,
     JUDGE: None,
@@ -234,7 +237,10 @@ def test_the_example_of_the_prompt_is_no_reply(task: Task) -> None:
         read_reply(task, ECHOES[task] or shown[0], messages)
 
 
-def test_a_verdict_of_the_example_is_one() -> None:
+def test_what_the_user_says_too_is_no_echo() -> None:
+    """A question about the dam of the examples, and a verdict that one of them has."""
+    task = AskFact(id="1", question="?", fact="The Korra dam was completed in 1931, they say.")
+    assert read_reply(task, MIXED, Prompts(PROMPTS).messages(task)) == parse_reply(MIXED, FactQuestion)
     reply = read_reply(
         JUDGE, '{"reason": "The first is true.", "verdict": "second"}', Prompts(PROMPTS).messages(JUDGE)
     )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from knowtuning.core.text import normal_form
+from knowtuning.core.text import words
 from knowtuning.teacher.openai.prompts import Message
 from knowtuning.teacher.tasks import Reply, Task
 
@@ -70,8 +70,7 @@ def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
     Raises ValueError when it is malformed, fails the task's check, or repeats an example of the prompt.
     """
     reply: Reply = task.accept(parse_reply(text, task.reply_type))
-    system = " ".join(message["content"] for message in prompt if message["role"] == "system")
-    if _parts(reply) & example_parts(system, task.reply_type):
+    if prompt and _is_echo(reply, prompt[0]["content"], prompt[-1]["content"]):
         raise ValueError("found the prompt's own example; expected a reply to this question")
     return reply
 
@@ -112,21 +111,42 @@ def examples(prompt: str, kind: type[T]) -> list[T]:
     return replies
 
 
+def _is_echo(reply: Reply, system: str, user: str) -> bool:
+    """Whether a reply repeats an example of the system's message.
+
+    That is where both have an entry of a list or a reason, or where six words in a row of its texts stand
+    there and not in the user's message. Of reasons all is compared: two may well begin alike.
+    """
+    if _parts(reply) & _example_parts(system, type(reply)):
+        return True
+    echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & _system_runs(system)
+    return bool(echoed and echoed - _runs(user))
+
+
 @lru_cache(maxsize=64)
-def example_parts(prompt: str, kind: type[Reply]) -> frozenset[Hashable]:
-    """What no reply shares with the examples of a prompt: see _parts."""
-    return frozenset().union(*map(_parts, examples(prompt, kind)))
+def _example_parts(system: str, kind: type[Reply]) -> frozenset[Hashable]:
+    return frozenset().union(*map(_parts, examples(system, kind)))
 
 
 def _parts(reply: Reply) -> set[Hashable]:
-    """What replies to two questions never share: entries of lists that have text, texts of five words."""
-    parts: set[Hashable] = set()
-    for _, value in reply:
-        for part in value if isinstance(value, list) else [value]:
-            text = " ".join(_strings(part.model_dump() if isinstance(part, Reply) else part))
-            if len(text.split()) >= (2 if isinstance(value, list) else 5):
-                parts.add(normal_form(part) if isinstance(part, str) else part)
-    return parts
+    """The entries with a text of a reply's lists, and its reason."""
+    return {
+        part
+        for _, value in reply
+        for part in (value if isinstance(value, list) else [value])
+        if " " in str(part.model_dump_json() if isinstance(part, Reply) else part)
+    }
+
+
+@lru_cache(maxsize=64)
+def _system_runs(system: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(_runs(system))
+
+
+def _runs(*texts: str) -> set[tuple[str, ...]]:
+    """The runs of six words in texts."""
+    folded = [words(text) for text in texts]
+    return {tuple(text[start : start + 6]) for text in folded for start in range(len(text) - 5)}
 
 
 def final_answer(text: str) -> str:
@@ -228,12 +248,16 @@ def _fold(value: Any, loc: Sequence[str | int]) -> None:
     value[loc[-1]] = "_".join(value[loc[-1]].casefold().strip(" .").split())
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: Any, *, reasons: bool = True) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each, reasons=reasons)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if reasons or key != "reason":
+                yield from _strings(each, reasons=reasons)
 
 
 def _complaint(error: ValidationError) -> str:
