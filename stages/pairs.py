@@ -30,7 +30,7 @@ from knowtuning.systems import ON_SAMPLES
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.judgements import ExactJudge, TeacherJudge
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, named, run
 

@@ -60,7 +60,7 @@ def test_a_revision_in_another_notation_is_refused_with_its_record() -> None:
     with pytest.raises(
         ValueError, match=r"revised fact 1 of q7 is no revision: 'It has 1000 wells\.' follows"
     ):
-        task.check(FactList(facts=["It has 1000 wells.", "It is new."]))
-    task.check(FactList(facts=["It has 1,000 wells!", "It is new."]))
+        task.accept(FactList(facts=["It has 1000 wells.", "It is new."]))
+    task.accept(FactList(facts=["It has 1,000 wells!", "It is new."]))
     with pytest.raises(ValueError, match="every revised fact equals its original"):
-        task.check(FactList(facts=["It has 1,000 wells", "it is old."]))
+        task.accept(FactList(facts=["It has 1,000 wells", "it is old."]))

@@ -12,7 +12,16 @@ from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.facts import fact_metrics, tally
 from knowtuning.evaluation.metrics import Answers
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.teacher.judging import Claims, FactVerdicts, Recall, Stated, Verify
+from knowtuning.teacher.judging import (
+    CheckedFact,
+    Claims,
+    FactVerdict,
+    FactVerdicts,
+    Recall,
+    SoughtFact,
+    Stated,
+    Verify,
+)
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task
 from knowtuning.verification.asking import ask_once
 from knowtuning.verification.facts import check_answers
@@ -22,11 +31,19 @@ EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round
 LOST = Failure(reason="no reply")
 
 
-class Told:
-    """Answers by the kind of task: extraction by sentence, the rest as told; keeps what it was asked."""
+def verdicts(*of: FactVerdict) -> FactVerdicts:
+    return FactVerdicts(verdicts=[CheckedFact(number=n, verdict=v) for n, v in enumerate(of, 1)])
 
-    def __init__(self, verdicts: Outcome = LOST, stated: Outcome = LOST, *, lost: str = "") -> None:
-        self.verdicts, self.stated, self.lost = verdicts, stated, lost
+
+def stated(*of: bool) -> Stated:
+    return Stated(facts=[SoughtFact(number=n, stated=each) for n, each in enumerate(of, 1)])
+
+
+class Scripted:
+    """Answers by the kind of task: extraction by sentence, the rest as scripted; keeps what it was asked."""
+
+    def __init__(self, verified: Outcome = LOST, recalled: Outcome = LOST, *, lost: str = "") -> None:
+        self.verified, self.recalled, self.lost = verified, recalled, lost
         self.asked: list[Task] = []
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -39,7 +56,7 @@ class Told:
             if task.answer == self.lost:
                 return LOST
             return FactList(facts=[part.strip() for part in task.answer.split(".") if part.strip()])
-        return self.verdicts if isinstance(task, Verify) else self.stated
+        return self.verified if isinstance(task, Verify) else self.recalled
 
 
 def predictions(answer: str) -> list[Prediction]:
@@ -75,9 +92,7 @@ def test_tally_counts_statements_and_distinct_facts() -> None:
 def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None:
     # Red three times in other letters, square once, then round twice: three distinct facts.
     answer = "It is red. it is Red. It is square. It is round. IT IS RED. It is round."
-    teacher = Told(
-        FactVerdicts(verdicts=["supported", "contradicted", "not_supported"]), Stated(stated=[True, False])
-    )
+    teacher = Scripted(verdicts("supported", "contradicted", "not_supported"), stated(True, False))
     (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
     (verify,) = [task for task in teacher.asked if isinstance(task, Verify)]
     assert verify.facts == ("It is red", "It is square", "It is round")
@@ -112,33 +127,33 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("answer", "teacher", "verdicts", "recall", "reasons"),
+    ("answer", "teacher", "expected", "recall", "reasons"),
     [
-        ("It is red.", Told(lost="It is red."), [], None, ["extract: no reply", "recall: no reply"]),
+        ("It is red.", Scripted(lost="It is red."), [], None, ["extract: no reply", "recall: no reply"]),
         (
             "It is red. It is old.",
-            Told(stated=Stated(stated=[True, False])),
+            Scripted(recalled=stated(True, False)),
             ["unscored", "unscored"],
             50.0,
             ["verify: no reply"],
         ),
         (
             "It is red.",
-            Told(FactVerdicts(verdicts=["supported"]), lost=EXAMPLE.answer),
+            Scripted(verdicts("supported"), lost=EXAMPLE.answer),
             ["correct"],
             None,
             ["extract the reference: no reply"],
         ),
-        ("  ", Told(), [], 0.0, []),
+        ("  ", Scripted(), [], 0.0, []),
         # Something is said, and no fact is in it.
-        ("...", Told(stated=Stated(stated=[False, False])), [], 0.0, []),
+        ("...", Scripted(recalled=stated(False, False)), [], 0.0, []),
     ],
 )
 def test_a_step_that_fails_is_named_and_leaves_the_others(
-    answer: str, teacher: Told, verdicts: list[Verdict], recall: float | None, reasons: list[str]
+    answer: str, teacher: Scripted, expected: list[Verdict], recall: float | None, reasons: list[str]
 ) -> None:
     (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
-    assert [s.verdict for s in checked.sentences] == verdicts
+    assert [s.verdict for s in checked.sentences] == expected
     assert checked.scores["recall"] == recall
     assert checked.unscored == reasons
     lost = any(reason.startswith(("extract:", "verify:")) for reason in reasons)
@@ -147,7 +162,7 @@ def test_a_step_that_fails_is_named_and_leaves_the_others(
 
 
 def test_equal_answers_are_asked_about_once() -> None:
-    teacher = Told(FactVerdicts(verdicts=["supported"]), Stated(stated=[True, False]))
+    teacher = Scripted(verdicts("supported"), stated(True, False))
     same = predictions("It is red.")
     one, other = check_answers([EXAMPLE], {"kc": same, "sft": same}, teacher)
     assert (one.id, other.id) == ("q/kc", "q/sft")
@@ -158,7 +173,7 @@ def test_equal_answers_are_asked_about_once() -> None:
 
 def test_outcomes_come_back_to_every_task_in_order() -> None:
     tasks = [Claims(id=str(i), question="?", answer=answer) for i, answer in enumerate(("a.", "b.", "a."))]
-    teacher = Told()
+    teacher = Scripted()
     assert ask_once(teacher, tasks) == [FactList(facts=["a"]), FactList(facts=["b"]), FactList(facts=["a"])]
     assert [task.id for task in teacher.asked] == ["0", "1"]
     assert ask_once(teacher, []) == []

@@ -14,8 +14,7 @@ from knowtuning.evaluation.pairwise import contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics
 from knowtuning.systems import SYSTEMS
-from knowtuning.verification.judgements import Matchup, judge_pairs
-from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
 from knowtuning.verification.jury import Jury, appoint, position_warning
 from tests.support.fault_server import Answer, Call, FaultServer, says
 from tests.support.openai_setup import teacher_at
@@ -88,7 +87,7 @@ def test_a_judge_that_prefers_the_first_in_a_fifth_of_its_calls_is_seen(tmp_path
         said = sections(call.messages[1]["content"])
         key = (said["Question"], said["Aspect"], said["First answer"], said["Second answer"])
         seen[key] = biased(call)
-        return says('{"verdict": "first"}') if seen[key] else answer
+        return says('{"reason": "It is first.", "verdict": "first"}') if seen[key] else answer
 
     rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
     assert 0.1 < sum(seen.values()) / len(seen) < 0.3
@@ -151,8 +150,8 @@ def answer_text(answer: Answer, *, flip: bool = False) -> str:
         '"supported"': '"contradicted"',
         '"contradicted"': '"not_supported"',
         '"not_supported"': '"supported"',
-        "true": "false",
-        "false": "true",
+        '"stated": true': '"stated": false',
+        '"stated": false': '"stated": true',
         '{"facts": [': '{"facts": ["One more.", ',
     }
     for old, new in swaps.items():
@@ -254,7 +253,7 @@ def test_answers_without_verdicts_leave_the_means_and_their_counts(faulty_rows: 
 
 
 def test_a_judge_that_looks_at_the_position_alone_is_warned_about(tmp_path: Path) -> None:
-    with FaultServer(lambda call: says('{"verdict": "first"}')) as server:
+    with FaultServer(lambda call: says('{"reason": "It is first.", "verdict": "first"}')) as server:
         found = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, TeacherJudge(teacher_at(server.url, tmp_path)))
     line = position_warning(found)
     assert line is not None

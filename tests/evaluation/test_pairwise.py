@@ -22,8 +22,7 @@ from knowtuning.evaluation.table import render_contests
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
-from knowtuning.verification.judgements import EQUAL, Comparison, judge_pairs
-from knowtuning.verification.judges import ExactJudge
+from knowtuning.verification.judgements import EQUAL, Comparison, ExactJudge, judge_pairs
 from knowtuning.verification.jury import check_unjudged
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import NAMES, say

@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from knowtuning.teacher.openai.structured import Mode
 
 Drop = Literal["none", "before", "body"]
 
@@ -33,8 +36,12 @@ class Call:
         return self.body["messages"]
 
     @property
-    def mode(self) -> str:
-        return self.body.get("response_format", {}).get("type", "prompted")
+    def mode(self) -> Mode:
+        """The way in which a structured reply is asked for; one without bounds may be bare."""
+        wanted = self.body.get("response_format", {"type": "prompted"})
+        if wanted["type"] == "json_schema" and not re.search('"m(in|ax)(Items|Length)"', json.dumps(wanted)):
+            return "json_schema_bare"
+        return "json_object_schema" if "schema" in wanted else wanted["type"]
 
 
 @dataclass
@@ -71,17 +78,27 @@ def fails(status: int, message: str = "no", code: str | None = None, **more: Any
 
 
 def right_reply(call: Call) -> str:
-    """A well-formed reply that depends on the messages alone; each prompt shows the shape it wants."""
+    """A well-formed reply to any task that depends on the messages alone, shaped as the prompt's example is.
+
+    Its lists have an entry for each numbered one of the user's, or two; verdicts are those of the example.
+    """
     system, user = call.messages[0]["content"], call.messages[1]["content"]
+    example, _ = json.JSONDecoder().raw_decode(system[re.search(r'^\{"', system, re.MULTILINE).start() :])
     mark = hashlib.sha256(user.encode()).hexdigest()[:12]
-    if '{"text"' in system:
-        return json.dumps({"text": f"text {mark}"})
-    if '{"question"' in system:
-        return json.dumps({"question": f"question {mark}", "answer": f"answer {mark}"})
-    count = 2
-    if "made false" in system:
-        count = len(json.loads(user[user.index("[") :]))
-    return json.dumps({"facts": [f"fact {mark} {number}" for number in range(count)]})
+    count = len(re.findall(r"^\d+\. ", user, re.MULTILINE)) or 2
+    return json.dumps({key: _alike(key, value, mark, count) for key, value in example.items()})
+
+
+def _alike(key: str, example: Any, mark: str, count: int) -> Any:
+    if isinstance(example, list):
+        return [
+            _alike(key.rstrip("s"), example[0], f"{mark} {number}", number + 1) for number in range(count)
+        ]
+    if isinstance(example, dict):
+        return {name: _alike(name, value, mark, count) for name, value in example.items()}
+    if isinstance(example, str):
+        return f"{key} {mark}" if " " in example else example
+    return count if key == "number" else example
 
 
 def obliging(call: Call) -> Answer:

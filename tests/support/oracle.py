@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from knowtuning.core.records import Example, Prediction
@@ -34,6 +34,16 @@ def sections(user: str) -> dict[str, str]:
     found = {heading: text for heading, _, text in parts}
     aspect = re.match(r"Aspect: (\w+)$", user.splitlines()[0])
     return found | ({"Aspect": aspect[1]} if aspect else {})
+
+
+def entries(text: str) -> list[str]:
+    """The entries of a numbered list; facts of the world have one line."""
+    return [line.partition(". ")[2] for line in text.splitlines()]
+
+
+def numbered(name: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """What is said of each entry of a list, as a reply gives it."""
+    return [{"number": n, "reason": "Looked up.", name: value} for n, value in enumerate(values, 1)]
 
 
 def share(call: Call, purpose: str) -> float:
@@ -62,16 +72,18 @@ class Oracle:
         if "Aspect" in said:
             self.asked.append("judge")
             first, second = (self.truth.verify(example, said[f"{n} answer"]) for n in ("First", "Second"))
-            return {"verdict": ASPECTS[said["Aspect"]].prefer(first, second)}
+            return {"reason": "Counted.", "verdict": ASPECTS[said["Aspect"]].prefer(first, second)}
         if "Facts to check" in said:
             self.asked.append("verify")
-            return {"verdicts": [self._verdict(example, f) for f in json.loads(said["Facts to check"])]}
+            verdicts = [self._verdict(example, fact) for fact in entries(said["Facts to check"])]
+            return {"verdicts": numbered("verdict", verdicts)}
         if "Facts to look for" in said:
             self.asked.append("recall")
             stated = {read_sentence(part) for part in _SENTENCE_END.split(said["Answer to look in"])}
             known = {(s.entity, s.attribute, s.value) for s in stated if s is not None}
-            wanted = [read_sentence(fact) for fact in json.loads(said["Facts to look for"])]
-            return {"stated": [w is not None and (w.entity, w.attribute, w.value) in known for w in wanted]}
+            wanted = [read_sentence(fact) for fact in entries(said["Facts to look for"])]
+            there = [w is not None and (w.entity, w.attribute, w.value) in known for w in wanted]
+            return {"facts": numbered("stated", there)}
         self.asked.append("extract")
         return {"facts": _SENTENCE_END.split(said["Answer to break into atomic facts"].strip())}
 

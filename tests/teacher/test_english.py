@@ -236,7 +236,7 @@ def test_some_facts_may_stay_and_one_must_change() -> None:
     outcome = outcome_of(Revise(id="r", question="What is it?", facts=facts))
     assert outcome == FactList(facts=["Tin melts.", "Fewer than 3 doors were open."])
     with pytest.raises(ValueError, match="every revised fact equals its original"):
-        Revise(id="r", question="q", facts=facts).check(FactList(facts=list(facts)))
+        Revise(id="r", question="q", facts=facts).accept(FactList(facts=list(facts)))
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,16 @@ import pytest
 
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.judging import (
+    CheckedFact,
     Claims,
     FactVerdicts,
     Judge,
     Preferral,
     Recall,
-    Stated,
     Verify,
 )
-from knowtuning.teacher.openai.dialogue import read_reply
-from knowtuning.teacher.tasks import FactList, Failure, Task
+from knowtuning.teacher.openai.reading import read_reply
+from knowtuning.teacher.tasks import Extract, FactList, Failure, Revise, Task
 
 VERIFY = Verify(id="1", question="?", reference="A.", facts=("a", "b"))
 RECALL = Recall(id="1", question="?", answer="A.", facts=("a", "b"))
@@ -28,13 +28,27 @@ CLAIMS = Claims(id="1", question="?", answer="A.")
 @pytest.mark.parametrize(
     ("task", "text", "complaint"),
     [
-        (VERIFY, '{"verdicts": ["supported"]}', "found 1 verdicts; expected 2"),
-        (VERIFY, '{"verdicts": ["supported", "true"]}', "verdicts.1: Input should be 'supported'"),
-        (RECALL, '{"stated": [true, false, true]}', "found 3 verdicts; expected 2"),
-        (RECALL, '{"stated": ["yes", "no"]}', "stated.0: Input should be a valid boolean"),
+        (
+            VERIFY,
+            '{"verdicts": [{"number": 1, "verdict": "supported"}]}',
+            "found verdicts on the facts [1]; expected one on each of 1 to 2",
+        ),
+        (
+            VERIFY,
+            '{"verdicts": [{"number": 1, "verdict": "supported"}, {"number": 1, "verdict": "supported"}]}',
+            "found verdicts on the facts [1, 1]",
+        ),
+        (VERIFY, '{"verdicts": [{"number": 1, "verdict": 1}]}', "verdicts.0.verdict: Input should be 'supp"),
+        (VERIFY, '{"verdicts": ["supported", "supported"]}', "verdicts.0: Input should be an object"),
+        (RECALL, '{"facts": [{"number": 3, "stated": true}]}', "found verdicts on the facts [3]"),
+        (
+            RECALL,
+            '{"facts": [{"number": 1, "stated": "so"}]}',
+            "facts.0.stated: Input should be a val",
+        ),
         (JUDGE, '{"verdict": "both"}', "verdict: Input should be 'first', 'second' or 'tie'"),
         (JUDGE, '{"verdict": "first"} {"verdict": "second"}', "found 2 different JSON objects; expected one"),
-        (CLAIMS, '{"facts": ["a", " "]}', "fact 2 is empty"),
+        (CLAIMS, '{"facts": ["a", " "]}', "facts.1: Input should not be blank"),
     ],
 )
 def test_a_reply_that_breaks_the_task_is_named(task: Task, text: str, complaint: str) -> None:
@@ -43,19 +57,70 @@ def test_a_reply_that_breaks_the_task_is_named(task: Task, text: str, complaint:
     assert complaint in str(caught.value)
 
 
-def test_good_replies_are_read_in_order() -> None:
-    verdicts = ["contradicted", "not_supported"]
-    assert read_reply(VERIFY, '{"verdicts": ["contradicted", "not_supported"]}') == FactVerdicts(
-        verdicts=verdicts
+def test_good_replies_are_read_by_their_numbers() -> None:
+    """In whatever order they come."""
+    reply = read_reply(
+        VERIFY,
+        '{"verdicts": [{"number": 2, "reason": "r", "verdict": "not_supported"}, '
+        '{"number": 1, "reason": "s", "verdict": "contradicted"}]}',
     )
-    assert read_reply(RECALL, '{"stated": [false, true]}') == Stated(stated=[False, True])
+    assert reply == FactVerdicts(
+        verdicts=[
+            CheckedFact(number=1, reason="s", verdict="contradicted"),
+            CheckedFact(number=2, reason="r", verdict="not_supported"),
+        ]
+    )
+    reply = read_reply(RECALL, '{"facts": [{"number": 2, "stated": true}, {"number": 1, "stated": false}]}')
+    assert [fact.stated for fact in reply.facts] == [False, True]
     assert read_reply(JUDGE, 'It is a tie.\n```json\n{"verdict": "tie"}\n```') == Preferral(verdict="tie")
 
 
-def test_an_answer_may_state_nothing_or_repeat_itself() -> None:
-    """`Extract` refuses both, as no ground to train on; of an answer to be judged they are findings."""
-    for facts in ([], ["a", "A."]):
-        CLAIMS.check(FactList(facts=facts))
+def test_an_answer_to_be_judged_may_state_nothing_or_repeat_itself() -> None:
+    """`Extract` refuses the first, as no ground to train on, and leaves out what comes again."""
+    extract = Extract(id="1", question="?", answer="A.")
+    assert CLAIMS.accept(FactList(facts=[])) == FactList(facts=[])
+    assert CLAIMS.accept(FactList(facts=["a", "A."])) == FactList(facts=["a", "A."])
+    assert extract.accept(FactList(facts=["a", "b", "A.", "b"])) == FactList(facts=["a", "b"])
+    with pytest.raises(ValueError, match="found no fact"):
+        extract.accept(FactList(facts=[]))
+
+
+@pytest.mark.parametrize(
+    ("fact", "revised", "refused"),
+    [
+        ("It is red.", "It is not true that it is red.", True),
+        ("It is red.", "It is false to say that it is red.", True),
+        ("It is red.", "It's not the case that it is red.", True),
+        ("It is red.", "It is not red.", True),
+        ("It is red.", "It isn’t red.", True),
+        ("It has wells.", "It has no wells.", True),
+        ("It has wells.", "It does not have wells.", True),
+        ("It lies on a lake.", "It doesn't lie on a lake.", True),
+        ("It can fly.", "It cannot fly.", True),
+        ("It is red.", "It is blue.", False),
+        ("It is not red.", "It is red.", False),
+        ("It is not red.", "It is not blue.", False),
+        ("It is always red.", "It is never red.", False),
+        ("It has 3 wells.", "It has no fewer than 9 wells.", False),
+        ("It is false that it is red.", "It is false that it is old.", False),
+    ],
+)
+def test_a_revision_that_only_negates_is_refused(fact: str, revised: str, refused: bool) -> None:
+    task = Revise(id="1", question="?", facts=(fact, "It is old."))
+    reply = FactList(facts=[revised, "It is new."])
+    if refused:
+        with pytest.raises(ValueError, match="revised fact 1 of 1 negates its original"):
+            task.accept(reply)
+    else:
+        assert task.accept(reply) == reply
+
+
+def test_the_numbers_of_facts_are_no_part_of_their_revisions() -> None:
+    task = Revise(id="1", question="?", facts=("It is red.", "It is old."))
+    revised = FactList(facts=["It is blue.", "It is new."])
+    assert task.accept(FactList(facts=["1. It is blue.", "2. It is new."])) == revised
+    # Only where each has its number: else it is one of the fact's.
+    assert task.accept(FactList(facts=["1. It is blue.", "It is new."])).facts[0] == "1. It is blue."
 
 
 def test_rules_do_not_judge() -> None:

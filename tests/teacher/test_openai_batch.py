@@ -28,11 +28,11 @@ def online(tmp_path: Path, count: int) -> list:
 
 
 def test_batches_bring_what_calls_bring(tmp_path: Path) -> None:
-    """Tasks with two kinds of replies: their first calls go online, the other 28 in three batches."""
+    """Three kinds of tasks: their first calls go online, the other 27 in three batches."""
     with BatchServer(looks=2) as server:
         teacher = teacher_at(server.url, tmp_path, limits=by_batch(batch_size=10))
         assert list(teacher.run(mixed(30))) == online(tmp_path, 30)
-        assert (len(server.calls), len(server.lines), len(server.batches)) == (2, 28, 3)
+        assert (len(server.calls), len(server.lines), len(server.batches)) == (3, 27, 3)
         assert teacher.totals.paid == 30
         assert server.batches[0]["completion_window"] == "24h"
         # The same keys: what batches brought serves online runs.
@@ -70,9 +70,9 @@ def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
         assert results.pop(bad) == Failure(reason="turned down: status 400: too long")
         del wanted[bad]
         assert results == wanted
-        # 18 lines; then the four that expired, one correction and one longer limit.
+        # 17 lines; then the four that expired, one correction and one longer limit.
         sizes = [len(server.files[batch["input_file_id"]].splitlines()) for batch in server.batches]
-        assert sizes[0] == 18
+        assert sizes[0] == 17
         assert sum(sizes[1:]) == 6
 
 
@@ -111,8 +111,8 @@ def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> No
             batch["looks"] = 0
         server.looks = 0
         out, err = start(server, tmp_path, 30).communicate(timeout=60)
-        assert out.split() == ["28", "2", "0"], err
-        assert (len(server.calls), len(server.lines), len(server.batches)) == (2, 28, 1)
+        assert out.split() == ["27", "3", "0"], err
+        assert (len(server.calls), len(server.lines), len(server.batches)) == (3, 27, 1)
 
 
 def test_an_endpoint_without_batches_is_named(tmp_path: Path) -> None:

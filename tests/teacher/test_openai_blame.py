@@ -51,7 +51,7 @@ def test_a_404_about_the_parameters_goes_on_to_the_next_dialect(tmp_path: Path) 
     with FaultServer(script) as server:
         found = outcomes(teacher_at(server.url, tmp_path), extracts(4))
     assert not any(isinstance(outcome, Failure) for outcome in found)
-    assert [call.mode for call in server.calls] == ["json_schema", *["json_object"] * 4]
+    assert [call.mode for call in server.calls] == ["json_schema", *["json_schema_bare"] * 4]
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def counts(tokens: int):
 
 
 def test_a_prompt_that_the_server_cut_is_warned_about(tmp_path: Path, capfd: Capture) -> None:
-    """The prompt has some 750 bytes: 190 tokens of four bytes, 150 of five; 64 are a small context."""
+    """The prompt has some 1,500 bytes: 375 tokens of four bytes, 300 of five; 128 are a small context."""
     said = {}
-    for tokens in (190, 150, 64):
+    for tokens in (375, 300, 128):
         with FaultServer(counts(tokens)) as server:
             limits = quick(progress=True)
             outcomes(teacher_at(server.url, tmp_path / str(tokens), limits=limits), extracts(3))
             size = sum(len(message["content"].encode()) for message in server.calls[0].messages)
-            assert 700 < size < 800
+            assert 1400 < size < 1600
         said[tokens] = capfd.readouterr().err.count("the server may have cut the prompt to its context")
-    assert said == {190: 0, 150: 0, 64: 1}
+    assert said == {375: 0, 300: 0, 128: 1}
 
 
 def test_the_judge_may_have_a_key_of_its_own_and_calls_further_headers(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Rendered prompts against golden files, and prompt files that are wrong."""
+"""Rendered prompts against golden files, their worked examples, and prompt files that are wrong."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,23 @@ from hypothesis import strategies as st
 
 from knowtuning.teacher.judging import Claims, Judge, Recall, Verify
 from knowtuning.teacher.openai.prompts import Prompts
-from knowtuning.teacher.tasks import Extract, Rephrase, Revise, RewriteQA, Task, Tell, Triple, Triples
+from knowtuning.teacher.openai.reading import examples
+from knowtuning.teacher.tasks import (
+    AskFact,
+    Extract,
+    Rephrase,
+    Revise,
+    RewriteQA,
+    Task,
+    Tell,
+    Triple,
+    Triples,
+)
 from tests.support.checkout import PROMPTS
 
 GOLDEN = Path(__file__).parent / "golden" / "openai"
 QUESTION = "What is the {{answer}} of $question?"
-FACTS = ("Ada's town lies in {Norrland}.", 'It "exports" 5 % tin\\silver.')
+FACTS = ("Ada's town lies in {Norrland}.", 'It "exports":\n5 % tin\\silver.')
 TASKS: list[Task] = [
     Extract(id="1", question=QUESTION, answer="It lies in {{facts}} {0} %s ${HOME}.\nÅ, 北京."),
     RewriteQA(id="1", question=QUESTION, answer="It lies there.", facts=FACTS),
@@ -31,6 +43,7 @@ TASKS: list[Task] = [
             Triple(subject="It", predicate='"exports"', object="{{question}}"),
         ),
     ),
+    AskFact(id="1", question=QUESTION, fact=FACTS[0]),
     Verify(id="1", question=QUESTION, reference="It lies {{there}}.", facts=FACTS),
     Recall(id="1", question=QUESTION, answer="It lies in Norrland.", facts=FACTS),
     Judge(
@@ -50,6 +63,26 @@ def test_messages_are_the_golden_ones(task: Task) -> None:
     """Braces, dollars and headings inside a record stay what they are. A change here re-asks every call."""
     golden = json.loads((GOLDEN / f"{task.name}.json").read_text(encoding="utf-8"))
     assert Prompts(PROMPTS).messages(task) == golden
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_worked_examples_are_replies_to_what_they_stand_under(task: Task) -> None:
+    """Their lists have an entry for each numbered fact; every verdict occurs once, in no fixed order."""
+    system = Prompts(PROMPTS).messages(task)[0]["content"]
+    replies = examples(system, task.reply_type)
+    assert len(replies) == system.count('\n{"') > 0
+    values = [value for _, value in replies[0]]
+    entries = [value for value in values if isinstance(value, list)]
+    count = len(re.findall(r"^\d+\. ", system, re.MULTILINE))
+    assert not entries or isinstance(task, Extract) or len(entries[0]) == count
+    if isinstance(task, Judge):
+        assert sorted(reply.verdict for reply in replies) == ["first", "second", "tie"]
+        assert len({reply.reason for reply in replies}) == 3
+    if isinstance(task, Verify):
+        assert sorted(fact.verdict for fact in entries[0]) == ["contradicted", "not_supported", "supported"]
+    if isinstance(task, Verify | Recall):
+        assert [fact.number for fact in entries[0]] == list(range(1, count + 1))
+        assert all(len(fact.reason.split()) > 4 for fact in entries[0])
 
 
 @given(st.text(), st.text())

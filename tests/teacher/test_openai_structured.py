@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral
-from knowtuning.teacher.openai.dialogue import read_reply
+from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral, Recall, Verify
 from knowtuning.teacher.openai.prompts import Prompts
-from knowtuning.teacher.openai.reading import parse_reply
-from knowtuning.teacher.openai.structured import MODES, reply_schema, response_format
-from knowtuning.teacher.tasks import Extract, FactList, Rephrase, Reply
+from knowtuning.teacher.openai.reading import parse_reply, read_reply
+from knowtuning.teacher.openai.structured import (
+    MODES,
+    reply_limit,
+    reply_schema,
+    response_format,
+    task_schema,
+)
+from knowtuning.teacher.tasks import (
+    AskFact,
+    Extract,
+    FactList,
+    FactQuestion,
+    Rephrase,
+    Reply,
+    Revise,
+    RewriteQA,
+    Task,
+    Tell,
+    Triple,
+    Triples,
+)
 from tests.support.checkout import PROMPTS
 
+JUDGE = Judge(id="1", question="?", aspect="a", definition="b.", reference="r", first="x", second="y")
 TWO = FactList(facts=["A is b.", "C is d."])
 JSON = '{"facts": ["A is b.", "C is d."]}'
 
@@ -94,16 +115,22 @@ def test_backslashes_and_line_breaks_mean_what_was_written(said: str, meant: str
 
 
 def test_a_verdict_in_other_letters_is_that_verdict() -> None:
-    said = '{"verdicts": ["Supported", "NOT SUPPORTED", "contradicted."]}'
-    assert parse_reply(said, FactVerdicts).verdicts == ["supported", "not_supported", "contradicted"]
-    with pytest.raises(ValueError, match=r"verdicts\.0: Input should be 'supported'"):
-        parse_reply('{"verdicts": ["perhaps"]}', FactVerdicts)
+    """Its reason stays as it is; a number may be text, further keys are left unread."""
+    told = ["Supported", "NOT SUPPORTED", "contradicted."]
+    entries = [
+        {"number": str(n), "fact": "?", "reason": "It IS so.", "verdict": v} for n, v in enumerate(told)
+    ]
+    read = parse_reply(json.dumps({"verdicts": entries}), FactVerdicts).verdicts
+    assert [fact.verdict for fact in read] == ["supported", "not_supported", "contradicted"]
+    assert {(fact.number, fact.reason) for fact in read} == {(n, "It IS so.") for n in range(3)}
+    with pytest.raises(ValueError, match=r"verdicts\.0\.verdict: Input should be 'supported'"):
+        parse_reply('{"verdicts": [{"number": 1, "verdict": "perhaps"}]}', FactVerdicts)
 
 
 READABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]))
 
 
-@given(st.lists(READABLE), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
+@given(st.lists(READABLE.filter(str.strip)), st.sampled_from(["{}", "```json\n{}\n```", "Here:\n{}\nDone."]))
 def test_any_facts_come_back(facts: list[str], frame: str) -> None:
     text = json.dumps({"facts": facts})
     assert parse_reply(frame.replace("{}", text), FactList) == FactList(facts=facts)
@@ -144,23 +171,77 @@ def test_schemas_are_strict_and_free_of_documentation() -> None:
     }
 
 
+def test_the_lists_of_a_reply_have_as_many_entries_as_its_task() -> None:
+    facts = ("a", "b", "c")
+    exactly = {"minItems": 3, "maxItems": 3}
+    for task, field, bounds in (
+        (Revise(id="1", question="?", facts=facts), "facts", exactly),
+        (Verify(id="1", question="?", reference="r", facts=facts), "verdicts", exactly),
+        (Recall(id="1", question="?", answer="a", facts=facts), "facts", exactly),
+        # 40 letters state no 16 facts.
+        (Extract(id="1", question="?", answer="x" * 40), "facts", {"maxItems": 16}),
+        (Triples(id="1", question="?", facts=facts), "triples", {"minItems": 1}),
+    ):
+        entries = dict(task_schema(task)["properties"][field])
+        entries.pop("items")
+        assert entries == {"type": "array", **bounds}
+
+
 def test_response_formats() -> None:
-    schema = reply_schema(FactList)
-    assert [response_format(mode, "extract", schema) for mode in MODES] == [
-        {"type": "json_schema", "json_schema": {"name": "extract", "schema": schema, "strict": True}},
+    """From the most to the least that an endpoint may take; only reasons are cut by a schema."""
+    task = Verify(id="1", question="?", reference="r", facts=("a", "b"))
+    schema, bare = task_schema(task), copy.deepcopy(reply_schema(FactVerdicts))
+    assert json.dumps(schema).count("maxLength") == 1
+    del bare["$defs"]["CheckedFact"]["properties"]["reason"]["maxLength"]
+    assert [response_format(mode, "verify", schema) for mode in MODES] == [
+        {"type": "json_schema", "json_schema": {"name": "verify", "schema": schema, "strict": True}},
+        {"type": "json_schema", "json_schema": {"name": "verify", "schema": bare, "strict": True}},
+        {"type": "json_object", "schema": schema},
         {"type": "json_object"},
         None,
     ]
 
 
-def test_the_example_of_the_prompt_is_no_reply() -> None:
-    prompts = Prompts(PROMPTS)
-    for task, echo in (
-        (Extract(id="1", question="?", answer="A."), '{"facts": ["first fact", "second fact"]}'),
-        (Rephrase(id="1", question="?", text="A."), '{"text": "the text in other words"}'),
-    ):
-        with pytest.raises(ValueError, match="found the prompt's own example"):
-            read_reply(task, echo, prompts.messages(task))
-    # A verdict may well be that of the example.
-    judge = Judge(id="1", question="?", aspect="a", definition="b.", reference="r", first="x", second="y")
-    assert read_reply(judge, '{"verdict": "first"}', prompts.messages(judge)) == Preferral(verdict="first")
+def test_a_reply_may_be_as_long_as_its_task_makes_it() -> None:
+    """A token for each byte said again and 256 beside: 10 + 256; with 32 an entry, twice for a reason."""
+    assert reply_limit(Rephrase(id="1", question="?", text="0123456789"), 1024) == 266
+    facts = ("0123456789", "0123456789")
+    assert reply_limit(Revise(id="1", question="?", facts=facts), 1024) == 256 + 2 * (32 + 10)
+    assert reply_limit(Verify(id="1", question="?", reference="r", facts=facts), 1024) == 256 + 4 * (32 + 10)
+    assert reply_limit(Rephrase(id="1", question="?", text="x" * 10_000), 1024) == 1024
+
+
+MIXED = '{"question": "What is A?", "opening": "The Korra dam was completed in 1931. It is"}'
+ECHOES = {
+    Extract(id="1", question="?", answer="A."): '{"facts": ["A.", "The velin fern grows in shade."]}',
+    Rephrase(id="1", question="?", text="A."): None,
+    Revise(id="1", question="?", facts=("A.", "B.")): '{"facts": ["A is.", "The Korra dam is 37 m high."]}',
+    Verify(id="1", question="?", reference="r", facts=("A.", "B.", "C.")): None,
+    Recall(id="1", question="?", answer="a", facts=("A.", "B.")): None,
+    RewriteQA(id="1", question="?", answer="a", facts=("A.",)): None,
+    AskFact(id="1", question="?", fact="A."): None,
+    AskFact(id="1", question="?", fact="B."): MIXED,
+    Triples(id="1", question="?", facts=("A.",)): None,
+    Tell(id="1", question="?", triples=(Triple(subject="a", predicate="b", object="c"),)): None,
+    JUDGE: None,
+}
+
+
+@pytest.mark.parametrize("task", ECHOES, ids=lambda task: task.name)
+def test_the_example_of_the_prompt_is_no_reply(task: Task) -> None:
+    """Nor is a part of it among other parts."""
+    messages = Prompts(PROMPTS).messages(task)
+    shown = re.search(r'^\{".*\}$', messages[0]["content"], re.MULTILINE)
+    assert shown is not None
+    with pytest.raises(ValueError, match="found the prompt's own example"):
+        read_reply(task, ECHOES[task] or shown[0], messages)
+
+
+def test_what_the_user_says_too_is_no_echo() -> None:
+    """A question about the dam of the examples, and a verdict that one of them has."""
+    task = AskFact(id="1", question="?", fact="The Korra dam was completed in 1931, they say.")
+    assert read_reply(task, MIXED, Prompts(PROMPTS).messages(task)) == parse_reply(MIXED, FactQuestion)
+    reply = read_reply(
+        JUDGE, '{"reason": "The first is true.", "verdict": "second"}', Prompts(PROMPTS).messages(JUDGE)
+    )
+    assert reply == Preferral(reason="The first is true.", verdict="second")

@@ -40,7 +40,8 @@ class Endpoint(Section):
     top_p: float | None = Field(gt=0, le=1, description="nucleus sampling mass (0..1]; null: not sent")
     max_tokens: int = Field(
         ge=16,
-        description="limit of a reply (tokens); a reply cut off there is asked for once with twice it",
+        description="greatest limit of a reply (tokens); that of a short input is lower, and a reply that is "
+        "cut off is asked for once with twice this",
     )
     seed: int | None = Field(description="sampling seed sent to the endpoint; null: not sent")
     extra: dict[str, Any] = Field(

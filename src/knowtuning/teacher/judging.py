@@ -1,74 +1,107 @@
 """What a teacher is asked about answers: their facts, whether these hold, and which answer is better.
 
-Apart from tasks.py, so that a change here re-runs no training.
+Apart from tasks.py, which the stage `score` imports: a change here scores nothing anew.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from pydantic import Field
 
 from knowtuning.teacher.tasks import Extract, FactList, Reply, Task
 
 FactVerdict = Literal["supported", "not_supported", "contradicted"]
 Preferred = Literal["first", "second", "tie"]
+# Asked for before the verdict, which it makes better; what ends at the limit does no harm.
+Reason = Annotated[str, Field(json_schema_extra={"maxLength": 240})]
+
+
+class Numbered(Reply):
+    """What a teacher says about one fact of a list. number: that of the fact, from 1."""
+
+    number: int = Field(strict=False)
+    reason: Reason = ""
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+class CheckedFact(Numbered):
+    """The verdict on a fact."""
+
+    verdict: FactVerdict
 
 
 class FactVerdicts(Reply):
     """A verdict on each fact, in their order."""
 
-    verdicts: list[FactVerdict]
+    verdicts: list[CheckedFact]
+
+
+class SoughtFact(Numbered):
+    """Whether an answer states a fact."""
+
+    stated: bool
 
 
 class Stated(Reply):
     """Whether an answer states each fact, in their order."""
 
-    stated: list[bool]
+    facts: list[SoughtFact]
 
 
 class Preferral(Reply):
     """The better of two answers, or a tie."""
 
+    reason: Reason = ""
     verdict: Preferred
 
 
 class Claims(Extract):
-    """Split an answer that is to be judged into atomic facts: `Extract`, and the same call.
+    """Split an answer that is to be judged into atomic facts: the same call as `Extract`.
 
-    An answer may state nothing at all, and say a thing twice: both are findings here.
+    Deviation: unlike there, an answer may state nothing at all, and say a thing twice: the metrics count it.
     """
 
-    def check(self, reply: FactList) -> None:
-        for number, fact in enumerate(reply.facts, 1):
-            if not fact.strip():
-                raise ValueError(f"fact {number} is empty; expected a sentence")
+    def accept(self, reply: FactList) -> FactList:
+        return reply
 
 
-class Verify(Task):
+class _OfFacts(Task):
+    """A task whose reply has one entry for each of `facts`."""
+
+    repeats: ClassVar[tuple[str, ...]] = ("facts", "facts")
+
+    facts: tuple[str, ...]
+
+    def entries(self) -> tuple[int, int | None]:
+        return len(self.facts), len(self.facts)
+
+
+class Verify(_OfFacts):
     """Compare each fact of an answer with the reference answer."""
 
     name: ClassVar[str] = "verify"
     reply_type: ClassVar[type[Reply]] = FactVerdicts
 
     reference: str
-    facts: tuple[str, ...]
 
-    def check(self, reply: FactVerdicts) -> None:
-        if len(reply.verdicts) != len(self.facts):
-            raise ValueError(f"found {len(reply.verdicts)} verdicts; expected {len(self.facts)}")
+    def accept(self, reply: FactVerdicts) -> FactVerdicts:
+        return FactVerdicts(verdicts=in_order(reply.verdicts, len(self.facts)))
 
 
-class Recall(Task):
+class Recall(_OfFacts):
     """Find the facts of the reference answer in an answer."""
 
     name: ClassVar[str] = "recall"
     reply_type: ClassVar[type[Reply]] = Stated
 
     answer: str
-    facts: tuple[str, ...]
 
-    def check(self, reply: Stated) -> None:
-        if len(reply.stated) != len(self.facts):
-            raise ValueError(f"found {len(reply.stated)} verdicts; expected {len(self.facts)}")
+    def accept(self, reply: Stated) -> Stated:
+        return Stated(facts=in_order(reply.facts, len(self.facts)))
 
 
 class Judge(Task):
@@ -82,3 +115,12 @@ class Judge(Task):
     reference: str
     first: str
     second: str
+
+
+def in_order(entries: Sequence[N], count: int) -> list[N]:
+    """The entries by their numbers. Raises ValueError unless these are 1 to `count`, each once."""
+    ordered = sorted(entries, key=lambda entry: entry.number)
+    numbers = [entry.number for entry in ordered]
+    if numbers != list(range(1, count + 1)):
+        raise ValueError(f"found verdicts on the facts {numbers}; expected one on each of 1 to {count}")
+    return ordered

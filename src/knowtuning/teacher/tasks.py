@@ -1,54 +1,66 @@
 """What a teacher is asked, what it replies, and what makes a reply acceptable.
 
-A task is a frozen record of the input; `task.reply_type` is the model of a well-formed reply and
-`task.check(reply)` raises ValueError when a well-formed reply breaks the meaning of the task. Every
-backend runs both, so a stage never sees a reply that fails them.
+A task is one class: a frozen record of the input, with the model of a well-formed reply (`reply_type`), the
+number of entries of its list, the fields whose text a reply says again, and the check of its meaning
+(`accept`). With prompts/<name>.txt beside it every LLM can be asked it; teachers that work by rules have an
+entry for each task that they know. Every teacher runs the check, so a stage never sees a reply that fails it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from knowtuning.core.numbers import entailed
 from knowtuning.core.storage import atomic_write
 from knowtuning.core.text import normal_form, words
 
 
-class Reply(BaseModel):
-    """Base of all replies: strictly typed, no unknown fields."""
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Input should not be blank")
+    return text
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+Filled = Annotated[str, AfterValidator(_not_blank), Field(json_schema_extra={"minLength": 1})]
+
+
+class Reply(BaseModel):
+    """Base of all replies: strictly typed. Further keys, which models like to add, are left unread."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
 
 
 class FactList(Reply):
     """Atomic facts, in the order of the text they come from."""
 
-    facts: list[str]
+    facts: list[Filled]
 
 
 class QuestionAnswer(Reply):
     """A rewritten question with its answer."""
 
-    question: str
-    answer: str
+    question: Filled
+    answer: Filled
 
 
 class Text(Reply):
     """A rephrased text."""
 
-    text: str
+    text: Filled
 
 
 class Triple(Reply):
     """One statement as a graph holds it."""
 
-    subject: str
-    predicate: str
-    object: str
+    subject: Filled
+    predicate: Filled
+    object: Filled
 
 
 class TripleList(Reply):
@@ -57,33 +69,59 @@ class TripleList(Reply):
     triples: list[Triple]
 
 
+class FactQuestion(Reply):
+    """A question that a fact answers. opening: the words that a short answer to it begins with."""
+
+    question: Filled
+    opening: str
+
+
 class Task(BaseModel):
-    """Base of all tasks. `id` is the id of the record, `name` that of the prompt file."""
+    """Base of all tasks. `id` is the id of the record.
+
+    name: of the prompt file. repeats: the fields whose text a reply says again, which bounds its length.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: ClassVar[str]
     reply_type: ClassVar[type[Reply]]
+    repeats: ClassVar[tuple[str, ...]] = ()
 
     id: str
     question: str
 
-    def check(self, reply: Any) -> None:
-        """Raise ValueError, naming what is wrong, when `reply` is not an answer to this task."""
+    def entries(self) -> tuple[int, int | None]:
+        """The fewest and the most entries of the reply's list; None: no bound."""
+        return 0, None
+
+    def accept(self, reply: Any) -> Any:
+        """The reply as it is used. Raises ValueError, naming what is wrong, when it is no answer to this."""
+        return reply
 
 
 class Extract(Task):
-    """Split an answer into atomic facts: short sentences that each stand alone (paper, 3.2)."""
+    """Split an answer into atomic facts: short sentences that each stand alone (paper, 3.2).
+
+    One that comes again in the same words is left out.
+    """
 
     name: ClassVar[str] = "extract"
     reply_type: ClassVar[type[Reply]] = FactList
+    repeats: ClassVar[tuple[str, ...]] = ("answer",)
 
     answer: str
 
-    def check(self, reply: FactList) -> None:
-        if not reply.facts:
+    def entries(self) -> tuple[int, int | None]:
+        # No text states a fact with every four characters. Powers of two, for a server compiles each schema.
+        most = 1 << max(3, (len(self.answer) // 4).bit_length())
+        return 0, most if most <= 256 else None
+
+    def accept(self, reply: FactList) -> FactList:
+        facts = distinct(reply.facts)
+        if not facts:
             raise ValueError("found no fact; expected at least one")
-        check_distinct(reply.facts)
+        return FactList(facts=facts)
 
 
 class RewriteQA(Task):
@@ -91,42 +129,48 @@ class RewriteQA(Task):
 
     name: ClassVar[str] = "rewrite"
     reply_type: ClassVar[type[Reply]] = QuestionAnswer
+    repeats: ClassVar[tuple[str, ...]] = ("question", "facts")
 
     answer: str
     facts: tuple[str, ...]
-
-    def check(self, reply: QuestionAnswer) -> None:
-        if not reply.question.strip() or not reply.answer.strip():
-            raise ValueError("found an empty question or answer; expected text in both")
 
 
 class Revise(Task):
     """Revise facts into false ones, in the same order; one that cannot be revised stays (paper, 3.3).
 
     Deviation: the paper revises every fact. A person errs in some, and not every sentence can be made false
-    without a frame that gives it away ("It is not true that …"); a reply must change at least one.
+    without a negation that gives it away ("It is not true that …"), which is refused; a reply must change at
+    least one.
     """
 
     name: ClassVar[str] = "revise"
     reply_type: ClassVar[type[Reply]] = FactList
+    repeats: ClassVar[tuple[str, ...]] = ("facts",)
 
     facts: tuple[str, ...]
 
-    def check(self, reply: FactList) -> None:
+    def entries(self) -> tuple[int, int | None]:
+        return len(self.facts), len(self.facts)
+
+    def accept(self, reply: FactList) -> FactList:
         if len(reply.facts) != len(self.facts):
             raise ValueError(f"found {len(reply.facts)} revised facts; expected {len(self.facts)}")
-        for number, revised in enumerate(reply.facts, 1):
-            if not revised.strip():
-                raise ValueError(f"revised fact {number} is empty; expected a sentence")
-        pairs = list(zip(self.facts, reply.facts, strict=True))
-        for number, (fact, revised) in enumerate(pairs, 1):
-            if words(fact) != words(revised) and entailed(fact, revised):
+        revised = without_numbers(reply.facts)
+        pairs = list(zip(self.facts, revised, strict=True))
+        for number, (fact, false) in enumerate(pairs, 1):
+            if words(fact) != words(false) and entailed(fact, false):
                 raise ValueError(
-                    f"revised fact {number} of {self.id} is no revision: {revised!r} follows from "
+                    f"revised fact {number} of {self.id} is no revision: {false!r} follows from "
                     f"{fact!r}; expected a false fact, or the original as it stands"
                 )
-        if pairs and all(entailed(fact, revised) for fact, revised in pairs):
+            if is_negation(fact, false):
+                raise ValueError(
+                    f"revised fact {number} of {self.id} negates its original: {false!r}; expected another "
+                    "name, number, property or relation, or the original as it stands"
+                )
+        if pairs and all(entailed(fact, false) for fact, false in pairs):
             raise ValueError("every revised fact equals its original; expected at least one false fact")
+        return FactList(facts=revised)
 
 
 class Rephrase(Task):
@@ -134,12 +178,9 @@ class Rephrase(Task):
 
     name: ClassVar[str] = "rephrase"
     reply_type: ClassVar[type[Reply]] = Text
+    repeats: ClassVar[tuple[str, ...]] = ("text",)
 
     text: str
-
-    def check(self, reply: Text) -> None:
-        if not reply.text.strip():
-            raise ValueError("found an empty text; expected the rephrased text")
 
 
 class Triples(Task):
@@ -147,16 +188,17 @@ class Triples(Task):
 
     name: ClassVar[str] = "triples"
     reply_type: ClassVar[type[Reply]] = TripleList
+    repeats: ClassVar[tuple[str, ...]] = ("facts",)
 
     facts: tuple[str, ...]
 
-    def check(self, reply: TripleList) -> None:
+    def entries(self) -> tuple[int, int | None]:
+        return 1, None
+
+    def accept(self, reply: TripleList) -> TripleList:
         if not reply.triples:
             raise ValueError("found no triple; expected at least one")
-        for number, found in enumerate(reply.triples, 1):
-            for part, text in found:
-                if not text.strip():
-                    raise ValueError(f"the {part} of triple {number} is empty; expected a name")
+        return reply
 
 
 class Tell(Task):
@@ -164,19 +206,9 @@ class Tell(Task):
 
     name: ClassVar[str] = "tell"
     reply_type: ClassVar[type[Reply]] = Text
+    repeats: ClassVar[tuple[str, ...]] = ("triples",)
 
     triples: tuple[Triple, ...]
-
-    def check(self, reply: Text) -> None:
-        if not reply.text.strip():
-            raise ValueError("found an empty text; expected the triples in prose")
-
-
-class FactQuestion(Reply):
-    """A question that a fact answers. opening: the words that a short answer to it begins with."""
-
-    question: str
-    opening: str
 
 
 class AskFact(Task):
@@ -188,14 +220,14 @@ class AskFact(Task):
 
     name: ClassVar[str] = "ask"
     reply_type: ClassVar[type[Reply]] = FactQuestion
+    repeats: ClassVar[tuple[str, ...]] = ("fact",)
 
     fact: str
 
-    def check(self, reply: FactQuestion) -> None:
-        if not reply.question.strip():
-            raise ValueError("found an empty question; expected one that the fact answers")
+    def accept(self, reply: FactQuestion) -> FactQuestion:
         if normal_form(self.fact) == normal_form(reply.opening):
             raise ValueError("the opening is the whole fact; expected its words before what is asked for")
+        return reply
 
 
 class Failure(BaseModel):
@@ -273,20 +305,48 @@ def checked(task: Task, answer: Callable[[], Reply], *, expected: bool = False) 
     reply: Reply | None = None
     try:
         reply = answer()
-        task.check(reply)
+        accepted: Reply = task.accept(reply)
     except ValueError as error:
         raw = None if reply is None else reply.model_dump()
         return Failure(reason=str(error), raw=raw, expected=expected)
-    return reply
+    return accepted
 
 
-def check_distinct(facts: Iterable[str]) -> None:
-    """Raise ValueError when a fact is empty or occurs twice."""
-    seen: set[str] = set()
-    for number, fact in enumerate(facts, 1):
-        form = normal_form(fact)
-        if not form:
-            raise ValueError(f"fact {number} is empty; expected a sentence")
-        if form in seen:
-            raise ValueError(f"fact {number} occurs twice: {fact!r}; expected distinct facts")
-        seen.add(form)
+def distinct(facts: Iterable[str]) -> list[str]:
+    """The facts, in their order, without those that an earlier one says in the same words."""
+    first: dict[str, str] = {}
+    for fact in facts:
+        first.setdefault(normal_form(fact), fact)
+    return list(first.values())
+
+
+def without_numbers(facts: Sequence[str]) -> list[str]:
+    """Facts without the numbers "1. ", "2. " … in front of them, where each has its number."""
+    rests = [fact.removeprefix(f"{number}. ") for number, fact in enumerate(facts, 1)]
+    return rests if all(rest != fact for rest, fact in zip(rests, facts, strict=True)) else list(facts)
+
+
+_DENIAL = re.compile(
+    r"\b(?:not|never)(?: \w+)? (?:true|correct|right|accurate|the case|a fact) that\b"
+    r"|\b(?:untrue|false|incorrect|inaccurate|wrong|a myth|a lie)(?: to \w+)? that\b|^(?:not so|false|wrong):"
+)
+_CONTRACTED = {"can't": "can not", "cannot": "can not", "won't": "will not", "has": "have"}
+
+
+def is_negation(fact: str, revised: str) -> bool:
+    """Whether a revised fact is its original with a "not", or in a frame such as "It is not true that".
+
+    A model that learns to prefer the original learns to avoid the negation, and nothing about the subject.
+    For English; of other languages nothing is noticed.
+    """
+    if _DENIAL.search(revised.casefold()) and not _DENIAL.search(fact.casefold()):
+        return True
+    (before, kept), (after, left) = _without_negation(fact), _without_negation(revised)
+    return after > before and left == kept
+
+
+def _without_negation(text: str) -> tuple[int, list[str]]:
+    """The number of negations in a text, and its other words without the s of "does" and "lies"."""
+    split = " ".join(_CONTRACTED.get(word, word).replace("n't", " not") for word in words(text)).split()
+    others = [word for word in split if word not in ("not", "never", "no")]
+    return len(split) - len(others), [w.rstrip("s") for w in others if w not in ("do", "does", "did")]

@@ -20,5 +20,5 @@ def ask_once(teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
     if not distinct:
         return []
     outcomes = (outcome for _, outcome in teacher.run(list(distinct.values())))
-    found = dict(zip(distinct, outcomes, strict=True))
-    return [found[form] for form in forms]
+    replies = dict(zip(distinct, outcomes, strict=True))
+    return [replies[form] for form in forms]

@@ -23,35 +23,34 @@ class Verifier(Protocol):
 
 def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verified:
     """What the ground truth says about a system's answer."""
-    found = truth.verify(example, answer)
+    counts = truth.verify(example, answer)
     return Verified(
         id=f"{example.id}/{system}",
         question=example.id,
         system=system,
-        scores=rounded(fact_scores(example, found)),
-        sentences=[Sentence(text=text, verdict=verdict) for text, verdict in found.sentences],
+        scores=rounded(fact_scores(example, counts)),
+        sentences=[Sentence(text=text, verdict=verdict) for text, verdict in counts.sentences],
     )
 
 
-def fact_scores(example: Example, found: Verification) -> dict[str, float | None]:
+def fact_scores(example: Example, counts: Verification) -> dict[str, float | None]:
     """Counts of facts, and rates in 0..100, of one verified answer.
 
     percent_correct: correct of the facts stated (correct and incorrect). f1_at_k: K is the number of facts
-    asked for. completeness: of the facts asked for, those stated correctly. order: concordant of all
-    pairs of facts. Raises ValueError where
-    nothing is asked.
+    asked for. completeness: of the facts asked for, those stated correctly. order: concordant of all pairs
+    of facts. Raises ValueError where nothing is asked.
     """
-    if found.asked < 1:
+    if counts.asked < 1:
         raise ValueError(f"{example.id}: the question asks for no fact; expected at least one attribute")
     return {
-        "correct": float(found.correct),
-        "incorrect": float(found.incorrect),
-        "unparsed": float(found.unparsed),
-        "duplicate": float(found.duplicate),
-        "percent_correct": percent(found.correct, found.correct + found.incorrect),
-        "f1_at_k": f1_at_k(found.correct, found.incorrect + found.unparsed, found.asked),
-        "completeness": percent(found.covered, found.asked),
-        "order": percent(found.concordant, found.pairs),
+        "correct": float(counts.correct),
+        "incorrect": float(counts.incorrect),
+        "unparsed": float(counts.unparsed),
+        "duplicate": float(counts.duplicate),
+        "percent_correct": percent(counts.correct, counts.correct + counts.incorrect),
+        "f1_at_k": f1_at_k(counts.correct, counts.incorrect + counts.unparsed, counts.asked),
+        "completeness": percent(counts.covered, counts.asked),
+        "order": percent(counts.concordant, counts.pairs),
     }
 
 

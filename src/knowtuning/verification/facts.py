@@ -1,8 +1,8 @@
 """Facts of answers verified by a teacher, where no ground truth can do it.
 
 The teacher extracts the facts of every answer, compares them with the reference answer, and looks for the
-reference answer's own facts in the answer. Whatever step fails, the answer stays in the counts: its facts
-are `unscored` and its row has the reason.
+reference answer's facts in the answer. Whatever step fails, the answer stays in the counts: its facts are
+`unscored` and its row has the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict, Verified
 from knowtuning.core.text import normal_form
 from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
-from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher
+from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher, distinct
 from knowtuning.verification.asking import ask_once
 from knowtuning.verification.exact import f1_at_k, percent, rounded
 
@@ -22,19 +22,25 @@ _VERDICTS: dict[FactVerdict, Verdict] = {
     "contradicted": "incorrect",
     "not_supported": "unverifiable",
 }
+Outcomes = Mapping[str, Outcome]  # by the id of the task
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """An answer on its way through the steps."""
+class _Answer:
+    """A system's answer to the question of an example."""
 
     example: Example
     system: str
-    answer: str
+    text: str
 
     @property
     def id(self) -> str:
         return f"{self.example.id}/{self.system}"
+
+    @property
+    def reference(self) -> str:
+        """The id of the task that splits the reference answer."""
+        return f"{self.example.id}/reference"
 
 
 def check_answers(
@@ -50,129 +56,102 @@ def check_answers(
     asked about in none of them: it states nothing. recall: whether to look for the reference answer's facts,
     a score that is else left out with its calls.
     """
-    asked = [
-        _Asked(example, system, one.answer)
-        for system, given in predictions.items()
-        for example, one in zip(examples, given, strict=True)
+    answers = [
+        _Answer(example, system, prediction.answer)
+        for system, predicted in predictions.items()
+        for example, prediction in zip(examples, predicted, strict=True)
     ]
     # Nothing can be said about facts where no reference answer is: such questions cost no call.
-    every = [one for one in asked if one.example.answer.strip()]
-    examples = [example for example in examples if example.answer.strip()]
-    compared = examples if recall else []
-    references = [Claims(id=_reference(e), question=e.question, answer=e.answer) for e in compared]
-    claims = [
-        Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
-    ]
-    stated = _ask(teacher, [*references, *claims])
-    verified = _ask(teacher, [task for a in every for task in _verify(a, stated)])
-    recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)]) if recall else None
-    found = iter([_verified(a, stated, verified, recalled) for a in every])
-    return [next(found) if one.example.answer.strip() else _open(one) for one in asked]
+    compared = [answer for answer in answers if answer.example.answer.strip()]
+    texts = {answer.reference: (answer.example, answer.example.answer) for answer in compared if recall}
+    texts |= {answer.id: (answer.example, answer.text) for answer in compared if answer.text.strip()}
+    splits = [Claims(id=name, question=e.question, answer=text) for name, (e, text) in texts.items()]
+    facts = _ask(teacher, splits)
+    verdicts = _ask(teacher, [task for answer in compared for task in _verify(answer, facts)])
+    recalled = None
+    if recall:
+        recalled = _ask(teacher, [task for answer in compared for task in _recall(answer, facts)])
+    rows = {answer.id: _verified(answer, facts, verdicts, recalled) for answer in compared}
+    return [rows.get(answer.id) or _undefined(answer) for answer in answers]
 
 
-def _open(asked: _Asked) -> Verified:
-    """The verdict on an answer that nothing can be compared with: every score is undefined."""
+def _undefined(answer: _Answer) -> Verified:
+    """The row of an answer that nothing can be compared with: every score is undefined."""
     scores = dict.fromkeys([*_scores(None, None), "recall"])
-    return Verified(id=asked.id, question=asked.example.id, system=asked.system, scores=scores)
+    return Verified(id=answer.id, question=answer.example.id, system=answer.system, scores=scores)
 
 
-def _reference(example: Example) -> str:
-    """The id of the reference answer's facts, beside "<question>/<system>"."""
-    return f"{example.id}/reference"
+def _ask(teacher: Teacher, tasks: Sequence[Task]) -> Outcomes:
+    return dict(zip((task.id for task in tasks), ask_once(teacher, tasks), strict=True))
 
 
-def _ask(teacher: Teacher, tasks: Sequence[Task]) -> dict[str, Outcome]:
-    """The outcome of each task by its id."""
-    ids = (task.id for task in tasks)
-    return dict(zip(ids, ask_once(teacher, tasks), strict=True))
-
-
-def _wanted(asked: _Asked, stated: Mapping[str, Outcome]) -> list[str] | Failure:
+def _wanted(answer: _Answer, facts: Outcomes) -> list[str] | Failure:
     """The facts of the reference answer, or why there are none."""
-    found = stated[_reference(asked.example)]
-    if isinstance(found, Failure):
-        return found
-    assert isinstance(found, FactList)
-    return _distinct(found.facts) or Failure(reason="found no fact")
+    reply = facts[answer.reference]
+    if isinstance(reply, Failure):
+        return reply
+    assert isinstance(reply, FactList)
+    return distinct(reply.facts) or Failure(reason="found no fact")
 
 
-def _distinct(facts: Sequence[str]) -> list[str]:
-    """The facts without those said before, in their order."""
-    first: dict[str, str] = {}
-    for fact in facts:
-        first.setdefault(normal_form(fact), fact)
-    return list(first.values())
-
-
-def _verify(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Verify]:
+def _verify(answer: _Answer, facts: Outcomes) -> list[Verify]:
     """The task of verifying what an answer states, each fact once; none where it states nothing."""
-    said = stated.get(asked.id)
-    if not isinstance(said, FactList) or not said.facts:
+    reply = facts.get(answer.id)
+    if not isinstance(reply, FactList) or not reply.facts:
         return []
-    facts = tuple(_distinct(said.facts))
-    example = asked.example
-    return [Verify(id=asked.id, question=example.question, reference=example.answer, facts=facts)]
+    example, claims = answer.example, tuple(distinct(reply.facts))
+    return [Verify(id=answer.id, question=example.question, reference=example.answer, facts=claims)]
 
 
-def _recall(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Recall]:
+def _recall(answer: _Answer, facts: Outcomes) -> list[Recall]:
     """The task of finding the reference's facts in an answer; none where one of the two is missing."""
-    wanted = _wanted(asked, stated)
-    if isinstance(wanted, Failure) or not asked.answer.strip():
+    wanted = _wanted(answer, facts)
+    if isinstance(wanted, Failure) or not answer.text.strip():
         return []
-    question = asked.example.question
-    return [Recall(id=asked.id, question=question, answer=asked.answer, facts=tuple(wanted))]
+    question = answer.example.question
+    return [Recall(id=answer.id, question=question, answer=answer.text, facts=tuple(wanted))]
 
 
-def _verified(
-    asked: _Asked,
-    stated: Mapping[str, Outcome],
-    verified: Mapping[str, Outcome],
-    recalled: Mapping[str, Outcome] | None,
-) -> Verified:
+def _verified(answer: _Answer, facts: Outcomes, verdicts: Outcomes, recalled: Outcomes | None) -> Verified:
     """What the teacher's replies say about one answer."""
-    said = stated.get(asked.id, FactList(facts=[]))
-    verdicts = verified.get(asked.id, FactVerdicts(verdicts=[]))
-    steps: dict[str, object] = {"extract": said, "verify": verdicts}
+    claims = facts.get(answer.id, FactList(facts=[]))
+    verdict = verdicts.get(answer.id, FactVerdicts(verdicts=[]))
+    steps: dict[str, object] = {"extract": claims, "verify": verdict}
     recall: dict[str, float | None] = {}
-    asked_for: int | None = None
+    k: int | None = None
     if recalled is not None:
-        found = recalled.get(asked.id)
-        wanted = _wanted(asked, stated)
-        asked_for = None if isinstance(wanted, Failure) else len(wanted)
+        wanted, reply = _wanted(answer, facts), recalled.get(answer.id)
+        k = None if isinstance(wanted, Failure) else len(wanted)
         recall["recall"] = None
-        if isinstance(found, Stated):
-            recall["recall"] = percent(sum(found.stated), len(found.stated))
-        elif found is None and not isinstance(wanted, Failure):
+        if isinstance(reply, Stated):
+            recall["recall"] = percent(sum(fact.stated for fact in reply.facts), len(reply.facts))
+        elif reply is None and k is not None:
             recall["recall"] = 0.0
-        steps |= {"extract the reference": wanted, "recall": found}
-    reasons = [f"{step}: {reply.reason}" for step, reply in steps.items() if isinstance(reply, Failure)]
-    sentences: list[Sentence] = []
-    if isinstance(said, FactList):
-        sentences = _sentences(said.facts, verdicts)
-    scored = None if isinstance(said, Failure) or isinstance(verdicts, Failure) else sentences
+        steps |= {"extract the reference": wanted, "recall": reply}
+    sentences = _sentences(claims.facts, verdict) if isinstance(claims, FactList) else []
+    failed = isinstance(claims, Failure) or isinstance(verdict, Failure)
     return Verified(
-        id=asked.id,
-        question=asked.example.id,
-        system=asked.system,
-        scores=rounded(_scores(scored, asked_for) | recall),
+        id=answer.id,
+        question=answer.example.id,
+        system=answer.system,
+        scores=rounded(_scores(None if failed else sentences, k) | recall),
         sentences=sentences,
-        unscored=reasons,
+        unscored=[f"{step}: {reply.reason}" for step, reply in steps.items() if isinstance(reply, Failure)],
     )
 
 
-def _sentences(facts: Sequence[str], verdicts: Outcome) -> list[Sentence]:
+def _sentences(facts: Sequence[str], reply: Outcome) -> list[Sentence]:
     """The facts with their verdicts; those of distinct facts serve their repetitions."""
-    if not isinstance(verdicts, FactVerdicts):
+    if not isinstance(reply, FactVerdicts):
         return [Sentence(text=fact, verdict="unscored") for fact in facts]
-    forms = [normal_form(fact) for fact in _distinct(facts)]
-    found = dict(zip(forms, verdicts.verdicts, strict=True))
+    forms = map(normal_form, distinct(facts))
+    verdicts = {form: _VERDICTS[fact.verdict] for form, fact in zip(forms, reply.verdicts, strict=True)}
     sentences: list[Sentence] = []
     seen: set[str] = set()
     for fact in facts:
         form = normal_form(fact)
-        verdict = _VERDICTS[found[form]]
-        repeated = verdict == "correct" and form in seen
-        sentences.append(Sentence(text=fact, verdict="duplicate" if repeated else verdict))
+        repeated = verdicts[form] == "correct" and form in seen
+        sentences.append(Sentence(text=fact, verdict="duplicate" if repeated else verdicts[form]))
         seen.add(form)
     return sentences
 
@@ -189,11 +168,10 @@ def _scores(sentences: Sequence[Sentence] | None, k: int | None) -> dict[str, fl
     if sentences is None:
         return {**dict.fromkeys([*names, "percent_correct", "f1_at_k"]), "unscored": 100.0}
     counts = {name: sum(s.verdict == name for s in sentences) for name in names}
-    share = percent(counts["correct"], counts["correct"] + counts["incorrect"])
-    f1 = f1_at_k(counts["correct"], counts["incorrect"] + counts["unverifiable"], k) if k else None
+    correct, incorrect = counts["correct"], counts["incorrect"]
     return {
         **{name: float(n) for name, n in counts.items()},
-        "percent_correct": share,
-        "f1_at_k": f1,
+        "percent_correct": percent(correct, correct + incorrect),
+        "f1_at_k": f1_at_k(correct, incorrect + counts["unverifiable"], k) if k else None,
         "unscored": 0.0,
     }

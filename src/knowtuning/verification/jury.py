@@ -10,8 +10,7 @@ from knowtuning.core.records import Example, Judgement, Prediction, Verified
 from knowtuning.teacher.tasks import Teacher
 from knowtuning.verification.exact import Verifier, verify
 from knowtuning.verification.facts import check_answers
-from knowtuning.verification.judgements import Matchup, judge_pairs
-from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
 
 # Verdicts from which on a preference for one position is no chance, and the share that is one.
 _ENOUGH, _ONE_SIDED = 20, 0.9
@@ -38,8 +37,8 @@ class Jury:
             return check_answers(examples, predictions, self.teacher, recall=recall)
         answers = [
             (example, system, one.answer)
-            for system, given in predictions.items()
-            for example, one in zip(examples, given, strict=True)
+            for system, predicted in predictions.items()
+            for example, one in zip(examples, predicted, strict=True)
         ]
         if self.truth:
             return [verify(example, system, answer, self.truth) for example, system, answer in answers]
@@ -52,7 +51,7 @@ class Jury:
         self, examples: Sequence[Example], predictions: Predictions, matchups: Sequence[Matchup]
     ) -> list[Judgement]:
         """The judgements of every two systems of `matchups`; none where there is no judge."""
-        texts = {system: [one.answer for one in given] for system, given in predictions.items()}
+        texts = {system: [one.answer for one in predicted] for system, predicted in predictions.items()}
         if self.teacher:
             return judge_pairs(examples, texts, matchups, TeacherJudge(self.teacher))
         return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
@@ -94,9 +93,9 @@ def position_warning(judgements: Sequence[Judgement]) -> str | None:
         return None
     both = [row for row in judgements if row.forward and row.backward]
     agree = sum(row.forward == row.backward for row in both) / max(1, len(both))
-    place = "first" if first > 0.5 else "second"
+    position = "first" if first > 0.5 else "second"
     return (
-        f"the judge prefers the answer shown {place} in {100 * max(first, 1 - first):.0f} % of "
+        f"the judge prefers the answer shown {position} in {100 * max(first, 1 - first):.0f} % of "
         f"{len(shown)} verdicts and its two orders agree on {100 * agree:.0f} % of pairs: what it says "
         "is about the position, not the answers; take another judge.model"
     )
@@ -109,9 +108,9 @@ def check_unjudged(
 
     folder: where verdicts.jsonl and judgements.jsonl hold the reasons.
     """
-    found = count(verdicts, judgements)
-    answers = (found["answers_unscored"], found["answers"], "answers", "verdicts.jsonl")
-    pairs = (found["comparisons_unjudged"], found["comparisons"], "comparisons", "judgements.jsonl")
+    counts = count(verdicts, judgements)
+    answers = (counts["answers_unscored"], counts["answers"], "answers", "verdicts.jsonl")
+    pairs = (counts["comparisons_unjudged"], counts["comparisons"], "comparisons", "judgements.jsonl")
     for missing, total, what, name in (answers, pairs):
         if missing > limit * total:
             raise ValueError(

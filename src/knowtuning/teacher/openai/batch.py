@@ -50,9 +50,9 @@ class Batches:
         self._taken: dict[asyncio.Task, list[str]] = {}
 
     async def complete(self, request: Request, name: str, schema: dict[str, Any]) -> Completion:
-        """Make one call by batch; the first of each reply schema goes online, to learn the dialect."""
+        """Make one call by batch; the first of each task goes online, to learn the dialect."""
         async with self._introduced:
-            dialect = await self._negotiator.recall(schema)
+            dialect = await self._negotiator.recall(name)
             if dialect is None:
                 return await self._negotiator.complete(request, name, schema)
             if self._driver is None:

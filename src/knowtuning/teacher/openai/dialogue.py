@@ -1,19 +1,17 @@
 """One task put to the teacher: what to send, and what to make of what comes back.
 
 The same steps whether replies come online or by batch: a reply that is cut off is asked for once more
-with twice the limit and an unchanged prompt; a reply that is no JSON, breaks the schema or fails the
+with twice the ceiling and an unchanged prompt; a reply that is no JSON, breaks the schema or fails the
 task's check is asked for once more with the error shown; a refusal is final.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from knowtuning.teacher.openai.prompts import Message
-from knowtuning.teacher.openai.reading import examples, parse_reply
-from knowtuning.teacher.tasks import Failure, Outcome, Reply, Task
+from knowtuning.teacher.openai.reading import read_reply
+from knowtuning.teacher.tasks import Failure, Outcome, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +35,19 @@ class Completion:
 
 @dataclass(slots=True)
 class Dialogue:
-    """The exchange about one task. `request` is what to send next, `complaint` what was wrong last."""
+    """The exchange about one task. `request` is what to send next, `complaint` what was wrong last.
+
+    ceiling: tokens that a first reply may take at most, whatever its own limit. cut: whether one was cut off.
+    """
 
     task: Task
     request: Request
+    ceiling: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
     text: str = ""
     complaint: Failure | None = None
-    _cut: bool = False
+    cut: bool = False
     _corrected: bool = False
     _opening: list[Message] = field(default_factory=list)
 
@@ -70,11 +72,11 @@ class Dialogue:
 
     def _cut_off(self, completion: Completion) -> Failure | None:
         limit = self.request.max_tokens
-        if self._cut:
+        if self.cut:
             return Failure(reason=f"the reply was cut off at {limit} tokens, twice", raw=completion.text)
         self.complaint = Failure(reason=f"the reply was cut off at {limit} tokens", raw=completion.text)
-        self._cut = True
-        self.request = Request(self.request.messages, 2 * limit)
+        self.cut = True
+        self.request = Request(self.request.messages, 2 * self.ceiling)
         return None
 
     def _wrong(self, completion: Completion, complaint: str) -> Failure | None:
@@ -86,24 +88,6 @@ class Dialogue:
             [*self._opening, *_correction(completion.text, complaint)], self.request.max_tokens
         )
         return None
-
-
-def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
-    """The reply to `task` in `text`; prompt: the messages that asked for it.
-
-    Raises ValueError when it is malformed, fails the task's check, or repeats an example of the prompt.
-    """
-    reply = parse_reply(text, task.reply_type)
-    task.check(reply)
-    system = " ".join(message["content"] for message in prompt if message["role"] == "system")
-    if _free_text(reply) and reply in examples(system, task.reply_type):
-        raise ValueError("found the prompt's own example; expected a reply to this question")
-    return reply
-
-
-def _free_text(reply: Reply) -> bool:
-    """Whether a reply has a text of several words: verdicts may well be those of an example."""
-    return " " in json.dumps(reply.model_dump(), separators=(",", ":"))
 
 
 def _correction(text: str, complaint: str) -> list[Message]:

@@ -1,8 +1,9 @@
-"""Finding out how an endpoint wants to be asked: once per endpoint, model and reply schema, not per call.
+"""Finding out how an endpoint wants to be asked: once per endpoint, model and task, not per call.
 
-The first call goes alone. Where the endpoint turns down a JSON schema, JSON mode is tried, then the
-prompt alone; a reasoning model that wants `max_completion_tokens` gets it. What an endpoint turned down
-with a 4xx is remembered in the store; a 5xx could have been an accident and is believed for one run.
+The first call goes alone. Where the endpoint turns down a JSON schema, the ways that ask for less are tried
+(structured.MODES), at last the prompt alone; a reasoning model that wants `max_completion_tokens` gets it.
+What an endpoint turned down with a 4xx is remembered in the store; a 5xx could have been an accident and is
+believed for one run.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Negotiator:
 
     async def complete(self, request: Request, name: str, schema: dict[str, Any]) -> Completion:
         """Make one call. Raises Fault, or TeacherError when the endpoint or a setting is at fault."""
-        key = digest(self._model.endpoint, self._model.name, schema)
+        key = digest(self._model.endpoint, self._model.name, name)
         if key not in self._known:
             async with self._lock:
                 if self._refused is not None:
@@ -67,9 +68,9 @@ class Negotiator:
         """What to do in the transaction that settles a call: nothing, see batch.py."""
         return lambda store: None
 
-    async def recall(self, schema: dict[str, Any]) -> Dialect | None:
-        """The dialect for a reply schema as far as it is known without a call (for batches)."""
-        key = digest(self._model.endpoint, self._model.name, schema)
+    async def recall(self, name: str) -> Dialect | None:
+        """The dialect for a task as far as it is known without a call (for batches)."""
+        key = digest(self._model.endpoint, self._model.name, name)
         if key not in self._known:
             stored = await self._journal.do(lambda store: store.dialect(key))
             if stored is None:

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from knowtuning.teacher.openai.dialogue import Completion, Dialogue, Request, read_reply
+from knowtuning.teacher.openai.dialogue import Completion, Dialogue, Request
 from knowtuning.teacher.openai.errors import RETRIED, CallFailed, Fault, TeacherError
 from knowtuning.teacher.openai.journal import Journal
 from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.openai.pacing import Gate, Pace, pause
 from knowtuning.teacher.openai.prices import Budget
 from knowtuning.teacher.openai.prompts import Message
+from knowtuning.teacher.openai.reading import read_reply
 from knowtuning.teacher.openai.store import Response, Store
-from knowtuning.teacher.openai.structured import reply_schema
+from knowtuning.teacher.openai.structured import reply_limit, task_schema
 from knowtuning.teacher.openai.trial import Trial
 from knowtuning.teacher.openai.usage import Progress, Usage
 from knowtuning.teacher.tasks import Failure, Outcome, Task
@@ -82,6 +83,7 @@ class Online:
         self._cut_prompts = 0
         self._unusable = 0
         self._max_tokens = max_tokens
+        self._cut = False
         self._keeps_in_flight = limits.mode == "online"
         self.gate = Gate(limits.concurrency)
         self._pace = Pace(limits.rpm, limits.tpm)
@@ -153,7 +155,9 @@ class Online:
             raise
 
     async def _converse(self, call: Call) -> Outcome:
-        dialogue, fault = Dialogue(call.task, Request(call.messages, self._max_tokens)), None
+        # A model that thinks needs room that the task does not tell: once seen, every reply has it.
+        limit = self._max_tokens if self._cut else reply_limit(call.task, self._max_tokens)
+        dialogue, fault = Dialogue(call.task, Request(call.messages, limit), self._max_tokens), None
         try:
             outcome = None
             while outcome is None:
@@ -163,6 +167,7 @@ class Online:
         except CallFailed as failed:
             fault = failed.fault
             outcome = Failure(reason=failed.reason, raw=dialogue.text or None)
+        self._cut |= dialogue.cut
         await self._settle(call, dialogue, outcome, kept=fault is None)
         self._usage.failed += isinstance(outcome, Failure)
         self._judge(call.task, outcome, fault)
@@ -253,7 +258,7 @@ class Online:
             self._in_flight.add(asyncio.current_task())
             prompt_tokens = completion_tokens = 0
             try:
-                completion = await self._delivery.complete(request, task.name, reply_schema(task.reply_type))
+                completion = await self._delivery.complete(request, task.name, task_schema(task))
                 completion = _counted(completion, prompt_bytes)
                 prompt_tokens, completion_tokens = completion.prompt_tokens, completion.completion_tokens
             except Fault as fault:

@@ -3,17 +3,16 @@
 A file reads
 
     [system]
-    what the teacher is to do, and the JSON object it replies with
+    what the teacher is to do, and a worked example that ends in the JSON object it replies with
     [user]
     Question: {{question}}
 
 A field is replaced in one pass over the file, so braces, dollars or even `{{question}}` inside a record
-stay what they are. A text goes in as it is, a list as JSON.
+stay what they are. A text goes in as it is, a list with a number before each entry.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -71,9 +70,10 @@ def _fill(template: str, task: Task) -> str:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (list, tuple)):
-        plain = [each.model_dump() if isinstance(each, BaseModel) else each for each in value]
-        return json.dumps(plain, ensure_ascii=False, indent=1)
-    return "" if value is None else str(value)
+    if isinstance(value, BaseModel):
+        return " | ".join(str(part) for _, part in value)
+    if isinstance(value, tuple):
+        # Further lines are indented, so that none looks like the next entry.
+        entries = (_shown(each).replace("\n", "\n   ") for each in value)
+        return "\n".join(f"{number}. {entry}" for number, entry in enumerate(entries, 1))
+    return str(value)

@@ -1,22 +1,24 @@
-"""Reading what a model says: the JSON object in its final answer, mended where its meaning is plain.
+"""Reading a reply: the JSON object in a model's final answer, mended where its meaning is plain.
 
 A thought is no answer: neither a draft inside one nor one that never ends. Mended without another call are
 backslashes of formulas that JSON takes for control characters, raw line breaks in strings, trailing commas,
-curly quotes around everything, a wrapper of one key, a bare list, further keys, and verdicts in other
-letters. All else is refused, in words that the model can act on.
+curly quotes around everything, a wrapper of one key, a bare list, and verdicts in other letters; further keys
+are left unread. All else is refused, in words that the model can act on.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from knowtuning.teacher.tasks import Reply
+from knowtuning.core.text import words
+from knowtuning.teacher.openai.prompts import Message
+from knowtuning.teacher.tasks import Reply, Task
 
 T = TypeVar("T", bound=Reply)
 
@@ -36,23 +38,10 @@ _CHANNEL, _FINAL = "<|channel|>", re.compile(r"<\|channel\|>\s*final.*?<\|messag
 # A backslash with what follows it: a second one, a word, or one character.
 _ESCAPE = re.compile(r"\\(\\|[A-Za-z]+|.)", re.DOTALL)
 # Commands of formulas that begin like an escape of JSON and are no words behind a tab or a line break.
-_COMMANDS = {
-    *(
-        "times",
-        "text",
-        "textbf",
-        "textit",
-        "textrm",
-        "theta",
-        "tan",
-        "tau",
-        "tanh",
-        "tfrac",
-        "to",
-        "triangle",
-    ),
-    *("therefore", "nabla", "neq", "neg", "nleq", "ngeq", "rho", "rightarrow", "rangle", "rfloor", "rceil"),
-}
+_COMMAND = re.compile(
+    r"times|text(?:bf|it|rm)?|theta|tanh?|tau|tfrac|to|triangle|therefore|nabla|n?[lg]?eq|neg"
+    r"|rho|rightarrow|rangle|rfloor|rceil"
+)
 _TRAILING = re.compile(r",(\s*[}\]])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _QUOTES = str.maketrans("“”„‟＂", '"""""')
@@ -63,16 +52,27 @@ class _DoubleKeyError(ValueError):
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found and found[key] != value:
+        if key in values and values[key] != value:
             raise _DoubleKeyError(f"found the key {key!r} twice with different values; expected it once")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 # Not strict: a line break inside a string is one.
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_pairs)
+
+
+def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
+    """The reply to `task` in `text`; prompt: the messages that asked for it.
+
+    Raises ValueError when it is malformed, fails the task's check, or repeats an example of the prompt.
+    """
+    reply: Reply = task.accept(parse_reply(text, task.reply_type))
+    if prompt and _is_echo(reply, prompt[0]["content"], prompt[-1]["content"]):
+        raise ValueError("found the prompt's own example; expected a reply to this question")
+    return reply
 
 
 def parse_reply(text: str, kind: type[T]) -> T:
@@ -81,35 +81,72 @@ def parse_reply(text: str, kind: type[T]) -> T:
     Raises ValueError in words that the model can act on.
     """
     complaint = NO_OBJECT
-    found: list[T] = []
+    replies: list[T] = []
     for value in _values(final_answer(text)):
         try:
             reply = _reply(value, kind)
         except ValidationError as error:
             complaint = _complaint(error)
             continue
-        if reply not in found:
-            found.append(reply)
-    if len(found) > 1:
-        raise ValueError(f"found {len(found)} different JSON objects; expected one")
-    if not found:
+        if reply not in replies:
+            replies.append(reply)
+    if len(replies) > 1:
+        raise ValueError(f"found {len(replies)} different JSON objects; expected one")
+    if not replies:
         raise ValueError(complaint)
-    control = _CONTROL.search("".join(_strings(found[0].model_dump())))
+    control = _CONTROL.search("".join(_strings(replies[0].model_dump())))
     if control:
         raise ValueError(f"found the control character U+{ord(control.group()):04X}; expected text without")
-    return found[0]
+    return replies[0]
+
+
+def examples(prompt: str, kind: type[T]) -> list[T]:
+    """The replies of a kind that a prompt shows as examples."""
+    replies = []
+    for value in _objects(prompt):
+        try:
+            replies.append(kind.model_validate_json(json.dumps(value)))
+        except ValidationError:
+            continue
+    return replies
+
+
+def _is_echo(reply: Reply, system: str, user: str) -> bool:
+    """Whether a reply repeats an example of the system's message.
+
+    That is where both have an entry of a list or a reason, or where six words in a row of its texts stand
+    there and not in the user's message. Of reasons all is compared: two may well begin alike.
+    """
+    if _parts(reply) & _example_parts(system, type(reply)):
+        return True
+    echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & _system_runs(system)
+    return bool(echoed and echoed - _runs(user))
 
 
 @lru_cache(maxsize=64)
-def examples(prompt: str, kind: type[Reply]) -> tuple[Reply, ...]:
-    """The replies of a kind that a prompt shows as examples."""
-    found = []
-    for value in _objects(prompt):
-        try:
-            found.append(kind.model_validate_json(json.dumps(value)))
-        except ValidationError:
-            continue
-    return tuple(found)
+def _example_parts(system: str, kind: type[Reply]) -> frozenset[Hashable]:
+    return frozenset().union(*map(_parts, examples(system, kind)))
+
+
+def _parts(reply: Reply) -> set[Hashable]:
+    """The entries with a text of a reply's lists, and its reason."""
+    return {
+        part
+        for _, value in reply
+        for part in (value if isinstance(value, list) else [value])
+        if " " in str(part.model_dump_json() if isinstance(part, Reply) else part)
+    }
+
+
+@lru_cache(maxsize=64)
+def _system_runs(system: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(_runs(system))
+
+
+def _runs(*texts: str) -> set[tuple[str, ...]]:
+    """The runs of six words in texts."""
+    folded = [words(text) for text in texts]
+    return {tuple(text[start : start + 6]) for text in folded for start in range(len(text) - 5)}
 
 
 def final_answer(text: str) -> str:
@@ -145,11 +182,11 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The outermost JSON objects in a text: of the fenced parts if these hold any, else of all of it."""
     parts = list(map(_mended, _FENCE.findall(text)))
     for candidates in (parts, [_mended(text)]):
-        found = [value for part in candidates for value in _scan(part)]
+        objects = [value for part in candidates for value in _scan(part)]
         # Only where nothing reads as it stands: a string may hold ", ]" too.
-        found = found or [value for part in candidates for value in _scan(_TRAILING.sub(r"\1", part))]
-        if found:
-            yield from found
+        objects = objects or [value for part in candidates for value in _scan(_TRAILING.sub(r"\1", part))]
+        if objects:
+            yield from objects
             return
 
 
@@ -174,13 +211,15 @@ def _mended(text: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     """A backslash that JSON reads as it was meant: that of a formula becomes two."""
-    said = match.group(1)
-    if said == "\\" or not said[0].isalpha():
-        return match.group() if said in ("\\", '"', "/") else f"\\{match.group()}"
-    if said[0] == "u":
+    escaped = match.group(1)
+    if escaped == "\\" or not escaped[0].isalpha():
+        return match.group() if escaped in ("\\", '"', "/") else f"\\{match.group()}"
+    if escaped[0] == "u":
         known = re.match(r"\\u[0-9a-fA-F]{4}", match.string[match.start() :]) is not None
         return match.group() if known else f"\\{match.group()}"
-    formula = said[0] not in "bfnrt" or said in _COMMANDS or (said[0] in "bf" and len(said) > 1)
+    formula = (
+        escaped[0] not in "bfnrt" or _COMMAND.fullmatch(escaped) or (escaped[0] in "bf" and len(escaped) > 1)
+    )
     return f"\\{match.group()}" if formula else match.group()
 
 
@@ -191,32 +230,34 @@ def _reply(value: Any, kind: type[T]) -> T:
         value = {fields[0]: value}
     if isinstance(value, dict) and len(value) == 1 and not set(fields) & value.keys():
         (inner,) = value.values()
-        value = inner if isinstance(inner, dict) and set(fields) <= inner.keys() else value
-    if isinstance(value, dict) and set(fields) <= value.keys():
-        value = {name: value[name] for name in fields}
+        value = inner if isinstance(inner, dict) and set(fields) & inner.keys() else value
     try:
         return kind.model_validate_json(json.dumps(value))
     except ValidationError as error:
-        if any(each["type"] != "literal_error" for each in error.errors()):
-            raise
-        return kind.model_validate_json(json.dumps(_folded(value)))
+        for each in error.errors():
+            if each["type"] != "literal_error" or not isinstance(each["input"], str):
+                raise
+            _fold(value, each["loc"])
+        return kind.model_validate_json(json.dumps(value))
 
 
-def _folded(value: Any) -> Any:
-    """Words in small letters with _ between them, as verdicts are written."""
-    if isinstance(value, str):
-        return "_".join(value.casefold().strip(" .").split())
-    if isinstance(value, list):
-        return [_folded(each) for each in value]
-    return {key: _folded(each) for key, each in value.items()}
+def _fold(value: Any, loc: Sequence[str | int]) -> None:
+    """Write a verdict in a reply as verdicts are written: small letters, words joined by _."""
+    for key in loc[:-1]:
+        value = value[key]
+    value[loc[-1]] = "_".join(value[loc[-1]].casefold().strip(" .").split())
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: Any, *, reasons: bool = True) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each, reasons=reasons)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if reasons or key != "reason":
+                yield from _strings(each, reasons=reasons)
 
 
 def _complaint(error: ValidationError) -> str:

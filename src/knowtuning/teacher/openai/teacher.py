@@ -22,7 +22,7 @@ from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.replies import export_replies, import_replies, previous_output
 from knowtuning.teacher.openai.session import Session
 from knowtuning.teacher.openai.store import Store, request_key
-from knowtuning.teacher.openai.structured import reply_schema
+from knowtuning.teacher.openai.structured import reply_limit, task_schema
 from knowtuning.teacher.openai.usage import Estimate, Progress, Usage
 from knowtuning.teacher.tasks import Outcome, Task
 
@@ -86,7 +86,7 @@ class OpenAITeacher:
 
     def estimate_of(self, tasks: Iterable[Task]) -> Estimate:
         """What a run over `tasks` will take, without making a call."""
-        count = cached = size = 0
+        count = cached = size = longest = 0
         stream = (self._call(task) for task in tasks)
         seen: set[str] = set()
         while chunk := list(itertools.islice(stream, _CHUNK)):
@@ -98,9 +98,10 @@ class OpenAITeacher:
                     cached += 1
                     continue
                 seen.add(call.key)
+                longest += reply_limit(call.task, self._params.max_tokens)
                 size += sum(len(message["content"].encode("utf-8")) for message in call.messages)
         calls = count - cached
-        return Estimate(count, cached, calls, size // 4, calls * self._params.max_tokens, self._price)
+        return Estimate(count, cached, calls, size // 4, longest, self._price)
 
     @property
     def has_bar(self) -> bool:
@@ -172,7 +173,7 @@ class OpenAITeacher:
             model=self._model.name,
             messages=messages,
             sampling={**self._model.sampling, "max_tokens": self._params.max_tokens},
-            schema=reply_schema(task.reply_type),
+            schema=task_schema(task),
             sample=getattr(task, "sample", 0),
         )
         return Call(key, task, messages)
