@@ -76,9 +76,10 @@ def main() -> None:
         tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")
     if contests:
         tables.append(table.render_contests(contests, confidence=settings.confidence))
-    found = verdict(summaries[0].differences[METHOD], contests)
-    write_json(METRICS / "verdict.json", found.metrics())
-    tables.append("\n".join([found.line, *(f"warning: {line}" for line in found.warnings)]))
+    nets = {c.aspect: c.estimates[pairwise.CONTROLLED] for c in contests if (c.a, c.b) == (METHOD, BASELINE)}
+    outcome = verdict(summaries[0].differences[METHOD], nets)
+    write_json(METRICS / "verdict.json", outcome.metrics())
+    tables.append("\n".join([outcome.line, *(f"warning: {line}" for line in outcome.warnings)]))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
     text = (METRICS / "table.txt").read_text(encoding="utf-8")

@@ -39,6 +39,10 @@ class Estimate:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def __neg__(self) -> Estimate:
+        """The estimate of the difference taken the other way round."""
+        return Estimate(-self.value, -self.high, -self.low, self.n)
+
     def flat(self, name: str) -> dict[str, float]:
         """The value and its bounds as metrics `name`, `name_low`, `name_high`; none where undefined."""
         if not self.n:
