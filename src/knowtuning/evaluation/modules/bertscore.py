@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.evaluation.modules import TextMetric
 from knowtuning.model.batches import by_length
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""

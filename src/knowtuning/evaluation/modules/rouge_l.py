@@ -12,7 +12,7 @@ from typing import Any
 from rouge_score.tokenizers import DefaultTokenizer
 
 from knowtuning.core.text import is_latin, words
-from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.evaluation.modules import TextMetric
 
 _DESCRIPTION = """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge:
 F measure of the longest common subsequence of tokens, tokenised by `rouge_score`, which knows Latin letters
