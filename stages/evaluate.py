@@ -54,7 +54,7 @@ def main() -> None:
 
     summaries = summary.summarise_groups(rows, how)
     results.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
-    words = {system: [len(one.answer.split()) for one in given] for system, given in predictions.items()}
+    words = {system: [len(one.answer.split()) for one in answers] for system, answers in predictions.items()}
     contests = pairwise.contests(judged, words, how)
     results.write_judging(rows, contests, how, metrics=METRICS, status=status)
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)
@@ -94,9 +94,9 @@ def _score(
     for one in read_jsonl(DATA / "probe/scores.jsonl", Probed):
         probed.setdefault(one.system, {})[one.question] = one
     rows: list[Scores] = []
-    for system, given in predictions.items():
+    for system, of_system in predictions.items():
         answers = Answers(
-            *(examples, given, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
+            *(examples, of_system, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
             sentences=sentences,
         )
         rows += score_answers(answers, system, verified[system], probed.get(system))

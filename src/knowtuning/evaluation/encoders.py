@@ -81,21 +81,21 @@ def _fetch(encoder: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
     try:
-        found = Path(snapshot_download(encoder, revision=revision, allow_patterns=_FILES))
+        snapshot = Path(snapshot_download(encoder, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # the hub's errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"evaluate.bertscore.encoder is {encoder!r} at {revision!r}; it is no folder here and the hub "
             f"did not give it ({reason}); set it to null to do without BERTScore"
         ) from error
-    return found, found.name
+    return snapshot, snapshot.name
 
 
 def bertscore(
     predictions: Sequence[str], references: Sequence[str], encoder: Encoder, *, device: str, cache: Path
 ) -> list[float]:
     """F of each prediction times 100; negative values occur when rescaled."""
-    found = load_metric("bertscore", cache).compute(
+    scores = load_metric("bertscore", cache).compute(
         predictions=list(predictions),
         references=list(references),
         encoder=str(encoder.folder),
@@ -103,7 +103,7 @@ def bertscore(
         baseline=encoder.baseline,
         device=device,
     )
-    return [100 * value for value in found["f1"]]
+    return [100 * value for value in scores["f1"]]
 
 
 # Encoders of whole texts that pip brings, without a hub: distribution -> its package, and the folder of the
@@ -143,16 +143,16 @@ def similarity(
     model = model.to(device).eval()
     texts = list(dict.fromkeys([*predictions, *references]))
     rows = tokenizer(texts, truncation=True, max_length=min(LONGEST, tokenizer.model_max_length))["input_ids"]
-    found = torch.zeros(len(texts), model.config.hidden_size)
+    embeddings = torch.zeros(len(texts), model.config.hidden_size)
     for batch in by_length([len(row) for row in rows], _BUDGET):
-        given = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt").to(device)
+        inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt").to(device)
         with torch.inference_mode():
-            hidden = model(**given).last_hidden_state.float()
-        counted = given["attention_mask"][..., None]
+            hidden = model(**inputs).last_hidden_state.float()
+        counted = inputs["attention_mask"][..., None]
         mean = (hidden * counted).sum(dim=1) / counted.sum(dim=1)
-        found[batch] = torch.nn.functional.normalize(mean, dim=-1).cpu()
-    place = {text: index for index, text in enumerate(texts)}
-    first, second = (found[[place[text] for text in side]] for side in (predictions, references))
+        embeddings[batch] = torch.nn.functional.normalize(mean, dim=-1).cpu()
+    row_of = {text: index for index, text in enumerate(texts)}
+    first, second = (embeddings[[row_of[text] for text in side]] for side in (predictions, references))
     values = (100 * (first * second).sum(dim=1)).tolist()
     pairs = zip(predictions, references, values, strict=True)
-    return [value if said.strip() and wanted.strip() else 0.0 for said, wanted, value in pairs]
+    return [value if answer.strip() and reference.strip() else 0.0 for answer, reference, value in pairs]

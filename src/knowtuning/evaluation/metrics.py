@@ -124,16 +124,16 @@ def _content_precision(answers: Answers) -> list[float | None]:
 
 
 def _content_recall(answers: Answers) -> list[float | None]:
-    return _against_references(answers, lambda said, wanted: lexical.content_share(wanted, said))
+    return _against_references(answers, lambda texts, references: lexical.content_share(references, texts))
 
 
-def _at_equal_length(found: Metric) -> Metric:
+def _at_equal_length(whole: Metric) -> Metric:
     """The metric of answers cut to the length of their references."""
-    function = found.function
-    assert function is not None, f"{found.label}: only what is computed from answers can be cut"
+    function = whole.function
+    assert function is not None, f"{whole.label}: only what is computed from answers can be cut"
     return replace(
-        found,
-        label=f"{found.label} at equal length",
+        whole,
+        label=f"{whole.label} at equal length",
         leads=(),
         function=lambda answers: function(answers.at_equal_length()),
         compares=False,
@@ -214,7 +214,7 @@ def label(name: str) -> str:
 
 def compute(answers: Answers) -> dict[str, list[float | None]]:
     """Every metric that has a function and is on in this run: score name -> a value an answer."""
-    found: dict[str, list[float | None]] = {}
+    scores: dict[str, list[float | None]] = {}
     for name, each in METRICS.items():
         values = each.function(answers) if each.function else None
         if values is not None:
@@ -222,8 +222,8 @@ def compute(answers: Answers) -> dict[str, list[float | None]]:
                 raise ValueError(
                     f"metric {name}: found {len(values)} values for {len(answers.examples)} answers"
                 )
-            found[name + (each.variant(answers) if each.variant else "")] = list(values)
-    return found
+            scores[name + (each.variant(answers) if each.variant else "")] = list(values)
+    return scores
 
 
 def leading(names: Sequence[str]) -> list[str]:
@@ -248,7 +248,7 @@ def score_answers(
     unprobed = {name: None for row in probed.values() for name in row.scores}
     rows = []
     for index, example in enumerate(answers.examples):
-        found = verified[example.id]
+        verdicts = verified[example.id]
         tested = probed[example.id].scores if example.id in probed else unprobed
         computed = {name: each[index] for name, each in values.items()}
         rounded = {name: None if value is None else round(value, 4) for name, value in computed.items()}
@@ -258,9 +258,9 @@ def score_answers(
                 question=example.id,
                 system=system,
                 groups=groups_of(example),
-                scores=found.scores | tested | rounded,
-                sentences=found.sentences,
-                unscored=found.unscored,
+                scores=verdicts.scores | tested | rounded,
+                sentences=verdicts.sentences,
+                unscored=verdicts.unscored,
             )
         )
     return rows

@@ -93,14 +93,14 @@ def histogram(records: Sequence[ScoredFacts], bins: int = BINS) -> list[dict[str
     logs = np.array([math.log(fact.ppl) for fact in facts])
     first = logs.min()
     width = (logs.max() - first) / bins or 1.0
-    places = np.minimum(((logs - first) / width).astype(int), bins - 1)
+    numbers = np.minimum(((logs - first) / width).astype(int), bins - 1)
     # Edges and, between them, the middles of the bins.
     marks = [round(math.exp(first + step * width / 2), 3) for step in range(2 * bins + 1)]
     rows = []
     for state, name in _STATES.items():
-        mine = places[[fact.recalled is state for fact in facts]]
-        for place, count in enumerate(np.bincount(mine, minlength=bins).tolist() if len(mine) else ()):
-            low, middle, high = marks[2 * place : 2 * place + 3]
+        mine = numbers[[fact.recalled is state for fact in facts]]
+        for number, count in enumerate(np.bincount(mine, minlength=bins).tolist() if len(mine) else ()):
+            low, middle, high = marks[2 * number : 2 * number + 3]
             rows.append({"bin": middle, "low": low, "high": high, "group": name, "count": count})
     return rows
 
@@ -121,10 +121,10 @@ def calibration(
     hard = np.array([not recalled for _, recalled in known])
     ranked = np.sort(ppl)
     edges = ranked[[math.ceil(len(ranked) * (k + 1) / bins) - 1 for k in range(bins)]]
-    places = np.searchsorted(edges, ppl, side="left")
+    bin_of = np.searchsorted(edges, ppl, side="left")
     return [
-        _share(number, ppl[places == place], hard[places == place], confidence)
-        for number, place in enumerate(np.unique(places), start=1)
+        _share(number, ppl[bin_of == each], hard[bin_of == each], confidence)
+        for number, each in enumerate(np.unique(bin_of), start=1)
     ]
 
 

@@ -77,8 +77,8 @@ def _table(columns: Mapping[str, dict[str, Estimate]], cell: Callable[[Estimate]
     metrics = list(next(iter(columns.values()), {}))
     rows: list[list[str]] = [["", *columns]]
     for metric in metrics:
-        found = [column[metric] for column in columns.values()]
-        rows.append([metric, *(cell(each) if each.n else "-" for each in found)])
+        estimates = [column[metric] for column in columns.values()]
+        rows.append([metric, *(cell(each) if each.n else "-" for each in estimates)])
     return _aligned(rows)
 
 
@@ -98,8 +98,8 @@ def render_contests(contests: Sequence[Contest], *, confidence: float) -> str:
     return "\n".join([note, *_aligned(rows)])
 
 
-def _interval(found: Estimate, mark: str) -> str:
-    return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]{mark}" if found.n else "-"
+def _interval(estimate: Estimate, mark: str) -> str:
+    return f"{estimate.value:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]{mark}" if estimate.n else "-"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

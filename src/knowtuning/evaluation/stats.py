@@ -179,12 +179,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     The i-th smallest of m counts m - i + 1 times, and no less than the smaller ones. A NaN is no test: it
     stays NaN and is not counted in m.
     """
-    tested = sorted((p, place) for place, p in enumerate(p_values) if p == p)
+    tested = sorted((p, index) for index, p in enumerate(p_values) if p == p)
     adjusted = [float("nan")] * len(p_values)
     floor = 0.0
-    for rank, (p, place) in enumerate(tested):
+    for rank, (p, index) in enumerate(tested):
         floor = max(floor, min(1.0, (len(tested) - rank) * p))
-        adjusted[place] = floor
+        adjusted[index] = floor
     return adjusted
 
 

@@ -60,8 +60,8 @@ def read_sheet(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[str], a
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if ";" in head else ",")
     missing = [name for name in ("item", *aspects) if name not in (rows.fieldnames or [])]
     if missing:
-        found = ", ".join(rows.fieldnames or ["no header"])
-        raise ValueError(f"{path}: row 1: no column {missing[0]}; found {found}; keep the header as it was")
+        columns = ", ".join(rows.fieldnames or ["no header"])
+        raise ValueError(f"{path}: row 1: no column {missing[0]}; found {columns}; keep the header as it was")
     return list(_votes(path, rows, key, aspects, annotator))
 
 

@@ -9,7 +9,7 @@ from knowtuning.core.records import Example, Prediction, Scores
 from knowtuning.core.tables import entry
 from knowtuning.core.text import word_spans
 from knowtuning.evaluation.metrics import label, leading
-from knowtuning.report.charts import place
+from knowtuning.report.charts import position
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, METHOD
 
@@ -47,7 +47,7 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     questions = [_question(each, inputs, verdicts, list(first.scores)) for each in inputs.examples]
     return {
         "systems": inputs.systems,
-        "colours": [f"s-{place(system)}" for system in inputs.systems],
+        "colours": [f"s-{position(system)}" for system in inputs.systems],
         "method": inputs.systems.index(METHOD),
         "baseline": inputs.systems.index(BASELINE),
         "leading": leading(list(first.scores)),

@@ -42,7 +42,7 @@ class Chart:
     note: str = ""
 
 
-def place(system: str) -> int:
+def position(system: str) -> int:
     """A system's place among the colours and markers; further systems take them again."""
     return list(EVERY).index(system) % len(MARKERS)
 
@@ -54,7 +54,7 @@ def colour(name: str) -> str:
 
 def colour_of(system: str) -> str:
     """A system's colour for matplotlib."""
-    return colour(f"s{place(system)}")
+    return colour(f"s{position(system)}")
 
 
 def draw(
@@ -125,7 +125,7 @@ def _intervals(axes: Any, rows: Mapping[str, Row]) -> None:
         words = f"{system}: {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         look = {"color": colour_of(system), "gid": words}
         axes.plot([row["low"], row["high"]], [number, number], linewidth=2.5, **look)
-        axes.plot([row["value"]], [number], marker=MARKERS[place(system)], markersize=7, **look)
+        axes.plot([row["value"]], [number], marker=MARKERS[position(system)], markersize=7, **look)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0, labelcolor=colour("ink"))
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -156,13 +156,13 @@ def training(inputs: Inputs) -> list[Chart]:
     )
     for name, caption in (("loss", "Training loss"), ("eval_loss", "Validation loss")):
         lines = [
-            _Line(system, curve, colour_of(system), MARKERS[place(system)])
+            _Line(system, curve, colour_of(system), MARKERS[position(system)])
             for stage, system in TRAINED.items()
             if (curve := inputs.curves[stage].get(name))
         ]
         charts += [_over_steps(caption, "loss, nats", lines, note)] if lines else []
     for system in others:
-        curves, marker = inputs.curves[trained()[system].section], MARKERS[place(system)]
+        curves, marker = inputs.curves[trained()[system].section], MARKERS[position(system)]
         for caption, unit, files in _PREFERENCE:
             lines = [
                 _Line(f"{side} {part}".strip(), curves[prefix + file], shade, marker, dashed=bool(prefix))

@@ -48,7 +48,7 @@ def render(inputs: Inputs) -> str:
         "script": script,
         "data": script_json(browser_data(inputs)),
         "inputs": inputs,
-        "colours": {name: f"s-{charts.place(name)}" for name in EVERY},
+        "colours": {name: f"s-{charts.position(name)}" for name in EVERY},
         "system_names": {name: system.label for name, system in EVERY.items()},
         "style_of": tables.style_of(inputs),
         "method": METHOD,

@@ -129,14 +129,14 @@ def against(inputs: Inputs) -> list[Against]:
     rows = [row for mine in inputs.scores.values() for row in mine.values()]
     summaries = summarise_groups(rows, how, baseline=METHOD)
     others = sorted((name for name in inputs.systems if name != METHOD), key=lambda name: name != BASELINE)
-    found = []
+    beside = []
     for other in others:
         groups = {
             each.group: (each.questions, {m: -e for m, e in each.differences[other].items() if e.n})
             for each in summaries
         }
-        found.append(_against(other, groups, inputs))
-    return found
+        beside.append(_against(other, groups, inputs))
+    return beside
 
 
 def _against(other: str, groups: Mapping[str, tuple[int, Mapping[str, Estimate]]], inputs: Inputs) -> Against:
@@ -235,7 +235,7 @@ def fact_lines(inputs: Inputs) -> list[Line]:
     """Facts of all answers together, by system, where the run counts them: totals, and rates in %."""
     trees = {s: t for s, t in (inputs.metrics.get("facts") or {}).items() if s in inputs.systems}
     flat = {system: dict(leaves(tree)) for system, tree in trees.items()}
-    names = list(dict.fromkeys(name for found in flat.values() for name in found))
+    names = list(dict.fromkeys(name for leaf in flat.values() for name in leaf))
     lines = []
     for name in names:
         if not name.endswith(("_low", "_high", "_n")):
@@ -245,20 +245,20 @@ def fact_lines(inputs: Inputs) -> list[Line]:
     return lines
 
 
-def _fact_cell(found: Mapping[str, Any], name: str) -> Cell:
-    if name not in found:
+def _fact_cell(leaf: Mapping[str, Any], name: str) -> Cell:
+    if name not in leaf:
         return Cell("–")
-    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    low, high = leaf.get(f"{name}_low"), leaf.get(f"{name}_high")
     if low is None or high is None:
-        return Cell(_short(found[name]))
-    return Cell(f"{found[name]:.2f}", f"{low:.2f} to {high:.2f}")
+        return Cell(_short(leaf[name]))
+    return Cell(f"{leaf[name]:.2f}", f"{low:.2f} to {high:.2f}")
 
 
 def audit_lines(inputs: Inputs) -> list[Line]:
     """The shortcut audit: one row an aspect."""
-    found = inputs.metrics.get("audit") or {}
+    audit = inputs.metrics.get("audit") or {}
     rows = []
-    for aspect, row in found.items():
+    for aspect, row in audit.items():
         if row["status"] != "computed":
             rows.append(Line(aspect, str(row["status"]), []))
             continue
@@ -278,15 +278,15 @@ BUDGET = ("rows", "tokens", "steps")
 
 def budgets(inputs: Inputs) -> list[Line]:
     """What each system was trained on: rows (examples or pairs), tokens of all steps, and steps (BUDGET)."""
-    found = []
+    lines = []
     for name, system in EVERY.items():
         values = inputs.metrics.get(system.section)
         if values:
             named = (values["train_rows"], values.get("trained_tokens"), values["steps"])
             cells = [Cell("–" if value is None else f"{value:,}") for value in named]
             unit = "pairs" if system.objective == "preference" else "examples"
-            found.append(Line(name, unit, cells))
-    return found
+            lines.append(Line(name, unit, cells))
+    return lines
 
 
 def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -304,13 +304,13 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "probe": "what the systems hold more probable",
         "verify": "verdicts on facts and pairs",
     }
-    found = []
+    stages = []
     for stage, note in about.items():
         if stage in inputs.metrics:
             values = leaves(_numbered(inputs.metrics[stage]))
             rows = [(key, _short(value)) for key, value in values if value is False or value not in (0, "")]
-            found.append(("prepare" if stage == "data" else stage, note, rows))
-    return found
+            stages.append(("prepare" if stage == "data" else stage, note, rows))
+    return stages
 
 
 def _numbered(value: Any) -> Any:
