@@ -31,6 +31,12 @@ _STYLE = {
     "axes.grid": True,
     "legend.frameon": False,
 }
+_SHADES = {
+    "grid.color": "rule",
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "soft"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,9 @@ def draw(
     from matplotlib.figure import Figure
 
     # The caption as salt: no two charts of the page share an id.
-    style = {**rcParamsDefault, **_STYLE, "svg.hashsalt": caption, "grid.color": colour("rule")}
-    style |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), colour("soft"))
-    style |= {"axes.edgecolor": colour("soft")}
-    style.pop("backend", None)
+    style: dict[str, Any] = {**rcParamsDefault, **_STYLE, "svg.hashsalt": caption}
+    style |= {name: colour(shade) for name, shade in _SHADES.items()}
+    del style["backend"]
     with rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
