@@ -1,7 +1,7 @@
 """Make the README's pictures from a report: `python docs/pictures.py [report/index.html]`.
 
-Writes docs/pictures/report-{light,dark,phone,training}.png with a headless Chromium (`apt-get install chromium`, or
-the path in CHROMIUM). Run it after `dvc repro`.
+Writes docs/pictures/report-{light,dark,phone,training}.png with a headless Chromium (`apt-get install
+chromium`, or the path in CHROMIUM). Run it after `dvc repro`.
 """
 
 from __future__ import annotations

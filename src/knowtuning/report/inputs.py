@@ -12,7 +12,7 @@ from typing import Any
 from knowtuning import look
 from knowtuning.core.records import Example, Prediction, Record, Scores, iter_jsonl, read_jsonl
 from knowtuning.core.storage import read_json
-from knowtuning.systems import EVERY, ON_REQUEST, trained
+from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.
 Row = dict[str, Any]
@@ -134,9 +134,9 @@ def read(
 
 
 def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[Sample]:
-    """A few records of every file that one of the systems is trained on."""
+    """A few records of every file that one of the systems is trained on, those of the method first."""
     samples: dict[Path, Sample] = {}
-    for system in systems:
+    for system in sorted(systems, key=lambda name: name != METHOD):
         pairs = EVERY[system].objective == "preference"
         for source in EVERY[system].data:
             path = data / source.path.relative_to("data")
