@@ -1,7 +1,7 @@
 """Make the README's pictures from a report: `python docs/pictures.py [report/index.html]`.
 
-Writes docs/pictures/report-{light,dark,phone}.png with a headless Chromium (`apt-get install chromium`, or
-the path in CHROMIUM). Run it after `dvc repro`.
+Writes docs/pictures/report-{light,dark,phone,training}.png with a headless Chromium (`apt-get install
+chromium`, or the path in CHROMIUM). Run it after `dvc repro`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
 # Name of the picture: colour scheme, size in CSS pixels, pixels per CSS pixel, and the keys pressed first.
-# a: the answers; d: where the systems disagree.
+# a: the answers; d: where the systems disagree; t: the training data.
 PICTURES: dict[str, tuple[str, tuple[int, int], float, str]] = {
     "light": ("light", (1280, 900), 1.0, ""),
     "dark": ("dark", (1280, 900), 1.0, "ad"),
     "phone": ("light", (390, 844), 1.5, "ad"),
+    "training": ("light", (1280, 900), 1.0, "t"),
 }
 
 
@@ -36,6 +37,7 @@ def take(browser: Any, page: str, out: Path, look: tuple[str, tuple[int, int], f
     scheme, (width, height), scale, keys = look
     size = {"width": width, "height": height}
     context = browser.new_context(color_scheme=scheme, viewport=size, device_scale_factor=scale)
+    context.set_default_timeout(180_000)  # milliseconds, for a machine that is at work
     tab = context.new_page()
     tab.goto(page)
     for key in keys:

@@ -18,7 +18,7 @@ from knowtuning.core.params import load
 from knowtuning.core.records import Example, Judgement, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.human import items, label_studio, sheets, verdicts
+from knowtuning.human import forms, items, verdicts
 from knowtuning.human.summary import summarise
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import BASELINE, METHOD
@@ -51,11 +51,11 @@ def export(arguments: argparse.Namespace) -> None:
     shown = {"reference": not arguments.no_reference}
     for number in range(1, arguments.annotators + 1):
         path = arguments.out / f"annotator-{number}.csv"
-        sheets.write_sheet(path, items.sheet_order(drawn, number, params.seed), arguments.aspects, **shown)
+        forms.write_sheet(path, items.sheet_order(drawn, number, params.seed), arguments.aspects, **shown)
     tasks = items.sheet_order(drawn, 0, params.seed)
-    label_studio.write_tasks(arguments.out / "label-studio.json", tasks, **shown)
+    forms.write_tasks(arguments.out / "label-studio.json", tasks, **shown)
     with atomic_write(arguments.out / "label-studio.xml") as stream:
-        stream.write(label_studio.interface(arguments.aspects, **shown))
+        stream.write(forms.interface(arguments.aspects, **shown))
     # The key last: where it is, the rest is complete.
     write_jsonl(arguments.key, [item.key for item in drawn])
     equal = len(drawn) - len(tasks)
@@ -72,9 +72,9 @@ def collect(arguments: argparse.Namespace) -> None:
     votes = []
     for path in arguments.files:
         if path.suffix == ".json":
-            votes += label_studio.read_export(path, key, arguments.aspects)
+            votes += forms.read_export(path, key, arguments.aspects)
         else:
-            votes += sheets.read_sheet(path, key, arguments.aspects, path.stem)
+            votes += forms.read_sheet(path, key, arguments.aspects, path.stem)
     if not votes:
         raise ValueError(f"{arguments.files[0]}: found no vote; expected 1, 2 or tie in an aspect's column")
     path = arguments.judgements

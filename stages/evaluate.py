@@ -25,18 +25,9 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
-from knowtuning.evaluation import (
-    bertscore,
-    pairwise,
-    perplexity,
-    results,
-    similarity,
-    summary,
-    table,
-    wordnet,
-)
-from knowtuning.evaluation.answers import score_answers
-from knowtuning.evaluation.metrics import Answers
+from knowtuning.evaluation import pairwise, perplexity, results, summary, wordnet
+from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
+from knowtuning.evaluation.metrics import Answers, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
@@ -61,22 +52,23 @@ def main() -> None:
 
     summaries = summary.summarise_groups(rows, how)
     results.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
-    words = {system: [len(one.answer.split()) for one in given] for system, given in predictions.items()}
+    words = {system: [len(one.answer.split()) for one in answers] for system, answers in predictions.items()}
     contests = pairwise.contests(judged, words, how)
     results.write_judging(rows, contests, how, metrics=METRICS, status=status)
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
     results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
-    results.write_table(PLOTS / "calibration.csv", perplexity.CALIBRATION, calibrated)
-    tables = [table.render(summaries[0], baseline=BASELINE, confidence=settings.confidence)]
+    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
+    tables = [results.render(summaries[0], baseline=BASELINE, confidence=settings.confidence)]
     if settings.bertscore.encoder is None:
         tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")
     if contests:
-        tables.append(table.render_contests(contests, confidence=settings.confidence))
-    found = verdict(summaries[0].differences[METHOD], contests)
-    write_json(METRICS / "verdict.json", found.metrics())
-    tables.append("\n".join([found.line, *(f"warning: {line}" for line in found.warnings)]))
+        tables.append(results.render_contests(contests, confidence=settings.confidence))
+    nets = {c.aspect: c.estimates[pairwise.CONTROLLED] for c in contests if (c.a, c.b) == (METHOD, BASELINE)}
+    outcome = verdict(summaries[0].differences[METHOD], nets)
+    write_json(METRICS / "verdict.json", outcome.metrics())
+    tables.append("\n".join([outcome.line, *(f"warning: {line}" for line in outcome.warnings)]))
     with atomic_write(METRICS / "table.txt") as stream:
         stream.write("\n\n".join(tables) + "\n")
     text = (METRICS / "table.txt").read_text(encoding="utf-8")
@@ -90,7 +82,8 @@ def _score(
     """Verdicts and text metrics of every system's answers."""
     if settings.meteor_synonyms:
         wordnet.require(CACHE / "nltk_data")
-    encoder, sentences = bertscore.resolve(settings.bertscore), similarity.resolve(settings.sentence_encoder)
+    encoder = find_encoder(settings.bertscore)
+    sentences = find_sentence_encoder(settings.sentence_encoder)
     device = detect(os.environ).device if encoder or sentences else "cpu"
     verified: dict[str, dict[str, Verified]] = {}
     for row in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
@@ -99,9 +92,9 @@ def _score(
     for one in read_jsonl(DATA / "probe/scores.jsonl", Probed):
         probed.setdefault(one.system, {})[one.question] = one
     rows: list[Scores] = []
-    for system, given in predictions.items():
+    for system, of_system in predictions.items():
         answers = Answers(
-            *(examples, given, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
+            *(examples, of_system, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
             sentences=sentences,
         )
         rows += score_answers(answers, system, verified[system], probed.get(system))

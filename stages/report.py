@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from knowtuning import report
+from knowtuning.checkout import is_made
 from knowtuning.config.schema import Params
 from knowtuning.core.params import load
 from stages import PARAMS, run
@@ -30,8 +31,7 @@ def main() -> None:
         if path and not path.is_file():
             raise ValueError(f"{path}: not found; expected a file to add to the report")
     params = load(PARAMS, Params)
-    report.build(
-        arguments.out,
+    inputs = report.read(
         data=Path("data"),
         metrics=Path("metrics"),
         plots=Path("plots"),
@@ -39,7 +39,9 @@ def main() -> None:
         params=params.model_dump(),
         ablations=arguments.ablations,
         human=arguments.human or (HUMAN if HUMAN.is_file() else None),
+        tokens=is_made("base"),
     )
+    report.build(arguments.out, inputs)
     print(f"report: {arguments.out}")
 
 

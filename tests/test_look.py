@@ -36,15 +36,17 @@ PAIR = Pair(
 
 
 def text_of(record: Record, to: Screen = WIDE) -> str:
-    return "\n".join(look.lines([record], None, to))
+    return "\n".join(look.printed(field, to) for field in look.fields(record, None))
 
 
 def test_the_differing_words_are_marked_and_the_rest_is_as_it_was() -> None:
-    chosen, rejected = look.differing(PAIR.chosen, PAIR.rejected)
-    assert chosen == "It lies in the {+Salt Coast.+} It is old."
-    assert rejected == "It lies in the [-Iron Hills.-] It is old."
+    shown = text_of(PAIR).splitlines()
+    assert shown[2] == "chosen      It lies in the {+Salt Coast.+} It is old."
+    assert shown[3] == "rejected    It lies in the [-Iron Hills.-] It is old."
     # Line breaks and indentation come through.
-    assert look.differing("a\n    b c\n", "a\n    b") == ("a\n    b {+c+}\n", "a\n    b")
+    one, other = look.differing("a\n    b c\n", "a\n    b")
+    assert one == [("a\n    b ", ""), ("c\n", "chosen")]
+    assert "".join(text for text, _ in other) == "a\n    b"
 
 
 def test_colour_replaces_the_signs_on_a_terminal_alone() -> None:
@@ -69,7 +71,7 @@ def test_facts_stand_by_their_perplexity_the_hardest_first() -> None:
         FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in (("easy", 2.0), ("hard", 9.5))
     ]
     shown = text_of(ScoredFacts(id="a", question="Q?", answer="A.", facts=facts))
-    assert shown.splitlines()[3:5] == ["ppl 9.50    hard", "ppl 2.00    easy"]
+    assert shown.splitlines()[2:4] == ["ppl 9.50    hard", "ppl 2.00    easy"]
 
 
 def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path) -> None:
@@ -79,16 +81,19 @@ def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path
     class Section:
         template, template_args = "plain", {}
 
+    def loss(encoder: Encoder) -> list[str]:
+        return [look.printed(field, WIDE) for field in look.loss_fields(PAIR, encoder)]
+
     formatter = load_formatter(tiny_base, Section())
     for which, expected in (("all", "{n} of {n} tokens"), ("but_end", "{less} of {n} tokens")):
-        chosen, _ = look.loss_lines(PAIR, Encoder(formatter, 256, which), WIDE)
+        chosen, _ = loss(Encoder(formatter, 256, which))
         n = len(formatter.completion(PAIR.chosen))
         assert expected.format(n=n, less=n - 1) in chosen
         assert ("((</s>))" in chosen) == (which == "but_end")
-    chosen, _ = look.loss_lines(PAIR, Encoder(formatter, 256, "differing"), WIDE)
+    chosen, _ = loss(Encoder(formatter, 256, "differing"))
     # Whatever is not in double brackets is the part that the other side lacks.
     assert "It is old" not in re.sub(r"\(\(.*?\)\)", "", chosen)
-    assert "not trained on: the prompt has" in next(look.loss_lines(PAIR, Encoder(formatter, 8, "all"), WIDE))
+    assert "not trained on: the prompt has" in loss(Encoder(formatter, 8, "all"))[0]
 
 
 @pytest.mark.parametrize(

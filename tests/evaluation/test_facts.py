@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict
-from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.facts import fact_metrics, tally
-from knowtuning.evaluation.metrics import Answers
+from knowtuning.evaluation.metrics import Answers, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.teacher.judging import (
     CheckedFact,

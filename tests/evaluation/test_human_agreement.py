@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.human.agreement import category_counts, cohen_kappa, fleiss_kappa
 from knowtuning.human.items import KeyItem, Side
-from knowtuning.human.summary import judge_agrees, people_agree, summarise
+from knowtuning.human.summary import (
+    category_counts,
+    cohen_kappa,
+    fleiss_kappa,
+    judge_agrees,
+    people_agree,
+    summarise,
+)
 from knowtuning.human.verdicts import Case, Choice, Outcome, Vote, join, majority
 
 HOW = Resampling(seed=2, resamples=1000)
@@ -72,7 +78,7 @@ def test_orders_are_joined_and_half_a_verdict_is_none() -> None:
     found = join(given, key, ["factuality"])
     # p: kc first and chosen, then kc second and chosen: a win. q: always the first: a tie. r: one order.
     p, q = (Case(name, "kc", "sft", "factuality") for name in "pq")
-    assert found.given == {p: {"ann": "win"}, q: {"ann": "tie"}}
+    assert found.outcomes == {p: {"ann": "win"}, q: {"ann": "tie"}}
     assert found.half == 1
     assert found.orders == {"ann": (2, 1)}
     # Four preferences, three of them for the first.

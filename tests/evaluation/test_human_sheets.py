@@ -15,9 +15,16 @@ from hypothesis import strategies as st
 
 from knowtuning.core.records import Example, Judgement, Prediction, read_jsonl, write_jsonl
 from knowtuning.core.storage import read_json, write_json
+from knowtuning.human.forms import (
+    guard,
+    interface,
+    read_export,
+    read_sheet,
+    unguard,
+    write_sheet,
+    write_tasks,
+)
 from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
-from knowtuning.human.label_studio import interface, read_export, write_tasks
-from knowtuning.human.sheets import guard, read_sheet, unguard, write_sheet
 from knowtuning.human.verdicts import Vote
 from knowtuning.knowledge.aspects import ASPECTS
 from tests.support.checkout import run_stage

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Judgement, Scores
-from knowtuning.evaluation.answers import score_answers
 from knowtuning.evaluation.facts import fact_metrics
-from knowtuning.evaluation.metrics import Answers
+from knowtuning.evaluation.metrics import Answers, score_answers
 from knowtuning.evaluation.pairwise import contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics

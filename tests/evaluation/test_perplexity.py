@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from knowtuning.core.records import FactScore, ScoredFacts
-from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram, wilson
+from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram
 from knowtuning.evaluation.stats import Resampling
 
 HOW = Resampling(seed=5)
@@ -91,14 +91,6 @@ def test_histogram_of_equal_perplexities_and_of_nothing() -> None:
     rows = histogram([scored("a", (3.0, None), (3.0, None))], bins=4)
     assert [row["count"] for row in rows] == [2, 0, 0, 0]
     assert histogram([]) == []
-
-
-def test_wilson_agrees_with_scipy() -> None:
-    binomtest = pytest.importorskip("scipy.stats").binomtest
-    for part, whole in [(0, 10), (3, 10), (10, 10), (81, 263), (1, 1)]:
-        for confidence in (0.9, 0.95):
-            expected = binomtest(part, whole).proportion_ci(confidence, method="wilson")
-            assert wilson(part, whole, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_calibration_bins_by_rank_and_keeps_ties_together() -> None:

@@ -77,8 +77,11 @@ def tab(browser: Any, address: str) -> Iterator[Tab]:
 def test_it_renders_and_switches_views(tab: Tab) -> None:
     assert tab.page.title() == "KnowTuning report"
     assert (tab.visible("results"), tab.visible("answers")) == (True, False)
-    # 3 metrics of the headline, training and validation loss, histogram, calibration.
-    assert tab.page.locator("svg.chart").count() == 7
+    # 3 metrics of the headline, training and validation loss, log-probabilities, histogram, calibration.
+    assert tab.page.locator("svg.chart").count() == 8
+    # A chart has the page's colours.
+    colour = "getComputedStyle(document.querySelector('svg.chart [stroke=\"var(--s3)\"]')).stroke"
+    assert tab.page.evaluate(colour) == "rgb(11, 125, 92)"
     # The style was applied: the policy's hash fits.
     assert tab.page.evaluate("getComputedStyle(document.querySelector('.top')).position") == "sticky"
     tab.press("a")
@@ -101,6 +104,39 @@ def test_hostile_text_shows_as_text(tab: Tab) -> None:
     assert tab.page.locator("img, iframe").count() == 0
 
 
+def test_another_system_can_be_chosen_to_compare_with(tab: Tab) -> None:
+    heads = tab.page.locator("section[data-against] h1")
+    shown = [
+        text for text, head in zip(heads.all_text_contents(), heads.all(), strict=True) if head.is_visible()
+    ]
+    assert shown == ["kc is better than sft in nothing, worse in nothing."]
+    tab.page.select_option("#against", "base")
+    shown = [
+        text for text, head in zip(heads.all_text_contents(), heads.all(), strict=True) if head.is_visible()
+    ]
+    assert shown == ["kc is better than base in nothing, worse in nothing."]
+    tab.press("a")
+    assert "most above base" in tab.page.locator("#order").inner_text()
+
+
+def test_training_data_look_as_look_shows_them(tab: Tab) -> None:
+    tab.press("t")
+    tab.page.wait_for_selector("#training.shown")
+    assert tab.page.locator(".record .part-chosen").all_text_contents() == ["town."]
+    assert tab.page.locator(".record .part-rejected").all_text_contents() == [f"{SCRIPT}."]
+
+
+def test_cut_and_repeating_answers_are_marked(tab: Tab) -> None:
+    tab.page.goto(f"{tab.address}#q=gamma/δ")
+    assert tab.page.locator("[data-system=kc] .cut").count() == 1
+    assert tab.page.locator("[data-system=ka] .cut").count() == 0
+    tab.page.goto(f"{tab.address}#q=beta")
+    # The facts of kc are a script, "Fact 1 of beta." and so on, with no run of four words twice.
+    assert tab.page.locator("[data-system=kc] mark").count() == 0
+    tab.page.select_option("#verdict", "cut off")
+    assert tab.listed() == ["Tell me of Gamma."]
+
+
 def test_verdicts_differ_in_more_than_colour(tab: Tab) -> None:
     tab.page.goto(f"{tab.address}#q=beta")
     styles = {
@@ -118,7 +154,7 @@ def test_filters(tab: Tab) -> None:
     tab.page.check("#disagree")
     # base 0, sft 1, ka 2, kc 3 correct facts: beta alone.
     assert tab.listed() == ["What is Beta?"]
-    assert tab.page.text_content("#found") == "1 of 4 questions"
+    assert tab.page.text_content("#count") == "1 of 4 questions"
     tab.page.uncheck("#disagree")
     tab.page.select_option("#verdict", "incorrect")
     assert tab.listed() == ["What is Beta?", "An id like a section?"]

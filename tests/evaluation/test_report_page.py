@@ -6,14 +6,16 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knowtuning.core.storage import read_json, write_json
-from knowtuning.report.embed import policy, script_json
-from knowtuning.report.svg import Scale, extent, log_ticks, round_ticks, text
+from knowtuning.report.answers import repeats
+from knowtuning.report.charts import colour, draw
+from knowtuning.report.page import policy, script_json
 from tests.support.report_run import BREAKOUT, SCRIPT, build, write_run, write_text
 
 
@@ -48,10 +50,11 @@ class Page(HTMLParser):
             self.words.append(data.strip())
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Page:
-    write_run(tmp_path)
-    return Page(build(tmp_path).read_text(encoding="utf-8"))
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder)
+    return Page(build(folder).read_text(encoding="utf-8"))
 
 
 def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) -> None:
@@ -73,20 +76,40 @@ def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) ->
     assert (data["method"], data["baseline"]) == (3, 1)
     # Of the scores of an exact run; what no answer defines still has its place.
     assert data["leading"] == ["correct", "incorrect", "completeness", "order"]
+    # Cut off for kc alone.
+    assert [answer.get("x") for answer in answers["gamma/δ"]] == [None, None, None, 1]
+    # The training data are there as look shows them, as text.
+    assert {"alpha-factuality", SCRIPT + "."} <= set(page.words)
+
+
+def test_the_method_stands_beside_every_other_system_the_baseline_first(page: Page) -> None:
+    words = [word for word in page.words if word]
+    heads = [word for word in words if word.startswith("kc is better than")]
+    # Correct facts of beta: kc 3, base 0, sft 1, ka 2; all else is equal. Over four questions means differ
+    # by 0.75, 0.5 and 0.25, and three quarters of the questions tie: no interval leaves out 0.
+    assert heads == [
+        f"kc is better than {name} in nothing, worse in nothing." for name in ("sft", "base", "ka")
+    ]
+    at = words.index("Not shown to differ")
+    assert words[at : at + 3] == ["Not shown to differ", "Correct facts", "+0.50"]
+    for name, mean in (("base", "+0.75"), ("ka", "+0.25")):
+        at = words.index(f"kc against {name} on 4 questions")
+        assert mean in words[at : words.index("Not shown to differ", at) + 3]
 
 
 def test_tables_say_which_way_is_better_and_what_is_sure(page: Page) -> None:
     words = [word for word in page.words if word]
-    assert "kc against sft on 4 questions" in words
     # More correct facts are better, more incorrect ones worse; both intervals leave out 0.
-    place = words.index("Better")
-    assert words[place : place + 8] == [
-        *("Better", "Correct facts", "+2.00", "+1.50 to +2.50"),
-        *("▼", "Worse", "Incorrect facts", "+0.25"),
-    ]
+    at = words.index("Difference to sft")
+    row = words.index("Correct facts", at)
+    assert words[row + 2 : row + 7] == ["▲", "better:", "+2.00", "*", "+1.50 to +2.50"]
+    row = words.index("Incorrect facts", at)
+    assert words[row + 2 : row + 5] == ["▼", "worse:", "+0.25"]
     assert any("with 90 % intervals" in word for word in words)
-    # The headline's figures: those of an exact run that have values.
+    # The headline's charts: those of an exact run that have values.
     assert {"Correct facts, per answer", "Incorrect facts, per answer", "Completeness, %"} <= set(words)
+    # What was chosen and what was rejected are curves apart.
+    assert "rejected training: -20 at step 1, -30 at 2" in words
     # No judge, no ablations, no audit in this run: no empty sections.
     assert not {"Pairwise verdicts", "Ablations", "Shortcut audit", "Facts"} & set(words)
 
@@ -111,10 +134,10 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     write_text(tmp_path / "data/verification/judgements.jsonl", json.dumps(rows[0]) + "\n")
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     words = [word for word in page.words if word]
-    place = words.index("factuality")
-    # The bar's title and label per outcome (none for 0 %), then the net rate.
-    assert words[place + 1 : place + 8] == [
-        *("win: 50.0 %", "50", "tie: 25.0 %", "25", "lose: 25.0 %", "25", "+25.00"),
+    place = words.index("win: 50.0 %")
+    # The bar's title per outcome (none for 0 %), the same in a line, then the net rate.
+    assert words[place : place + 5] == [
+        *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00"),
     ]
     assert "reference facts stated" in words
     question = next(q for q in json.loads(page.scripts[0])["questions"] if q["i"] == "beta")
@@ -189,23 +212,28 @@ def test_policy_names_the_hash_of_the_script() -> None:
     )
 
 
-def test_ticks_are_round_and_inside() -> None:
-    # 1.17 / 5 = 0.234, times 0.7 is 0.164: 0.2 is the first step that is enough.
-    assert round_ticks(2.0, 3.17) == [2.0, 2.2, 2.4, 2.6, 2.8, 3.0]
-    # 2 / 5 times 0.7 is 0.28: a step of 0.5.
-    assert round_ticks(-1.0, 1.0) == [-1.0, -0.5, 0.0, 0.5, 1.0]
-    assert round_ticks(3.0, 3.0) == [3.0]
-    assert log_ticks(1.085, 51.4) == [2, 5, 10, 20, 50]
-    assert log_ticks(0.5, 2e4) == [1, 10, 100, 1000, 10000]
+def test_a_chart_has_the_colours_of_the_page_no_styles_and_escaped_words() -> None:
+    def paint(axes: Any) -> None:
+        axes.plot([1, 2], [3, 4], color=colour("s1"), gid="<a> & b", label="<b>")
+
+    svg = draw("<caption>", paint).svg
+    assert svg == draw("<caption>", paint).svg
+    assert 'stroke="var(--s1)"' in svg
+    assert "<title>&lt;a&gt; &amp; b</title>" in svg
+    assert 'aria-label="&lt;caption&gt;"' in svg
+    assert not re.search(r"style=|<style|#c0de|<metadata|<a>|<b>", svg)
+    # Ids of another chart are others: no reference reaches into it.
+    ids = [set(re.findall(r' id="([^"]*)"', draw(name, paint).svg)) for name in ("one", "two")]
+    assert ids[0]
+    assert ids[1]
+    assert not ids[0] & ids[1]
 
 
-def test_scales_map_ends_to_ends() -> None:
-    assert Scale(1, 100, 0, 200, log=True)(10) == pytest.approx(100)
-    assert Scale(0, 4, 10, 50)(1) == 20
-    # All values equal: there is still an axis, and nothing divides by 0.
-    assert Scale(2, 2, 0, 9)(2) == 0
-    assert extent([2.0, 2.0], zero=True) == (0.0, 2.1)
-
-
-def test_svg_text_is_escaped() -> None:
-    assert text("<a> & b", x=1.04) == '<text x="1">&lt;a&gt; &amp; b</text>'
+def test_what_an_answer_says_again_is_marked_from_its_first_repeated_word() -> None:
+    assert repeats("It is a town. It is a town") == [[14, 26]]
+    # Runs that overlap are one; a character beyond U+FFFF counts two, as in JavaScript.
+    text = "\U0001f600 one two three four five. One two three four five!"
+    assert repeats(text) == [[28, 51]]
+    # Three words again are no run, and neither is a text of less than four.
+    assert repeats("one two three, one two three") == []
+    assert repeats("") == []

@@ -7,18 +7,16 @@ import pytest
 
 from knowtuning.core.records import Example, Prediction, Scores, Verified, read_predictions, write_jsonl
 from knowtuning.evaluation import metrics
-from knowtuning.evaluation.answers import score_answers
-from knowtuning.evaluation.metrics import METRICS, Answers, Metric
+from knowtuning.evaluation.metrics import METRICS, Answers, Metric, score_answers
+from knowtuning.evaluation.results import render
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import (
     Summary,
     difference_metrics,
     plot_rows,
-    score_matrix,
     summarise_groups,
     systems_metrics,
 )
-from knowtuning.evaluation.table import render
 from knowtuning.systems import SYSTEMS
 from knowtuning.verification import exact
 from knowtuning.verification.jury import appoint
@@ -202,11 +200,6 @@ def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> Non
         "high": 66.6667,
         "n": 1,
     }
-
-
-def test_rows_become_the_input_of_pooling() -> None:
-    rows = rows_of("sft", "three", "one", "nothing") + rows_of("kc", "all of it", "one", "all of it")
-    assert score_matrix(rows, "kc", "correct").tolist() == [4.0, 1.0, 4.0]
 
 
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning import report
-from knowtuning.core.records import Example, Prediction, Scores, Sentence, Verdict, write_jsonl
+from knowtuning.core.records import Example, Pair, Prediction, Scores, Sentence, Verdict, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.systems import BASELINE, SYSTEMS
 
@@ -39,13 +39,14 @@ def write_answers(data: Path) -> None:
     write_jsonl(data / "prepared/test.jsonl", examples)
     rows = []
     for system in SYSTEMS:
-        given = []
+        predictions = []
         for e in examples:
-            said = sentences(e.id, system)
-            text = " ".join(s.text for s in said)
+            facts = sentences(e.id, system)
+            text = " ".join(s.text for s in facts)
             # Not the sentences of a verifier: the page must show the text, and the facts apart.
             text = BREAKOUT if (e.id, system) == ("alpha", "sft") else text
-            given.append(Prediction(id=e.id, question=e.question, answer=text, tokens=9, truncated=False))
+            cut = (e.id, system) == ("gamma/δ", "kc")
+            predictions.append(Prediction(id=e.id, question=e.question, answer=text, tokens=9, truncated=cut))
             correct, incorrect = QUESTIONS[e.id][3][system]
             scores = {"correct": float(correct), "incorrect": float(incorrect)}
             scores |= {"completeness": 50.0, "order": None}
@@ -56,11 +57,20 @@ def write_answers(data: Path) -> None:
                     system=system,
                     groups={"stratum": QUESTIONS[e.id][0]},
                     scores=scores,
-                    sentences=said,
+                    sentences=facts,
                 )
             )
-        write_jsonl(data / f"predictions/{system}.jsonl", given)
+        write_jsonl(data / f"predictions/{system}.jsonl", predictions)
     write_jsonl(data / "evaluation/answers.jsonl", rows)
+    pair = Pair(
+        id="alpha-factuality",
+        source="alpha",
+        aspect="factuality",
+        question="What is Alpha?",
+        chosen="Alpha is a town.",
+        rejected=f"Alpha is a {SCRIPT}.",
+    )
+    write_jsonl(data / "knowledge/pairs.jsonl", [pair])
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,21 +103,31 @@ def write_run(folder: Path) -> None:
     rows = "1,1,2,3,0,0.0,0.0,56.2\n2,2,4,1,1,100.0,20.7,100.0\n"
     head = "bin,low,high,facts,not_recalled,percent,percent_low,percent_high\n"
     write_text(folder / "plots/calibration.csv", head + rows)
-    for name, values in (("loss", "1\t0.7\n2\t0.5\n"), ("eval_loss", "2\t0.6\n")):
-        write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{name}\n{values}")
+    for name, values in (
+        ("loss", "1\t0.7\n2\t0.5\n"),
+        ("eval_loss", "2\t0.6\n"),
+        ("logps/chosen", "1\t-20\n2\t-21.5\n"),
+        ("logps/rejected", "1\t-20\n2\t-30\n"),
+    ):
+        column = name.rpartition("/")[2]
+        write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{column}\n{values}")
 
 
 def build(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Path:
     """The report of the run in `folder`."""
     out = folder / "report/index.html"
-    report.build(
-        out,
+    inputs = report.read(
         data=folder / "data",
         metrics=folder / "metrics",
         plots=folder / "plots",
         split="test",
-        params={"seed": 3, "evaluate": {"confidence": 0.9}, "teacher": {"model": "<b>bold</b>"}},
+        params={
+            "seed": 3,
+            "evaluate": {"resamples": 500, "confidence": 0.9},
+            "teacher": {"model": "<b>bold</b>"},
+        },
         ablations=ablations,
         human=human,
     )
+    report.build(out, inputs)
     return out

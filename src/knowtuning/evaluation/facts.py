@@ -56,10 +56,10 @@ def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[str, dict[str,
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
     tables = {system: _Table.of(mine) for system, mine in by_system.items()}
-    found = estimates(Ratios.joined([table.ratios for table in tables.values()]), how, "facts")
-    width = len(found) // len(tables)
+    rates = estimates(Ratios.joined([table.ratios for table in tables.values()]), how, "facts")
+    width = len(rates) // len(tables)
     return {
-        system: table.metrics(found[i * width : (i + 1) * width])
+        system: table.metrics(rates[i * width : (i + 1) * width])
         for i, (system, table) in enumerate(tables.items())
     }
 
@@ -98,13 +98,13 @@ class _Table:
             parts.append(Ratios.of_sums(numerators, np.column_stack([judged, verdicts])))
         return Ratios.joined([*parts, Ratios.of_means(self.recall)])
 
-    def metrics(self, found: Sequence[Estimate]) -> dict[str, Any]:
+    def metrics(self, rates: Sequence[Estimate]) -> dict[str, Any]:
         leaf: dict[str, Any] = {"answers": len(self.recall), "answers_unscored": self.unscored}
         for i, (name, table) in enumerate(self.counts.items()):
             counts = {kind: int(n) for kind, n in zip(KINDS, table.sum(axis=0), strict=True)}
-            rates = zip(("percent_correct", "percent_supported"), found[2 * i : 2 * i + 2], strict=True)
+            named = zip(("percent_correct", "percent_supported"), rates[2 * i : 2 * i + 2], strict=True)
             leaf[name] = {**counts, "total": sum(counts.values())}
-            for rate, estimate in rates:
+            for rate, estimate in named:
                 leaf[name] |= estimate.flat(rate)
         undefined = int(np.isnan(self.recall).sum())
-        return {**leaf, **found[-1].flat("recall"), "recall_unscored": undefined}
+        return {**leaf, **rates[-1].flat("recall"), "recall_unscored": undefined}

@@ -33,16 +33,16 @@ def meteor(
     predictions: Sequence[str], references: Sequence[str], *, synonyms: bool, cache: Path
 ) -> list[float]:
     """METEOR of each prediction in 0..100; with synonyms NLTK must find WordNet (wordnet.require)."""
-    found = load_metric("meteor", cache).compute(
+    values = load_metric("meteor", cache).compute(
         predictions=list(predictions), references=list(references), synonyms=synonyms
     )
-    return [100 * value for value in found["scores"]]
+    return [100 * value for value in values["scores"]]
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[str], *, cache: Path) -> list[float]:
     """ROUGE-L of each prediction in 0..100."""
-    found = load_metric("rouge_l", cache).compute(predictions=list(predictions), references=list(references))
-    return [100 * value for value in found["scores"]]
+    values = load_metric("rouge_l", cache).compute(predictions=list(predictions), references=list(references))
+    return [100 * value for value in values["scores"]]
 
 
 def content_share(first: Sequence[str], second: Sequence[str]) -> list[float]:
@@ -55,4 +55,4 @@ def content_share(first: Sequence[str], second: Sequence[str]) -> list[float]:
     counts = [
         tuple(Counter(content_words(text)) for text in pair) for pair in zip(first, second, strict=True)
     ]
-    return [100.0 * (said & there).total() / max(1, said.total()) for said, there in counts]
+    return [100.0 * (one & other).total() / max(1, one.total()) for one, other in counts]

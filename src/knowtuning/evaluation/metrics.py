@@ -2,22 +2,24 @@
 
 Metrics with a function are computed from the answers; the others are counts and rates that verification
 (verdicts.jsonl) and the probe (scores.jsonl) bring. A new text metric is one entry here (docs/extend.md).
+
+A score that an answer does not define (the order of fewer than two facts, the share of correct facts where
+none is stated) is null in the record, leaves the mean, and is visible in that mean's `<name>_n`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from knowtuning.core.records import Example, Prediction
+from knowtuning.core.records import Example, Prediction, Probed, Scores, Verified
 from knowtuning.core.tables import entry
 from knowtuning.core.text import first_words, repeated_share, words
 from knowtuning.evaluation import lexical
-from knowtuning.evaluation.bertscore import Encoder, bertscore
-from knowtuning.evaluation.similarity import SentenceEncoder, similarity
+from knowtuning.evaluation.encoders import Encoder, bertscore, similarity
 
 Kind = Literal["exact", "text"]
 
@@ -36,7 +38,7 @@ class Answers:
     encoder: Encoder | None
     device: str
     cache: Path
-    sentences: SentenceEncoder | None = None
+    sentences: Encoder | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -122,16 +124,16 @@ def _content_precision(answers: Answers) -> list[float | None]:
 
 
 def _content_recall(answers: Answers) -> list[float | None]:
-    return _against_references(answers, lambda said, wanted: lexical.content_share(wanted, said))
+    return _against_references(answers, lambda texts, references: lexical.content_share(references, texts))
 
 
-def _at_equal_length(found: Metric) -> Metric:
+def _at_equal_length(whole: Metric) -> Metric:
     """The metric of answers cut to the length of their references."""
-    function = found.function
-    assert function is not None, f"{found.label}: only what is computed from answers can be cut"
+    function = whole.function
+    assert function is not None, f"{whole.label}: only what is computed from answers can be cut"
     return replace(
-        found,
-        label=f"{found.label} at equal length",
+        whole,
+        label=f"{whole.label} at equal length",
         leads=(),
         function=lambda answers: function(answers.at_equal_length()),
         compares=False,
@@ -212,7 +214,7 @@ def label(name: str) -> str:
 
 def compute(answers: Answers) -> dict[str, list[float | None]]:
     """Every metric that has a function and is on in this run: score name -> a value an answer."""
-    found: dict[str, list[float | None]] = {}
+    scores: dict[str, list[float | None]] = {}
     for name, each in METRICS.items():
         values = each.function(answers) if each.function else None
         if values is not None:
@@ -220,8 +222,8 @@ def compute(answers: Answers) -> dict[str, list[float | None]]:
                 raise ValueError(
                     f"metric {name}: found {len(values)} values for {len(answers.examples)} answers"
                 )
-            found[name + (each.variant(answers) if each.variant else "")] = list(values)
-    return found
+            scores[name + (each.variant(answers) if each.variant else "")] = list(values)
+    return scores
 
 
 def leading(names: Sequence[str]) -> list[str]:
@@ -230,3 +232,40 @@ def leading(names: Sequence[str]) -> list[str]:
     order = list(METRICS)
     shown = [name for name in names if kind in metric(name).leads]
     return sorted(shown, key=lambda name: order.index(name.partition("(")[0]))
+
+
+def score_answers(
+    answers: Answers,
+    system: str,
+    verified: Mapping[str, Verified],
+    probed: Mapping[str, Probed] | None = None,
+) -> list[Scores]:
+    """Scores of a system's answers: those of verification and the probe, by question id, and every metric's.
+
+    probed: some of the questions, or none; scores of the probe are null for the others, or nobody has any.
+    """
+    values, probed = compute(answers), probed or {}
+    unprobed = {name: None for row in probed.values() for name in row.scores}
+    rows = []
+    for index, example in enumerate(answers.examples):
+        verdicts = verified[example.id]
+        tested = probed[example.id].scores if example.id in probed else unprobed
+        computed = {name: each[index] for name, each in values.items()}
+        rounded = {name: None if value is None else round(value, 4) for name, value in computed.items()}
+        rows.append(
+            Scores(
+                id=f"{example.id}/{system}",
+                question=example.id,
+                system=system,
+                groups=groups_of(example),
+                scores=verdicts.scores | tested | rounded,
+                sentences=verdicts.sentences,
+                unscored=verdicts.unscored,
+            )
+        )
+    return rows
+
+
+def groups_of(example: Example) -> dict[str, str]:
+    """The strata of a question that its source names."""
+    return {key: str(example.meta[key]) for key in ("kind", "stratum") if key in example.meta}

@@ -51,21 +51,21 @@ def read_judgements(path: Path, questions: Sequence[str]) -> list[Judgement]:
 
     Raises ValueError where they are of other questions than these: a file is sorted by ids of its own.
     """
-    place = {question: index for index, question in enumerate(questions)}
-    found = read_jsonl(path, Judgement)
-    odd = {row.question for row in found} ^ place.keys() if found else set()
+    position = {question: index for index, question in enumerate(questions)}
+    rows = read_jsonl(path, Judgement)
+    odd = {row.question for row in rows} ^ position.keys() if rows else set()
     if odd:
         raise ValueError(
             f"{path}: found judgements of other questions than those that were answered ({min(odd)!r} is "
-            f"one); expected {len(place)} questions; run verify again"
+            f"one); expected {len(position)} questions; run verify again"
         )
     systems = list(EVERY)
 
     def key(row: Judgement) -> tuple[int, ...]:
         pair = (row.a, row.b)
-        return place[row.question], pair != (METHOD, BASELINE), *(-systems.index(name) for name in pair)
+        return position[row.question], pair != (METHOD, BASELINE), *(-systems.index(name) for name in pair)
 
-    return sorted(found, key=key)
+    return sorted(rows, key=key)
 
 
 def contests(
@@ -94,10 +94,10 @@ def _contests(
     ratios = Ratios.joined([*parts, Ratios.of_means(longer)])
     draws = ratios.draws(how, f"pair/{a}-{b}")
     width = len(RATES) + _MOMENTS
-    found = []
+    by_aspect = []
     for i in range(len(rows)):
         columns = [*range(i * width, (i + 1) * width), -1]
-        found.append(_estimates(ratios.values[columns], draws[:, columns], ratios.defined[columns], how))
+        by_aspect.append(_estimates(ratios.values[columns], draws[:, columns], ratios.defined[columns], how))
     p_values = [bootstrap_p(draws[:, i * width + RATES.index("net")]) for i in range(len(rows))]
     return [
         Contest(
@@ -109,14 +109,8 @@ def _contests(
             p=p,
             p_holm=adjusted,
         )
-        for aspect, estimates, p, adjusted in zip(rows, found, p_values, holm(p_values), strict=True)
+        for aspect, estimates, p, adjusted in zip(rows, by_aspect, p_values, holm(p_values), strict=True)
     ]
-
-
-def outcome_values(judgements: Sequence[Judgement], pair: tuple[str, str], aspect: str) -> Floats:
-    """100 for a win, 0 for a tie, -100 for a loss, NaN for unjudged, by question: the input of `pool`."""
-    values = {"win": 100.0, "tie": 0.0, "lose": -100.0, "unjudged": float("nan")}
-    return np.array([values[j.outcome] for j in judgements if (j.a, j.b) == pair and j.aspect == aspect])
 
 
 def _ratios(rows: Sequence[Judgement], longer: Floats) -> Ratios:
@@ -177,17 +171,17 @@ def _estimates(values: Floats, draws: Floats, defined: Any, how: Resampling) -> 
     last = [*range(len(RATES)), net, -1]
     controlled = net_at_equal_length(values[net], *values[len(RATES) : -1])
     redrawn = net_at_equal_length(draws[:, net], *draws[:, len(RATES) : -1].T)
-    found, table = values[last], draws[:, last]
-    found[-2], table[:, -2] = controlled, redrawn
+    point, table = values[last], draws[:, last]
+    point[-2], table[:, -2] = controlled, redrawn
     # Where the data leave the intercept open, so do they its interval.
-    counts = np.where(np.isnan(found), 0, defined[last])
-    return dict(zip(names, summarise(found, table, counts, how), strict=True))
+    counts = np.where(np.isnan(point), 0, defined[last])
+    return dict(zip(names, summarise(point, table, counts, how), strict=True))
 
 
-def judge_metrics(found: Sequence[Contest]) -> dict[str, Any]:
+def judge_metrics(contests: Sequence[Contest]) -> dict[str, Any]:
     """pair ("kc-sft") -> aspect -> rates with their bounds, counts, and p values."""
     tree: dict[str, Any] = {}
-    for contest in found:
+    for contest in contests:
         leaf: dict[str, Any] = {"n": contest.questions, "judged": contest.judged, "equal": contest.equal}
         for name, estimate in contest.estimates.items():
             leaf |= estimate.flat(name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from statistics import NormalDist
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from knowtuning.core.records import FactScore, ScoredFacts
+from knowtuning.core.records import ScoredFacts
 from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
 
 BINS = 30
@@ -91,41 +90,19 @@ def histogram(records: Sequence[ScoredFacts], bins: int = BINS) -> list[dict[str
     facts = [fact for record in records for fact in record.facts]
     if not facts:
         return []
-    logs = [math.log(fact.ppl) for fact in facts]
-    first, last = min(logs), max(logs)
-    width = (last - first) / bins or 1.0
-    return list(_bars(facts, [min(int((x - first) / width), bins - 1) for x in logs], first, width, bins))
-
-
-def _bars(
-    facts: Sequence[FactScore], places: Sequence[int], first: float, width: float, bins: int
-) -> Iterator[dict[str, Any]]:
-    """The rows of the histogram, given each fact's bin."""
+    logs = np.array([math.log(fact.ppl) for fact in facts])
+    first = logs.min()
+    width = (logs.max() - first) / bins or 1.0
+    numbers = np.minimum(((logs - first) / width).astype(int), bins - 1)
+    # Edges and, between them, the middles of the bins.
+    marks = [round(math.exp(first + step * width / 2), 3) for step in range(2 * bins + 1)]
+    rows = []
     for state, name in _STATES.items():
-        mine = [place for fact, place in zip(facts, places, strict=True) if fact.recalled is state]
-        for place in range(bins) if mine else ():
-            low, high = first + place * width, first + (place + 1) * width
-            yield {
-                "bin": round(math.exp((low + high) / 2), 3),
-                "low": round(math.exp(low), 3),
-                "high": round(math.exp(high), 3),
-                "group": name,
-                "count": mine.count(place),
-            }
-
-
-def wilson(part: int, whole: int, confidence: float) -> tuple[float, float]:
-    """Score interval of a share, in 0..1 (Wilson 1927); it never leaves 0..1, unlike value ± error.
-
-    Raises ValueError where `whole` is less than 1.
-    """
-    if whole < 1:
-        raise ValueError(f"a share of {whole} facts has no interval; expected at least one fact")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, shrink = part / whole, 1 + z * z / whole
-    middle = (share + z * z / (2 * whole)) / shrink
-    half = z * math.sqrt(share * (1 - share) / whole + z * z / (4 * whole * whole)) / shrink
-    return max(0.0, middle - half), min(1.0, middle + half)
+        mine = numbers[[fact.recalled is state for fact in facts]]
+        for number, count in enumerate(np.bincount(mine, minlength=bins).tolist() if len(mine) else ()):
+            low, middle, high = marks[2 * number : 2 * number + 3]
+            rows.append({"bin": middle, "low": low, "high": high, "group": name, "count": count})
+    return rows
 
 
 def calibration(
@@ -144,18 +121,21 @@ def calibration(
     hard = np.array([not recalled for _, recalled in known])
     ranked = np.sort(ppl)
     edges = ranked[[math.ceil(len(ranked) * (k + 1) / bins) - 1 for k in range(bins)]]
-    places = np.searchsorted(edges, ppl, side="left")
+    bin_of = np.searchsorted(edges, ppl, side="left")
     return [
-        _share(number, ppl[places == place], hard[places == place], confidence)
-        for number, place in enumerate(np.unique(places), start=1)
+        _share(number, ppl[bin_of == each], hard[bin_of == each], confidence)
+        for number, each in enumerate(np.unique(bin_of), start=1)
     ]
 
 
 def _share(number: int, ppl: Floats, hard: NDArray[np.bool_], confidence: float) -> dict[str, float | int]:
     """One row of the calibration."""
+    from scipy.stats import binomtest
+
     facts, missed = len(hard), int(hard.sum())
-    low, high = wilson(missed, facts, confidence)
-    values = (float(ppl.min()), float(ppl.max()), 100 * missed / facts, 100 * low, 100 * high)
+    interval = binomtest(missed, facts).proportion_ci(confidence, method="wilson")
+    ends = (100 * float(interval.low), 100 * float(interval.high))
+    values = (float(ppl.min()), float(ppl.max()), 100 * missed / facts, *ends)
     least, most, percent, below, above = (round(value, 3) for value in values)
     row = (number, least, most, facts, missed, percent, below, above)
     return dict(zip(CALIBRATION, row, strict=True))

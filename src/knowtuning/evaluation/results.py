@@ -1,17 +1,17 @@
-"""The files of an evaluation: small metrics for git, data for plots, and the scores of every answer."""
+"""What an evaluation writes: small metrics for git, data for plots, and the printed tables."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.facts import fact_metrics
-from knowtuning.evaluation.pairwise import Contest, judge_metrics
-from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.pairwise import CONTROLLED, Contest, judge_metrics
+from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
 
 
@@ -40,19 +40,72 @@ def write_judging(
     write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of the same keys as CSV, atomically. Raises ValueError where there is no row."""
-    if not rows:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows of equal keys as CSV, atomically. Raises ValueError for none, unless `columns` are given."""
+    if not rows and not columns:
         raise ValueError(f"{path}: found nothing to plot; expected at least one row")
     with atomic_write(path) as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, columns or list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with these columns as CSV, atomically; no row leaves the header alone."""
-    with atomic_write(path) as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def render(summary: Summary, *, baseline: str, confidence: float) -> str:
+    """Two aligned tables: the systems, and the other systems minus the baseline.
+
+    A difference whose interval excludes 0 carries a star.
+    """
+    level = f"{100 * confidence:g} % interval"
+    systems = _table(summary.systems, lambda e: f"{e.value:.2f} ± {(e.high - e.low) / 2:.2f}")
+    differences = _table(
+        summary.differences,
+        lambda e: f"{e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]{'*' if e.excludes_zero else ' '}",
+    )
+    return "\n".join(
+        [
+            f"{summary.group}: {summary.questions} questions; mean ± half the {level}",
+            *systems,
+            "",
+            f"difference to {baseline}, {level}; * excludes 0",
+            *differences,
+        ]
+    )
+
+
+def _table(columns: Mapping[str, dict[str, Estimate]], cell: Callable[[Estimate], str]) -> list[str]:
+    """Lines of a table with a row per metric; "-" where no answer defines the metric."""
+    metrics = list(next(iter(columns.values()), {}))
+    rows: list[list[str]] = [["", *columns]]
+    for metric in metrics:
+        estimates = [column[metric] for column in columns.values()]
+        rows.append([metric, *(cell(each) if each.n else "-" for each in estimates)])
+    return _aligned(rows)
+
+
+def render_contests(contests: Sequence[Contest], *, confidence: float) -> str:
+    """An aligned table of pairs by aspects: win, tie, lose, unjudged, and net rates with intervals.
+
+    A net rate whose p value, adjusted for the aspects of its pair, is below 1 - confidence carries a star.
+    """
+    level = f"{100 * confidence:g} % interval"
+    rows = [["pairwise", "win", "tie", "lose", "unjudged", f"net, {level}", "net at equal length"]]
+    for one in contests:
+        rates = [f"{one.estimates[name].value:.1f}" for name in ("win", "tie", "lose", "unjudged")]
+        star = "*" if one.p_holm < 1 - confidence else " "
+        nets = [_interval(one.estimates["net"], star), _interval(one.estimates[CONTROLLED], "")]
+        rows.append([f"{one.a}-{one.b} {one.aspect}", *rates, *nets])
+    note = "% of all questions; net: win - lose, % of the judged; * differs from 0, adjusted for the aspects"
+    return "\n".join([note, *_aligned(rows)])
+
+
+def _interval(estimate: Estimate, mark: str) -> str:
+    return f"{estimate.value:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]{mark}" if estimate.n else "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column left and the others right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]

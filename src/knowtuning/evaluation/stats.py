@@ -39,12 +39,16 @@ class Estimate:
         """Whether the whole interval lies on one side of 0."""
         return self.low > 0 or self.high < 0
 
+    def __neg__(self) -> Estimate:
+        """The estimate of the difference taken the other way round."""
+        return Estimate(-self.value, -self.high, -self.low, self.n)
+
     def flat(self, name: str) -> dict[str, float]:
         """The value and its bounds as metrics `name`, `name_low`, `name_high`; none where undefined."""
         if not self.n:
             return {}
-        found = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-        return {key: round(number, 4) for key, number in found.items()}
+        numbers = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+        return {key: round(number, 4) for key, number in numbers.items()}
 
 
 @dataclass(frozen=True)
@@ -154,33 +158,6 @@ def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Re
     ]
 
 
-def mean_interval(values: ArrayLike, how: Resampling, purpose: str = "mean") -> Estimate:
-    """Mean of per-question values (questions,); NaN entries are undefined and leave n."""
-    return estimates(Ratios.of_means(values), how, purpose)[0]
-
-
-def ratio_interval(
-    numerator: ArrayLike, denominator: ArrayLike, how: Resampling, purpose: str = "ratio"
-) -> Estimate:
-    """Ratio of sums, e.g. correct facts over stated facts of all answers together."""
-    return estimates(Ratios.of_sums(numerator, denominator), how, purpose)[0]
-
-
-def difference_interval(a: ArrayLike, b: ArrayLike, how: Resampling, purpose: str = "difference") -> Estimate:
-    """mean(a) - mean(b) over the same questions in the same order, resampled together.
-
-    A value that is undefined (NaN) on one side leaves that side's mean alone; n counts the questions
-    that are defined on both.
-    """
-    first, second = Ratios.of_means(a), Ratios.of_means(b)
-    if first.numerator.shape != second.numerator.shape:
-        found = f"{len(first.numerator)} and {len(second.numerator)}"
-        raise ValueError(f"a paired difference got {found} values; expected the same questions")
-    both = np.asarray((first.denominator * second.denominator).sum(axis=0), dtype=np.int64)
-    draws = Ratios.joined([first, second]).draws(how, purpose)
-    return summarise(first.values - second.values, draws[:, :1] - draws[:, 1:], both, how)[0]
-
-
 def bootstrap_p(draws: ArrayLike) -> float:
     """Two-sided p value of "the statistic is 0" from its resamples (resamples,); NaN draws do not count.
 
@@ -188,12 +165,12 @@ def bootstrap_p(draws: ArrayLike) -> float:
     added (Davison & Hinkley 1997, 4.2.3): never 0, and below 1 - confidence where the percentile interval
     excludes 0, up to that one count. NaN where no draw is defined.
     """
-    found = np.asarray(draws, dtype=np.float64)
-    found = found[~np.isnan(found)]
-    if not len(found):
+    defined = np.asarray(draws, dtype=np.float64)
+    defined = defined[~np.isnan(defined)]
+    if not len(defined):
         return float("nan")
-    fewer = min((found <= 0).sum(), (found >= 0).sum())
-    return min(1.0, 2 * float(fewer + 1) / (len(found) + 1))
+    fewer = min((defined <= 0).sum(), (defined >= 0).sum())
+    return min(1.0, 2 * float(fewer + 1) / (len(defined) + 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -202,12 +179,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     The i-th smallest of m counts m - i + 1 times, and no less than the smaller ones. A NaN is no test: it
     stays NaN and is not counted in m.
     """
-    tested = sorted((p, place) for place, p in enumerate(p_values) if p == p)
+    tested = sorted((p, index) for index, p in enumerate(p_values) if p == p)
     adjusted = [float("nan")] * len(p_values)
     floor = 0.0
-    for rank, (p, place) in enumerate(tested):
+    for rank, (p, index) in enumerate(tested):
         floor = max(floor, min(1.0, (len(tested) - rank) * p))
-        adjusted[place] = floor
+        adjusted[index] = floor
     return adjusted
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Scores
-from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, summarise
+from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, summarise
 from knowtuning.systems import BASELINE
 
 POOLED = "percent_correct_pooled"
@@ -25,8 +25,7 @@ PARTIAL = ("percent_correct", "order")
 class Summary:
     """Estimates of one group of questions.
 
-    systems: system -> metric -> estimate. differences: the same, minus the baseline system, without
-    that system itself.
+    systems: system -> metric -> estimate. differences: of the other systems to the baseline.
     """
 
     group: str
@@ -76,7 +75,7 @@ def _summary(group: str, tables: Mapping[str, list[Scores]], how: Resampling, ba
     values, defined = ratios.values.reshape(shape), ratios.defined.reshape(shape)
     draws = ratios.draws(how, f"systems/{group}").reshape(-1, *shape)
 
-    def estimate(index: int, against: int | None = None) -> dict[str, Estimate]:
+    def estimated(index: int, against: int | None = None) -> dict[str, Estimate]:
         value, draw, count = values[index], draws[:, index], defined[index]
         if against is not None:
             value, draw = value - values[against], draw - draws[:, against]
@@ -86,8 +85,8 @@ def _summary(group: str, tables: Mapping[str, list[Scores]], how: Resampling, ba
     return Summary(
         group=group,
         questions=len(tables[baseline]),
-        systems={name: estimate(i) for i, name in enumerate(names)},
-        differences={name: estimate(i, base) for i, name in enumerate(names) if i != base},
+        systems={name: estimated(i) for i, name in enumerate(names)},
+        differences={name: estimated(i, base) for i, name in enumerate(names) if i != base},
     )
 
 
@@ -114,11 +113,11 @@ def systems_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
     for summary in summaries:
         for system, metrics in summary.systems.items():
             leaf: dict[str, float] = {"questions": summary.questions}
-            for name, found in metrics.items():
-                if found.n:
-                    leaf[name] = round(found.value, 4)
-                if name in PARTIAL or (name != POOLED and found.n < summary.questions):
-                    leaf[f"{name}_n"] = found.n
+            for name, estimate in metrics.items():
+                if estimate.n:
+                    leaf[name] = round(estimate.value, 4)
+                if name in PARTIAL or (name != POOLED and estimate.n < summary.questions):
+                    leaf[f"{name}_n"] = estimate.n
             tree.setdefault(system, {})[summary.group] = leaf
     return tree
 
@@ -129,15 +128,14 @@ def difference_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
     for summary in summaries:
         for system, metrics in summary.differences.items():
             tree.setdefault(system, {})[summary.group] = {
-                name: {
-                    "mean": round(found.value, 4),
-                    "low": round(found.low, 4),
-                    "high": round(found.high, 4),
-                }
-                for name, found in metrics.items()
-                if found.n
+                name: _rounded(estimate, "mean") for name, estimate in metrics.items() if estimate.n
             }
     return tree
+
+
+def _rounded(estimate: Estimate, name: str) -> dict[str, float]:
+    numbers = {name: estimate.value, "low": estimate.low, "high": estimate.high}
+    return {key: round(number, 4) for key, number in numbers.items()}
 
 
 def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
@@ -147,18 +145,11 @@ def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
             "group": summary.group,
             "system": system,
             "metric": name,
-            "value": round(found.value, 4),
-            "low": round(found.low, 4),
-            "high": round(found.high, 4),
-            "n": found.n,
+            **_rounded(estimate, "value"),
+            "n": estimate.n,
         }
         for summary in summaries
         for system, metrics in summary.systems.items()
-        for name, found in metrics.items()
-        if found.n
+        for name, estimate in metrics.items()
+        if estimate.n
     ]
-
-
-def score_matrix(rows: Sequence[Scores], system: str, metric: str) -> Floats:
-    """One metric of one system, per question in file order, NaN where undefined: the input of `pool`."""
-    return np.array([_number(row.scores[metric]) for row in rows if row.system == system])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowtuning.evaluation.metrics import EQUAL_LENGTH, label, metric
-from knowtuning.evaluation.pairwise import CONTROLLED, Contest
 from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import POOLED
 from knowtuning.systems import BASELINE, METHOD
@@ -21,7 +20,7 @@ POINTS = 3.0
 class Verdict:
     """The metrics, by label, in which the method differs from the baseline: its interval leaves out 0.
 
-    equal_length: "better" and "worse" the same for answers cut to equal length, and for the pairwise verdicts
+    equal_length: "better" and "worse" of answers cut to equal length, and for the pairwise verdicts
     with the difference in length taken out ("judged completeness"); None where the run has neither.
     warnings: what a user should know before an adapter is used.
     """
@@ -36,12 +35,12 @@ class Verdict:
     @property
     def line(self) -> str:
         """The verdict as a sentence."""
-        said = f"{self.method} is better than {self.baseline} in {_listed(self.better)}, worse in "
-        said += _listed(self.worse)
+        line = f"{self.method} is better than {self.baseline} in {_listed(self.better)}, worse in "
+        line += _listed(self.worse)
         if self.equal_length is not None:
             better, worse = (_listed(self.equal_length[side]) for side in ("better", "worse"))
-            said += f"; at equal length better in {better}, worse in {worse}"
-        return f"{said}."
+            line += f"; at equal length better in {better}, worse in {worse}"
+        return f"{line}."
 
     def metrics(self) -> dict[str, Any]:
         """For a metrics file, without lists, which DVC leaves out: names joined, warnings numbered from 1."""
@@ -57,48 +56,44 @@ class Verdict:
         }
 
 
-def verdict(differences: Mapping[str, Estimate], contests: Sequence[Contest]) -> Verdict:
-    """differences: of the method to the baseline, by score name. contests: of all pairs that were judged."""
+def verdict(
+    differences: Mapping[str, Estimate], nets: Mapping[str, Estimate], *, against: str = BASELINE
+) -> Verdict:
+    """differences: of the method to the system `against`, by score name. nets: the net rates of their
+    pairwise verdicts at equal length, by aspect."""
     # The pooled rate is a second view of the same facts.
-    told = {name: found for name, found in differences.items() if name != POOLED}
-    cut = {name: found for name, found in told.items() if EQUAL_LENGTH in name}
-    whole = _sides({name: found for name, found in told.items() if name not in cut})
-    judged = {
-        f"judged {one.aspect}": one.estimates[CONTROLLED]
-        for one in contests
-        if (one.a, one.b) == (METHOD, BASELINE)
-    }
+    apart = {name: each for name, each in differences.items() if name != POOLED}
+    cut = {name: each for name, each in apart.items() if EQUAL_LENGTH in name}
+    whole = _sides({name: each for name, each in apart.items() if name not in cut})
     equal = _sides(cut)
     for side, sign in (("better", 1), ("worse", -1)):
-        equal[side] += [said for said, net in judged.items() if _direction(net) == sign]
+        equal[side] += [f"judged {aspect}" for aspect, net in nets.items() if _direction(net) == sign]
     warnings = [
-        f"{METHOD} has {differences[name].value:.1f} points more {said} than {BASELINE}"
-        for name, said in RISES.items()
+        f"{METHOD} has {differences[name].value:.1f} points more {words} than {against}"
+        for name, words in RISES.items()
         if name in differences and differences[name].value > POINTS
     ]
     if not whole["better"]:
-        warnings.insert(0, f"{METHOD} is not shown to be better than {BASELINE} in anything")
-    return Verdict(
-        METHOD, BASELINE, whole["better"], whole["worse"], equal if cut or judged else None, warnings
-    )
+        warnings.insert(0, f"{METHOD} is not shown to be better than {against} in anything")
+    return Verdict(METHOD, against, **whole, equal_length=equal if cut or nets else None, warnings=warnings)
 
 
 def _sides(differences: Mapping[str, Estimate]) -> dict[str, list[str]]:
     """Labels of the metrics that differ for the better and for the worse, without "at equal length"."""
-    found: dict[str, list[str]] = {"better": [], "worse": []}
+    sides: dict[str, list[str]] = {"better": [], "worse": []}
     for name, difference in differences.items():
         direction = metric(name).better * _direction(difference)
         if direction:
             plain = label(name.replace(EQUAL_LENGTH, ""))
-            found["better" if direction > 0 else "worse"].append(_in_a_sentence(plain))
-    return found
+            sides["better" if direction > 0 else "worse"].append(_in_a_sentence(plain))
+    return sides
 
 
-def _direction(found: Estimate) -> int:
+def _direction(difference: Estimate) -> int:
     """The sign of a difference; 0 where its interval holds 0 or nothing defines it."""
-    if not found.n or not found.excludes_zero:
+    if not difference.n or not difference.excludes_zero:
         return 0
-    return 1 if found.value > 0 else -1
+    return 1 if difference.value > 0 else -1
 
 
 def _in_a_sentence(name: str) -> str:

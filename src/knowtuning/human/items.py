@@ -83,15 +83,15 @@ def _orders(
     equal = texts["a"] == texts["b"]
     sides: list[Side] = ["a", "b"]
     record_rng(seed, "annotate/order", f"{example.id}/{pair[0]}-{pair[1]}").shuffle(sides)
-    found = []
+    pages = []
     for first in sides if both_orders and not equal else sides[:1]:
         one, two = (texts["a"], texts["b"]) if first == "a" else (texts["b"], texts["a"])
         # Opaque, and another one when an answer changes: a sheet never meets the wrong key.
         # The prefix keeps spreadsheets from reading it as a number.
         name = f"item-{digest(seed, example.id, pair, first, one, two)[:10]}"
         key = KeyItem(id=name, question=example.id, a=pair[0], b=pair[1], first=first, equal=equal)
-        found.append(Item(key, example.question, example.answer, one, two))
-    return found
+        pages.append(Item(key, example.question, example.answer, one, two))
+    return pages
 
 
 def sheet_order(items: Sequence[Item], annotator: int, seed: int) -> list[Item]:

@@ -1,18 +1,20 @@
-"""The numbers of a human evaluation: rates of every pair, agreement among people, and with the judge."""
+"""The numbers of a human evaluation: rates of every pair, agreement among people and with the judge."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
-from knowtuning.human.agreement import category_counts, cohen_kappa, fleiss_kappa
 from knowtuning.human.verdicts import Case, Outcome, Verdicts
 from knowtuning.knowledge.aspects import ASPECTS
 
+CATEGORIES = ("win", "tie", "lose")
 _FLIPPED: dict[str, Outcome] = {"win": "lose", "lose": "win", "tie": "tie"}
 
 
@@ -30,7 +32,7 @@ def summarise(
         "annotators": len(verdicts.annotators),
         "cases": cases,
         "equal": len(verdicts.equal),
-        "answered": len(verdicts.given),
+        "answered": len(verdicts.outcomes),
         "unanswered": cases - len(consensus),
         "judged_in_one_order_only": verdicts.half,
         "pairs": pair_rates(consensus, how),
@@ -47,13 +49,12 @@ def pair_rates(consensus: Mapping[Case, Outcome], how: Resampling) -> dict[str, 
         groups.setdefault((f"{case.a}-{case.b}", case.aspect), []).append(consensus[case])
     tree: dict[str, Any] = {}
     for (pair, aspect), outcomes in groups.items():
-        table = np.array([[100.0 * (o == name) for name in ("win", "tie", "lose")] for o in outcomes])
+        table = 100.0 * category_counts([[outcome] for outcome in outcomes])
         table = np.column_stack([table, table[:, 0] - table[:, 2]])
         leaf: dict[str, Any] = {"n": len(outcomes)}
-        found = estimates(Ratios.of_means(table), how, f"human/{pair}/{aspect}")
-        for name, estimate in zip(("win", "tie", "lose", "net"), found, strict=True):
-            leaf[name] = round(estimate.value, 4)
-            leaf[f"{name}_low"], leaf[f"{name}_high"] = round(estimate.low, 4), round(estimate.high, 4)
+        rates = estimates(Ratios.of_means(table), how, f"human/{pair}/{aspect}")
+        for name, rate in zip((*CATEGORIES, "net"), rates, strict=True):
+            leaf |= rate.flat(name)
         tree.setdefault(pair, {})[aspect] = leaf
     return tree
 
@@ -68,12 +69,12 @@ def people_agree(verdicts: Verdicts) -> dict[str, Any]:
     people = verdicts.annotators
     tree: dict[str, Any] = {}
     for aspect in ASPECTS if len(people) > 1 else ():
-        rated = [given for case, given in sorted(verdicts.given.items()) if case.aspect == aspect]
-        sizes = Counter(len(given) for given in rated if len(given) > 1)
+        rated = [votes for case, votes in sorted(verdicts.outcomes.items()) if case.aspect == aspect]
+        sizes = Counter(len(votes) for votes in rated if len(votes) > 1)
         if not sizes:
             continue
         raters = max(sizes, key=lambda size: (sizes[size], size))
-        units = [[given[name] for name in sorted(given)] for given in rated if len(given) == raters]
+        units = [[votes[name] for name in sorted(votes)] for votes in rated if len(votes) == raters]
         counts = category_counts(units)
         agree = (counts * (counts - 1)).sum(axis=1) / (raters * (raters - 1))
         leaf: dict[str, Any] = {"cases": len(units), "left_out": len(rated) - len(units), "raters": raters}
@@ -91,25 +92,22 @@ def judge_agrees(verdicts: Verdicts, judgements: Sequence[Mapping[str, Any]]) ->
 
     Over the cases that people were asked and the judge has a verdict on; `unjudged` counts the others.
     """
-    said = {}
+    of_judge = {}
     for row in judgements:
-        said[row["question"], row["a"], row["b"], row["aspect"]] = row["outcome"]
-        flipped = _FLIPPED.get(row["outcome"], row["outcome"])
-        said[row["question"], row["b"], row["a"], row["aspect"]] = flipped
-    people = {case: outcome for case, outcome in verdicts.consensus().items() if case in verdicts.given}
+        question, a, b, aspect, outcome = (row[k] for k in ("question", "a", "b", "aspect", "outcome"))
+        of_judge[Case(question, a, b, aspect)] = outcome
+        of_judge[Case(question, b, a, aspect)] = _FLIPPED.get(outcome, outcome)
+    people = {case: outcome for case, outcome in verdicts.consensus().items() if case in verdicts.outcomes}
     tree: dict[str, Any] = {}
     for aspect in ASPECTS if judgements else ():
         mine = sorted(case for case in people if case.aspect == aspect)
-        judged = [c for c in mine if said.get((c.question, c.a, c.b, aspect)) in _FLIPPED]
+        judged = [case for case in mine if of_judge.get(case) in _FLIPPED]
         if not mine:
             continue
         leaf: dict[str, Any] = {"cases": len(judged), "unjudged": len(mine) - len(judged)}
         if judged:
-            ours = [people[c] for c in judged]
-            theirs = [said[c.question, c.a, c.b, aspect] for c in judged]
-            leaf["agree"] = round(
-                100 * float(np.mean([o == t for o, t in zip(ours, theirs, strict=True)])), 4
-            )
+            ours, theirs = [people[case] for case in judged], [of_judge[case] for case in judged]
+            leaf["agree"] = round(100 * float(np.mean(np.array(ours) == np.array(theirs))), 4)
             kappa = cohen_kappa(ours, theirs)
             leaf |= {} if kappa is None else {"cohen_kappa": round(kappa, 4)}
         tree[aspect] = leaf
@@ -128,3 +126,45 @@ def annotator_habits(verdicts: Verdicts) -> dict[str, Any]:
         leaf |= {"swap_consistency": round(100 * alike / both, 4)} if both else {}
         tree[name] = leaf
     return tree
+
+
+def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
+    """Cohen's kappa of two raters over the same units (Cohen 1960), by scikit-learn.
+
+    1 is perfect agreement, 0 what chance gives. None where there is no unit, or both raters use one
+    category throughout, so that chance alone agrees always.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    if not first or set(first) | set(second) == {first[0]}:
+        return None
+    kappa = float(cohen_kappa_score(first, second))
+    return None if math.isnan(kappa) else kappa
+
+
+def fleiss_kappa(counts: NDArray[np.int64]) -> float | None:
+    """Fleiss' kappa of several raters (Fleiss 1971).
+
+    counts: (units, categories), how many raters put the unit there; every row sums to the same number of
+    raters, at least 2, which may be other people from unit to unit. None where there is no unit, or one
+    category alone is used. Raises ValueError where rows sum to different numbers.
+    """
+    if not len(counts):
+        return None
+    raters = counts.sum(axis=1)
+    if raters.min() != raters.max() or raters[0] < 2:
+        raise ValueError(
+            f"Fleiss' kappa: found {raters.min()} to {raters.max()} ratings a unit; "
+            "expected the same number everywhere, 2 or more"
+        )
+    each = int(raters[0])
+    shares = counts.sum(axis=0) / counts.sum()
+    by_unit = ((counts * counts).sum(axis=1) - each) / (each * (each - 1))
+    chance = float((shares * shares).sum())
+    return None if chance == 1 else float((by_unit.mean() - chance) / (1 - chance))
+
+
+def category_counts(ratings: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Ratings of every unit as counts, (units, CATEGORIES)."""
+    table = [[list(unit).count(name) for name in CATEGORIES] for unit in ratings]
+    return np.array(table, dtype=np.int64).reshape(-1, len(CATEGORIES))

@@ -37,14 +37,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """given: case -> annotator -> outcome, seen from a. equal: cases that are ties unasked.
+    """outcomes: case -> annotator -> outcome, seen from a. equal: cases that are ties unasked.
 
     orders: annotator -> (cases seen in both orders, those judged alike in both). firsts: annotator ->
     (votes for an answer, those for the one shown first). half: cases an annotator judged in one of two
     orders only, which give no verdict.
     """
 
-    given: Mapping[Case, Mapping[str, Outcome]]
+    outcomes: Mapping[Case, Mapping[str, Outcome]]
     equal: frozenset[Case]
     orders: Mapping[str, tuple[int, int]]
     firsts: Mapping[str, tuple[int, int]]
@@ -57,7 +57,7 @@ class Verdicts:
 
     def consensus(self) -> dict[Case, Outcome]:
         """One outcome a case: what more annotators say than anything else; without that, a tie."""
-        asked = {case: majority(votes.values()) for case, votes in self.given.items()}
+        asked = {case: majority(votes.values()) for case, votes in self.outcomes.items()}
         return asked | dict.fromkeys(self.equal, "tie")
 
 
@@ -88,7 +88,7 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
         item = key[vote.item]
         case = Case(item.question, item.a, item.b, vote.aspect)
         table[case][vote.annotator].append(seen_from_a(vote.choice, item))
-    given: dict[Case, dict[str, Outcome]] = {}
+    joined: dict[Case, dict[str, Outcome]] = {}
     orders: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     half = 0
     for case, by_annotator in sorted(table.items()):
@@ -96,18 +96,18 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
             if len(outcomes) < shown[case.question, case.a, case.b]:
                 half += 1
                 continue
-            given.setdefault(case, {})[annotator] = outcomes[0] if len(set(outcomes)) == 1 else "tie"
+            joined.setdefault(case, {})[annotator] = outcomes[0] if len(set(outcomes)) == 1 else "tie"
             if len(outcomes) == 2:
                 both, alike = orders[annotator]
                 orders[annotator] = (both + 1, alike + (outcomes[0] == outcomes[1]))
     equal = {Case(k.question, k.a, k.b, aspect) for k in key.values() if k.equal for aspect in aspects}
-    return Verdicts(given, frozenset(equal), dict(orders), _firsts(votes), half)
+    return Verdicts(joined, frozenset(equal), dict(orders), _firsts(votes), half)
 
 
 def _firsts(votes: Sequence[Vote]) -> dict[str, tuple[int, int]]:
-    found = {vote.annotator: (0, 0) for vote in votes}
+    firsts = {vote.annotator: (0, 0) for vote in votes}
     for vote in votes:
         if vote.choice != "tie":
-            chosen, first = found[vote.annotator]
-            found[vote.annotator] = (chosen + 1, first + (vote.choice == "first"))
-    return found
+            chosen, first = firsts[vote.annotator]
+            firsts[vote.annotator] = (chosen + 1, first + (vote.choice == "first"))
+    return firsts

@@ -1,9 +1,10 @@
 """The report: one HTML page that shows a run, readable without a network.
 
-inputs.py reads the files of a run, tables.py and figures.py turn them into what the page shows, answers.py
+inputs.py reads the files of a run, tables.py and charts.py turn them into what the page shows, answers.py
 into the data of the answer browser; page.py puts everything into page.html with style.css and browser.js.
 """
 
+from knowtuning.report.inputs import read
 from knowtuning.report.page import build
 
-__all__ = ["build"]
+__all__ = ["build", "read"]

@@ -24,10 +24,14 @@
     return made;
   }
 
-  // What a question is searched by, made once.
+  // What a question is searched by, made at the first search.
   const textOf = (answer) => (answer.t !== undefined ? answer.t : answer.f.map((fact) => fact[0]).join(" "));
-  const haystacks = data.questions.map((question) =>
-    [question.i, question.q, question.r, ...question.a.map(textOf)].join("\n").toLowerCase());
+  let haystacks;
+  const searched = (place) => {
+    haystacks ??= data.questions.map((question) =>
+      [question.i, question.q, question.r, ...question.a.map(textOf)].join("\n").toLowerCase());
+    return haystacks[place];
+  };
 
   // Systems disagree where their counts of verdicts differ; without verdicts, where their texts do.
   function signature(answer) {
@@ -36,37 +40,48 @@
     for (const [, verdict] of answer.f) counts[kinds.indexOf(data.verdicts[verdict].label)] += 1;
     return counts.join();
   }
-  const disagree = data.questions.map((question) => new Set(question.a.map(signature)).size > 1);
+  let signatures;
+  const disagree = (place) => {
+    signatures ??= data.questions.map((question) => new Set(question.a.map(signature)).size);
+    return signatures[place] > 1;
+  };
+  // What an answer can be filtered by, beside the verdicts on its facts.
+  const faults = { "cut off": (answer) => answer.x, "repeated words": (answer) => answer.e };
 
   function options(select, entries) {
     select.replaceChildren(...entries.map(([value, text]) => element("option", { value, text })));
   }
 
   function setUp() {
-    options(byId("verdict"), [["", "any"], ...kinds.map((kind) => [kind, kind])]);
+    options(byId("verdict"), [["", "anything"], ...[...kinds, ...Object.keys(faults)].map((kind) => [kind, kind])]);
     options(byId("system"), [["", "any"], ...data.systems.map((system, place) => [String(place), system])]);
-    for (const id of ["verdict", "system"]) if (!kinds.length) byId(id).parentElement.hidden = true;
     for (const [place, name] of data.groups.entries()) {
       const values = [...new Set(data.questions.map((question) => question.g[place]))].sort();
       const select = element("select", { "data-place": place });
       options(select, [["", "any"], ...values.map((value) => [value, value])]);
       byId("strata").append(element("label", {}, `${name[0].toUpperCase()}${name.slice(1)} `, select));
     }
-    const orders = [["", "as in the data"]];
-    const names = data.leading;
-    const [method, baseline] = [data.systems[data.method], data.systems[data.baseline]];
-    for (const name of names) {
+    compare();
+  }
+
+  // The system that the method is compared with, in the results and in the order of questions.
+  function compare() {
+    const [method, other] = [data.systems[data.method], byId("against").value];
+    const order = byId("order").value;
+    const orders = data.leading.flatMap((name) => {
       const label = data.metrics[scoreAt(name)].label;
-      orders.push([`-${name}`, `${label}: ${method} most above ${baseline}`], [`+${name}`, `${label}: ${method} most below ${baseline}`]);
-    }
-    options(byId("order"), orders);
+      return [[`-${name}`, `${label}: ${method} most above ${other}`], [`+${name}`, `${label}: ${method} most below ${other}`]];
+    });
+    options(byId("order"), [["", "as in the data"], ...orders]);
+    byId("order").value = order;
+    for (const part of document.querySelectorAll("[data-against]")) part.classList.toggle("chosen", part.dataset.against === other);
   }
 
   function ordered(found) {
     const order = byId("order").value;
     if (!order) return found;
     const at = scoreAt(order.slice(1));
-    const [mine, other] = [data.method, data.baseline];
+    const [mine, other] = [data.method, data.systems.indexOf(byId("against").value)];
     const sign = order[0] === "-" ? -1 : 1;
     const gain = (place) => {
       const [a, b] = [data.questions[place].a[mine].s[at], data.questions[place].a[other].s[at]];
@@ -79,8 +94,8 @@
   function matches(place) {
     const question = data.questions[place];
     const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    if (!words.every((word) => haystacks[place].includes(word))) return false;
-    if (byId("disagree").checked && !disagree[place]) return false;
+    if (!words.every((word) => searched(place).includes(word))) return false;
+    if (byId("disagree").checked && !disagree(place)) return false;
     for (const select of byId("strata").querySelectorAll("select")) {
       if (select.value && question.g[Number(select.dataset.place)] !== select.value) return false;
     }
@@ -88,6 +103,7 @@
     if (!verdict) return true;
     const system = byId("system").value;
     const answers = system === "" ? question.a : [question.a[Number(system)]];
+    if (verdict in faults) return answers.some(faults[verdict]);
     return answers.some((answer) => answer.f.some(([, at]) => data.verdicts[at].label === verdict));
   }
 
@@ -96,7 +112,7 @@
     shown = ordered(data.questions.map((_, place) => place).filter(matches));
     current = Math.max(0, shown.indexOf(keep));
     const all = shown.length === data.questions.length;
-    byId("found").textContent = all ? `${shown.length} questions` : `${shown.length} of ${data.questions.length} questions`;
+    byId("count").textContent = all ? `${shown.length} questions` : `${shown.length} of ${data.questions.length} questions`;
     byId("reset").disabled = all && !byId("order").value;
     draw();
   }
@@ -166,21 +182,43 @@
     target.replaceChildren(...[where, element("h2", { text: question.q }), tags, reference, answers, drawMarks(), drawJudgements(question)].filter(Boolean));
   }
 
-  function drawFact([text, at]) {
+  // A part of an answer, which begins there at `start`, with the words marked that the answer repeats.
+  function marked(text, spans, start) {
+    const parts = [];
+    let at = 0;
+    for (const [first, last] of spans || []) {
+      const [from, to] = [Math.max(first - start, at), Math.min(last - start, text.length)];
+      if (from >= to) continue;
+      parts.push(text.slice(at, from), element("mark", { title: "words that stood in the answer before", text: text.slice(from, to) }));
+      at = to;
+    }
+    return [...parts, text.slice(at)];
+  }
+
+  function drawFact([text, at], spans, start) {
     const look = data.verdicts[at];
     return element("span", { class: `fact v-${look.kind}`, title: look.label },
-      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), `\u00a0${text}`);
+      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), "\u00a0", ...marked(text, spans, start));
+  }
+
+  function drawText(answer) {
+    const cut = answer.x ? [element("span", { class: "cut", text: " ✂ cut off at the token limit" })] : [];
+    if (answer.t !== undefined) return element("p", {}, ...marked(answer.t, answer.e, 0), ...cut);
+    let start = 0;
+    const facts = answer.f.flatMap((fact) => {
+      const drawn = drawFact(fact, answer.e, start);
+      start += fact[0].length + 1;
+      return [drawn, " "];
+    });
+    return element("p", {}, ...facts, ...cut);
   }
 
   function drawAnswer(answer, place) {
     const system = data.systems[place];
     const article = element("article", { class: `answer ${data.colours[place]}`, "data-system": system }, element("h3", { text: system }));
     if (!textOf(answer).trim()) article.append(element("p", { class: "empty", text: "no answer" }));
-    else if (answer.t === undefined) article.append(element("p", {}, ...answer.f.flatMap((fact) => [drawFact(fact), " "])));
-    else {
-      article.append(element("p", { text: answer.t }));
-      if (answer.f.length) article.append(element("ul", { class: "facts" }, ...answer.f.map((fact) => element("li", {}, drawFact(fact)))));
-    }
+    else article.append(drawText(answer));
+    if (answer.t !== undefined && answer.f.length) article.append(element("ul", { class: "facts" }, ...answer.f.map((fact) => element("li", {}, drawFact(fact)))));
     if (answer.u) article.append(element("p", { class: "empty", text: `unscored: ${answer.u.join("; ")}` }));
     const scores = data.metrics.map((metric, place) => [metric, answer.s[place]]).filter(([metric, value]) =>
       value !== null && (value !== 0 || !SELDOM.includes(metric.name)));
@@ -200,8 +238,8 @@
     if (!question.j) return null;
     const pairs = [...new Set(question.j.map(([pair]) => pair))];
     const outcome = (pair, aspect) => {
-      const [, , said, reason] = question.j.find((each) => each[0] === pair && each[1] === aspect) || [0, 0, "–"];
-      return element("td", { text: reason ? `${said} (${reason})` : said });
+      const [, , verdict, reason] = question.j.find((each) => each[0] === pair && each[1] === aspect) || [0, 0, "–"];
+      return element("td", { text: reason ? `${verdict} (${reason})` : verdict });
     };
     const head = element("tr", {}, element("th", { scope: "col", text: "pair" }), ...data.aspects.map((aspect) => element("th", { scope: "col", text: aspect })));
     const rows = pairs.map((pair) => element("tr", {}, element("th", { scope: "row", text: data.pairs[pair] }),
@@ -247,6 +285,7 @@
       else { current = shown.indexOf(place); draw(); }
       reveal();
     } else if (hash === "answers" || hash.startsWith("q=")) view("answers");
+    else if (hash === "training" && byId("training")) view("training");
     else {
       view("results");
       const section = hash && document.getElementById(hash);
@@ -272,6 +311,7 @@
     c: () => { if (inAnswers()) clear(shown[current]); },
     a: () => { location.hash = "answers"; view("answers"); },
     r: () => { location.hash = "results"; view("results"); },
+    t: () => { if (byId("training")) { location.hash = "training"; view("training"); } },
     "?": () => toggleHelp(true),
   };
 
@@ -304,6 +344,7 @@
     if (event.target.id === "order") filter(undefined);
     else if (event.target.id !== "search") refilter();
   });
+  byId("against").addEventListener("change", () => { compare(); filter(byId("order").value ? undefined : shown[current]); });
   byId("reset").addEventListener("click", () => clear(shown[current]));
   byId("page-back").addEventListener("click", () => go((Math.floor(current / PER_PAGE) - 1) * PER_PAGE));
   byId("page-on").addEventListener("click", () => go((Math.floor(current / PER_PAGE) + 1) * PER_PAGE));

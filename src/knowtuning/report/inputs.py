@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.records import Example, Prediction, Scores, read_jsonl
+from knowtuning import look
+from knowtuning.core.records import Example, Prediction, Record, Scores, iter_jsonl, read_jsonl
 from knowtuning.core.storage import read_json
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
@@ -20,13 +22,27 @@ TRAINED = {system.section: name for name, system in trained().items()}
 METRICS = (
     *("data", "base", "extract", "score", "rewrite", "perturb", *TRAINED),
     *("triples", *(f"pairs_{name}" for name in ON_REQUEST)),
-    *("probe", "verify", "verdict", "systems", "differences", "facts", "judge", "ppl", "audit"),
+    *("probe", "verify", "systems", "differences", "facts", "judge", "ppl", "audit"),
 )
 ABLATION = ("group", "ablation", "metric", "value", "low", "high")
-CURVES = (
-    *("loss", "eval_loss", "rewards/margins", "eval_rewards/margins"),
-    *("rewards/accuracies", "eval_rewards/accuracies"),
+CURVES = tuple(
+    prefix + name
+    for name in ("loss", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected")
+    for prefix in ("", "eval_")
 )
+
+
+SAMPLE = 3  # records of every file of training data
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some records that systems are trained on. records: ids, and what `look` shows of each."""
+
+    path: Path
+    systems: list[str]
+    total: int
+    records: Sequence[tuple[str, Sequence[look.Field]]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +52,7 @@ class Inputs:
     systems: those that answered, in the order of the method. metrics: name of the file -> its content.
     groups: rows of plots/groups.csv. curves: stage -> name -> (step, value). judgements: raw records.
     ablations: rows of ABLATION, of a study over several runs: the full method minus the ablation.
-    human: what `stages.annotate import` wrote.
+    human: what `stages.annotate import` wrote. training: of every file that is there.
     """
 
     params: Mapping[str, Any]
@@ -51,16 +67,12 @@ class Inputs:
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
     ablations: Sequence[Row]
     human: Mapping[str, Any]
+    training: Sequence[Sample]
 
     @property
     def systems(self) -> list[str]:
         """The systems that have scores."""
         return list(self.scores)
-
-    @property
-    def method(self) -> str:
-        """The system that headlines compare with the baseline."""
-        return METHOD
 
 
 def read(
@@ -72,11 +84,13 @@ def read(
     params: Mapping[str, Any],
     ablations: Path | None = None,
     human: Path | None = None,
+    tokens: bool = False,
 ) -> Inputs:
     """Read a finished evaluation.
 
     split: whose questions were answered. params: the parameters to show. ablations: CSV of a study. human:
-    JSON of a human evaluation. Raises ValueError where a score has no question or no answer.
+    JSON of a human evaluation. tokens: say which tokens of training pairs count, for which the base model of
+    this checkout is read. Raises ValueError where a score has no question or no answer.
     """
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
     scores: dict[str, dict[str, Scores]] = {
@@ -115,30 +129,46 @@ def read(
         },
         ablations=_ablations(ablations) if ablations else [],
         human=read_json(human) if human else {},
+        training=_samples(scores, data, tokens=tokens),
     )
+
+
+def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[Sample]:
+    """A few records of every file that one of the systems is trained on, those of the method first."""
+    samples: dict[Path, Sample] = {}
+    for system in sorted(systems, key=lambda name: name != METHOD):
+        pairs = EVERY[system].objective == "preference"
+        for source in EVERY[system].data:
+            path = data / source.path.relative_to("data")
+            if source.path in samples:
+                samples[source.path].systems.append(system)
+            elif path.is_file():
+                encoder = look.encoder_of(system) if tokens and pairs else None
+                every: list[Record] = list(iter_jsonl(path, source.record))
+                shown = [(each.id, look.fields(each, encoder)) for each in look.drawn(every, SAMPLE, 0)]
+                samples[source.path] = Sample(source.path, [system], len(every), shown)
+    return list(samples.values())
 
 
 def _ablations(path: Path) -> list[Row]:
     """The rows of a study. Raises ValueError where there are none or columns are missing."""
     rows = table(path)
     if not rows or not set(ABLATION) <= rows[0].keys():
-        found = ", ".join(rows[0]) if rows else "no row"
-        raise ValueError(f"{path}: found {found}; expected the columns {', '.join(ABLATION)}")
+        columns = ", ".join(rows[0]) if rows else "no row"
+        raise ValueError(f"{path}: found {columns}; expected the columns {', '.join(ABLATION)}")
     return rows
 
 
 def _answers(path: Path, asked: set[str]) -> dict[str, Prediction]:
-    found = {each.id: each for each in read_jsonl(path, Prediction) if each.id in asked}
-    if found.keys() != asked:
-        odd = min(asked - found.keys())
+    answers = {each.id: each for each in read_jsonl(path, Prediction) if each.id in asked}
+    if answers.keys() != asked:
+        odd = min(asked - answers.keys())
         raise ValueError(f"{path}: no answer to {odd!r}, which was scored; run predict and evaluate again")
-    return found
+    return answers
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """JSON objects, one a line; none where there is no file."""
-    import json
-
     if not path.exists():
         return []
     with path.open(encoding="utf-8") as stream:
@@ -158,9 +188,9 @@ def table(path: Path, delimiter: str = ",") -> list[Row]:
 
 def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """The curves that a training stage logged."""
-    found = {}
-    for name in CURVES:
-        rows = table(folder / f"{name}.tsv", "\t")
-        if rows:
-            found[name] = [(row["step"], row[name.rpartition("/")[2]]) for row in rows]
-    return found
+    tables = {name: table(folder / f"{name}.tsv", "\t") for name in CURVES}
+    return {
+        name: [(row["step"], row[name.rpartition("/")[2]]) for row in rows]
+        for name, rows in tables.items()
+        if rows
+    }

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowtuning.evaluation.metrics import label, leading, metric
-from knowtuning.report.figures import outcomes
+from knowtuning.evaluation.pairwise import CONTROLLED
+from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.evaluation.summary import summarise_groups
+from knowtuning.evaluation.verdict import verdict
 from knowtuning.report.inputs import Inputs
-from knowtuning.systems import BASELINE, EVERY, ON_REQUEST
+from knowtuning.systems import BASELINE, EVERY, METHOD, ON_REQUEST
 
 OUTCOMES = ("win", "tie", "lose", "unjudged")
 
@@ -39,40 +42,28 @@ class Results:
 
     group: str
     questions: int
-    systems: Sequence[str]
-    others: Sequence[str]
     values: Sequence[Line]
     differences: Sequence[Line]
 
 
 def results(inputs: Inputs) -> list[Results]:
     """The tables of all groups of questions; the first is of all questions."""
-    names = list(dict.fromkeys(row["group"] for row in inputs.groups))
-    return [_results(inputs, name) for name in names]
+    return [_results(inputs, name) for name in dict.fromkeys(row["group"] for row in inputs.groups)]
 
 
 def _results(inputs: Inputs, group: str) -> Results:
     rows = {(r["system"], r["metric"]): r for r in inputs.groups if r["group"] == group}
     metrics = list(dict.fromkeys(name for _, name in rows))
-    differences = inputs.metrics["differences"]
-    others = [system for system in inputs.systems if system != BASELINE]
+    trees = [tree[group] for tree in inputs.metrics["differences"].values()]
+
+    def line(name: str, cells: Sequence[Cell]) -> Line:
+        return Line(label(name), metric(name).unit, cells)
+
     return Results(
-        group=group.replace("_", " · "),
-        questions=int(inputs.metrics["systems"][BASELINE][group]["questions"]),
-        systems=inputs.systems,
-        others=others,
-        values=[
-            Line(label(m), metric(m).unit, [_value(rows.get((s, m))) for s in inputs.systems])
-            for m in metrics
-        ],
-        differences=[
-            Line(
-                label(m),
-                metric(m).unit,
-                [difference(differences[s][group].get(m), metric(m).better) for s in others],
-            )
-            for m in metrics
-        ],
+        group.replace("_", " · "),
+        int(inputs.metrics["systems"][BASELINE][group]["questions"]),
+        [line(name, [_value(rows.get((system, name))) for system in inputs.systems]) for name in metrics],
+        [line(name, [difference(tree.get(name), metric(name).better) for tree in trees]) for name in metrics],
     )
 
 
@@ -82,16 +73,16 @@ def _value(row: Mapping[str, Any] | None) -> Cell:
     return Cell(f"{row['value']:.2f}", f"{row['low']:.2f} to {row['high']:.2f}")
 
 
-# What an answer can win by without knowing more: said beside every system.
+# What an answer can win by without knowing more: shown beside every system.
 _STYLE = {"words": "{:.1f} words", "truncated": "{:.1f} % cut off", "repeated": "{:.1f} % repeated"}
 
 
 def style_of(inputs: Inputs) -> dict[str, str]:
     """How long, how often cut off and how repetitive the answers of each system are, in one line."""
-    found = {system: tree["overall"] for system, tree in inputs.metrics["systems"].items()}
+    means = {system: tree["overall"] for system, tree in inputs.metrics["systems"].items()}
     return {
-        system: ", ".join(said.format(means[name]) for name, said in _STYLE.items() if name in means)
-        for system, means in found.items()
+        system: ", ".join(form.format(of[name]) for name, form in _STYLE.items() if name in of)
+        for system, of in means.items()
     }
 
 
@@ -101,57 +92,90 @@ def signed(value: float) -> str:
     return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
-def difference(found: Mapping[str, Any] | None, better: int) -> Cell:
+def difference(row: Mapping[str, Any] | None, better: int) -> Cell:
     """A difference; it has a tone where its interval leaves out 0 and the metric has a direction."""
-    if found is None:
+    if row is None:
         return Cell("–")
-    value = found["mean"] if "mean" in found else found["value"]
-    star = found["low"] > 0 or found["high"] < 0
+    value = row["mean"] if "mean" in row else row["value"]
+    star = row["low"] > 0 or row["high"] < 0
     tone = "" if not star or not better else "better" if value * better > 0 else "worse"
-    return Cell(signed(value), f"{signed(found['low'])} to {signed(found['high'])}", tone, star)
+    return Cell(signed(value), f"{signed(row['low'])} to {signed(row['high'])}", tone, star)
 
 
-def strata(inputs: Inputs) -> tuple[list[str], list[Line]]:
-    """The method minus the baseline in every group of questions: metric names, and a row a group."""
-    differences = inputs.metrics["differences"]
-    tree = differences.get(inputs.method, {})
-    names = leading(list(tree.get("overall", {})))
-    rows = []
-    for group, found in tree.items():
-        questions = inputs.metrics["systems"][BASELINE][group]["questions"]
-        cells = [difference(found.get(name), metric(name).better) for name in names]
-        rows.append(Line(group.replace("_", " · "), f"{questions} questions", cells))
-    return [label(name) for name in names], rows
+@dataclass(frozen=True)
+class Against:
+    """The method beside another system.
 
-
-def verdict_on_method(inputs: Inputs) -> dict[str, list[tuple[str, str, str]]]:
-    """Metrics on which the method is better or worse than the baseline, or not shown to differ.
-
-    Each as (name, difference, interval). A metric that is 0 for both systems is left out.
+    line: in what it differs, as a sentence; warnings: what to know before its adapter is used. tones: metrics
+    on which it is better, worse, or not shown to differ ("open"), each as (name, difference, interval).
+    strata: a row a group of questions, its cells the differences in the metrics `names`.
     """
-    found: dict[str, list[tuple[str, str, str]]] = {"better": [], "worse": [], "open": []}
-    tree = inputs.metrics["differences"].get(inputs.method, {}).get("overall", {})
-    for name, row in tree.items():
+
+    system: str
+    line: str
+    warnings: Sequence[str]
+    tones: Mapping[str, Sequence[tuple[str, str, str]]]
+    names: Sequence[str]
+    strata: Sequence[Line]
+
+
+def against(inputs: Inputs) -> list[Against]:
+    """The method beside every other system, the baseline first: from the scores of the same questions.
+
+    The resamples are those of `evaluate`: beside the baseline the numbers are those of its metrics.
+    """
+    settings = inputs.params["evaluate"]
+    how = Resampling(inputs.params["seed"], settings["resamples"], settings["confidence"])
+    rows = [row for mine in inputs.scores.values() for row in mine.values()]
+    summaries = summarise_groups(rows, how, baseline=METHOD)
+    others = sorted((name for name in inputs.systems if name != METHOD), key=lambda name: name != BASELINE)
+    beside = []
+    for other in others:
+        groups = {
+            each.group: (each.questions, {m: -e for m, e in each.differences[other].items() if e.n})
+            for each in summaries
+        }
+        beside.append(_against(other, groups, inputs))
+    return beside
+
+
+def _against(other: str, groups: Mapping[str, tuple[int, Mapping[str, Estimate]]], inputs: Inputs) -> Against:
+    overall = groups["overall"][1]
+    judged = (inputs.metrics.get("judge") or {}).get(f"{METHOD}-{other}", {})
+    nets = {
+        aspect: Estimate(*(row[CONTROLLED + end] for end in ("", "_low", "_high")), row["judged"])
+        for aspect, row in judged.items()
+        if CONTROLLED in row
+    }
+    summed_up = verdict(overall, nets, against=other)
+    tones: dict[str, list[tuple[str, str, str]]] = {"better": [], "worse": [], "open": []}
+    for name, each in overall.items():
         better = metric(name).better
-        if better and not row["mean"] == row["low"] == row["high"] == 0:
-            cell = difference(row, better)
-            found[cell.tone or "open"].append((label(name), cell.value, cell.interval))
-    return found
+        # A metric that is 0 for both says nothing.
+        if better and not each.value == each.low == each.high == 0:
+            cell = difference(vars(each), better)
+            tones[cell.tone or "open"].append((label(name), cell.value, cell.interval))
+    names = leading(list(overall))
+    strata = []
+    for group, (questions, row) in groups.items() if len(groups) > 1 else ():
+        cells = [difference(vars(row[n]) if n in row else None, metric(n).better) for n in names]
+        strata.append(Line(group.replace("_", " · "), f"{questions} questions", cells))
+    return Against(other, summed_up.line, summed_up.warnings, tones, [label(n) for n in names], strata)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One pair of systems on one aspect. bar: an SVG of the outcomes; nets: the net rate, and the judge's at
+    """One pair of systems on one aspect. shares: percent by outcome; nets: the net rate, and the judge's at
     equal length too; counts: labelled numbers."""
 
     pair: str
     aspect: str
-    bar: str
+    shares: Mapping[str, float]
     nets: Sequence[tuple[str, Cell]]
     counts: Sequence[tuple[str, str]]
 
 
-_NETS = {"net": "net", "at equal length": "net_length_controlled"}
+_NETS = {"net": "net", "at equal length": CONTROLLED}
 _JUDGED = {
     "judged": ("judged", "{judged:.0f}"),
     "p_holm": ("p (Holm)", "{p_holm:.3g}"),
@@ -178,25 +202,22 @@ def people(inputs: Inputs) -> tuple[list[Judged], list[tuple[str, str]]]:
 
 def _judged(tree: Mapping[str, Any], labels: Labels, nets: Sequence[str]) -> Iterator[Judged]:
     for pair, aspects in tree.items():
-        for aspect, found in aspects.items() if isinstance(aspects, dict) else ():
-            if not isinstance(found, dict) or "win" not in found:
-                continue
-            shares = [(name, float(found.get(name, 0))) for name in OUTCOMES]
-            counts = [
-                (said, form.format(**found).replace("-", "−") if key in found else "–")
-                for key, (said, form) in labels.items()
-            ]
-            said = ", ".join(f"{name} {share:.1f} %" for name, share in shares)
-            name = pair.replace("-", " – ")
-            rates = [(said, _net(found, _NETS[said])) for said in nets]
-            yield Judged(name, aspect, outcomes(shares, said), rates, counts)
+        for aspect, row in aspects.items() if isinstance(aspects, dict) else ():
+            if isinstance(row, dict) and "win" in row:
+                counts = [
+                    (name, form.format(**row).replace("-", "−") if key in row else "–")
+                    for key, (name, form) in labels.items()
+                ]
+                shares = {name: float(row.get(name, 0)) for name in OUTCOMES}
+                rates = [(name, _net(row, _NETS[name])) for name in nets]
+                yield Judged(pair.replace("-", " – "), aspect, shares, rates, counts)
 
 
-def _net(found: Mapping[str, Any], name: str) -> Cell:
+def _net(row: Mapping[str, Any], name: str) -> Cell:
     """A net rate, where it is defined."""
-    if name not in found:
+    if name not in row:
         return Cell("–")
-    return difference({"mean": found[name], "low": found[f"{name}_low"], "high": found[f"{name}_high"]}, 1)
+    return difference({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, 1)
 
 
 _FACTS = {
@@ -214,7 +235,7 @@ def fact_lines(inputs: Inputs) -> list[Line]:
     """Facts of all answers together, by system, where the run counts them: totals, and rates in %."""
     trees = {s: t for s, t in (inputs.metrics.get("facts") or {}).items() if s in inputs.systems}
     flat = {system: dict(leaves(tree)) for system, tree in trees.items()}
-    names = list(dict.fromkeys(name for found in flat.values() for name in found))
+    names = list(dict.fromkeys(name for leaf in flat.values() for name in leaf))
     lines = []
     for name in names:
         if not name.endswith(("_low", "_high", "_n")):
@@ -224,20 +245,20 @@ def fact_lines(inputs: Inputs) -> list[Line]:
     return lines
 
 
-def _fact_cell(found: Mapping[str, Any], name: str) -> Cell:
-    if name not in found:
+def _fact_cell(leaf: Mapping[str, Any], name: str) -> Cell:
+    if name not in leaf:
         return Cell("–")
-    low, high = found.get(f"{name}_low"), found.get(f"{name}_high")
+    low, high = leaf.get(f"{name}_low"), leaf.get(f"{name}_high")
     if low is None or high is None:
-        return Cell(_short(found[name]))
-    return Cell(f"{found[name]:.2f}", f"{low:.2f} to {high:.2f}")
+        return Cell(_short(leaf[name]))
+    return Cell(f"{leaf[name]:.2f}", f"{low:.2f} to {high:.2f}")
 
 
 def audit_lines(inputs: Inputs) -> list[Line]:
     """The shortcut audit: one row an aspect."""
-    found = inputs.metrics.get("audit") or {}
+    audit = inputs.metrics.get("audit") or {}
     rows = []
-    for aspect, row in found.items():
+    for aspect, row in audit.items():
         if row["status"] != "computed":
             rows.append(Line(aspect, str(row["status"]), []))
             continue
@@ -257,15 +278,15 @@ BUDGET = ("rows", "tokens", "steps")
 
 def budgets(inputs: Inputs) -> list[Line]:
     """What each system was trained on: rows (examples or pairs), tokens of all steps, and steps (BUDGET)."""
-    found = []
+    lines = []
     for name, system in EVERY.items():
         values = inputs.metrics.get(system.section)
         if values:
             named = (values["train_rows"], values.get("trained_tokens"), values["steps"])
             cells = [Cell("–" if value is None else f"{value:,}") for value in named]
             unit = "pairs" if system.objective == "preference" else "examples"
-            found.append(Line(name, unit, cells))
-    return found
+            lines.append(Line(name, unit, cells))
+    return lines
 
 
 def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -283,13 +304,13 @@ def counts(inputs: Inputs) -> list[tuple[str, str, list[tuple[str, str]]]]:
         "probe": "what the systems hold more probable",
         "verify": "verdicts on facts and pairs",
     }
-    found = []
+    stages = []
     for stage, note in about.items():
         if stage in inputs.metrics:
             values = leaves(_numbered(inputs.metrics[stage]))
             rows = [(key, _short(value)) for key, value in values if value is False or value not in (0, "")]
-            found.append(("prepare" if stage == "data" else stage, note, rows))
-    return found
+            stages.append(("prepare" if stage == "data" else stage, note, rows))
+    return stages
 
 
 def _numbered(value: Any) -> Any:

