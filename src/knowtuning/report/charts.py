@@ -74,7 +74,7 @@ def draw(
     from matplotlib.figure import Figure
 
     # The caption as salt: no two charts of the page share an id.
-    style: dict[str, Any] = {**rcParamsDefault, **_STYLE, "svg.hashsalt": caption}
+    style: dict[Any, Any] = {**rcParamsDefault, **_STYLE, "svg.hashsalt": caption}
     style |= {name: colour(shade) for name, shade in _SHADES.items()}
     del style["backend"]
     with rc_context(style):

@@ -143,7 +143,7 @@ def _against(other: str, groups: Mapping[str, tuple[int, Mapping[str, Estimate]]
     overall = groups["overall"][1]
     judged = (inputs.metrics.get("judge") or {}).get(f"{METHOD}-{other}", {})
     nets = {
-        aspect: Estimate(*(row[CONTROLLED + end] for end in ("", "_low", "_high")), row["judged"])
+        aspect: Estimate(row[CONTROLLED], row[CONTROLLED + "_low"], row[CONTROLLED + "_high"], row["judged"])
         for aspect, row in judged.items()
         if CONTROLLED in row
     }
