@@ -13,11 +13,10 @@ from knowtuning.evaluation.pairwise import (
     contests,
     judge_metrics,
     net_at_equal_length,
-    outcome_values,
     read_judgements,
     relative_length,
 )
-from knowtuning.evaluation.stats import Resampling, pool
+from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.table import render_contests
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.teacher.judging import Preferred
@@ -176,12 +175,6 @@ def test_a_judge_that_only_likes_length_nets_nothing_at_equal_length() -> None:
 def test_one_length_difference_everywhere_tells_nothing_about_equal_length() -> None:
     found = contests(judged(ORDERS), {"kc": [9] * 8, "sft": [7] * 8}, HOW)
     assert "net_length_controlled" not in judge_metrics(found)["kc-sft"]["completeness"]
-
-
-def test_outcomes_can_be_pooled_over_seeds() -> None:
-    values = outcome_values(judged(ORDERS), ("kc", "sft"), "factuality")
-    np.testing.assert_array_equal(values, [100, -100, 0, 0, 0, 0, np.nan, np.nan])
-    assert pool([values, values], HOW).n == 12
 
 
 def stated(*facts: str, wrong: int = 0) -> str:

@@ -4,20 +4,23 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from knowtuning.evaluation.stats import (
+    Estimate,
     Ratios,
     Resampling,
     bootstrap_p,
-    difference_interval,
     estimates,
     holm,
-    mean_interval,
     pool,
-    ratio_interval,
 )
 
 HOW = Resampling(seed=1)
+
+
+def mean_interval(values: ArrayLike, how: Resampling) -> Estimate:
+    return estimates(Ratios.of_means(values), how)[0]
 
 
 def test_mean_of_two_values_has_the_binomial_interval() -> None:
@@ -56,28 +59,23 @@ def test_resamples_without_a_defined_value_do_not_count() -> None:
 def test_difference_is_paired() -> None:
     # b = a - 1 on every question: the difference is 1 in every resample, however a varies.
     a = np.random.default_rng(0).normal(size=50) * 100
-    found = difference_interval(a, a - 1, HOW)
+    found = pool([a], HOW, against=[a - 1])
     assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
     assert found.excludes_zero
-    same = difference_interval(a, a, HOW)
+    same = pool([a], HOW, against=[a])
     assert (same.value, same.low, same.high, same.excludes_zero) == (0.0, 0.0, 0.0, False)
 
 
 def test_difference_with_entries_undefined_on_one_side() -> None:
     # mean(a) = (1 + 5) / 2 = 3, mean(b) = (2 + 2 + 2) / 3 = 2; two questions are defined on both sides.
-    found = difference_interval([1.0, math.nan, 5.0], [2.0, 2.0, 2.0], HOW)
+    found = pool([[1.0, math.nan, 5.0]], HOW, against=[[2.0, 2.0, 2.0]])
     assert (found.value, found.n) == (1.0, 2)
-
-
-def test_difference_of_different_questions_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 2 and 3 values"):
-        difference_interval([1.0, 2.0], [1.0, 2.0, 3.0], HOW)
 
 
 def test_ratio_of_sums_weighs_by_denominator() -> None:
     # (1 + 9) / (1 + 19) = 0.5, while the mean of the ratios 1/1 and 9/19 is 0.737. Resamples: both 1/1:
     # 1; both 9/19: 0.474; each probability 1/4, beyond the 2.5 % tails.
-    found = ratio_interval([1, 9], [1, 19], HOW)
+    found = estimates(Ratios.of_sums([1, 9], [1, 19]), HOW)[0]
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 9 / 19, 1.0))
 
 
@@ -116,8 +114,7 @@ def test_pool_takes_runs_as_a_second_source_of_variance() -> None:
 
 def test_pool_of_one_run_is_its_bootstrap() -> None:
     values = np.random.default_rng(4).normal(size=30)
-    single = mean_interval(values, HOW, "pool/0")
-    assert pool([values], HOW) == single
+    assert pool([values], HOW) == estimates(Ratios.of_means(values), HOW, "pool/0")[0]
 
 
 def test_pooled_difference_is_paired() -> None:
@@ -147,7 +144,7 @@ def test_interval_covers_the_truth_95_times_in_100() -> None:
         ability = random.exponential(size=200)
         a = ability + 0.3 + random.normal(size=200)
         b = ability + random.exponential(size=200) - 1
-        found = difference_interval(a, b, Resampling(seed=trial, resamples=1000))
+        found = pool([a], Resampling(seed=trial, resamples=1000), against=[b])
         hits += found.low <= 0.3 <= found.high
     assert 0.93 <= hits / 2000 <= 0.97
 

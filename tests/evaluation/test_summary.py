@@ -14,7 +14,6 @@ from knowtuning.evaluation.summary import (
     Summary,
     difference_metrics,
     plot_rows,
-    score_matrix,
     summarise_groups,
     systems_metrics,
 )
@@ -202,11 +201,6 @@ def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> Non
         "high": 66.6667,
         "n": 1,
     }
-
-
-def test_rows_become_the_input_of_pooling() -> None:
-    rows = rows_of("sft", "three", "one", "nothing") + rows_of("kc", "all of it", "one", "all of it")
-    assert score_matrix(rows, "kc", "correct").tolist() == [4.0, 1.0, 4.0]
 
 
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:

@@ -113,12 +113,6 @@ def _contests(
     ]
 
 
-def outcome_values(judgements: Sequence[Judgement], pair: tuple[str, str], aspect: str) -> Floats:
-    """100 for a win, 0 for a tie, -100 for a loss, NaN for unjudged, by question: the input of `pool`."""
-    values = {"win": 100.0, "tie": 0.0, "lose": -100.0, "unjudged": float("nan")}
-    return np.array([values[j.outcome] for j in judgements if (j.a, j.b) == pair and j.aspect == aspect])
-
-
 def _ratios(rows: Sequence[Judgement], longer: Floats) -> Ratios:
     """RATES and the moments of length control, as ratios of sums over the questions of `rows`."""
     win, tie, lose, unjudged = (

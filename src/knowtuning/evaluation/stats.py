@@ -154,33 +154,6 @@ def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Re
     ]
 
 
-def mean_interval(values: ArrayLike, how: Resampling, purpose: str = "mean") -> Estimate:
-    """Mean of per-question values (questions,); NaN entries are undefined and leave n."""
-    return estimates(Ratios.of_means(values), how, purpose)[0]
-
-
-def ratio_interval(
-    numerator: ArrayLike, denominator: ArrayLike, how: Resampling, purpose: str = "ratio"
-) -> Estimate:
-    """Ratio of sums, e.g. correct facts over stated facts of all answers together."""
-    return estimates(Ratios.of_sums(numerator, denominator), how, purpose)[0]
-
-
-def difference_interval(a: ArrayLike, b: ArrayLike, how: Resampling, purpose: str = "difference") -> Estimate:
-    """mean(a) - mean(b) over the same questions in the same order, resampled together.
-
-    A value that is undefined (NaN) on one side leaves that side's mean alone; n counts the questions
-    that are defined on both.
-    """
-    first, second = Ratios.of_means(a), Ratios.of_means(b)
-    if first.numerator.shape != second.numerator.shape:
-        found = f"{len(first.numerator)} and {len(second.numerator)}"
-        raise ValueError(f"a paired difference got {found} values; expected the same questions")
-    both = np.asarray((first.denominator * second.denominator).sum(axis=0), dtype=np.int64)
-    draws = Ratios.joined([first, second]).draws(how, purpose)
-    return summarise(first.values - second.values, draws[:, :1] - draws[:, 1:], both, how)[0]
-
-
 def bootstrap_p(draws: ArrayLike) -> float:
     """Two-sided p value of "the statistic is 0" from its resamples (resamples,); NaN draws do not count.
 

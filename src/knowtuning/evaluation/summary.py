@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Scores
-from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, summarise
+from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, summarise
 from knowtuning.systems import BASELINE
 
 POOLED = "percent_correct_pooled"
@@ -157,8 +157,3 @@ def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
         for name, found in metrics.items()
         if found.n
     ]
-
-
-def score_matrix(rows: Sequence[Scores], system: str, metric: str) -> Floats:
-    """One metric of one system, per question in file order, NaN where undefined: the input of `pool`."""
-    return np.array([_number(row.scores[metric]) for row in rows if row.system == system])
