@@ -183,6 +183,12 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert not anchor or anchor in anchors(path), f"{page.name}: {target}#{anchor}"
 
 
+def test_the_modules_that_a_page_names_are_there() -> None:
+    for page in (ROOT / "docs/architecture.md", ROOT / "docs/extend.md", ROOT / "CONTRIBUTING.md"):
+        for path in re.findall(r"`([a-z_]+/[a-z_/]+\.py)", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists() or (ROOT / "src/knowtuning" / path).exists(), f"{page.name}: {path}"
+
+
 @pytest.mark.parametrize(
     ("question", "target", "answer"),
     [

@@ -10,6 +10,20 @@ from experiments.copies import copy_tracked
 from tests.support.checkout import ROOT
 from tests.support.shell import run
 
+# A world and trainings of seconds.
+TINY = {
+    "prepare.world.towns.train": 12,
+    "prepare.world.towns.valid": 3,
+    "prepare.world.towns.test": 4,
+    "prepare.world.towns.guide": 6,
+    "prepare.world.train_general": 16,
+    "prepare.world.train_specific": 20,
+    "base.scratch.max_steps": 20,
+    **{f"train_{system}.epochs": 1 for system in ("sft", "ka", "kc")},
+    "train_kc.eval_rows": 5,
+    "predict.max_new_tokens": 16,
+    "evaluate.resamples": 1000,
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
