@@ -34,7 +34,7 @@ def blocks(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """The single commands of a page; a command that goes on over lines, or feeds a file, is one."""
-    found: list[str] = []
+    joined: list[str] = []
     for block in blocks(page):
         lines = iter(block.splitlines())
         for line in lines:
@@ -46,8 +46,8 @@ def commands(page: Path) -> list[str]:
                 command += f"\n{next(lines)}"
             command = re.sub(r"\s{2,}# .*$", "", command).strip()
             if command and not command.startswith("#"):
-                found.append(command)
-    return found
+                joined.append(command)
+    return joined
 
 
 def project_copy(folder: Path) -> Path:
