@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from experiments.copies import copy_tracked, set_params
+from knowtuning.config.schema import check
 from knowtuning.systems import ON_REQUEST, ON_SAMPLES
 from tests.support.checkout import ROOT, run_python
 from tests.support.commands import TINY
@@ -69,7 +72,9 @@ def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, exam
     assert f"`{NAMES[example]}`" in (tmp_path / "docs/tables.md").read_text(encoding="utf-8")
 
 
-def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
+def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("params.yaml")
     baselines = ", ".join(ON_REQUEST)
     for key, value, said in (
         ("perturb.aspects", ["brevity"], "expected one of completeness, factuality, logicality"),
@@ -84,18 +89,18 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path) -> None:
         ("baselines", ["length"], f"expected some of {', '.join(ON_SAMPLES)}, each once"),
         ("prepare.source", "folder", "expected one of world, file, medquad_xml, hub"),
     ):
-        path = tmp_path / "params.yaml"
         path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
         set_params(path, {key: value})
-        done = run_python(tmp_path, "-m", "knowtuning.config.schema", "params.yaml")
-        assert done.returncode == 1
-        assert done.stderr == f"error: params.yaml: {key} is {value!r}; {said}\n"
+        with pytest.raises(ValueError, match=rf"^params\.yaml: {key} is ") as error:
+            check(path)
+        assert str(error.value) == f"params.yaml: {key} is {value!r}; {said}"
     for stage, said in (
         ("train", f"sft, ka, kc, {baselines}"),
         ("predict", f"base, sft, ka, kc, {baselines}"),
     ):
-        done = run_python(tmp_path, "-m", f"stages.{stage}", "length")
-        assert done.stderr == f"error: system is 'length'; expected one of {said}\n"
+        monkeypatch.setattr(sys, "argv", [stage, "length"])
+        with pytest.raises(ValueError, match=rf"^system is 'length'; expected one of {said}$"):
+            importlib.import_module(f"stages.{stage}").main()
 
 
 @pytest.mark.slow
