@@ -36,5 +36,6 @@ def draw(path: Path, table: pd.DataFrame, labels: Sequence[str], x_label: str, *
             panel.errorbar(labels, values, bounds, fmt="o-" if joined else "o", markersize=4, color=BLUE)
             if not joined:
                 panel.axhline(0, linewidth=0.8, color=GREY)
+            panel.margins(x=0.15)
             panel.set(title=metric, xlabel=x_label)
         figure.savefig(path, transparent=True, metadata={"Date": None})

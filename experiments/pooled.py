@@ -7,7 +7,7 @@ Every value is a mean over the runs of an experiment, one a seed, with an interv
 from __future__ import annotations
 
 import functools
-import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Scores:
         # (experiment, seed, system) -> scores by question, in file order.
         self.answers: dict[tuple[str, int, str], pd.DataFrame] = {}
         for key, run in runs.items():
-            rows = pd.read_json(io.StringIO(run.output(ANSWERS)), lines=True)
+            rows = pd.DataFrame(map(json.loads, filter(None, run.output(ANSWERS).split("\n"))))
             for system, part in rows.groupby("system"):
                 scores, groups = (pd.DataFrame(part[name].tolist()) for name in ("scores", "groups"))
                 self.answers[*key, str(system)] = scores.assign(

@@ -22,7 +22,6 @@ from experiments.finished import Finished, FinishedRuns, git
 from experiments.pooled import GROUPS, METRICS, OVERALL, Pairs, Rows, Scores, Subject, markdown
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import BASELINE, METHOD, SYSTEMS
 
 READINGS = Path(__file__).resolve().parent / "readings.md"
@@ -63,17 +62,13 @@ def ablations(scores: Scores, folder: Path) -> str:
     rows = made(scores, ABLATIONS)
     if not rows:
         return ""
-    parts = ["−KC", *rows]
-    pairs = dict(
-        zip(
-            (f"full − ({part})" for part in parts), ((FULL, row) for row in (KA, *rows.values())), strict=True
-        )
-    )
+    parts = {"−KC": KA, **rows}
+    pairs = {f"full − ({part})": (FULL, row) for part, row in parts.items()}
     effects = scores.differences(pairs)
     labels = [part.removeprefix("−") for part in parts]
     draw(folder / "ablations.svg", effects[list(SHORT)], labels, "full minus the ablation", joined=False)
     # For `python -m stages.report --ablations`.
-    cells = effects.set_axis(parts).stack().rename_axis(["ablation", "metric"])
+    cells = effects.set_axis(list(parts)).stack().rename_axis(["ablation", "metric"])
     values = {name: [round(getattr(each, name), 4) for each in cells] for name in ("value", "low", "high")}
     table = pd.DataFrame(values, index=cells.index).reset_index()
     table.insert(0, "group", OVERALL)
@@ -85,9 +80,8 @@ def ablations(scores: Scores, folder: Path) -> str:
 def changed(scores: Scores, experiment: str, label: str) -> str:
     """kc of the default run against kc of another experiment."""
     rows = made(scores, {experiment: label})
-    return (
-        both(scores, {"default": FULL, **rows}, {f"default − {label}": (FULL, rows[label])}) if rows else ""
-    )
+    pairs = {f"default − {label}": (FULL, row) for row in rows.values()}
+    return both(scores, {"default": FULL, **rows}, pairs) if rows else ""
 
 
 def audit(scores: Scores) -> str:
@@ -98,12 +92,11 @@ def audit(scores: Scores) -> str:
         "length_accuracy": "length alone",
     }
     rows = [
-        {"style": style, "pairs": aspect}
+        {"style": run.params["perturb"]["style"], "pairs": aspect}
         | {label: run.json("metrics/audit.json")[aspect][key] for key, label in keys.items()}
-        for style, name in (("matched", "default"), ("paper", "paper-style"))
         for (experiment, _), run in scores.runs.items()
-        if experiment == name
-        for aspect in ASPECTS
+        if experiment in ("default", "paper-style")
+        for aspect in run.params["perturb"]["aspects"]
     ]
     table = pd.DataFrame(rows).groupby(["style", "pairs"], sort=False).mean().map("{:.1f}".format)
     return (
@@ -155,13 +148,14 @@ def kinds(scores: Scores) -> str:
 def summary(scores: Scores) -> str:
     """The tables of the README: the systems, and what each part of the method is worth."""
     metrics = [metric for metric in METRICS if metric != "words"]
-    means = markdown(scores.means({system: Subject("default", system) for system in SYSTEMS}, metrics))
+    rows = {system: Subject("default", system) for system in SYSTEMS}
+    means = markdown(scores.means(rows, metrics).rename_axis("system"))
     gain = markdown(
         scores.differences({"kc − sft": (FULL, SFT)}, metrics).set_axis(["kc − sft"]), signed=True
     )
-    rows = {"−KC (kc − ka)": KA}
-    rows |= made(scores, ABLATIONS | {"paper-style": "style `paper`", "base-reference": "reference `base`"})
-    parts = scores.differences({label: (FULL, row) for label, row in rows.items()}, SHORT)
+    others = made(scores, ABLATIONS | {"paper-style": "style `paper`", "base-reference": "reference `base`"})
+    pairs = {"−KC (kc − ka)": (FULL, KA)} | {label: (FULL, row) for label, row in others.items()}
+    parts = scores.differences(pairs, SHORT)
     return "\n\n".join(
         [
             f"{len(scores.seeds('default'))} seeds (each another world, base model and adapters), "

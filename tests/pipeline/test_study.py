@@ -15,10 +15,9 @@ from experiments import study
 from experiments.figures import draw
 from experiments.pooled import OVERALL, Scores, Subject, cell
 from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.knowledge.aspects import ASPECTS
 
-AUDIT = {
-    aspect: {"accuracy": 60.0, "style_accuracy": 55.0, "length_accuracy": 50.0} for aspect in study.ASPECTS
-}
+AUDIT = {aspect: {"accuracy": 60.0, "style_accuracy": 55.0, "length_accuracy": 50.0} for aspect in ASPECTS}
 
 
 @dataclass
@@ -26,6 +25,7 @@ class Written:
     """Stands in for a finished experiment: four questions a system, all with the same scores."""
 
     correct: dict[str, float]
+    style: str = "matched"
     baseline: str = "0123456789"
 
     def output(self, path: str) -> str:
@@ -45,7 +45,8 @@ class Written:
 
     @property
     def params(self) -> dict[str, Any]:
-        return {"rewrite": {"alpha": 0.5}, "perturb": {"beta_delete": 0.5}, "train_kc": {"gamma": 0.2}}
+        pairs = {"beta_delete": 0.5, "style": self.style, "aspects": list(AUDIT)}
+        return {"rewrite": {"alpha": 0.5}, "perturb": pairs, "train_kc": {"gamma": 0.2}}
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def scores() -> Scores:
         runs["default", seed] = Written({"base": 1, "sft": 2, "ka": 3, "kc": 5 + seed})
         runs["no-ka", seed] = Written({"kc": 4})
         runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
-        runs["paper-style", seed] = Written({"kc": 6})
+        runs["paper-style", seed] = Written({"kc": 6}, "paper")
     runs["alpha-25", 1] = Written({"kc": 9})
     return Scores(runs, Resampling(1, 1000, 0.95))
 
