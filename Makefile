@@ -2,7 +2,7 @@
 # make real    a real model on MedQuAD, without the hub and without a key (DATA=... its XML as a zip)
 # make baselines   the same with RLAIF and FactTune beside its systems, as an experiment (docs/method.md)
 # make test    the fast tests; make test-all adds the slow ones
-# make check   ruff, the format check and mypy
+# make check   ruff, the format check, mypy and vulture, which finds code that nothing uses
 # make export   a trained system (SYSTEM=kc) as a folder for transformers, vLLM, llama.cpp and Ollama: export/kc
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
@@ -56,6 +56,8 @@ check: setup
 	ruff check .
 	ruff format --check .
 	mypy
+	vulture
+	vulture src stages experiments benchmarks tests
 
 docs: setup
 	python -m knowtuning.reference

@@ -14,20 +14,20 @@ MAIN = re.compile(r"^\w+\.overall\.(correct|incorrect|completeness|order|meteor\
 
 def rows(diff: dict[str, Any]) -> list[str]:
     """Table rows of the changed main metrics, by name."""
-    found = []
+    lines = []
     for metrics in diff.values():
         for name, change in sorted(metrics.items()):
             if MAIN.match(name) and change.get("diff"):
                 old, new, delta = (change[key] for key in ("old", "new", "diff"))
-                found.append(f"| {name} | {old:.3f} | {new:.3f} | {delta:+.3f} |")
-    return found
+                lines.append(f"| {name} | {old:.3f} | {new:.3f} | {delta:+.3f} |")
+    return lines
 
 
 def main() -> None:
     words = ["dvc", "metrics", "diff", "--json", sys.argv[1]]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     diff = json.loads(done.stdout or "{}")
-    diff = {path: found for path, found in diff.items() if path == "metrics/systems.json"}
+    diff = {path: values for path, values in diff.items() if path == "metrics/systems.json"}
     table = rows(diff)
     print("### Metrics\n")
     if table:

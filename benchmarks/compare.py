@@ -4,8 +4,8 @@ All sides (benchmarks/sides.py) work on the data and models of this checkout (`m
 with `--raw FOLDER` on some questions of Dolly in the paper's template (FOLDER holds dolly_train.json,
 dolly_valid.json and dolly_test.json) with a model of the default size or, with `--size 58M`, of 58 million
 parameters, made in .cache/bench-dolly-…. Each is a process of its own, in turns, with as many threads as
-torch takes by itself or OMP_NUM_THREADS says. Writes medians and ratios to benchmarks/results.json and the
-table benchmarks/results.md. lm-evaluation-harness goes to .cache/bench-lm-eval and shares torch and
+torch takes by itself or OMP_NUM_THREADS says. Writes medians and ratios to benchmarks/results.json and their
+tables into benchmarks/results.md. lm-evaluation-harness goes to .cache/bench-lm-eval and shares torch and
 transformers; LLaMA-Factory, which needs older ones, goes to .cache/bench-llamafactory with torch and all.
 """
 
@@ -31,6 +31,7 @@ from benchmarks.sides import LLAMA_FACTORY, LM_EVAL, OURS, TASKS
 from benchmarks.stages import measure, overrides
 from experiments.catalogue import ROOT
 from experiments.copies import commands, copy_tracked, set_params
+from experiments.study import into
 from knowtuning.core.storage import read_json, write_json
 
 LM_EVAL_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
@@ -68,7 +69,7 @@ QUESTIONS = {"default size": 300, "58M": 30}
 RESULTS = ROOT / "benchmarks/results.json"
 # The sides' log-probabilities must agree to this (nats).
 SAME_LOGPS = 1e-4
-ABOUT = """# Side by side
+ABOUT = """## Side by side
 
 Made by `python -m benchmarks.compare`, which says how. Medians, in brackets least and most; a ratio is the
 time of a side over ours. `work` leaves out imports and, for score, loading; `process` has all of it.
@@ -220,7 +221,7 @@ def table(results: dict[str, Any]) -> str:
     """The Markdown page of all results."""
     lines = [ABOUT]
     for name, entry in results.items():
-        lines += [f"## {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
+        lines += [f"### {name}", "", f"{entry['machine']}; load when it started: {entry['load']}."]
         lines += [f"Rounds in turns: {entry['rounds']}. {entry['agreement']}.", ""]
         lines += ["| side | work, s | ratio | process, s | ratio | peak MiB |", "|---" + "|---:" * 5 + "|"]
         ours = entry["sides"][OURS]
@@ -259,7 +260,7 @@ def main() -> None:
         results = read_json(RESULTS) if RESULTS.exists() else {}
         results[f"{task}, {name_of}{set_to}"] = {**entry, "machine": machine(), "load": load}
         write_json(RESULTS, results)
-        (ROOT / "benchmarks/results.md").write_text(table(results), encoding="utf-8")
+        into(ROOT / "benchmarks/results.md", table(results).rstrip())
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ sides, each with its prompt), score 2 N (a prompt counts once), generate 2 N (ne
 and what checkpointing computes again, are left out.
 
 A small model on a fast card is bound by the processor, which starts its kernels. Accelerate's compilation of
-each layer helps all sides of training; see docs/hardware.md for its variables.
+each layer helps all sides of training; see docs/gpu.md for its variables.
 
 `--profile sft` writes a table of torch's profiler for our side of one task instead. The variables of
-docs/hardware.md (KNOWTUNING_MICRO_BATCH and others) hold here too. `--shape tiny --device cpu --precision
+docs/gpu.md (KNOWTUNING_MICRO_BATCH and others) hold here too. `--shape tiny --device cpu --precision
 float32` runs anywhere in seconds.
 """
 

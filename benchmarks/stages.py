@@ -22,10 +22,10 @@ from experiments.copies import commands, copy_tracked, set_params
 
 def overrides(name: str) -> dict[str, Any]:
     """What a named experiment sets."""
-    found = experiments()
-    if name not in found:
-        raise SystemExit(f"error: no experiment {name}; expected one of {', '.join(found)}")
-    changes: dict[str, Any] = found[name]["set"]
+    known = experiments()
+    if name not in known:
+        raise SystemExit(f"error: no experiment {name}; expected one of {', '.join(known)}")
+    changes: dict[str, Any] = known[name]["set"]
     return changes
 
 

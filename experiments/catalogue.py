@@ -27,23 +27,23 @@ def read_yaml(text: str) -> Any:
 def aspect_ablations() -> dict[str, dict[str, Any]]:
     """For each aspect that params.yaml switches on the experiment without its pairs."""
     on = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))["perturb"]["aspects"]
-    found = {}
-    for aspect in on:
-        name, about = ASPECTS[aspect].ablation
-        found[name] = {"about": about, "set": {"perturb.aspects": [one for one in on if one != aspect]}}
-    return found
+    named = {aspect: ASPECTS[aspect].ablation for aspect in on}
+    return {
+        name: {"about": about, "set": {"perturb.aspects": [other for other in on if other != aspect]}}
+        for aspect, (name, about) in named.items()
+    }
 
 
 def experiments() -> dict[str, dict[str, Any]]:
     """All named experiments: name -> about, set. Raises ValueError on a name defined twice."""
-    found: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
-    found |= aspect_ablations()
+    named: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
+    named |= aspect_ablations()
     for path in sorted(HERE.glob("*.yaml")):
         for name, entry in read_yaml(path.read_text(encoding="utf-8")).items():
-            if name in found:
+            if name in named:
                 raise ValueError(f"{path}: the experiment {name} is defined twice; rename one")
-            found[name] = entry
-    return found
+            named[name] = entry
+    return named
 
 
 def grid(name: str) -> list[str]:

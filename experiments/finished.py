@@ -1,6 +1,6 @@
 """Experiments that have been run: what `dvc exp run` left in git under refs/exps/<commit>/<name>.
 
-An experiment counts as *there* when the code, prompts and raw data that its dvc.lock records are those of
+An experiment counts as made when the code, prompts and raw data that its dvc.lock records are those of
 this checkout and its params.yaml is what the run would use. One of the same name made by other code is
 another experiment.
 """
@@ -16,7 +16,9 @@ from typing import Any
 
 from experiments.catalogue import ROOT, Params, applied, overrides, read_yaml, run_name
 
-Code = dict[str, dict[str, str]]
+# (stage, path) -> md5 of what a stage reads and no stage writes.
+Code = dict[tuple[str, str], str]
+SOURCES = ("src/", "stages/", "prompts", "data/raw")
 
 
 def git(*words: str) -> str:
@@ -53,23 +55,12 @@ class Finished:
 
     @functools.cached_property
     def code(self) -> Code:
-        """stage -> path -> md5 of everything a stage read that no stage writes."""
         import yaml
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         stages = yaml.load(self.text("dvc.lock"), loader)["stages"]  # noqa: S506 (a safe loader)
-        made = {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
-        return {
-            name: {dep["path"]: dep["md5"] for dep in stage.get("deps", []) if _given(dep["path"], made)}
-            for name, stage in stages.items()
-        }
-
-
-def _given(path: str, made: set[str]) -> bool:
-    """Whether no stage makes `path`, what it lies in or something in it; params are compared apart."""
-    if path == "params.yaml":
-        return False
-    return not any(path == f or path.startswith(f"{f}/") or f.startswith(f"{path}/") for f in made)
+        deps = [(name, dep) for name, stage in stages.items() for dep in stage.get("deps", [])]
+        return {(name, dep["path"]): dep["md5"] for name, dep in deps if dep["path"].startswith(SOURCES)}
 
 
 def all_finished() -> Iterator[Finished]:
@@ -84,26 +75,22 @@ def all_finished() -> Iterator[Finished]:
 
 
 def code_here() -> Code:
-    """The same as `Finished.code` for the files of this checkout, hashed by DVC."""
-    from dvc.dependency import ParamsDependency
+    """`Finished.code` of the files of this checkout, hashed by DVC."""
     from dvc.repo import Repo
 
     with Repo(str(ROOT)) as repo:
         # Stages of dvc.yaml have a name; those that stand for a tracked file have none.
         stages = [stage for stage in repo.index.stages if getattr(stage, "name", None)]
-        made = {out.def_path for stage in stages for out in stage.outs}
+        deps = [(stage.name, dep) for stage in stages for dep in stage.deps]
         return {
-            stage.name: {
-                dep.def_path: str(dep.get_hash().value)
-                for dep in stage.deps
-                if not isinstance(dep, ParamsDependency) and _given(dep.def_path, made)
-            }
-            for stage in stages
+            (name, dep.def_path): str(dep.get_hash().value)
+            for name, dep in deps
+            if dep.def_path.startswith(SOURCES)
         }
 
 
-class Shelf:
-    """The experiments that are there, for one state of the checkout."""
+class FinishedRuns:
+    """The experiments that are made, for one state of the checkout."""
 
     def __init__(self, baseline: str | None = None) -> None:
         """baseline: take the experiments that started from this commit, whatever their code and params."""
@@ -117,13 +104,12 @@ class Shelf:
         self.params: Params = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
     def find(self, name: str, seed: int | None) -> Finished | None:
-        """The newest run of an experiment that is there; none where it has to be run."""
+        """The newest run of an experiment; None where it has to be run."""
         candidates = self.runs.get(run_name(name, seed), [])
         if self.by_name_alone:
             return candidates[0] if candidates else None
         params = applied(self.params, overrides(name, seed))
-        return next((run for run in candidates if run.params == params and self.same_code(run)), None)
-
-    def same_code(self, run: Finished) -> bool:
-        """Whether every stage of this checkout read the same code, prompts and raw data in that run."""
-        return all(run.code.get(stage) == paths for stage, paths in self.code.items())
+        return next(
+            (run for run in candidates if run.params == params and self.code.items() <= run.code.items()),
+            None,
+        )

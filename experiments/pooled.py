@@ -1,4 +1,4 @@
-"""Scores of experiments pooled over seeds and questions, and tables of them.
+"""Scores of experiments pooled over seeds and questions, as tables of estimates.
 
 Every value is a mean over the runs of an experiment, one a seed, with an interval from a two-level bootstrap
 (seeds, then questions within a seed); a difference is taken question by question within a seed.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from experiments.finished import Finished
 from knowtuning.evaluation.stats import Estimate, Resampling, pool
@@ -23,8 +23,6 @@ ANSWERS = "data/evaluation/answers.jsonl"
 METRICS = ("correct", "incorrect", "completeness", "order", "meteor_no_synonyms", "rougeL", "words")
 OVERALL = "overall"
 GROUPS = ("general_transfer", "general_recall", "specific_transfer", "specific_recall")
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -35,66 +33,85 @@ class Subject:
     system: str
 
 
+Rows = Mapping[str, Subject]
+Pairs = Mapping[str, tuple[Subject, Subject]]
+
+
 class Scores:
     """The scores of every answer of the experiments `runs`: (experiment, seed) -> finished run."""
 
     def __init__(self, runs: dict[tuple[str, int], Finished], how: Resampling) -> None:
         self.how = how
         self.runs = runs
-        self.rows: dict[tuple[str, int], list[dict[str, Any]]] = {
-            key: [json.loads(line) for line in run.output(ANSWERS).splitlines()] for key, run in runs.items()
-        }
+        # (experiment, seed, system) -> scores by question, in file order.
+        self.answers: dict[tuple[str, int, str], pd.DataFrame] = {}
+        for key, run in runs.items():
+            rows = pd.DataFrame(map(json.loads, filter(None, run.output(ANSWERS).split("\n"))))
+            for system, part in rows.groupby("system"):
+                scores, groups = (pd.DataFrame(part[name].tolist()) for name in ("scores", "groups"))
+                self.answers[*key, str(system)] = scores.assign(
+                    group=groups["kind"] + "_" + groups["stratum"]
+                )
 
-    def seeds(self, *experiments: str) -> list[int]:
+    def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""
-        found = [{seed for name, seed in self.runs if name == experiment} for experiment in experiments]
-        return sorted(set.intersection(*found)) if found else []
+        each = [{seed for name, seed in self.runs if name == experiment} for experiment in experiments]
+        return tuple(sorted(set.intersection(*each))) if each else ()
 
     def questions(self, experiment: str) -> int:
         """Questions of one run of an experiment (the first seed's)."""
-        rows = self.rows[experiment, self.seeds(experiment)[0]]
-        return len({row["question"] for row in rows})
+        return len(self.answers[experiment, self.seeds(experiment)[0], "kc"])
 
-    def values(self, subject: Subject, seed: int, metric: str, group: str) -> Floats:
+    def values(self, subject: Subject, seed: int, metric: str, group: str) -> npt.NDArray[np.float64]:
         """One metric per question, in file order; NaN where an answer does not define it."""
-        kind, _, stratum = group.partition("_")
-        found = [
-            row["scores"].get(metric)
-            for row in self.rows[subject.experiment, seed]
-            if row["system"] == subject.system
-            and (group == OVERALL or row["groups"] == {"kind": kind, "stratum": stratum})
-        ]
-        return np.array([math.nan if value is None else float(value) for value in found])
+        rows = self.answers[subject.experiment, seed, subject.system]
+        chosen = rows if group == OVERALL else rows[rows["group"] == group]
+        return chosen.get(metric, pd.Series(math.nan, chosen.index)).to_numpy(np.float64, na_value=math.nan)
 
     @functools.cache  # noqa: B019 (one object a program)
-    def mean(self, subject: Subject, metric: str, seeds: tuple[int, ...], group: str = OVERALL) -> Estimate:
-        """The mean of a metric over seeds and questions."""
-        return pool([self.values(subject, seed, metric, group) for seed in seeds], self.how)
-
-    @functools.cache  # noqa: B019 (one object a program)
-    def difference(
-        self,
-        subject: Subject,
-        against: Subject,
-        metric: str,
-        seeds: tuple[int, ...],
-        group: str = OVERALL,
+    def estimate(
+        self, subject: Subject, against: Subject | None, metric: str, seeds: tuple[int, ...], group: str
     ) -> Estimate:
-        """The mean of `subject` minus `against` on the same questions of the same seeds."""
-        others = [self.values(against, seed, metric, group) for seed in seeds]
-        return pool([self.values(subject, seed, metric, group) for seed in seeds], self.how, against=others)
+        """The mean of a metric over seeds and questions, or that of the difference to `against`."""
+        values, others = (
+            each and [self.values(each, seed, metric, group) for seed in seeds] for each in (subject, against)
+        )
+        return pool(values, self.how, against=others)
+
+    def means(self, rows: Rows, metrics: Sequence[str] = METRICS, group: str = OVERALL) -> pd.DataFrame:
+        """Estimates, row by metric, each over the seeds all of the rows have."""
+        seeds = self.seeds(*{subject.experiment for subject in rows.values()})
+        cells = [
+            [self.estimate(row, None, metric, seeds, group) for metric in metrics] for row in rows.values()
+        ]
+        return pd.DataFrame(cells, index=pd.Index(rows, name=""), columns=list(metrics))
+
+    def differences(
+        self, pairs: Pairs, metrics: Sequence[str] = METRICS, group: str = OVERALL
+    ) -> pd.DataFrame:
+        """Estimates of the first minus the second of every pair, over the seeds both have."""
+        seeds = [self.seeds(*{subject.experiment for subject in pair}) for pair in pairs.values()]
+        cells = [
+            [self.estimate(*pair, metric, both, group) for metric in metrics]
+            for pair, both in zip(pairs.values(), seeds, strict=True)
+        ]
+        labels = [f"{label} ({len(both)})" for label, both in zip(pairs, seeds, strict=True)]
+        return pd.DataFrame(cells, index=pd.Index(labels, name="difference (seeds)"), columns=list(metrics))
 
 
-def cell(found: Estimate, *, signed: bool = False) -> str:
+def cell(estimate: Estimate, *, signed: bool) -> str:
     """`value [low, high]`; of differences with a sign, in bold where the interval leaves out 0."""
-    if math.isnan(found.value):
+    if math.isnan(estimate.value):
         return "–"
     form = "{:+.2f} [{:+.2f}, {:+.2f}]" if signed else "{:.2f} [{:.2f}, {:.2f}]"
-    text = form.format(found.value, found.low, found.high).replace("-", "−")
-    return f"**{text}**" if signed and found.excludes_zero else text
+    text = form.format(estimate.value, estimate.low, estimate.high).replace("-", "−")
+    return f"**{text}**" if signed and estimate.excludes_zero else text
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column to the left."""
-    lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+def markdown(table: pd.DataFrame, *, signed: bool = False) -> str:
+    """A Markdown table of estimates, or of text as it stands; the row labels to the left."""
+    texts = table.map(lambda each: cell(each, signed=signed) if isinstance(each, Estimate) else str(each))
+    lines = [[str(texts.index.name), *texts.columns], *([label, *row] for label, *row in texts.itertuples())]
+    rule = "|---" + "|---:" * len(texts.columns) + "|"
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, rule, *body])

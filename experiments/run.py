@@ -3,10 +3,11 @@
 A name comes from the .yaml files beside this module; `default` is params.yaml as it stands, and
 `--grid ablations` stands for `default` and every name of ablations.yaml. A run is `dvc exp run --temp -n
 NAME -S key=value ...`: it works in a copy, so the checkout stays as it is; a stage that has run before is
-restored from the cache, a stage that was killed goes on where it was. What is there already, made by the same
-code with the same parameters, is skipped, so that the same command goes on after a kill. With --queue DVC
-runs them, --jobs at a time. With --show the commands are printed and nothing runs; without names the
-experiments are listed. At the end: DVC's table of the system kc (Markdown: experiments.study).
+restored from the cache, a stage that was killed goes on where it was. What has been made already, by the
+same code with the same parameters, is skipped, so that the same command goes on after a kill. With --queue
+the runs go to DVC's queue, and all that is in it runs, --jobs at a time. With --show the commands are printed
+and nothing runs; without names the experiments are listed. At the end: DVC's table of the system kc
+(experiments.study has more).
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments import queued
 from experiments.catalogue import GRIDS, ROOT, experiments, grid, overrides, run_name, words_of
-from experiments.finished import Shelf, git
+from experiments.finished import FinishedRuns, git
 
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
@@ -50,8 +50,8 @@ class Run:
 def raw_files() -> list[str]:
     """Files and folders under data/raw that neither git nor DVC would put into a copy of the project."""
     listed = git("ls-files", "--others", "--directory", "data/raw").splitlines()
-    found = [path.rstrip("/") for path in listed]
-    return [path for path in found if not path.endswith(".dvc") and not Path(ROOT, f"{path}.dvc").exists()]
+    paths = [path.rstrip("/") for path in listed]
+    return [path for path in paths if not path.endswith(".dvc") and not Path(ROOT, f"{path}.dvc").exists()]
 
 
 def restore_params() -> None:
@@ -64,64 +64,82 @@ def restore_params() -> None:
 
 
 def missing(runs: list[Run]) -> list[Run]:
-    """The runs that are not there yet, each named once.
+    """The runs that have not been made yet, each named once.
 
     Raises ValueError where this commit has an experiment of that name made in another way: DVC would refuse.
     """
-    shelf, wanted, head = Shelf(), list(dict.fromkeys(runs)), git("rev-parse", "HEAD").strip()
-    there = [run for run in wanted if shelf.find(run.experiment, run.seed)]
-    for run in wanted:
-        taken = any(found.baseline == head for found in shelf.runs.get(run.name, []))
-        if taken and run not in there:
+    finished, head = FinishedRuns(), git("rev-parse", "HEAD").strip()
+    left = []
+    for run in dict.fromkeys(runs):
+        if finished.find(run.experiment, run.seed):
+            print(f"{run.name}: there already")
+        elif any(other.baseline == head for other in finished.runs.get(run.name, [])):
             raise ValueError(
                 f"this commit has an experiment {run.name} made by other code or parameters; keep it with "
                 f"`dvc exp rename {run.name} NEW` or `dvc exp remove {run.name}`, and start again"
             )
-    for run in there:
-        print(f"{run.name}: there already")
-    return [run for run in wanted if run not in there]
+        else:
+            left.append(run)
+    return left
 
 
-def one_after_another(runs: list[Run]) -> int:
-    """Run them in this process; stops at the first that fails, and says which are not done."""
+def dvc(words: list[str]) -> int:
+    """Run a command of DVC in this checkout; its exit status."""
+    print(shlex.join(words), flush=True)
+    return subprocess.run(words, cwd=ROOT, check=False).returncode
+
+
+def one_after_another(runs: list[Run]) -> None:
+    """Run them in this process, up to the first that fails."""
     raw = raw_files()
-    for index, run in enumerate(runs):
-        words = run.command(raw=raw)
-        print(shlex.join(words), flush=True)
-        status = subprocess.run(words, cwd=ROOT, check=False).returncode
-        if status:
-            left = ", ".join(each.name for each in runs[index:])
-            sys.stderr.write(f"error: {run.name} failed; not done: {left}; mend it and start again\n")
-            return status
-    return 0
+    for run in runs:
+        if dvc(run.command(raw=raw)):
+            return
 
 
-def by_queue(runs: list[Run], jobs: int) -> int:
-    """Queue what is not in the queue yet, start the workers and wait for them."""
-    raw, waiting = raw_files(), queued.clear_ended([run.name for run in runs])
+def by_queue(runs: list[Run], jobs: int) -> None:
+    """Queue what is not in DVC's queue yet, and run all that is in it."""
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        queue = repo.experiments.celery_queue
+        waiting = {entry.name for entry in (*queue.iter_queued(), *queue.iter_active())}
+    raw = raw_files()
     for run in runs:
         if run.name not in waiting:
-            subprocess.run(run.command(queue=True, raw=raw), cwd=ROOT, check=True)
-    failed = queued.work([run.name for run in runs], jobs)
-    for name in failed:
-        sys.stderr.write(f"error: {name} failed; see `dvc queue logs {name}`, mend it and start again\n")
-    return 1 if failed else 0
+            dvc(run.command(queue=True, raw=raw))
+    dvc(["dvc", "exp", "run", "--run-all", "--jobs", str(jobs)])
 
 
-def table() -> None:
-    """DVC's table of the experiments of this commit, the main metrics of kc alone."""
+def run_all(runs: list[Run], *, queue: bool, jobs: int) -> None:
+    """Run what has not been made, from params.yaml as it is now, and leave it so.
+
+    Raises ValueError where one failed.
+    """
+    restore_params()
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    KEPT.write_bytes(PARAMS.read_bytes())
+    try:
+        left = missing(runs)
+        if left:
+            by_queue(left, jobs) if queue else one_after_another(left)
+    finally:
+        restore_params()
+    finished = FinishedRuns() if left else None
+    failed = [run.name for run in left if finished and not finished.find(run.experiment, run.seed)]
     words = ["dvc", "exp", "show", "--md", "--hide-workspace", "--precision", "3"]
     subprocess.run([*words, "--drop", ".*", "--keep", COLUMNS], cwd=ROOT, check=False)
+    if failed:
+        logs = "`dvc queue logs NAME` says why; " if queue else ""
+        raise ValueError(f"not done: {', '.join(failed)}; {logs}mend it and start again")
 
 
 def chosen(arguments: argparse.Namespace) -> list[Run]:
     """The runs that the arguments name, all experiments of a seed before the next seed."""
-    names = list(arguments.names)
-    if arguments.file:
-        lines = arguments.file.read_text(encoding="utf-8").splitlines()
-        names += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    for name in arguments.grid:
-        names += grid(name)
+    names = [*arguments.names, *(name for part in arguments.grid for name in grid(part))]
+    known = experiments()
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"no experiment {', '.join(unknown)}; expected one of {', '.join(known)}")
     return [Run(name, seed) for seed in arguments.seeds or [None] for name in dict.fromkeys(names)]
 
 
@@ -129,7 +147,6 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments to run, in this order")
     parser.add_argument("--grid", nargs="+", default=[], choices=GRIDS, help="whole lists, default first")
-    parser.add_argument("--file", type=Path, help="a file with an experiment a line")
     parser.add_argument("--seeds", nargs="*", type=int, help="run each once a seed (default: params.yaml's)")
     parser.add_argument("--queue", action="store_true", help="run them by DVC's queue")
     parser.add_argument("--jobs", type=int, default=1, help="workers of the queue (default: 1)")
@@ -137,43 +154,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run_all(runs: list[Run], *, queue: bool, jobs: int) -> int:
-    """Run what is not there, from params.yaml as it is now, and leave it so."""
-    restore_params()
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    KEPT.write_bytes(PARAMS.read_bytes())
-    try:
-        todo = missing(runs)
-        status = by_queue(todo, jobs) if queue else one_after_another(todo)
-    finally:
-        restore_params()
-    table()
-    return status
-
-
 def main() -> int:
     # `dvc`, and the `python` of the stages, are those beside this interpreter.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     arguments = parse()
-    known, runs = experiments(), chosen(arguments)
-    unknown = [run.experiment for run in runs if run.experiment not in known]
-    if unknown:
-        expected = ", ".join(known)
-        sys.stderr.write(f"error: no experiment {', '.join(unknown)}; expected one of {expected}\n")
-        return 1
-    if not runs:
-        for name, entry in known.items():
-            print(f"{name:<18}{entry['about']}")
-        return 0
-    if arguments.show:
-        for run in runs:
-            print(shlex.join(run.command(queue=arguments.queue)))
-        return 0
     try:
-        return run_all(runs, queue=arguments.queue, jobs=arguments.jobs)
+        runs = chosen(arguments)
+        if not runs:
+            print("\n".join(f"{name:<18}{entry['about']}" for name, entry in experiments().items()))
+        elif arguments.show:
+            print("\n".join(shlex.join(run.command(queue=arguments.queue)) for run in runs))
+        else:
+            run_all(runs, queue=arguments.queue, jobs=arguments.jobs)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    return 0
 
 
 if __name__ == "__main__":

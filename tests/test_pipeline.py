@@ -10,28 +10,13 @@ import pytest
 from experiments.copies import commands, copy_tracked, set_params
 from knowtuning.core.records import Example, Pair, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
+from tests.support.commands import TINY
 from tests.support.shell import run
-
-SMALL = {
-    "prepare.world.towns.train": 12,
-    "prepare.world.towns.valid": 3,
-    "prepare.world.towns.test": 4,
-    "prepare.world.towns.guide": 6,
-    "prepare.world.train_general": 16,
-    "prepare.world.train_specific": 20,
-    "base.scratch.max_steps": 20,
-    "train_sft.epochs": 1,
-    "train_ka.epochs": 1,
-    "train_kc.epochs": 1,
-    "train_kc.eval_rows": 5,
-    "predict.max_new_tokens": 16,
-    "evaluate.resamples": 1000,
-}
 
 
 def run_all(folder: Path) -> None:
     copy_tracked(folder)
-    set_params(folder / "params.yaml", SMALL)
+    set_params(folder / "params.yaml", TINY)
     for _, command in commands(folder):
         run(folder, "sh", "-c", command, DVC_ROOT=str(folder), TQDM_DISABLE="1")
 

@@ -57,7 +57,6 @@ PARSED = {
     "dvc exp apply real-medquad": REAL,
     "make repro": "minutes of training; tests/test_pipeline.py runs every stage on a very small world",
     "make test": "it is what runs this test",
-    "make check": "CI runs it beside the tests",
     "python -m experiments.run no-kfc --seeds 1 2 3": STUDY,
     "python -m experiments.run --grid ablations sweeps --seeds 1 2 3 --queue --jobs 2": STUDY,
     "dvc exp run -S 'perturb.aspects=[completeness]'": STUDY,
@@ -169,8 +168,40 @@ def test_the_short_commands_run(tmp_path: Path) -> None:
     assert "remote = team" in (project / ".dvc/config").read_text()
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind `#`: the headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                path = page.parent / target if target else page
+                assert path.exists(), f"{page.name}: {target}"
+                assert not anchor or anchor in anchors(path), f"{page.name}: {target}#{anchor}"
+
+
+def test_the_modules_that_a_page_names_are_there() -> None:
+    for page in (ROOT / "docs/architecture.md", ROOT / "docs/extend.md", ROOT / "CONTRIBUTING.md"):
+        for path in re.findall(r"`([a-z_]+/[a-z_/]+\.py)", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists() or (ROOT / "src/knowtuning" / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize(
+    ("question", "target", "answer"),
+    [
+        ("Where is the loss?", "docs/architecture.md", "the loss of KC, of SFT | [`training/losses.py`]"),
+        ("How do I add a metric?", "docs/extend.md#a-metric", "`METRICS` in `evaluation/metrics.py`"),
+        (
+            "How do I run 7B on my card?",
+            "docs/gpu.md#7b-on-one-card",
+            "| 8 to 16 GB | `base.quantization: nf4`",
+        ),
+    ],
+)
+def test_the_readme_leads_to_the_answer(question: str, target: str, answer: str) -> None:
+    row = next(line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if question in line)
+    assert f"]({target})" in row
+    assert answer in (ROOT / target.partition("#")[0]).read_text(encoding="utf-8")

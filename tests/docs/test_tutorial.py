@@ -1,38 +1,70 @@
-"""docs/tutorial.md typed from top to bottom in a copy of the project."""
+"""A newcomer's path: clone, `make repro`, ask, look, docs/tutorial.md from top to bottom, and a server."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
+from experiments.copies import set_params
 from knowtuning.core.records import Pair, Prediction, read_jsonl
 from tests.support.checkout import ROOT
-from tests.support.commands import blocks, project_copy, shell
+from tests.support.commands import TINY, blocks, commands, project_copy, shell
+from tests.support.servers import free_port, serving
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the project, with this environment in the place of .venv."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    original = project_copy(folder / "original")
+    shell(folder, f"git clone -q {original} clone")
+    (folder / "clone/.venv").symlink_to(Path(sys.prefix))
+    return folder / "clone"
 
 
 @pytest.mark.slow
-def test_the_tutorial_ends_in_an_adapter(tmp_path: Path) -> None:
-    project = project_copy(tmp_path / "project")
-    said = ""
-    for text in blocks(ROOT / "docs/tutorial.md"):
-        said += shell(project, text)
-    assert "3 questions" in (project / "metrics/table.txt").read_text()
-    assert {path.name for path in (project / "models/kc").iterdir()} >= {
-        "adapter_config.json",
-        "adapter_model.safetensors",
-    }
+def test_two_commands_give_a_report_answers_and_a_look(clone: Path) -> None:
+    set_params(clone / "params.yaml", TINY)
+    # -o: the environment counts as installed.
+    shell(clone, "make -o .venv/installed repro")
+    assert (clone / "report/index.html").exists()
+    typed = [text for text in commands(ROOT / "README.md") if re.search("knowtuning.(ask|look)", text)]
+    assert len(typed) == 2
+    answers, pairs = (shell(clone, command) for command in typed)
+    assert all(re.search(rf"\b{system}\b", answers) for system in ("base", "sft", "ka", "kc"))
+    assert "data/knowledge/pairs.jsonl: 5 of" in pairs
+    assert "clean" in shell(clone, "git checkout -q . && git status")
+
+
+@pytest.mark.slow
+def test_the_tutorial_ends_in_an_adapter_and_in_answers_from_a_server(clone: Path) -> None:
+    printed = "".join(shell(clone, text) for text in blocks(ROOT / "docs/tutorial.md"))
+    assert "planets" in printed
+    assert "data/knowledge/pairs.jsonl: 3 of" in printed
+    assert "3 questions" in (clone / "metrics/table.txt").read_text()
+    assert (clone / "models/kc/adapter_model.safetensors").exists()
     # Sixteen rows: two for valid, three for test, the rest for training.
-    counts = json.loads((project / "metrics/data.json").read_text())
+    counts = json.loads((clone / "metrics/data.json").read_text())
     assert [counts[split]["kept"] for split in ("train", "valid", "test")] == [11, 2, 3]
-    assert len(read_jsonl(project / "data/predictions/kc.jsonl", Prediction)) == 3
-    pairs = read_jsonl(project / "data/knowledge/pairs.jsonl", Pair)
+    pairs = read_jsonl(clone / "data/knowledge/pairs.jsonl", Pair)
     assert {pair.aspect for pair in pairs} == {"completeness", "factuality", "logicality"}
-    listed = shell(project, "git status --short")
-    changed = {line.split()[-1] for line in listed.splitlines()}
+    changed = {line.split()[-1] for line in shell(clone, "git status --short").splitlines()}
     assert all(re.match(r"params\.yaml|dvc\.lock|metrics/|plots/|report/", path) for path in changed), changed
-    assert "planets" in said
-    assert "data/knowledge/pairs.jsonl: 3 of" in said
-    assert (project / "export/kc/model.safetensors").exists()
+
+    pytest.importorskip("fastapi")
+    predictions = read_jsonl(clone / "data/predictions/kc.jsonl", Prediction)
+    assert len(predictions) == 3
+    port, model = free_port(), str(clone / "export/kc")
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--device", "cpu"]
+    with serving([*command, "--port", str(port), model], port, clone / "server.log"):
+        client = OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none")
+        for each in predictions:
+            reply = client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": each.question}], max_tokens=48
+            )
+            assert str(reply.choices[0].message.content).strip() == each.answer

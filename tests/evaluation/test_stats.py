@@ -105,8 +105,7 @@ def test_pool_takes_runs_as_a_second_source_of_variance() -> None:
 
 def test_pool_of_one_run_is_its_bootstrap() -> None:
     values = np.random.default_rng(4).normal(size=30)
-    single = mean_interval(values, HOW, "pool/0")
-    assert pool([values], HOW) == single
+    assert pool([values], HOW) == estimates(Ratios.of_means(values), HOW, "pool/0")[0]
 
 
 def test_pooled_difference_is_paired() -> None:

@@ -12,26 +12,17 @@ from typing import Any
 
 import pytest
 
-from knowtuning.config.training import Schedule
 from knowtuning.model.hardware import Hardware
 from knowtuning.training import logps, trainer
-from knowtuning.training.trainer import train_preference, train_sft
-from tests.support.training import CPU, LORA, curve, micro_batch, pairs, preference, rows, runs, schedule
+from knowtuning.training.trainer import train_preference
+from tests.support.training import CPU, curve, micro_batch, pairs, preference, runs, sft
 
 TOLERANCE = 1e-4  # nats
 
 
-def sft(base: Path, folder: Path, hardware: Hardware) -> list[float]:
-    train_sft(
-        rows(base),
-        base,
-        folder / "sft",
-        folder / "curves",
-        params=Schedule(**schedule(batch=8, epochs=3.0)),
-        lora=LORA,
-        run=runs("train_sft", folder / "state", hardware),
-    )
-    return curve(folder / "curves", "loss") + curve(folder / "curves", "eval_loss")
+def sft_losses(base: Path, folder: Path, hardware: Hardware) -> list[float]:
+    sft(base, folder, hardware, batch=8, epochs=3.0)
+    return curve(folder / "plots", "loss") + curve(folder / "plots", "eval_loss")
 
 
 def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
@@ -52,11 +43,11 @@ def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]
 def expected(tiny_base: Path, ka: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
     """The curves of SFT and of KC with a step's rows in one pass."""
     folder = tmp_path_factory.mktemp("expected")
-    return [sft(tiny_base, folder / "sft", CPU), kc(tiny_base, ka, folder / "kc", CPU)]
+    return [sft_losses(tiny_base, folder / "sft", CPU), kc(tiny_base, ka, folder / "kc", CPU)]
 
 
 def both(base: Path, ka: Path, folder: Path, hardware: Hardware) -> list[list[float]]:
-    return [sft(base, folder / "sft", hardware), kc(base, ka, folder / "kc", hardware)]
+    return [sft_losses(base, folder / "sft", hardware), kc(base, ka, folder / "kc", hardware)]
 
 
 @pytest.mark.parametrize("size", [1, 2])

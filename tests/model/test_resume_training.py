@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from knowtuning.config.training import LoraParams, Schedule
+from knowtuning.config.training import LoraParams
 from knowtuning.core.storage import digest_folder
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.resume import checkpoints
 from knowtuning.pretraining import scratch
 from knowtuning.training import callbacks
-from knowtuning.training.trainer import train_preference, train_sft
+from knowtuning.training.trainer import train_preference
 from tests.support.tiny_models import TEXTS, scratch_params
-from tests.support.training import CPU, pairs, preference, rows, runs, schedule
+from tests.support.training import CPU, pairs, preference, runs, sft
 
 EVERY_STEP = Hardware(device="cpu", precision="float32", micro_batch=2, batch_tokens=512, save_seconds=0)
 # Dropout draws random numbers in each forward pass, so that a lost random state would show.
@@ -50,18 +50,10 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def sft(base: Path, folder: Path, hardware: Hardware, **changes: Any) -> Any:
+def run_sft(base: Path, folder: Path, hardware: Hardware, **changes: Any) -> Any:
     # 13 training rows in batches of 4: 2.9 epochs make ceil(37.7 / 4) = 10 steps.
     # Logs fall on every step, evaluations on each 4th.
-    return train_sft(
-        rows(base),
-        base,
-        folder / "sft",
-        folder / "plots",
-        params=Schedule(**schedule(**{"epochs": 2.9, "eval_every": 0.4, **changes})),
-        lora=DROPOUT,
-        run=runs("train_sft", folder / "state", hardware),
-    )
+    return sft(base, folder, hardware, lora=DROPOUT, **{"epochs": 2.9, "eval_every": 0.4, **changes})
 
 
 def outputs(folder: Path, *parts: str) -> list[str]:
@@ -81,22 +73,22 @@ def test_sft_goes_on_from_any_step(
     tiny_base: Path, tmp_path: Path, stops: list[int], seconds: int, at: tuple[int, ...]
 ) -> None:
     hardware = Hardware(**{**vars(EVERY_STEP), "save_seconds": seconds})
-    calm = sft(tiny_base, tmp_path / "calm", Hardware(**{**vars(EVERY_STEP), "save_seconds": 1000}))
+    calm = run_sft(tiny_base, tmp_path / "calm", Hardware(**{**vars(EVERY_STEP), "save_seconds": 1000}))
     assert calm.steps == 10
     rough = tmp_path / "rough"
     for step in at:
         stops[:] = [step]
         with pytest.raises(Stop):
-            sft(tiny_base, rough, hardware)
+            run_sft(tiny_base, rough, hardware)
     # What a kill during a save leaves: files without a manifest, or with one that does not fit.
     torn = rough / "state/checkpoint-9"
     (rough / "state/checkpoint-99").mkdir()
     if torn.exists():
         (torn / "optimizer.pt").write_bytes(b"torn")
-    assert sft(tiny_base, rough, hardware) == calm
+    assert run_sft(tiny_base, rough, hardware) == calm
     assert outputs(rough, "sft", "plots") == outputs(tmp_path / "calm", "sft", "plots")
     # After the last step there is nothing left to train, and the same to write.
-    assert sft(tiny_base, rough, hardware) == calm
+    assert run_sft(tiny_base, rough, hardware) == calm
     assert outputs(rough, "sft", "plots") == outputs(tmp_path / "calm", "sft", "plots")
 
 

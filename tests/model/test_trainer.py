@@ -24,9 +24,8 @@ from knowtuning.training.trainer import (
     ReferenceLogps,
     reference_logps,
     train_preference,
-    train_sft,
 )
-from tests.support.training import CPU, LORA, micro_batch, pairs, preference, rows, runs, schedule
+from tests.support.training import CPU, LORA, micro_batch, pairs, preference, rows, runs, schedule, sft
 
 
 def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -81,15 +80,7 @@ def test_reference_is_the_adapter_or_the_base_model(tiny_base: Path, ka: Path) -
 
 def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path) -> None:
     out = tmp_path / "sft"
-    summary = train_sft(
-        rows(tiny_base),
-        tiny_base,
-        out,
-        tmp_path / "plots",
-        params=Schedule(**schedule()),
-        lora=LORA,
-        run=runs("train_sft", tmp_path / "state"),
-    )
+    summary = sft(tiny_base, tmp_path)
     assert summary.last_loss < summary.first_loss
     assert summary.train_rows + summary.eval_rows == 15
     assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
@@ -104,24 +95,10 @@ def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path)
 def test_equal_seeds_give_equal_adapters_whatever_the_micro_batch(tiny_base: Path, tmp_path: Path) -> None:
     adapters = []
     for name, micro in (("a", None), ("b", None), ("c", 1)):
-        summary = train_sft(
-            rows(tiny_base),
-            tiny_base,
-            tmp_path / name,
-            tmp_path / f"plots-{name}",
-            params=Schedule(**schedule(epochs=1.0)),
-            lora=LORA,
-            run=runs(
-                "train_sft",
-                tmp_path / f"state-{name}",
-                micro_batch(micro),
-            ),
-        )
-        adapters.append(summary)
+        adapters.append(sft(tiny_base, tmp_path / name, micro_batch(micro), epochs=1.0))
     assert adapters[0] == adapters[1]
-    assert (tmp_path / "a/adapter_model.safetensors").read_bytes() == (
-        tmp_path / "b/adapter_model.safetensors"
-    ).read_bytes()
+    one, two = (tmp_path / name / "sft/adapter_model.safetensors" for name in "ab")
+    assert one.read_bytes() == two.read_bytes()
     # 4 rows at once = 1 row accumulated 4 times, up to float addition.
     assert adapters[2].last_loss == pytest.approx(adapters[0].last_loss, abs=1e-4)
 
@@ -198,15 +175,8 @@ def test_sft_counts_completions_alone_and_keeps_the_best_step(tiny_base: Path, t
     # What is held out reads backwards, so that it grows less likely with what is learnt.
     train, held = halves(rows(tiny_base))
     held = [backwards(row) for row in held]
-    summary = train_sft(
-        [*train, *held],
-        tiny_base,
-        tmp_path / "sft",
-        tmp_path / "plots",
-        params=Schedule(**schedule(batch=64, epochs=12.0, eval_every=0.1, schedule="constant", lr=0.03)),
-        lora=LORA,
-        run=runs("train_sft", tmp_path),
-    )
+    settings = {"batch": 64, "epochs": 12.0, "eval_every": 0.1, "schedule": "constant", "lr": 0.03}
+    summary = sft(tiny_base, tmp_path, chosen=[*train, *held], **settings)
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     # All rows fit in the batch, and an untrained adapter changes nothing: the first loss is the base's.
     assert summary.first_loss == pytest.approx(completion_nll(base, train), abs=1e-4)
@@ -228,19 +198,8 @@ def test_shares_of_steps_and_small_sets(
     tiny_base: Path, tmp_path: Path, micro: int | None, share: float, steps: list[int]
 ) -> None:
     chosen = [row for row in rows(tiny_base) if row.id[-1] in "01"]
-    summary = train_sft(
-        chosen,
-        tiny_base,
-        tmp_path / "sft",
-        tmp_path / "plots",
-        params=Schedule(**schedule(epochs=6.0, batch=64, eval_every=share)),
-        lora=LORA,
-        run=runs(
-            "train_sft",
-            tmp_path,
-            micro_batch(micro),
-        ),
-    )
+    changes = {"chosen": chosen, "epochs": 6.0, "batch": 64, "eval_every": share}
+    summary = sft(tiny_base, tmp_path, micro_batch(micro), **changes)
     assert summary.train_rows == 8
     assert list(eval_losses(tmp_path / "plots")) == steps
     assert summary.steps == 6
@@ -272,15 +231,7 @@ def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Pa
 
 def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train_sft: (eval_)?loss is (nan|inf) at step \d+; .*\.lr"):
-        train_sft(
-            rows(tiny_base),
-            tiny_base,
-            tmp_path / "sft",
-            tmp_path / "plots",
-            params=Schedule(**schedule(lr=1e30, max_grad_norm=1e30)),
-            lora=LORA,
-            run=runs("train_sft", tmp_path),
-        )
+        sft(tiny_base, tmp_path, lr=1e30, max_grad_norm=1e30)
     assert not (tmp_path / "sft").exists()
 
 
@@ -297,19 +248,11 @@ def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
     gpu = Hardware(device="cuda", precision="bfloat16", micro_batch=2, batch_tokens=512)
-    train_sft(
-        rows(tiny_base),
-        tiny_base,
-        tmp_path / "ka",
-        tmp_path / "plots",
-        params=Schedule(**schedule()),
-        lora=LORA,
-        run=runs("train_ka", tmp_path, gpu),
-    )
+    sft(tiny_base, tmp_path, gpu)
     summary, reference = train_preference(
         pairs(tiny_base),
         tiny_base,
-        tmp_path / "ka",
+        tmp_path / "sft",
         tmp_path / "kc",
         tmp_path / "plots-kc",
         params=preference(lr=1e-4, gamma=0.0),
@@ -338,15 +281,7 @@ def test_a_step_has_as_many_rows_as_it_says_and_an_epoch_all_of_them(tiny_base: 
 
 def test_a_micro_batch_that_does_not_divide_the_step_is_named(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="KNOWTUNING_MICRO_BATCH is 3; expected a divisor of the 4 rows"):
-        train_sft(
-            rows(tiny_base),
-            tiny_base,
-            tmp_path / "sft",
-            tmp_path / "plots",
-            params=Schedule(**schedule()),
-            lora=LORA,
-            run=runs("train_sft", tmp_path, micro_batch(3)),
-        )
+        sft(tiny_base, tmp_path, micro_batch(3))
 
 
 def test_logps_of_both_sides_and_their_lengths_are_logged_apart(

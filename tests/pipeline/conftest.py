@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.support import small_project, stage_runs
 
@@ -28,7 +30,11 @@ def project(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small parameters, in which all stages have run undisturbed."""
-    folder = tmp_path_factory.mktemp("calm") / "project"
-    stage_runs.new_project(folder)
-    return folder
+    """A folder with small parameters, in which all stages have run undisturbed; one for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(root / "calm.lock"):
+        if not (root / "calm/made").exists():
+            stage_runs.new_project(root / "calm/project")
+            (root / "calm/made").touch()
+    return root / "calm/project"

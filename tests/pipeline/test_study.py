@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
 from experiments import study
-from experiments.figures import Panel, Point, draw
-from experiments.pooled import Scores, Subject, cell
+from experiments.figures import draw
+from experiments.pooled import OVERALL, Scores, Subject, cell
 from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.knowledge.aspects import ASPECTS
 
-AUDIT = {
-    aspect: {"accuracy": 60.0, "style_accuracy": 55.0, "length_accuracy": 50.0} for aspect in study.ASPECTS
-}
+AUDIT = {aspect: {"accuracy": 60.0, "style_accuracy": 55.0, "length_accuracy": 50.0} for aspect in ASPECTS}
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Written:
     """Stands in for a finished experiment: four questions a system, all with the same scores."""
 
     correct: dict[str, float]
+    style: str = "matched"
     baseline: str = "0123456789"
 
     def output(self, path: str) -> str:
@@ -44,7 +45,8 @@ class Written:
 
     @property
     def params(self) -> dict[str, Any]:
-        return {"rewrite": {"alpha": 0.5}, "perturb": {"beta_delete": 0.5}, "train_kc": {"gamma": 0.2}}
+        pairs = {"beta_delete": 0.5, "style": self.style, "aspects": list(AUDIT)}
+        return {"rewrite": {"alpha": 0.5}, "perturb": pairs, "train_kc": {"gamma": 0.2}}
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def scores() -> Scores:
         runs["default", seed] = Written({"base": 1, "sft": 2, "ka": 3, "kc": 5 + seed})
         runs["no-ka", seed] = Written({"kc": 4})
         runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
-        runs["paper-style", seed] = Written({"kc": 6})
+        runs["paper-style", seed] = Written({"kc": 6}, "paper")
     runs["alpha-25", 1] = Written({"kc": 9})
     return Scores(runs, Resampling(1, 1000, 0.95))
 
@@ -62,14 +64,14 @@ def scores() -> Scores:
 def test_means_and_differences_are_over_seeds_and_questions(scores: Scores) -> None:
     # correct of kc: questions add 0, 1, 2, 3 (mean 1.5) to 6 and 7: 7.5 and 8.5, mean 8.
     kc, sft = Subject("default", "kc"), Subject("default", "sft")
-    assert scores.mean(kc, "correct", (1, 2)).value == 8.0
+    assert scores.estimate(kc, None, "correct", (1, 2), OVERALL).value == 8.0
     # A pair differs by 4 in seed 1 and by 5 in seed 2 on every question: only the seed is uncertain.
-    found = scores.difference(kc, sft, "correct", (1, 2))
+    found = scores.estimate(kc, sft, "correct", (1, 2), OVERALL)
     assert (found.value, found.low, found.high) == (4.5, 4.0, 5.0)
     # One question of four defines the order, and general_recall (the second) does not.
-    assert scores.mean(kc, "order", (1, 2)).value == 50.0
-    assert cell(scores.mean(kc, "order", (1, 2), "general_recall")) == "–"
-    assert scores.mean(sft, "correct", (1,), "general_recall").value == 3.0
+    assert scores.estimate(kc, None, "order", (1, 2), OVERALL).value == 50.0
+    assert cell(scores.estimate(kc, None, "order", (1, 2), "general_recall"), signed=False) == "–"
+    assert scores.estimate(sft, None, "correct", (1,), "general_recall").value == 3.0
 
 
 def test_the_readme_gets_the_tables_between_its_marks(scores: Scores, tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_the_readme_gets_the_tables_between_its_marks(scores: Scores, tmp_path: 
     begin, end = study.MARKS
     readme.write_text(f"Before\n{begin}\nold\n{end}\nAfter\n", encoding="utf-8")
     for _ in range(2):
-        study.into(readme, study.summary(study.Study(scores, tmp_path)))
+        study.into(readme, study.summary(scores))
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"Before\n{begin}\n2 seeds")
     assert text.endswith(f"|\n{end}\nAfter\n")
@@ -103,28 +105,28 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: Scores, tmp_pa
     for figure in ("ablations", "alpha"):
         assert f"(study/{figure}.svg)" in text
         assert ElementTree.parse(tmp_path / f"{figure}.svg").getroot().tag.endswith("svg")
-    assert study.page(scores, ["gamma-0"], tmp_path, None) == text
 
 
-def test_a_reading_without_a_section_is_an_error(
-    scores: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reading_without_a_section_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: dict[Any, Any] = {("default", 1): Written({"base": 1, "sft": 2, "ka": 3, "kc": 5})}
     readings = tmp_path / "readings.md"
     readings.write_text("## Systems\n\nGood.\n\n## Sytle\n\nOdd.\n")
     monkeypatch.setattr(study, "READINGS", readings)
     with pytest.raises(ValueError, match=r"readings\.md: no section is called Sytle"):
-        study.page(scores, [], tmp_path, None)
+        study.page(Scores(runs, Resampling(1, 100, 0.95)), [], tmp_path, None)
 
 
-def test_a_figure_keeps_zero_in_view_and_points_in_order() -> None:
-    points = [Point("a", 2.0, 1.0, 3.0), Point("b", 3.0, 2.0, 4.0)]
-    drawn = ElementTree.fromstring(draw([Panel("m", points, zero=True)], label="x", joined=False))
-    circles = [e for e in drawn.iter() if e.tag.endswith("circle")]
-    # The axis runs from 0 - 0.4 to 4 + 0.4 over 106 pixels up from 134: 2 lies at 134 - 2.4 / 4.8 * 106 = 81.
-    assert [circle.get("cy") for circle in circles] == ["81.0", "58.9"]
+def test_a_figure_has_a_panel_a_metric_and_the_same_bytes_again(tmp_path: Path) -> None:
+    table = pd.DataFrame({"correct": [Estimate(2.0, 1.0, 3.0, 9), Estimate(3.0, 2.0, 4.0, 9)]}, ["a", "b"])
+    for name in ("one", "two"):
+        draw(tmp_path / f"{name}.svg", table, ["a", "b"], "what was left out", joined=False)
+    svg = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    for text in ("correct", "a", "b", "what was left out"):
+        assert f">{text}</text>" in svg
+    assert (tmp_path / "two.svg").read_text(encoding="utf-8") == svg
 
 
 def test_cells() -> None:
     assert cell(Estimate(-0.5, -0.75, -0.25, 9), signed=True) == "**−0.50 [−0.75, −0.25]**"
     assert cell(Estimate(0.5, -0.25, 0.75, 9), signed=True) == "+0.50 [−0.25, +0.75]"
-    assert cell(Estimate(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
+    assert cell(Estimate(0.5, 0.25, 0.75, 9), signed=False) == "0.50 [0.25, 0.75]"

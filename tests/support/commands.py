@@ -10,6 +10,20 @@ from experiments.copies import copy_tracked
 from tests.support.checkout import ROOT
 from tests.support.shell import run
 
+# A world and trainings of seconds.
+TINY = {
+    "prepare.world.towns.train": 12,
+    "prepare.world.towns.valid": 3,
+    "prepare.world.towns.test": 4,
+    "prepare.world.towns.guide": 6,
+    "prepare.world.train_general": 16,
+    "prepare.world.train_specific": 20,
+    "base.scratch.max_steps": 20,
+    **{f"train_{system}.epochs": 1 for system in ("sft", "ka", "kc")},
+    "train_kc.eval_rows": 5,
+    "predict.max_new_tokens": 16,
+    "evaluate.resamples": 1000,
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -20,7 +34,7 @@ def blocks(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[str]:
     """The single commands of a page; a command that goes on over lines, or feeds a file, is one."""
-    found: list[str] = []
+    joined: list[str] = []
     for block in blocks(page):
         lines = iter(block.splitlines())
         for line in lines:
@@ -32,8 +46,8 @@ def commands(page: Path) -> list[str]:
                 command += f"\n{next(lines)}"
             command = re.sub(r"\s{2,}# .*$", "", command).strip()
             if command and not command.startswith("#"):
-                found.append(command)
-    return found
+                joined.append(command)
+    return joined
 
 
 def project_copy(folder: Path) -> Path:

@@ -38,14 +38,14 @@ def free_port() -> int:
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the server takes connections; fails when it ends or needs more than a minute."""
-    for _ in range(600):
+    """Until the server takes connections; fails when it ends or needs more than three minutes."""
+    for _ in range(1800):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         assert server.poll() is None, log.read_text()
         time.sleep(0.1)
-    raise AssertionError(f"no server on port {port} after a minute: {log.read_text()}")
+    raise AssertionError(f"no server on port {port} after three minutes: {log.read_text()}")
 
 
 @contextmanager

@@ -64,8 +64,8 @@ Path("metrics/sum.json").write_text(json.dumps({"total": total}))
 
 def params(*, seed: int = 1, rows: int = 4, size: int = 50, factor: int = 1) -> str:
     """params.yaml of the small project; the experiment runner reads the aspects."""
-    own = f"seed: {seed}\nmake: {{rows: {rows}, size: {size}}}\nsum: {{factor: {factor}}}\n"
-    return f"{own}perturb: {{aspects: []}}\n"
+    light = f"seed: {seed}\nmake: {{rows: {rows}, size: {size}}}\nsum: {{factor: {factor}}}\n"
+    return f"{light}perturb: {{aspects: []}}\n"
 
 
 def store(folder: Path) -> Path:

@@ -141,16 +141,16 @@ def copy_without(project: Path, target: Path, stage: str) -> None:
 
 def units(folder: Path) -> int:
     """How much the state under `folder` holds: the newest step, or the lines of the journal."""
-    found = [0]
+    counts = [0]
     # The stage works in there: files and the folder itself may go while we look.
     with contextlib.suppress(FileNotFoundError):
         for path in folder.glob(".cache/resume/*/*"):
             step = path.name.removeprefix("checkpoint-")
             if step.isdecimal():
-                found.append(int(step))
+                counts.append(int(step))
             elif path.suffix == ".jsonl":
-                found.append(path.read_bytes().count(b"\n"))
-    return max(found)
+                counts.append(path.read_bytes().count(b"\n"))
+    return max(counts)
 
 
 def kill_both(processes: list[BaseProcess], ready: Callable[[], bool]) -> None:

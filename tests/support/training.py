@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from knowtuning.config.training import LoraParams, PreferenceParams
+from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
 from knowtuning.core.records import Example, Pair
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
-from knowtuning.training.arguments import TrainingRun
+from knowtuning.training.arguments import TrainingRun, TrainingSummary
 from knowtuning.training.rows import Encoder, PairRow, Row
 
 CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
@@ -71,6 +71,29 @@ def pairs(base: Path) -> list[PairRow]:
 
 def runs(section: str, state: Path, hardware: Hardware = CPU) -> TrainingRun:
     return TrainingRun(section, hardware, state, seed=1)
+
+
+def sft(
+    base: Path,
+    folder: Path,
+    hardware: Hardware = CPU,
+    *,
+    chosen: list[Row] | None = None,
+    lora: LoraParams = LORA,
+    **changes: Any,
+) -> TrainingSummary:
+    """Train on `rows`, or those chosen: the adapter `folder`/sft, its curves in plots, its state in state."""
+    from knowtuning.training.trainer import train_sft
+
+    return train_sft(
+        rows(base) if chosen is None else chosen,
+        base,
+        folder / "sft",
+        folder / "plots",
+        params=Schedule(**schedule(**changes)),
+        lora=lora,
+        run=runs("train_sft", folder / "state", hardware),
+    )
 
 
 def micro_batch(rows: int | None) -> Hardware:

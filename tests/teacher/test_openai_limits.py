@@ -166,7 +166,7 @@ def test_a_budget_stops_cleanly_and_resumes(tmp_path: Path) -> None:
         assert len(list(again.run(extracts(100)))) == 100
         assert len(server.calls) == 100
         assert (again.totals.paid, again.totals.cached) == (100 - made, made)
-        assert again.totals.cached_cost == pytest.approx(0.002 * made)
+        assert again.totals.metrics()["cached"]["cost"] == pytest.approx(0.002 * made)
 
 
 def test_a_budget_without_a_price_is_refused(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def find(environ: Mapping[str, str], cache: Path, hardware: Hardware, processes:
     if ("cpu" in version) != (hardware.device == "cpu"):
         raise ValueError(
             f"{python} has {version}, which does not compute on {hardware.device}; install the build that "
-            "does (docs/hardware.md), or set KNOWTUNING_DEVICE"
+            "does (docs/gpu.md), or set KNOWTUNING_DEVICE"
         )
     cards, memory = whole_number(environ, CARDS, least=1) or 1, environ.get(MEMORY) or "0.9"
     if not re.fullmatch(r"0?\.\d+", memory) or float(memory) == 0:

@@ -38,11 +38,6 @@ class Usage:
         """What this run paid, US dollars; 0 where no price is known."""
         return self._cost(self.paid_prompt_tokens, self.paid_completion_tokens)
 
-    @property
-    def cached_cost(self) -> float:
-        """What the replies from the store once cost, US dollars; 0 where no price is known."""
-        return self._cost(self.cached_prompt_tokens, self.cached_completion_tokens)
-
     def metrics(self) -> dict[str, Any]:
         """The totals for a metrics file: total, paid and cached, each with calls, tokens and cost."""
         paid = self._part(self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)
