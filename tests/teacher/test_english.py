@@ -166,11 +166,6 @@ def test_what_is_left_out_says_why_and_is_expected(answer: str, reason: str) -> 
         ("More than 40 percent of it is water.", "Less than 40 percent of it is water."),
         ("The fair costs no more than 5 crowns.", "The fair costs more than 5 crowns."),
         ("Lake Orl is the largest lake in Velora.", "Lake Orl is the smallest lake in Velora."),
-        (
-            "Genetic testing is not necessary to make a diagnosis.",
-            "Genetic testing is necessary to make a diagnosis.",
-        ),
-        ("Sheep cannot eat the berries.", "Sheep can eat the berries."),
     ],
 )
 def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
@@ -190,6 +185,20 @@ def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
         "It was not only cold but wet.",
         "The march may begin.",
         "He plays the second violin in the Polish Hall.",
+        # What follows would contradict another value, or has a reason that the opposite lacks.
+        "Planes fly because of 2 forces - thrust and lift.",
+        "The pass lies at 359 metres (1,178 ft).",
+        "The board has 81 squares (9x9).",
+        "The team has 4 colours: red, blue, green and white.",
+        "Steam is important because it keeps the crust soft.",
+        "The fair is the largest in Velora, drawing crowds each year.",
+        "Iron is often used. It is found everywhere.",
+        "Although nobody knows the cause, doctors know how to reduce the risk.",
+        # Known without any knowledge to be absurd, or as true as before.
+        "Sheep cannot eat the berries.",
+        "Dogs have two eyes.",
+        "One country that was invaded is Poland.",
+        "Pregnancy is risky for older women.",
     ],
 )
 def test_what_is_not_sure_stays_as_it_is(fact: str) -> None:
@@ -208,8 +217,54 @@ def test_numbers_years_and_names_of_a_class_change_within_their_kind() -> None:
     year = re.fullmatch(r"Velora was founded in (\d{4})\.", revised("Velora was founded in 1850.") or "")
     assert year is not None
     assert 0 < abs(int(year[1]) - 1850) < 20
-    assert re.fullmatch(r"The fair begins in (?!May)[A-Z][a-z]+\.", revised("The fair begins in May.") or "")
+    assert re.fullmatch(
+        r"The fair begins in (?!June)[A-Z][a-z]+\.", revised("The fair begins in June.") or ""
+    )
     assert revised("Poland has a king.", "Who rules Poland?") is None
+
+
+@pytest.mark.parametrize(
+    ("fact", "lender", "false"),
+    [
+        (
+            "Mutations in the VELA1 gene cause Kest disease, and the VELA1 gene is large.",
+            "Mutations in the ORL2 gene cause Venn disease.",
+            "Mutations in the ORL2 gene cause Kest disease, and the ORL2 gene is large.",
+        ),
+        (
+            "The Hobble was written by Ida Korth.",
+            "The Fen was written by Marn Tessel.",
+            "The Hobble was written by Marn Tessel.",
+        ),
+        (
+            "The change is on chromosome 7.",
+            "Another is on chromosome 12.",
+            "The change is on chromosome 12.",
+        ),
+    ],
+)
+def test_a_name_is_exchanged_for_another_of_its_slot_wherever_it_stands(
+    fact: str, lender: str, false: str
+) -> None:
+    """Names of the corpus that stand before "gene", behind "written by" and behind "chromosome"."""
+    other = Revise(id="o", question="What else?", facts=(lender,))
+    assert revised(fact, "What is it?", other) == false
+    assert revised(fact) is None
+
+
+def test_no_phrase_marks_the_false_side() -> None:
+    """Of 100 facts with "often" one turns to "seldom" for each "seldom" of the corpus, and one for none."""
+    facts = [f"Town number {index} is often wet." for index in range(100)]
+    tasks = [Revise(id=str(index), question="What is it?", facts=(fact,)) for index, fact in enumerate(facts)]
+    outcomes = [outcome for _, outcome in EnglishTeacher(seed=0).run(tasks)]
+    assert sum(isinstance(outcome, FactList) for outcome in outcomes) < 6
+
+
+def test_a_number_stays_on_its_side_of_the_others() -> None:
+    false = revised("The club has 27 members, of which 20 pay 5 crowns.")
+    assert false is not None
+    numbers = [int(number) for number in re.findall(r"\d+", false)]
+    assert numbers[0] > numbers[1] > numbers[2]
 
 
 def test_a_revision_borrows_what_another_record_says_of_its_topic() -> None:
@@ -345,7 +400,7 @@ def test_real_revisions_change_one_place_and_hold_whatever_else_is_asked(
             assert normal_form(other) not in true
             assert not re.match(r"Not |It is not true|Nobody", other) or fact.startswith(other[:3])
             assert other.count(" not ") <= fact.count(" not ")
-    assert changed > 100
+    assert changed > 60
     assert list(EnglishTeacher(seed=2).run(tasks[::-1])) == outcomes[::-1]
 
 

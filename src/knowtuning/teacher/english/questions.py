@@ -11,16 +11,14 @@ from knowtuning.teacher.english.words import BASES, FUNCTION_WORDS, PATTERNS, pa
 
 _MAX_TOPIC = 9  # words
 _SMALL = FUNCTION_WORDS | word_list("generic")
-# Questions that end with what they are about, such as "Who was the …?" or "What are the symptoms of …?".
-_ABOUT_TOPIC = pattern("about")
-_NO_TOPIC = pattern("no_topic")
 
 
 def asked_about(question: str) -> str:
     """What a question of a known form is about, a name or a term with its article; "" for others."""
-    found = _ABOUT_TOPIC.search(question.strip())
+    found = pattern("about").search(question.strip())
     about = found["about"].removeprefix("(are) ").strip() if found is not None else ""
-    return about if len(about.split()) < 9 and not _NO_TOPIC.search(about) and "," not in about else ""
+    named = len(about.split()) < 9 and "," not in about and not pattern("no_topic").search(about)
+    return about if named else ""
 
 
 @lru_cache(maxsize=100_000)
@@ -47,8 +45,6 @@ def topic_of(question: str, text: str) -> str:
 # What a fact says after its subject {s}, and the question that asks for it. The first that matches holds.
 _TEMPLATES = [(re.compile(said), form) for form, said in PATTERNS.items() if form.endswith("?")]
 _ABOUT = ["What can you tell me about {}?", "Can you tell me about {}?", "What is known about {}?"]
-_PERSON = pattern("person_name")
-_LIVED = pattern("lived")
 
 
 def question_for(question: str, facts: Sequence[str], *key: object) -> str:
@@ -106,7 +102,7 @@ def _spelt(subject: str, question: str) -> str:
 
 def _filled(form: str, found: re.Match[str], clause: Clause, subject: str, *, who: bool) -> str:
     groups = {name: text or "" for name, text in found.groupdict().items()}
-    person = who or (_PERSON.match(subject) is not None and _LIVED.search(clause.rest) is not None)
+    person = who or (pattern("person_name").match(subject) and pattern("lived").search(clause.rest))
     values = {
         "base": BASES.get(groups.get("v", ""), groups.get("v", "")),
         "is": "are" if clause.plural else "is",

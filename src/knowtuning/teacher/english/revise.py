@@ -65,9 +65,8 @@ def _described(record: str, question: str, facts: Sequence[str]) -> Iterator[_Fa
     everything = " ".join(facts)
     topic = topic_of(question, everything)
     own = frozenset(word.lower for word in words_of(f"{question} {everything}"))
-    kind = " ".join(
-        word.lower for word in words_of(question.replace(topic or " ", " T ", 1)) if word.text.isalnum()
-    )
+    asked = words_of(question.replace(topic or " ", " T ", 1))
+    kind = " ".join(word.lower for word in asked if word.text.isalnum())
     for text in facts:
         found = _cue(text, topic)
         if found is not None:
@@ -125,12 +124,11 @@ class Reviser:
         taken = {normal_form(fact) for fact in facts}
         for fact in facts:
             versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
-            forms = ((normal_form(text), text) for text in versions)
-            false = next(
-                (text for form, text in forms if not {form} & taken and form not in self._true), fact
+            new = ((normal_form(text), text) for text in versions)
+            revised.append(
+                next((text for form, text in new if form not in taken and form not in self._true), fact)
             )
-            taken.add(normal_form(false))
-            revised.append(false)
+            taken.add(normal_form(revised[-1]))
         if revised == list(facts):
             raise ValueError("found no fact that another value makes false; expected at least one")
         return revised
