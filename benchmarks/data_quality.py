@@ -3,10 +3,10 @@
     python -m benchmarks.data_quality --data FOLDER --seed 1 --out sample.jsonl
     python -m benchmarks.data_quality --marks benchmarks/data_quality.csv
 
-FOLDER has dolly_train.json and medquad.jsonl.gz. The sample has 120 facts, 60 revisions, 60 rewrites and 40 pairs
-of each aspect, half from each source, each with its question and what stands around it; the shares left out and
-what form alone tells of the pairs are printed. With --marks, the counts of two readers and their agreement.
-docs/data-quality.md has the rubric and the counts.
+FOLDER has dolly_train.json and medquad.jsonl.gz. The sample has 120 facts, 60 revisions, 60 rewrites and 40
+pairs of each aspect, half from each source, each with its question and what stands around it; the shares left
+out and what form alone tells of the pairs are printed. --marks prints the counts of two readers and their
+agreement. docs/data-quality.md has the rubric and the counts.
 """
 
 from __future__ import annotations

@@ -173,9 +173,9 @@ def has_reference(sentence: str) -> bool:
     if words and words[0].lower in _LEANING and not lists.pattern("expletive").match(sentence):
         return True
     pronouns = lists.PERSONAL | _POINTING
-    places = (index for index, word in enumerate(words) if word.lower in pronouns)
+    indices = (index for index, word in enumerate(words) if word.lower in pronouns)
     leans = lists.pattern("leaning_phrase").search(sentence) is not None
-    return leans or any(_dangles(sentence, words, place) for place in places)
+    return leans or any(_dangles(sentence, words, index) for index in indices)
 
 
 def _dangles(sentence: str, words: list[Word], index: int) -> bool:
@@ -190,8 +190,8 @@ def _dangles(sentence: str, words: list[Word], index: int) -> bool:
         if following in lists.word_set("who with that in of from which without"):
             return False
         # "…, and this leads to …" points back into its own sentence.
-        own = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
-        return not own or len(nouns) < 3
+        inside = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
+        return not inside or len(nouns) < 3
     if word == "it" and lists.pattern("expletive").match(sentence[words[index].start :]):
         return False
     if word in _PERSONS:

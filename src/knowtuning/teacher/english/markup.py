@@ -12,7 +12,8 @@ from typing import NamedTuple
 from knowtuning.teacher.english.words import pattern
 
 _THOUGHT = re.compile(
-    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think\w*|reasoning)>", re.DOTALL | re.I
+    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>",
+    re.DOTALL | re.I,
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 
@@ -82,12 +83,12 @@ def _list_at(lines: list[str]) -> tuple[list[str], list[str]]:
 
 def _mark_after(line: str, before: str) -> str:
     """The mark of a line that is the item after the one with the mark `before` ("": the first); else ""."""
-    found = pattern("mark").match(line)
-    if found is None:
+    match = pattern("mark").match(line)
+    if match is None:
         return ""
-    mark = found["bullet"] or found["mark"]
-    if found["bullet"] or not before:
-        return mark if mark in {"1", "a", "A"} or (found["bullet"] and not before.isalnum()) else ""
+    mark = match["bullet"] or match["mark"]
+    if match["bullet"] or not before:
+        return mark if mark in {"1", "a", "A"} or (match["bullet"] and not before.isalnum()) else ""
     numbered = mark.isdigit() and before.isdigit() and int(mark) == int(before) + 1
     lettered = mark.isalpha() and before.isalpha() and ord(mark) == ord(before) + 1
     return mark if numbered or lettered else ""
@@ -121,8 +122,9 @@ def _inline_lists(paragraph: str) -> list[Block]:
 def _numbers(paragraph: str) -> list[tuple[int, int]]:
     """Where the marks 1., 2., 3. … of a list on one line begin and end; none for less than two."""
     marks: list[tuple[int, int]] = []
-    for found in pattern("inline_number").finditer(paragraph):
-        before = paragraph[: found.start()].rstrip()
-        if int(found[1]) == len(marks) + 1 and (marks or not before or before[-1] in ".:!?"):
-            marks.append(found.span())
+    for match in pattern("inline_number").finditer(paragraph):
+        before = paragraph[: match.start()].rstrip()
+        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        if number == len(marks) + 1 and (marks or not before or before[-1] in ".,:!?"):
+            marks.append(match.span())
     return marks if len(marks) > 1 else []

@@ -85,9 +85,8 @@ class Values:
         for match in () if pattern("converted").search(fact) else _QUANTITY.finditer(fact):
             number, before, unit = match["number"], fact[: match.start()], match["unit"].strip()
             known = numbers.count(number) > 1 or re.fullmatch(r"0\d*|1\d\d\d|20\d\d", number)
-            bound = _BOUND.search(f"{before}1") or pattern("itemised").search(
-                fact[match.end() :].partition(". ")[0]
-            )
+            behind = fact[match.end() :].partition(". ")[0]
+            bound = _BOUND.search(f"{before}1") or pattern("itemised").search(behind)
             if known or bound or unit in word_list("no_units") or pattern("named_number").search(before):
                 continue
             for other in self._others(number, match["sign"] + unit, *key):
