@@ -32,7 +32,8 @@ from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.english.grammar import depends_on
 from knowtuning.teacher.tasks import Extract, FactList, QuestionAnswer, Reply, Revise, RewriteQA, Task
 
-ROWS = 4_000  # of each source
+ROWS = 4_000  # of each source, for facts
+RECORDS = 1_000  # the first that have facts, for what is made of them
 SIZES = {"fact": 60, "revision": 30, "rewrite": 30, **dict.fromkeys(ASPECTS, 20)}  # of each source
 
 
@@ -74,11 +75,12 @@ def drawn(examples: Sequence[Example], seed: int) -> Iterator[dict[str, Any]]:
         Facts(**examples[number].model_dump(include={"id", "question", "answer"}), facts=reply.facts)
         for number, reply in replies(teacher, work, "extract")
     ]
+    first = records[:RECORDS]
     items = {
         "fact": list(facts(records)),
-        "revision": list(revisions(records, seed)),
-        "rewrite": list(rewrites(records, seed)),
-        **pairs(records, seed),
+        "revision": list(revisions(first, seed)),
+        "rewrite": list(rewrites(first, seed)),
+        **pairs(first, seed),
     }
     for kind, rows in items.items():
         for row in random.Random(f"{seed}-{kind}").sample(rows, SIZES[kind]):
@@ -126,6 +128,7 @@ def rewrites(records: Sequence[Facts], seed: int) -> Iterator[dict[str, Any]]:
 
 def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]]:
     """The pairs of each aspect, as perturb makes them by default; prints what form alone tells of them."""
+    records = list({record.id: record for record in records}.values())  # MedQuAD has some ids twice
     how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on)
     settings = Settings("matched", list(ASPECTS), how, max_growth=1.1)
     rows = perturb(records, EnglishTeacher(seed=seed), settings, Comparison())

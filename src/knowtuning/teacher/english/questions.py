@@ -86,7 +86,7 @@ def _question(fact: str, question: str) -> str | None:
     for rule, form in _TEMPLATES:
         match = rule.match(predicate)
         if match is not None:
-            who = re.match(r"who (?:is|are|was|were)\b", question, re.I) is not None
+            who = re.match(r"who (?:is|are|was|were)\b(?! at risk)", question, re.I) is not None
             return _filled(form, match, clause, subject, who=who)
     return None
 

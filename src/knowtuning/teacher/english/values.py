@@ -87,7 +87,8 @@ class Values:
             known = numbers.count(number) > 1 or re.fullmatch(r"0\d*|1\d\d\d|20\d\d", number)
             behind = fact[match.end() :].partition(". ")[0]
             bound = _BOUND.search(f"{before}1") or pattern("itemised").search(behind)
-            if known or bound or unit in word_list("no_units") or pattern("named_number").search(before):
+            named = pattern("open").search(before) or pattern("named_number").search(before)
+            if known or bound or named or unit in word_list("no_units"):
                 continue
             for other in self._others(number, match["sign"] + unit, *key):
                 if _keeps_order(number, other, numbers):
