@@ -30,6 +30,11 @@ RUN_ON = (
         "- https://example.org/one\n- https://example.org/two",
         "See also:\n* [Bees](https://example.org/bees) and their hives\n* [Wasps](https://example.org/wasps)",
         "For more information, see:\n1. The field guide\n2. The atlas of bees",
+        # A heading alone, with a colon or without, and addresses alone.
+        "Resources:\n\n1. Field guide\n2. Atlas of bees",
+        "External links\n- The field guide\n- The atlas of bees",
+        "https://example.org/bees",
+        "https://example.org/bees\nwww.example.org/wasps",
     ],
 )
 def test_lists_of_links(text: str) -> None:
@@ -44,6 +49,8 @@ def test_lists_of_links(text: str) -> None:
         "Useful links of a chain are these: - The first one bears the load. - The second one bears it too.",
         "The handbook is good - https://example.org/. Many like the course - https://example.org/course.",
         "More information is at https://example.org.",
+        "You can find help here:\n- the baker\n- the miller",
+        "The sources of the river are:\n- the glacier\n- the fen",
         "```\nsee also:\n```",
         "",
     ],

@@ -100,6 +100,13 @@ def _json(value: Any) -> bytes:
             "save the sheet as CSV",
         ),
         ("a.csv", _json([GOOD]), "holds JSON, expected CSV", "rename it to a.json"),
+        ("a.jsonl", b"instruction,output\nQ,A\n", "holds CSV, expected JSONL", "rename it to a.csv"),
+        (
+            "a.json",
+            b'"instruction","output"\nQ,A\n',
+            "holds CSV, expected a JSON array",
+            "rename it to a.csv",
+        ),
         ("a.csv.gz", gzip.compress(_json(GOOD)), "holds JSON, expected CSV", "rename it to a.jsonl.gz"),
         ("a.json", b"\x28\xb5\x2f\xfd\x00", "holds zstandard bytes", "unpack it with unzstd"),
         (

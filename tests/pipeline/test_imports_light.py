@@ -33,9 +33,7 @@ def last_line(folder: Path, stage: str) -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with the shipped params (english teacher), on a file of its own instead of the world."""
-    rows = "".join(
-        f'{{"q": "Where is town {n}?", "a": "Town {n} has at least 4{n} wells."}}\n' for n in range(5)
-    )
+    rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} has 4{n} wells."}}\n' for n in range(5))
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/rows.jsonl").write_text(rows)
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")

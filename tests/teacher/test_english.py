@@ -67,6 +67,14 @@ def rewritten(question: str, *facts: str) -> str | None:
         "The .NET Framework runs on Windows.",
         "Prices rose by 3.5 % (i.e. by $1.20 each).",
         "In A.D. 70 the temple fell.",
+        "D) is wrong because 2 + 2 = 5 is false.",
+        "- 5 plus 3 equals - 2.",
+        "2. April is the date of the fair.",
+        "# of users is shown at the top.",
+        "* marks a footnote in the text.",
+        "+ 3 °C is the mean of the year.",
+        "A - B testing is used on web pages.",
+        "The score was 3 - 2 after extra time.",
     ],
 )
 def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
@@ -103,6 +111,24 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
         ),
         ("<think>Tin is hard. Or is it?</think>Tin is a soft metal.", ["Tin is a soft metal."]),
         ("Tin was hard? </think> Tin is a soft metal.", ["Tin is a soft metal."]),
+        (
+            "Tin is soft. <think>Or is lead?</think> Lead is heavy.",
+            ["Tin is soft.", "Lead is heavy."],
+        ),
+        # Marks on one line, by letters too; a bold label is a heading, a bold word is not.
+        ("a) Tin is soft. b) Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        (
+            "First, 1. Tin is soft. 2. Lead is heavy.",
+            ["Tin is soft.", "Lead is heavy."],
+        ),
+        (
+            "**Tin**: Tin is a soft metal. **Lead** is a heavy metal.",
+            ["Tin is a soft metal.", "**Lead** is a heavy metal."],
+        ),
+        (
+            "- **Tin:** Tin is a soft metal.\n- **Lead:** Lead is a heavy metal.",
+            ["Tin is a soft metal.", "Lead is a heavy metal."],
+        ),
         ("Boil the water. Water boils at 100 °C. To save time, use a kettle.", ["Water boils at 100 °C."]),
         ("I love tin. Tin is amazing. Tin is a soft metal! Tin melts.", ["Tin melts."]),
         ("Press freedom matters. Exercise is healthy.", ["Press freedom matters.", "Exercise is healthy."]),
@@ -139,12 +165,18 @@ def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> 
         ),
         ("x = 1\ny = 2\nprint(x)", "found code"),
         ("| metal | °C |\n|---|---|\n| tin | 232 |", "found a table"),
+        ("metal\t°C\tuse\ntin\t232\tsolder\nlead\t327\tweights", "found a table"),
+        ("SELECT a FROM t;\nSELECT b FROM t;\nThe query returns all rows.", "found code"),
+        ("Symptoms include:\n- fever\n- cough", "list items"),
         ("Boil the water. Add the salt.", "only instructions"),
         ("光合作用是植物把光能变成化学能的过程。植物需要水。", "not English"),
         ("光合成は植物が光を使って糖を作ることです。", "not English"),
         ("प्रकाश संश्लेषण पौधों में होता है।", "not English"),
         ("التمثيل الضوئي عملية تحدث في النباتات.", "not English"),
         ("Velora liegt im Hochtal und ist eine alte Stadt.", "not English"),
+        ("Фотосинтез происходит в растениях.", "not English"),
+        ("식물은 햇빛을 이용합니다.", "not English"),
+        ("Tin is soft. 光合作用是植物把光能变成化学能的过程。", "not English"),
         ("La ville est connue pour ses vins et elle est très ancienne.", "not English"),
         (" ", "empty answer"),
     ],
@@ -166,11 +198,6 @@ def test_what_is_left_out_says_why_and_is_expected(answer: str, reason: str) -> 
         ("More than 40 percent of it is water.", "Less than 40 percent of it is water."),
         ("The fair costs no more than 5 crowns.", "The fair costs more than 5 crowns."),
         ("Lake Orl is the largest lake in Velora.", "Lake Orl is the smallest lake in Velora."),
-        (
-            "Genetic testing is not necessary to make a diagnosis.",
-            "Genetic testing is necessary to make a diagnosis.",
-        ),
-        ("Sheep cannot eat the berries.", "Sheep can eat the berries."),
     ],
 )
 def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
@@ -190,6 +217,20 @@ def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
         "It was not only cold but wet.",
         "The march may begin.",
         "He plays the second violin in the Polish Hall.",
+        # What follows would contradict another value, or has a reason that the opposite lacks.
+        "Planes fly because of 2 forces - thrust and lift.",
+        "The pass lies at 359 metres (1,178 ft).",
+        "The board has 81 squares (9x9).",
+        "The team has 4 colours: red, blue, green and white.",
+        "Steam is important because it keeps the crust soft.",
+        "The fair is the largest in Velora, drawing crowds each year.",
+        "Iron is often used. It is found everywhere.",
+        "Although nobody knows the cause, doctors know how to reduce the risk.",
+        # Known without any knowledge to be absurd, or as true as before.
+        "Sheep cannot eat the berries.",
+        "Dogs have two eyes.",
+        "One country that was invaded is Poland.",
+        "Pregnancy is risky for older women.",
     ],
 )
 def test_what_is_not_sure_stays_as_it_is(fact: str) -> None:
@@ -208,8 +249,54 @@ def test_numbers_years_and_names_of_a_class_change_within_their_kind() -> None:
     year = re.fullmatch(r"Velora was founded in (\d{4})\.", revised("Velora was founded in 1850.") or "")
     assert year is not None
     assert 0 < abs(int(year[1]) - 1850) < 20
-    assert re.fullmatch(r"The fair begins in (?!May)[A-Z][a-z]+\.", revised("The fair begins in May.") or "")
+    assert re.fullmatch(
+        r"The fair begins in (?!June)[A-Z][a-z]+\.", revised("The fair begins in June.") or ""
+    )
     assert revised("Poland has a king.", "Who rules Poland?") is None
+
+
+@pytest.mark.parametrize(
+    ("fact", "lender", "false"),
+    [
+        (
+            "Mutations in the VELA1 gene cause Kest disease, and the VELA1 gene is large.",
+            "Mutations in the ORL2 gene cause Venn disease.",
+            "Mutations in the ORL2 gene cause Kest disease, and the ORL2 gene is large.",
+        ),
+        (
+            "The Hobble was written by Ida Korth.",
+            "The Fen was written by Marn Tessel.",
+            "The Hobble was written by Marn Tessel.",
+        ),
+        (
+            "The change is on chromosome 7.",
+            "Another is on chromosome 12.",
+            "The change is on chromosome 12.",
+        ),
+    ],
+)
+def test_a_name_is_exchanged_for_another_of_its_slot_wherever_it_stands(
+    fact: str, lender: str, false: str
+) -> None:
+    """Names of the corpus that stand before "gene", behind "written by" and behind "chromosome"."""
+    other = Revise(id="o", question="What else?", facts=(lender,))
+    assert revised(fact, "What is it?", other) == false
+    assert revised(fact) is None
+
+
+def test_no_phrase_marks_the_false_side() -> None:
+    """Of 100 facts with "often" one turns to "seldom" for each "seldom" of the corpus, and one for none."""
+    facts = [f"Town number {index} is often wet." for index in range(100)]
+    tasks = [Revise(id=str(index), question="What is it?", facts=(fact,)) for index, fact in enumerate(facts)]
+    outcomes = [outcome for _, outcome in EnglishTeacher(seed=0).run(tasks)]
+    assert sum(isinstance(outcome, FactList) for outcome in outcomes) < 6
+
+
+def test_a_number_stays_on_its_side_of_the_others() -> None:
+    false = revised("The club has 27 members, of which 20 pay 5 crowns.")
+    assert false is not None
+    numbers = [int(number) for number in re.findall(r"\d+", false)]
+    assert numbers[0] > numbers[1] > numbers[2]
 
 
 def test_a_revision_borrows_what_another_record_says_of_its_topic() -> None:
@@ -345,7 +432,7 @@ def test_real_revisions_change_one_place_and_hold_whatever_else_is_asked(
             assert normal_form(other) not in true
             assert not re.match(r"Not |It is not true|Nobody", other) or fact.startswith(other[:3])
             assert other.count(" not ") <= fact.count(" not ")
-    assert changed > 100
+    assert changed > 60
     assert list(EnglishTeacher(seed=2).run(tasks[::-1])) == outcomes[::-1]
 
 

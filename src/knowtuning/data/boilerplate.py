@@ -21,6 +21,7 @@ _WORD = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+(?:['\u2019-][^\\W_]+)*"
 )
 _ITEM = re.compile(r"(?<!\S)(?:[-*+\u2022\u2013]|\d+[.)])[ \t]+")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+")
 _URL = re.compile(r"https?://|www\.|\]\(|<a\s", re.IGNORECASE)
 # What an introduction to a list of links speaks of.
 _LINKS = re.compile(
@@ -28,7 +29,8 @@ _LINKS = re.compile(
     r"resources (that|address|offer|provide|from|for|on|about)|"
     r"(these|following|useful|related|helpful|external) links|"
     r"(these|following|useful|related|helpful) (web ?)?(sites|pages)|see also|further (reading|information)|"
-    r"more information|related (topics|articles|pages))\b",
+    r"more information|read more|related (topics|articles|pages))\b|"
+    r"^\W*((external |useful )?links|(web )?resources|sources|references)\W*$",
     re.IGNORECASE,
 )
 # An introduction is short, and so are titles; this share of the items must be titles.
@@ -56,14 +58,17 @@ def link_list(text: str) -> bool:
     Items may stand on one line, as where white space was folded; the last of a list may then run on into the
     introduction of the next.
     """
+    if all(map(_ADDRESS.fullmatch, text.split())):
+        return bool(text.strip())
     first = _ITEM.search(text)
     introduction = text[: first.start()].strip() if first else "none"
-    if len(introduction.split()) > INTRODUCTION_WORDS or not (introduction.endswith(":") or not introduction):
+    about = _LINKS.search(introduction) is not None
+    announced = about or not introduction or introduction.endswith(":")
+    if len(introduction.split()) > INTRODUCTION_WORDS or not announced:
         return False
     starts = list(_ITEM.finditer(text))
     ends = [*(match.start() for match in starts[1:]), len(text)]
     items = [text[match.end() : end].strip() for match, end in zip(starts, ends, strict=True)]
-    about = _LINKS.search(introduction) is not None
     least = LINKS_SHARE * len(items)
     if sum(_title(item) and _URL.search(item) is not None for item in items) >= least:
         return True
@@ -86,7 +91,7 @@ class Boilerplate:
 
     def kinds(self, answer: str) -> list[str]:
         """The kinds that an answer is of."""
-        return [name for name, found in KINDS.items() if found(self, answer)]
+        return [name for name, is_kind in KINDS.items() if is_kind(self, answer)]
 
     def reason(self, answer: str, dropped: Iterable[str]) -> str | None:
         """Why an answer is left out; None where none of its kinds is in `dropped`."""
@@ -97,7 +102,7 @@ class Boilerplate:
 # What `prepare.drop` may name: the kind and how an answer of it is known.
 KINDS: dict[str, Callable[[Boilerplate, str], bool]] = {
     "link_list": lambda _, answer: link_list(answer),
-    "shared_opening": lambda found, answer: opening(answer) in found.openings,
+    "shared_opening": lambda boilerplate, answer: opening(answer) in boilerplate.openings,
 }
 
 
@@ -109,7 +114,7 @@ def find(answers: Iterable[str]) -> Boilerplate:
     return Boilerplate({words: n for words, n in counts.items() if n >= least})
 
 
-def report(found: Boilerplate, answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def report(boilerplate: Boilerplate, answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Examples of each kind among answers by place, for metrics/data.json; empty where there are none.
 
     An opening is given to the end of what all its answers share, with their number and a place.
@@ -117,7 +122,7 @@ def report(found: Boilerplate, answers: Iterable[tuple[str, str]]) -> dict[str, 
     by_opening: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
     links: list[dict[str, Any]] = []
     for where, answer in answers:
-        if opening(answer) in found.openings:
+        if opening(answer) in boilerplate.openings:
             by_opening[opening(answer)].append((where, answer))
         if link_list(answer):
             links.append({"where": where, "answer": _start(answer)})

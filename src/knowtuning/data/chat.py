@@ -74,13 +74,13 @@ def exchange(value: Any) -> Exchange:
     if not isinstance(value, list) or not value:
         raise ValueError("found no list of turns, expected user and assistant turns")
     turns = [_turn(turn, number) for number, turn in enumerate(value, 1)]
-    last = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=None)
+    last = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=None)
     if last is None:
         raise ValueError(f"found no user turn among {len(turns)}, expected one that asks")
     behind = turns[last + 1 :]
     if [turn.role for turn in behind] not in ([], ["assistant"]):
-        found = " and ".join(turn.role for turn in behind)
-        raise ValueError(f"found {found} behind the last user turn, expected one assistant turn")
+        roles = " and ".join(turn.role for turn in behind)
+        raise ValueError(f"found {roles} behind the last user turn, expected one assistant turn")
     context = [turn for turn in turns[:last] if turn.role != "system" or visible(turn.text)]
     for turn in context:
         if not visible(turn.text):

@@ -101,8 +101,8 @@ def to_example(raw: RawRow, columns: Columns) -> Row | Reject:
 def _row(raw: RawRow, columns: Columns) -> Row:
     values = raw.values
     if not isinstance(values, dict):
-        found = f"{len(values)} cells" if isinstance(values, list) else type_name(values)
-        raise _BadValueError("malformed", f"found {found}, expected a value for each column")
+        what = f"{len(values)} cells" if isinstance(values, list) else type_name(values)
+        raise _BadValueError("malformed", f"found {what}, expected a value for each column")
     chat = chat_column(values, columns.question)
     asked = _chat(values[chat], chat, columns) if chat else _asked(values, columns)
     example = Example(
@@ -137,16 +137,16 @@ def _asked(values: dict[str, Any], columns: Columns) -> _Asked:
 def _chat(value: Any, column: str, columns: Columns) -> _Asked:
     """Question with context, and answer, from the turns of a conversation."""
     try:
-        found = exchange(value)
+        last = exchange(value)
     except ValueError as error:
         raise _BadValueError("bad_turns", f"{column}: {error}") from error
-    turns = {f"{column}, last user turn": found.question, f"{column}, last assistant turn": found.answer}
+    turns = {f"{column}, last user turn": last.question, f"{column}, last assistant turn": last.answer}
     asked, answered = turns
     _required(turns, asked, "empty_question")
     if columns.optional:
         answer, blank = _filled(turns, answered)
-        return _Asked(_whole(found.asked(), column), answer, blank)
-    return _Asked(_whole(found.asked(), column), _required(turns, answered, "empty_answer"), "")
+        return _Asked(_whole(last.asked(), column), answer, blank)
+    return _Asked(_whole(last.asked(), column), _required(turns, answered, "empty_answer"), "")
 
 
 def _answer(values: dict[str, Any], columns: Columns) -> str:
@@ -168,8 +168,8 @@ def _text(values: dict[str, Any], column: str) -> str:
     """The normalised text of a column."""
     value = values.get(column)
     if _missing(value):
-        found = ("null" if value is None else "NaN") if column in values else "no such column in this row"
-        raise _BadValueError("missing_value", f"{column}: found {found}, expected text")
+        what = ("null" if value is None else "NaN") if column in values else "no such column in this row"
+        raise _BadValueError("missing_value", f"{column}: found {what}, expected text")
     if not isinstance(value, str):
         turns = isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
         way = f" (turns are read from a column called {' or '.join(COLUMNS[:2])})" if turns else ""

@@ -23,6 +23,7 @@ _MISSING = {
     *("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NA", "N/A", "n/a", "n.a.", "N.A.", "#N/A", "#NA"),
     *("null", "NULL", "None", "nil", "undefined", "\\N", "<nan>", "<null>", "<none>", "<empty>"),
     *("[null]", "(null)", "[empty]", "(empty)", "[blank]", "(blank)", "#NAME?", "#REF!", "#VALUE!"),
+    *("(none)", "#DIV/0!", "#NUM!"),
 }
 # What models and people write there: <noinput>, Nooutput, [no answer]; the bare form only of input and
 # output, since "No answer" may be one.

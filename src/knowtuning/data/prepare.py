@@ -74,12 +74,12 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     """
     source = open_source(params, seed=seed)
     further, notes = open_tests(params)
-    given = {name: drop_duplicates(_read(name, rows)) for name, rows in source.rows.items()}
+    cleaned = {name: drop_duplicates(_read(name, rows)) for name, rows in source.rows.items()}
     tests = {name: drop_duplicates(_read(f"tests.{name}", rows)) for name, rows in further.items()}
-    repeated = find(row.example.answer for split in given.values() for row in split.rows)
-    given = {name: _without(split, repeated, params) for name, split in given.items()}
+    repeated = find(row.example.answer for split in cleaned.values() for row in split.rows)
+    cleaned = {name: _without(split, repeated, params) for name, split in cleaned.items()}
     tests = {name: _without(split, repeated, params) for name, split in tests.items()}
-    splits = _separate(given, tests, params, seed)
+    splits = _separate(cleaned, tests, params, seed)
     corpus = source.corpus
     if corpus is None:
         corpus = [" ".join(row.example.answer.split()) for row in _by_id(splits["train"])]
@@ -152,10 +152,10 @@ def _read(name: str, rows: Iterable[Row | Reject]) -> Split:
 
 
 def _separate(
-    given: dict[SplitName, Split], tests: dict[str, Split], params: PrepareParams, seed: int
+    cleaned: dict[SplitName, Split], tests: dict[str, Split], params: PrepareParams, seed: int
 ) -> dict[SplitName, Split]:
     """No question in two of train, valid, and the test sets; two test sets may share one."""
-    splits = dict(given)
+    splits = dict(cleaned)
     held_out = [*([splits["test"]] if "test" in splits else []), *tests.values()]
     if "valid" in splits:
         splits["valid"] = drop_leaked(splits["valid"], held_out)

@@ -40,24 +40,24 @@ def read_rows(path: Path, wanted: Iterable[str]) -> Iterator[RawRow]:
         what = "a folder, expected a file" if path.is_dir() else "no such file"
         raise ValueError(f"{path}: {what}; paths count from the repository root")
     _check_head(path, kind)
-    found: dict[str, None] = {}
+    columns: dict[str, None] = {}
     row = None
     for row in reader(path, wanted):
         if isinstance(row.values, dict):
-            found.update(dict.fromkeys(row.values))
+            columns.update(dict.fromkeys(row.values))
         yield row
     if row is None:
         raise ValueError(f"{path}: the file holds no row; expected at least one")
-    if found:
-        check_columns(str(path), found, wanted)
+    if columns:
+        check_columns(str(path), columns, wanted)
 
 
-def check_columns(where: str, found: Iterable[str], wanted: Sequence[str]) -> None:
+def check_columns(where: str, present: Iterable[str], wanted: Sequence[str]) -> None:
     """Raise ValueError, listing the columns found, when a wanted one is not among them.
 
     A conversation in place of the question, which is wanted first, holds the others too.
     """
-    columns = list(found)
+    columns = list(present)
     if wanted and chat_column(columns, wanted[0]):
         return
     for name in wanted:

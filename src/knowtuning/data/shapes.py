@@ -78,6 +78,8 @@ def by_signature(path: Path, head: bytes, kind: str) -> str | None:
     if kind == ".csv" and re.match(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*"', head):
         name = ".json" if head.lstrip(b"\xef\xbb\xbf").lstrip()[:1] == b"[" else ".jsonl"
         return f"{path}: holds JSON, expected CSV; rename it to {renamed(path, name)}"
+    if kind in (".json", ".jsonl") and re.match(rb"(\xef\xbb\xbf)?[\w \"]+(,[\w \"]+)+\r?\n", head):
+        return f"{path}: holds CSV, expected {_KINDS[kind]}; rename it to {renamed(path, '.csv')}"
     if kind in (".csv", ".jsonl") and b"\r" in head and b"\n" not in head:
         return f"{path}:1: lines end in CR alone, expected LF or CR LF; convert them, as by `tr '\\r' '\\n'`"
     # Text in UTF-8 holds no NUL; without a byte-order mark UTF-16 is seen by them alone.
@@ -112,10 +114,10 @@ def of_object(path: Path, value: dict[str, Any], wanted: Iterable[str]) -> str:
     start = f"{path}: found an object, expected an array of rows"
     under = list(_arrays(value))
     if under:
-        places = ", ".join(f"{'.'.join(keys)!r} ({count})" for keys, count in under)
+        listed = ", ".join(f"{'.'.join(keys)!r} ({count})" for keys, count in under)
         inner = "".join(f"[{key!r}]" for key in under[0][0])
         return (
-            f"{start}; rows seem to be under {places}: make the array a file of its own, such as by "
+            f"{start}; rows seem to be under {listed}: make the array a file of its own, such as by "
             f'python -c "import json, sys; json.dump(json.load(sys.stdin){inner}, sys.stdout)" '
             f"< {path.name} > rows.json"
         )

@@ -117,25 +117,25 @@ def drop_long(split: Split, most: int | None) -> Split:
 
 def drop_leaked(split: Split, held_out: Iterable[Split]) -> Split:
     """Remove every row whose question also occurs in one of the `held_out` splits."""
-    places = {
+    locations = {
         fold(row.example.question): f"{row.where} ({other.name})" for other in held_out for row in other.rows
     }
     rows: list[Row] = []
     rejects: list[Reject] = []
     for row in split.rows:
-        place = places.get(fold(row.example.question))
-        if place is None:
+        location = locations.get(fold(row.example.question))
+        if location is None:
             rows.append(row)
         else:
-            rejects.append(_reject(row, "leaked", f"the question is that of {place}"))
+            rejects.append(_reject(row, "leaked", f"the question is that of {location}"))
     return replace(split, rows=rows, rejects=split.rejects + rejects)
 
 
 def check_ids(split: Split) -> None:
     """Raise ValueError, naming both rows, when two rows of a split have one id."""
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for row in split.rows:
-        before = places.setdefault(row.example.id, row.where)
+        before = locations.setdefault(row.example.id, row.where)
         if before != row.where:
             raise ValueError(
                 f"{row.where}: the id {row.example.id!r} is also that of {before}; expected unique ids; "

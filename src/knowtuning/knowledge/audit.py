@@ -118,44 +118,44 @@ def marks(pairs: Sequence[Pair]) -> dict[str, float]:
 
     opening words: whether texts that begin so were chosen or rejected in the other pairs.
     """
-    found = {}
+    shares = {}
     for name, count in MARKS.items():
         sides = [np.array([count(text) for text in texts], dtype=np.float64) for texts in _sides(pairs)]
-        found[name] = _told(*sides)
+        shares[name] = _share_told(*sides)
     openings = [[tuple(text.split()[:2]) for text in texts] for texts in _sides(pairs)]
     chosen, rejected = (Counter(side) for side in openings)
     scores = []
     for opening in zip(*openings, strict=True):
-        own = Counter({opening[0]: 1}), Counter({opening[1]: 1})
-        scores.append([chosen[o] - own[0][o] - rejected[o] + own[1][o] for o in opening])
-    found["opening words"] = _told(*np.array(scores, dtype=np.float64).T)
-    return {name: round(value, 2) for name, value in found.items()}
+        itself = Counter({opening[0]: 1}), Counter({opening[1]: 1})
+        scores.append([chosen[o] - itself[0][o] - rejected[o] + itself[1][o] for o in opening])
+    shares["opening words"] = _share_told(*np.array(scores, dtype=np.float64).T)
+    return {name: round(value, 2) for name, value in shares.items()}
 
 
 def _sides(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
     return [pair.chosen for pair in pairs], [pair.rejected for pair in pairs]
 
 
-def _told(chosen: Floats, rejected: Floats) -> float:
+def _share_told(chosen: Floats, rejected: Floats) -> float:
     share = float(_wins(chosen, rejected).mean())
     return max(share, 100 - share)
 
 
-def warning(aspect: str, found: dict[str, Any], limit: float) -> str | None:
+def warning(aspect: str, rates: dict[str, Any], limit: float) -> str | None:
     """A line where form alone tells more than the share `limit` (0..1) of an aspect's pairs; else None."""
-    if found["status"] != "computed":
+    if rates["status"] != "computed":
         return None
     # What is missing makes the rejected side of completeness shorter, with fewer words that link sentences:
     # that is no shortcut, so there single marks count.
     by_length = aspect == "completeness"
-    told = {mark: share for mark, share in found["marks"].items() if not (by_length and mark in LENGTH)}
-    mark = max(told, key=lambda each: told[each])
-    share = told[mark] if by_length else found["accuracy"]
+    shares = {mark: share for mark, share in rates["marks"].items() if not (by_length and mark in LENGTH)}
+    mark = max(shares, key=lambda each: shares[each])
+    share = shares[mark] if by_length else rates["accuracy"]
     if share <= 100 * limit:
         return None
     return (
         f"form alone tells chosen from rejected in {share:.0f} % of {aspect} pairs (most by itself: "
-        f"{mark}, {told[mark]:.0f} %); training can win on form in place of knowledge"
+        f"{mark}, {shares[mark]:.0f} %); training can win on form in place of knowledge"
     )
 
 
@@ -192,8 +192,8 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
     values = {name: _wins(first, second) for name, (first, second) in sides.items()}
     values["text_accuracy"] = 50.0 * ((chosen > 0).astype(float) + (rejected < 0))
     table = np.column_stack(list(values.values()))
-    for name, found in zip(values, estimates(Ratios.of_means(table), how, "audit"), strict=True):
-        metrics |= found.flat(name)
+    for name, estimate in zip(values, estimates(Ratios.of_means(table), how, "audit"), strict=True):
+        metrics |= estimate.flat(name)
     return metrics | {"marks": marks(pairs)}
 
 

@@ -26,8 +26,8 @@ class Extraction:
 
     @classmethod
     def of(cls, question: str, answer: str, facts: Sequence[str]) -> Extraction:
-        said, given = words(" ".join(facts)), words(answer)
-        return cls(share_of(given, said), 1 - share_of(said, [*given, *words(question)]))
+        in_facts, in_answer = words(" ".join(facts)), words(answer)
+        return cls(share_of(in_answer, in_facts), 1 - share_of(in_facts, [*in_answer, *words(question)]))
 
     def complaint(self, min_covered: float, max_foreign: float) -> str | None:
         """Why these facts are not those of the answer; None where they are."""

@@ -30,15 +30,15 @@ def filled(slots: Slots, facts: Sequence[str], candidates: Sequence[str]) -> lis
     used yet first and the earlier of two as close; it stays empty where that would be no closer than nothing.
     """
     result, missing, left = list(slots), 0, list(candidates)
-    for place, slot in enumerate(slots):
+    for position, slot in enumerate(slots):
         if slot is not None:
             continue
-        missing += len(words(facts[place]))
+        missing += len(words(facts[position]))
         left = left or list(candidates)
         best = min(left, key=lambda fact: abs(missing - len(words(fact))), default=None)
         if best is None or abs(missing - len(words(best))) >= missing:
             continue
-        result[place] = best
+        result[position] = best
         left.remove(best)
         missing -= len(words(best))
     return result
@@ -64,7 +64,7 @@ def candidates(fill: Fill, records: Sequence[Facts], depends_on: Dependence, see
 class _Other(NamedTuple):
     """Another record: the words of its question, and its facts that lean on no other, with their words."""
 
-    place: str
+    position: str
     record: str
     asked: frozenset[str]
     facts: list[tuple[str, frozenset[str]]]
@@ -93,11 +93,10 @@ class Others:
         """Facts of the records that follow on the ring, one a record, which are beside the record's question:
         neither they nor their questions have a word that is rare in questions and stands in this one."""
         about = self._rare & set(words(record.question))
-        own = {normal_form(fact) for fact in record.facts}
-        start = bisect(self._ring, self._place(record), key=lambda each: each.place)
+        own_facts = {normal_form(fact) for fact in record.facts}
+        start = bisect(self._ring, self._place(record), key=lambda each: each.position)
         for other in chain(self._ring[start:], self._ring[:start]):
             if other.record == record.id or about & other.asked:
                 continue
-            yield from islice(
-                (text for text, said in other.facts if not about & said and normal_form(text) not in own), 1
-            )
+            facts = (text for text, fact_words in other.facts if not about & fact_words)
+            yield from islice((text for text in facts if normal_form(text) not in own_facts), 1)

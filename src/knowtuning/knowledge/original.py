@@ -43,24 +43,24 @@ class Layout:
 class _Run(NamedTuple):
     """Words of a fact that stand in an answer: first in the fact, first in the answer, number."""
 
-    own: int
-    there: int
+    in_fact: int
+    in_answer: int
     size: int
 
 
 def layout(answer: str, facts: Sequence[str]) -> Layout | None:
     """The answer cut at its facts; None where one of them is not whole sentences of it, in their order."""
-    said = word_spans(answer)
+    spans = word_spans(answer)
     matcher = SequenceMatcher(autojunk=False)
-    matcher.set_seq2([span.word for span in said])
+    matcher.set_seq2([span.word for span in spans])
     pieces, gaps, at, end = [], [], 0, 0
     for fact in facts:
         run = _run(matcher, words(fact), at)
         if run is None:
             return None
         first, at = run
-        begin = _begin(answer, end, said[first].start)
-        stop = _stop(answer, said[at - 1].end)
+        begin = _begin(answer, end, spans[first].start)
+        stop = _stop(answer, spans[at - 1].end)
         if begin is None or stop is None:
             return None
         gaps.append(answer[end:begin])
@@ -76,24 +76,24 @@ def _run(matcher: SequenceMatcher[str], fact: list[str], at: int) -> tuple[int, 
     if not run.size or run.size < _MIN_RUN * len(fact):
         return None
     # The lead-in of a list, of which the teacher leaves out "the following".
-    lead = _Run(*matcher.find_longest_match(0, run.own, at, run.there))
-    return (lead.there if 2 * lead.size > run.own else run.there), run.there + run.size
+    lead = _Run(*matcher.find_longest_match(0, run.in_fact, at, run.in_answer))
+    return (lead.in_answer if 2 * lead.size > run.in_fact else run.in_answer), run.in_answer + run.size
 
 
 def _begin(answer: str, end: int, word: int) -> int | None:
     """Where the sentence or line of a word begins, behind the place `end`."""
-    found = [match.end() for match in _BEGIN.finditer(answer[end:word])]
-    return end + found[-1] if found else None
+    begins = [match.end() for match in _BEGIN.finditer(answer[end:word])]
+    return end + begins[-1] if begins else None
 
 
 def _stop(answer: str, word: int) -> int | None:
     """Where the sentence or line ends whose last word ends at `word`; None where it goes on."""
-    found = _END.match(answer, word)
-    assert found is not None
-    rest = answer[found.end() :]
-    ends = re.search(r"[.!?;。！？]", found[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
-    whole = not rest or rest[0].isspace() or found[0].endswith(("。", "！", "？"))
-    return found.end() if ends and whole else None
+    match = _END.match(answer, word)
+    assert match is not None
+    rest = answer[match.end() :]
+    ends = re.search(r"[.!?;。！？]", match[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
+    whole = not rest or rest[0].isspace() or match[0].endswith(("。", "！", "？"))
+    return match.end() if ends and whole else None
 
 
 def in_place(fact: str, piece: str, revised: str) -> str:
@@ -101,25 +101,25 @@ def in_place(fact: str, piece: str, revised: str) -> str:
 
     That is `revised` itself where the change is not one place of the words that piece and fact share.
     """
-    own, there, new = word_spans(fact), word_spans(piece), word_spans(revised)
-    head = _common(own, new)
-    tail = min(_common(own[::-1], new[::-1]), len(own) - head, len(new) - head)
+    in_fact, in_answer, new = word_spans(fact), word_spans(piece), word_spans(revised)
+    head = _common(in_fact, new)
+    tail = min(_common(in_fact[::-1], new[::-1]), len(in_fact) - head, len(new) - head)
     matcher = SequenceMatcher(None, words(fact), words(piece), autojunk=False)
-    last = len(own) - tail
+    last = len(in_fact) - tail
     runs = (run for run in matcher.get_matching_blocks() if run.a <= head and last <= run.a + run.size)
     first, at, size = max(runs, key=lambda run: run.size, default=(0, 0, 0))
-    if head + tail == len(own) == len(new) or not size:
+    if head + tail == len(in_fact) == len(new) or not size:
         return piece if fact == revised else revised
     # From the end of the word before the change to the begin of the one behind it, where the run has those.
     shift, end = at - first, len(new) - tail
     if head > first:
-        left, begin = there[head - 1 + shift].end, new[head - 1].end
+        left, begin = in_answer[head - 1 + shift].end, new[head - 1].end
     else:
-        left, begin = there[at].start, new[head].start if head < len(new) else len(revised)
+        left, begin = in_answer[at].start, new[head].start if head < len(new) else len(revised)
     if last < first + size:
-        right, stop = there[last + shift].start, new[end].start
+        right, stop = in_answer[last + shift].start, new[end].start
     else:
-        right, stop = there[at + size - 1].end, new[end - 1].end
+        right, stop = in_answer[at + size - 1].end, new[end - 1].end
     return piece[:left] + revised[begin : max(begin, stop)] + piece[right:]
 
 

@@ -32,9 +32,8 @@ class EnglishTeacher(ask.FreeTeacher):
     def run(self, tasks: Iterable[ask.Task]) -> Iterator[tuple[ask.Task, ask.Outcome]]:
         """Yield each task with its reply, or with the reason why it is left out."""
         everything = list(tasks)
-        records = [
-            (task.id, task.question, task.facts) for task in everything if isinstance(task, ask.Revise)
-        ]
+        revising = [task for task in everything if isinstance(task, ask.Revise)]
+        records = [(task.id, task.question, task.facts) for task in revising]
         reviser = Reviser(self._seed, records, self._corpus) if records else None
         for task in everything:
             yield task, ask.checked(task, partial(self._reply, task, reviser), expected=True)
@@ -48,7 +47,10 @@ class EnglishTeacher(ask.FreeTeacher):
                 assert reviser is not None
                 return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
             case ask.RewriteQA():
-                return self._rewritten(task)
+                answer = " ".join(task.facts)
+                check_english(answer)
+                question = question_for(task.question, task.facts, self._seed, task.id)
+                return ask.QuestionAnswer(question=question, answer=answer)
             case ask.AskFact():
                 check_english(task.fact)
                 question = question_for(task.question, [task.fact], self._seed, task.id)
@@ -57,14 +59,8 @@ class EnglishTeacher(ask.FreeTeacher):
                 check_english(" ".join(task.facts))
                 return ask.TripleList(triples=triples_of(task.facts))
             case ask.Tell():
-                said = [f"{each.subject} {each.predicate} {each.object}." for each in task.triples]
-                return ask.Text(text=" ".join(said))
+                sentences = [f"{each.subject} {each.predicate} {each.object}." for each in task.triples]
+                return ask.Text(text=" ".join(sentences))
             case ask.Rephrase():
                 return ask.Text(text=task.text)
         raise ValueError(f"the english teacher has no rules for the task {task.name!r}")
-
-    def _rewritten(self, task: ask.RewriteQA) -> ask.QuestionAnswer:
-        answer = " ".join(task.facts)
-        check_english(answer)
-        question = question_for(task.question, task.facts, self._seed, task.id)
-        return ask.QuestionAnswer(question=question, answer=answer)

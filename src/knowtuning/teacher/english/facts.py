@@ -21,12 +21,6 @@ from knowtuning.teacher.english.words import AUXILIARIES, FUNCTION_WORDS, patter
 MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
 _MAX_JOINED = 3  # sentences in one fact
 _MAX_LIST = 300  # characters of a list in one fact
-# A connective that only adds says nothing: without it the sentence stands alone.
-_ADDING = pattern("adding")
-_HEADING = pattern("heading_before")
-_PRONOUN = re.compile(r"^(?P<pronoun>It|They|He|She)(?= [a-z])")
-_NAMED_AGAIN = pattern("named_again")
-_PERSON = re.compile(r"^(?:[A-Z][\w.'’-]*\s+){1,3}[A-Z][\w'’-]+$")
 
 
 @dataclass
@@ -83,7 +77,8 @@ def _read_prose(reading: _Reading, sentences: Sequence[str]) -> None:
 
 def _whole(sentence: str) -> str:
     """A sentence without the heading, the "yes" or the adding connective that stands before it."""
-    bare = _HEADING.sub("", _ADDING.sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence)))
+    bare = pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
+    bare = pattern("heading_before").sub("", bare)
     return bare[:1].upper() + bare[1:]
 
 
@@ -126,29 +121,29 @@ def _ended(sentence: str) -> bool:
 def _resolve(reading: _Reading, sentence: str) -> str | None:
     """The sentence with its leading pronoun replaced; None where the antecedent is not plain."""
     clause = reading.antecedent
-    found = _PRONOUN.match(sentence) or _NAMED_AGAIN.match(sentence)
-    if found is None or clause is None or not has_reference(sentence):
+    match = pattern("pronoun").match(sentence) or pattern("named_again").match(sentence)
+    if match is None or clause is None or not has_reference(sentence):
         return None
     subject = clause.bare_subject
     words = words_of(subject)
-    resolved, growth = subject + sentence[found.end() :], len(subject) - len(found["pronoun"])
+    resolved, growth = subject + sentence[match.end() :], len(subject) - len(match["pronoun"])
     plain = words[0].lower not in FUNCTION_WORDS - {"the", "many", "most", "some"} and len(words) < 8
     if growth > reading.budget or not plain or re.search("[,:;]", subject) or has_reference(resolved):
         return None
-    return resolved if _means(found, clause, subject, reading.topic) else None
+    return resolved if _means(match, clause, subject, reading.topic) else None
 
 
-def _means(found: re.Match[str], clause: Clause, subject: str, topic: str) -> bool:
+def _means(match: re.Match[str], clause: Clause, subject: str, topic: str) -> bool:
     """Whether the pronoun of a sentence means the subject of the clause before it."""
     copula = clause.verb in {"is", "was", "are", "were"}
     on_topic = bool(topic) and topic.casefold() in subject.casefold()
-    if found["pronoun"] in {"He", "She"}:
+    if match["pronoun"] in {"He", "She"}:
         names = re.findall(r"(?:[A-Z][a-z]+ ){1,2}[A-Z][a-z]+", clause.rest)
-        return _PERSON.match(subject) is not None and (on_topic or not names)
-    if found["pronoun"] == "They":
+        return pattern("person").match(subject) is not None and (on_topic or not names)
+    if match["pronoun"] == "They":
         return clause.plural is True and (copula or on_topic)
-    if found["pronoun"] != "It":
-        return copula and found["noun"] in clause.rest.lower() and clause.plural is False
+    if match["pronoun"] != "It":
+        return copula and match["noun"] in clause.rest.lower() and clause.plural is False
     return clause.plural is False and " and " not in subject and (copula or on_topic)
 
 

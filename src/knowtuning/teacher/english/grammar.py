@@ -9,9 +9,7 @@ from typing import NamedTuple
 from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.text import is_english
 
-_WORD = re.compile(r"\w+(?:[-'’./]\w+)*|[^\w\s]")
 _MAX_SUBJECT = 10  # words
-_PLURAL = re.compile(r"[^su]s$|^(?:people|men|women|children)$")
 ADVERB = lists.pattern("adverb")
 _NO_SUBJECT = frozenset({"that", "which", "who", "because", "if", "when", ":", ";", "—", "–"})
 
@@ -48,9 +46,8 @@ class Clause(NamedTuple):
 
 def words_of(text: str) -> list[Word]:
     """Words and marks of a text; hyphenated words, numbers with a point and contractions are one word."""
-    return [
-        Word(found[0], found[0].lower().replace("’", "'"), *found.span()) for found in _WORD.finditer(text)
-    ]
+    matches = lists.pattern("word").finditer(text)
+    return [Word(match[0], match[0].lower().replace("’", "'"), *match.span()) for match in matches]
 
 
 def parse(sentence: str) -> Clause | None:
@@ -92,14 +89,10 @@ def is_verb(words: list[Word], index: int) -> bool:
         following = words[index + 1].lower if index + 1 < len(words) else "."
         return following not in lists.AUXILIARIES and (following != "of" or word.startswith("consist"))
     subject = [item.lower for item in words[max(0, index - 5) : index]]
-    plural = any(_PLURAL.search(item) for item in subject)
+    plural = any(lists.pattern("plural").search(item) for item in subject)
     return word in lists.BASE_VERBS and plural
 
 
-_FIRST_PERSON = lists.pattern("first_person")
-_BEST = re.compile(r"\bbest (?:known|of|remembered|selling)\b")
-# What speaks of the text itself or of others, not of its subject.
-_DOCUMENT = lists.pattern("document")
 _LEAD = lists.word_set("to if when once after before for with first second next then finally now also lastly")
 _JUDGEMENTS = lists.word_list("judgements")
 _OPENS = lists.word_set("next then finally now also please always never simply carefully gently just slowly")
@@ -116,10 +109,10 @@ def kind_of(sentence: str) -> str:
         return "exclamation"
     if _instructs(words):
         return "instruction"
-    judges = any(word.text in _JUDGEMENTS for word in words) and not _BEST.search(sentence)
-    if judges or _FIRST_PERSON.search(sentence):
+    judges = any(word.text in _JUDGEMENTS for word in words) and not lists.pattern("best").search(sentence)
+    if judges or lists.pattern("first_person").search(sentence):
         return "opinion"
-    if _DOCUMENT.search(sentence):
+    if lists.pattern("document").search(sentence):
         return "reference"
     return "statement" if _has_verb(words_of(re.sub(r"\([^)]*\)", "", sentence))) else "fragment"
 
@@ -161,9 +154,6 @@ def _orders(words: list[Word], index: int) -> bool:
 _POINTING = lists.word_set("this these those such")
 _PERSONS = lists.word_set("he she him her his hers himself herself")
 _LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
-_PHRASE = lists.pattern("leaning_phrase")
-# "It is likely that …" and "those who …" refer to nothing before.
-_EXPLETIVE = lists.pattern("expletive")
 
 
 def depends_on(facts: Sequence[str]) -> list[int | None]:
@@ -180,11 +170,12 @@ def depends_on(facts: Sequence[str]) -> list[int | None]:
 def has_reference(sentence: str) -> bool:
     """Whether a sentence leans on one before it: by a pronoun, "this", "such", "the former", a connective."""
     words = words_of(sentence)
-    if words and words[0].lower in _LEANING and not _EXPLETIVE.match(sentence):
+    if words and words[0].lower in _LEANING and not lists.pattern("expletive").match(sentence):
         return True
     pronouns = lists.PERSONAL | _POINTING
-    places = (index for index, word in enumerate(words) if word.lower in pronouns)
-    return _PHRASE.search(sentence) is not None or any(_dangles(sentence, words, place) for place in places)
+    indices = (index for index, word in enumerate(words) if word.lower in pronouns)
+    leans = lists.pattern("leaning_phrase").search(sentence) is not None
+    return leans or any(_dangles(sentence, words, index) for index in indices)
 
 
 def _dangles(sentence: str, words: list[Word], index: int) -> bool:
@@ -199,13 +190,13 @@ def _dangles(sentence: str, words: list[Word], index: int) -> bool:
         if following in lists.word_set("who with that in of from which without"):
             return False
         # "…, and this leads to …" points back into its own sentence.
-        own = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
-        return not own or len(nouns) < 3
-    if word == "it" and _EXPLETIVE.match(sentence[words[index].start :]):
+        inside = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
+        return not inside or len(nouns) < 3
+    if word == "it" and lists.pattern("expletive").match(sentence[words[index].start :]):
         return False
     if word in _PERSONS:
         # A person is a name, or whoever the sentence opens with ("A patient …").
         named = any(item.text[0].isupper() for item in nouns)
         return not named and nouns[:1] != before[:1] and len(nouns) < 2
-    plural = [bool(_PLURAL.search(item.lower)) for item in nouns]
+    plural = [bool(lists.pattern("plural").search(item.lower)) for item in nouns]
     return not any(plural) if word.startswith("the") and len(nouns) < 4 else all(plural)

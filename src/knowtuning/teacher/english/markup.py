@@ -12,16 +12,10 @@ from typing import NamedTuple
 from knowtuning.teacher.english.words import pattern
 
 _THOUGHT = re.compile(
-    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A.*</(?:think\w*|reasoning)>", re.DOTALL | re.I
+    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>",
+    re.DOTALL | re.I,
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
-_CODE, _TABLE = pattern("code_line"), pattern("table_line")
-_HEADING, _FORMULA = pattern("heading"), pattern("formula")
-# "- 40 °C" is a temperature, and a letter with a full stop is more often a name than a mark.
-_MARK = pattern("mark")
-_INLINE_NUMBER = re.compile(r"(?:(?<=^)|(?<=\s))\(?(\d{1,2})[.)]\s+(?=\S)")
-_INLINE_DASH = re.compile(r"\s[-•]\s+(?=[A-Za-z(])")
-_OPENS = pattern("list_opens")
 
 
 class Block(NamedTuple):
@@ -35,12 +29,13 @@ def blocks_of(answer: str) -> list[Block]:
     """The blocks of an answer, in order. Raises ValueError where it holds code or a table."""
     text = _THOUGHT.sub("\n", answer).replace("\r\n", "\n")
     lines = text.split("\n")
-    code = _FENCE.search(text) or sum(bool(_CODE.match(line)) for line in lines) > 1
-    if code or sum(bool(_TABLE.match(line)) for line in lines) > 1:
+    code = _FENCE.search(text) or sum(bool(pattern("code_line").match(line)) for line in lines) > 1
+    if code or sum(bool(pattern("table_line").match(line)) for line in lines) > 1:
         what = "code" if code else "a table"
         raise ValueError(f"found {what} in the answer, which no sentences can stand for; expected prose")
     blocks: list[Block] = []
-    for block in _grouped([line for line in lines if not _HEADING.match(line) and not _FORMULA.match(line)]):
+    unsaid = pattern("heading"), pattern("formula")
+    for block in _grouped([line for line in lines if not any(each.match(line) for each in unsaid)]):
         if block.items and blocks and blocks[-1].text.endswith(":") and not blocks[-1].items:
             block = Block(blocks.pop().text, block.items)
         blocks += [block] if block.items else _inline_lists(block.text)
@@ -73,7 +68,7 @@ def _list_at(lines: list[str]) -> tuple[list[str], list[str]]:
         mark = _mark_after(lines[index], before)
         if mark:
             before = mark
-            items.append(_MARK.sub(r"\g<text>", lines[index]).strip())
+            items.append(pattern("mark").sub(r"\g<text>", lines[index]).strip())
         else:
             # A numbered item may have paragraphs, another item a blank or an indented line.
             inside = not lines[index].strip() or lines[index].startswith(("  ", "\t"))
@@ -88,12 +83,12 @@ def _list_at(lines: list[str]) -> tuple[list[str], list[str]]:
 
 def _mark_after(line: str, before: str) -> str:
     """The mark of a line that is the item after the one with the mark `before` ("": the first); else ""."""
-    found = _MARK.match(line)
-    if found is None:
+    match = pattern("mark").match(line)
+    if match is None:
         return ""
-    mark = found["bullet"] or found["mark"]
-    if found["bullet"] or not before:
-        return mark if mark in {"1", "a", "A"} or (found["bullet"] and not before.isalnum()) else ""
+    mark = match["bullet"] or match["mark"]
+    if match["bullet"] or not before:
+        return mark if mark in {"1", "a", "A"} or (match["bullet"] and not before.isalnum()) else ""
     numbered = mark.isdigit() and before.isdigit() and int(mark) == int(before) + 1
     lettered = mark.isalpha() and before.isalpha() and ord(mark) == ord(before) + 1
     return mark if numbered or lettered else ""
@@ -102,15 +97,13 @@ def _mark_after(line: str, before: str) -> str:
 def _inline_lists(paragraph: str) -> list[Block]:
     """A paragraph as blocks, where "1. … 2. …" or ": - … - …" on one line is a list."""
     marks = _numbers(paragraph)
-    opening = _OPENS.search(paragraph)
+    opening = pattern("list_opens").search(paragraph)
     if marks:
         start, ends = marks[0][0], [mark[0] for mark in marks[1:]] + [len(paragraph)]
         items = [paragraph[mark[1] : end].strip() for mark, end in zip(marks, ends, strict=True)]
     elif opening is not None:
-        start, items = (
-            opening.start(),
-            [item.strip() for item in _INLINE_DASH.split(paragraph[opening.end() :])],
-        )
+        start, pieces = opening.start(), pattern("inline_dash").split(paragraph[opening.end() :])
+        items = [item.strip() for item in pieces]
     if (not marks and opening is None) or len(items) < 2:
         return [Block(paragraph)]
     # The sentence that announces the list is its lead-in; the last item ends with its sentence.
@@ -129,8 +122,9 @@ def _inline_lists(paragraph: str) -> list[Block]:
 def _numbers(paragraph: str) -> list[tuple[int, int]]:
     """Where the marks 1., 2., 3. … of a list on one line begin and end; none for less than two."""
     marks: list[tuple[int, int]] = []
-    for found in _INLINE_NUMBER.finditer(paragraph):
-        before = paragraph[: found.start()].rstrip()
-        if int(found[1]) == len(marks) + 1 and (marks or not before or before[-1] in ".:!?"):
-            marks.append(found.span())
+    for match in pattern("inline_number").finditer(paragraph):
+        before = paragraph[: match.start()].rstrip()
+        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        if number == len(marks) + 1 and (marks or not before or before[-1] in ".,:!?"):
+            marks.append(match.span())
     return marks if len(marks) > 1 else []

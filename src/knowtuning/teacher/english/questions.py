@@ -11,16 +11,14 @@ from knowtuning.teacher.english.words import BASES, FUNCTION_WORDS, PATTERNS, pa
 
 _MAX_TOPIC = 9  # words
 _SMALL = FUNCTION_WORDS | word_list("generic")
-# Questions that end with what they are about, such as "Who was the …?" or "What are the symptoms of …?".
-_ABOUT_TOPIC = pattern("about")
-_NO_TOPIC = pattern("no_topic")
 
 
 def asked_about(question: str) -> str:
     """What a question of a known form is about, a name or a term with its article; "" for others."""
-    found = _ABOUT_TOPIC.search(question.strip())
-    about = found["about"].removeprefix("(are) ").strip() if found is not None else ""
-    return about if len(about.split()) < 9 and not _NO_TOPIC.search(about) and "," not in about else ""
+    match = pattern("about").search(question.strip())
+    about = match["about"].removeprefix("(are) ").strip() if match is not None else ""
+    named = len(about.split()) < 9 and "," not in about and not pattern("no_topic").search(about)
+    return about if named else ""
 
 
 @lru_cache(maxsize=100_000)
@@ -38,17 +36,15 @@ def topic_of(question: str, text: str) -> str:
             ends = {run[0].lower(), run[-1].lower()}
             if ends & _SMALL or not any(len(word) > 2 for word in run):
                 continue
-            found = " ".join(run)
-            if re.search(rf"(?<!\w){re.escape(found.casefold())}(?!\w)", folded):
-                return found
+            topic = " ".join(run)
+            if re.search(rf"(?<!\w){re.escape(topic.casefold())}(?!\w)", folded):
+                return topic
     return ""
 
 
 # What a fact says after its subject {s}, and the question that asks for it. The first that matches holds.
-_TEMPLATES = [(re.compile(said), form) for form, said in PATTERNS.items() if form.endswith("?")]
+_TEMPLATES = [(re.compile(rule), form) for form, rule in PATTERNS.items() if form.endswith("?")]
 _ABOUT = ["What can you tell me about {}?", "Can you tell me about {}?", "What is known about {}?"]
-_PERSON = pattern("person_name")
-_LIVED = pattern("lived")
 
 
 def question_for(question: str, facts: Sequence[str], *key: object) -> str:
@@ -87,11 +83,11 @@ def _question(fact: str, question: str) -> str | None:
     if clause is None or not subject:
         return None
     predicate = f"{clause.verb} {clause.rest}"
-    for said, form in _TEMPLATES:
-        found = said.match(predicate)
-        if found is not None:
-            who = re.match(r"who (?:is|are|was|were)\b", question, re.I) is not None
-            return _filled(form, found, clause, subject, who=who)
+    for rule, form in _TEMPLATES:
+        match = rule.match(predicate)
+        if match is not None:
+            who = re.match(r"who (?:is|are|was|were)\b(?! at risk)", question, re.I) is not None
+            return _filled(form, match, clause, subject, who=who)
     return None
 
 
@@ -99,14 +95,14 @@ def _spelt(subject: str, question: str) -> str:
     """A subject as the question spells it; "" where the question does not name it."""
     bare = re.sub(r"^(?:the|an?) ", "", subject, flags=re.IGNORECASE)
     telling = {word.lower for word in words_of(bare)} - FUNCTION_WORDS
-    found = re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question, re.IGNORECASE)
-    named = found is not None and telling and len(words_of(bare)) < 8
-    return subject[: len(subject) - len(bare)].lower() + found[0] if found is not None and named else ""
+    match = re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question, re.IGNORECASE)
+    named = match is not None and telling and len(words_of(bare)) < 8
+    return subject[: len(subject) - len(bare)].lower() + match[0] if match is not None and named else ""
 
 
-def _filled(form: str, found: re.Match[str], clause: Clause, subject: str, *, who: bool) -> str:
-    groups = {name: text or "" for name, text in found.groupdict().items()}
-    person = who or (_PERSON.match(subject) is not None and _LIVED.search(clause.rest) is not None)
+def _filled(form: str, match: re.Match[str], clause: Clause, subject: str, *, who: bool) -> str:
+    groups = {name: text or "" for name, text in match.groupdict().items()}
+    person = who or (pattern("person_name").match(subject) and pattern("lived").search(clause.rest))
     values = {
         "base": BASES.get(groups.get("v", ""), groups.get("v", "")),
         "is": "are" if clause.plural else "is",

@@ -28,7 +28,7 @@ _BY_PLACE = frozenset({"by", "in", "at", "on", "near"})
 
 
 class _Fact(NamedTuple):
-    """A fact of a record. cue: its verb and what comes next; end: the rest. own: the words of the record."""
+    """A fact of a record. cue: its verb and what comes next; end: the rest. record_words: of all of it."""
 
     record: str
     text: str
@@ -36,7 +36,7 @@ class _Fact(NamedTuple):
     topic: str
     cue: tuple[str, ...]
     end: str
-    own: frozenset[str]
+    record_words: frozenset[str]
 
 
 class Borrower:
@@ -64,14 +64,13 @@ class Borrower:
 def _described(record: str, question: str, facts: Sequence[str]) -> Iterator[_Fact]:
     everything = " ".join(facts)
     topic = topic_of(question, everything)
-    own = frozenset(word.lower for word in words_of(f"{question} {everything}"))
-    kind = " ".join(
-        word.lower for word in words_of(question.replace(topic or " ", " T ", 1)) if word.text.isalnum()
-    )
+    record_words = frozenset(word.lower for word in words_of(f"{question} {everything}"))
+    asked = words_of(question.replace(topic or " ", " T ", 1))
+    kind = " ".join(word.lower for word in asked if word.text.isalnum())
     for text in facts:
-        found = _cue(text, topic)
-        if found is not None:
-            yield _Fact(record, text, kind, topic, *found, own)
+        cue = _cue(text, topic)
+        if cue is not None:
+            yield _Fact(record, text, kind, topic, *cue, record_words)
 
 
 def _cue(text: str, topic: str) -> tuple[tuple[str, ...], str] | None:
@@ -86,10 +85,8 @@ def _cue(text: str, topic: str) -> tuple[tuple[str, ...], str] | None:
     if stop is None or (rest[stop - 1].lower in _VAGUE if stop else clause.verb.lower() in lists.AUXILIARIES):
         return None
     stop += any(word.lower in {"the", "a", "an"} for word in rest[stop + 1 : stop + 2])
-    if stop + 1 == len(rest):  # nothing follows the preposition
-        return None
     cue = (clause.verb.lower(), *(word.lower for word in rest[: stop + 1]))
-    return cue, clause.rest[rest[stop].end :]
+    return (cue, clause.rest[rest[stop].end :]) if rest[stop + 1 :] else None
 
 
 def _fits(fact: _Fact, other: _Fact) -> bool:
@@ -106,7 +103,7 @@ def _fits(fact: _Fact, other: _Fact) -> bool:
     if new & (owner | lists.PERSONAL | {"also", "("}) or fact.end[-1] != other.end[-1]:
         return False
     telling = {word for word in new - lists.FUNCTION_WORDS - _VAGUE if word[0].isalnum()}
-    return bool(telling) and len(telling - fact.own) * 2 > len(telling) and bool(ours - new)
+    return bool(telling) and len(telling - fact.record_words) * 2 > len(telling) and bool(ours - new)
 
 
 class Reviser:
@@ -125,12 +122,11 @@ class Reviser:
         taken = {normal_form(fact) for fact in facts}
         for fact in facts:
             versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
-            forms = ((normal_form(text), text) for text in versions)
-            false = next(
-                (text for form, text in forms if not {form} & taken and form not in self._true), fact
+            new = ((normal_form(text), text) for text in versions)
+            revised.append(
+                next((text for form, text in new if form not in taken and form not in self._true), fact)
             )
-            taken.add(normal_form(false))
-            revised.append(false)
+            taken.add(normal_form(revised[-1]))
         if revised == list(facts):
             raise ValueError("found no fact that another value makes false; expected at least one")
         return revised

@@ -40,8 +40,6 @@ def is_english(text: str) -> bool:
     return foreign <= english and (len(words) < _LONG or english >= _MIN_ENGLISH * len(words))
 
 
-_NUMBER = re.compile(r"^(?:\(?\d{1,2}[.)]|[A-Za-z][.)])$")
-_ABBREVIATION = pattern("abbreviation")
 _MAX_BRACKET = 300  # characters after which an open bracket counts as a slip
 
 
@@ -60,7 +58,9 @@ def split_sentences(text: str) -> list[str]:
 
 def _continues(before: str, piece: str) -> bool:
     """Whether a piece belongs to the sentence before it."""
-    marks = _NUMBER.match(before) or before.endswith(" .") or not re.search(r"\w", piece)
+    marks = pattern("number").match(before) or before.endswith(" .") or not re.search(r"\w", piece)
     within = before.count("(") > before.count(")") and len(before) < _MAX_BRACKET
-    shortened = _ABBREVIATION.search(before) and not re.match(r"(?:The|It|In|He|She|They|This)\b", piece)
+    shortened = pattern("abbreviation").search(before) and not re.match(
+        r"(?:The|It|In|He|She|They|This)\b", piece
+    )
     return bool(marks or within or shortened or (piece[:1].islower() and before[-1] not in "!?"))

@@ -17,10 +17,10 @@ def triples_of(facts: Sequence[str]) -> list[Triple]:
 
     Raises ValueError where no fact is one.
     """
-    found = [triple for triple in map(_triple, facts) if triple is not None]
-    if not found:
+    triples = [triple for triple in map(_triple, facts) if triple is not None]
+    if not triples:
         raise ValueError(f"none of {len(facts)} facts is plainly a subject, a predicate and an object")
-    return found
+    return triples
 
 
 def _triple(fact: str) -> Triple | None:
@@ -31,7 +31,7 @@ def _triple(fact: str) -> Triple | None:
     words = clause.rest.rstrip(".").split()
     begins = int(clause.verb.lower() in AUXILIARIES - _FULL)
     behind = enumerate(words[begins : begins + 2], begins + 1)
-    ends = next((place for place, word in behind if word in PREPOSITIONS), begins)
-    said = " ".join(words[ends:])
+    ends = next((index for index, word in behind if word in PREPOSITIONS), begins)
+    remainder = " ".join(words[ends:])
     predicate = " ".join([clause.verb, *words[:ends]])
-    return Triple(subject=clause.subject, predicate=predicate, object=said) if said else None
+    return Triple(subject=clause.subject, predicate=predicate, object=remainder) if remainder else None

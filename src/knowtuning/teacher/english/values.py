@@ -1,16 +1,18 @@
-"""False statements by another value: numbers and their bounds, years, members of a closed class, opposites.
+"""False statements by another value: numbers and bounds, years, names, members of a closed class, opposites.
 
-Each rule changes one place of a fact; where the place is not sure to be what it seems, it does nothing.
+Each rule changes one value of a fact for one of its kind; where it is not sure to be what it seems, or where
+the rest of the fact explains it, it does nothing. What would mark a false text by its form is exchanged no
+more often than its opposite.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from knowtuning.teacher.english.grammar import parse
-from knowtuning.teacher.english.words import BASE_VERBS, groups, pattern, ranked, word_list
+from knowtuning.teacher.english.words import drawn, groups, pattern, ranked, word_list
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
 # A number that counts or measures: not part of a name, a code, a range, a date or a formula.
@@ -18,81 +20,121 @@ _QUANTITY = re.compile(
     rf"(?<![\w.,:/+*=-])(?P<sign>[$£€]?)(?P<number>{_NUMBER})(?P<unit> ?%| ?°?[a-z]{{2,}}| [A-Za-z]{{2,}})"
     r"(?![\w/]*[-–/]| [-–] ?\d| (?:or|and|to) )"
 )
-_NAMED = pattern("named_number")
-_YEAR = pattern("year")
-_RANGE = re.compile(r"\d{4} ?(?:[-–]|to|and|or|until) ?\d{2,4}\b")
 _BOUNDS = {bound: other for bound, other, *_ in groups("bounds")}
 _BOUND = re.compile(rf"\b(?:{'|'.join(_BOUNDS)})(?= [$£€]?(?:\d|two|three|four|five|six|ten))", re.I)
-_CLASS_OF = {word: group for group in groups("classes") for word in group}
+# The first are what they seem anywhere, the second between the words of `framed_before` and `framed_after`.
+_CLASS_OF = {word: group for group in groups("classes") + groups("framed") for word in group}
+_FRAMED = groups("framed")
 _MEMBER = re.compile(
-    rf"(?<![\w'-])(?:{'|'.join(_CLASS_OF)})(?! [A-Z]|['’]s? [A-Z]|[\w'’-]|,? (?:or|and|to|through|of the)\b)"
+    rf"(?<![\w'-])(?:{'|'.join(sorted(_CLASS_OF, key=len, reverse=True))})"
+    r"(?! [A-Z]|['’]s? [A-Z]|[\w'’-]|,? (?:or|and|to|through|of the)\b)"
 )
-_JOINED = re.compile(r"(?:[A-Z][\w.]*|-|\b(?:and|or|to|from|between|these|those|other|last|first)|,) ?$")
-_OPPOSITE = {b: a for a, b in groups("opposites")} | {a: b for a, b, *_ in groups("opposites")}
-_PHRASE = re.compile(rf"\b(?:{'|'.join(_OPPOSITE)})\b(?!-| (?:or|to|and|age) | \d)", re.I)
-# "Here are common signs" and "it gives a high": the words are there, but not in that part of speech.
-_ATTRIBUTE = pattern("attribute")
-_NEGATED = pattern("negated")
-_CONTRAST = re.compile(
-    r"\b(?:but|whether|instead|rather|if|unless|any|either|nor|yet|any\w+|ever|until|[Ss]ome|others)\b"
+_SLOTS = pattern("gene"), pattern("agent"), pattern("chromosome")
+_OTHER = {b: a for a, b in groups("opposites")} | {a: b for a, b, *_ in groups("opposites")} | _BOUNDS
+_PHRASES = (
+    re.compile(
+        rf"\b(?:{'|'.join(word for word in _OTHER if word not in _BOUNDS)})\b(?!-| (?:or|to|and|age) | \d)",
+        re.I,
+    ),
+    _BOUND,
 )
-# A change behind one of these touches what is presupposed, not what is said.
-_SUBORDINATE = pattern("subordinate")
-_NEGATION = re.compile(r"(?:\bnot|n['’]t|\bor|\bno|\bnever|\brarely|\bas) $")
 
 
 class Values:
-    """The numbers of a corpus by their unit, and false sentences made with these or with fixed classes."""
+    """The values of a corpus by their kind, and false sentences made with these or with fixed classes."""
 
     def __init__(self, facts: Iterable[str]) -> None:
         self._units: dict[str, dict[str, float]] = defaultdict(dict)
-        for found in (found for fact in facts for found in _QUANTITY.finditer(fact)):
-            unit, number = found["sign"] + found["unit"].strip(), found["number"]
-            self._units[unit][number] = float(number.replace(",", ""))
+        self._names: dict[tuple[object, ...], dict[str, None]] = defaultdict(dict)
+        self._phrases: Counter[str] = Counter()
+        for fact in facts:
+            for match in _QUANTITY.finditer(fact):
+                unit = match["sign"] + match["unit"].strip()
+                self._units[unit][match["number"]] = _size(match["number"])
+            for match in (match for slot in _SLOTS for match in slot.finditer(fact)):
+                self._names[_kind(match)][match["value"]] = None
+            self._phrases.update(match[0].lower() for rule in _PHRASES for match in rule.finditer(fact))
 
     def false_versions(self, fact: str, question: str, *key: object) -> Iterator[str]:
         """Versions of the fact that its own words exclude, likeliest first; `key` chooses among equals.
 
         What the question names stays: it is what the fact is about.
         """
-        yield from _turned(fact, question, _OPPOSITE, _PHRASE)
-        yield from _turned(fact, question, _BOUNDS, _BOUND)
+        yield from self._named(fact, question, *key)
         yield from _dated(fact, question, *key)
         yield from self._counted(fact, question, *key)
         yield from _classed(fact, question, *key)
-        found = _NEGATED.search(fact)
-        if found is None or not _is_said(fact, found.start()) or _CONTRAST.search(fact):
-            return
-        if found["subject"] is None or found["verb"] in BASE_VERBS:
-            yield _put(fact, found.span(), found["kept"] or found["subject"])
+        yield from self._turned(fact, question, *key)
+
+    def _named(self, fact: str, question: str, *key: object) -> Iterator[str]:
+        """The fact with a name exchanged, wherever it stands, for another that the corpus has in its slot."""
+        for slot in _SLOTS:
+            names = {match["value"]: match for match in slot.finditer(fact)}
+            if len(names) != 1:
+                continue
+            (name, match), *_ = names.items()
+            whole = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+            if name in question or len(whole.findall(fact)) != fact.count(name):
+                continue
+            for other in ranked(self._names[_kind(match)], *key):
+                if other not in fact and other not in question:
+                    yield whole.sub(other, fact)
 
     def _counted(self, fact: str, question: str, *key: object) -> Iterator[str]:
         numbers = re.findall(_NUMBER, f"{question} {fact}")
-        for found in _QUANTITY.finditer(fact):
-            number, before, unit = found["number"], fact[: found.start()], found["unit"].strip()
+        for match in () if pattern("converted").search(fact) else _QUANTITY.finditer(fact):
+            number, before, unit = match["number"], fact[: match.start()], match["unit"].strip()
             known = numbers.count(number) > 1 or re.fullmatch(r"0\d*|1\d\d\d|20\d\d", number)
-            bound = (
-                _BOUND.search(f"{before}1") or ":" in fact[found.end() :]
-            )  # behind which what is counted follows
-            if known or bound or unit in word_list("no_units") or _NAMED.search(before):
+            behind = fact[match.end() :].partition(". ")[0]
+            bound = _BOUND.search(f"{before}1") or pattern("itemised").search(behind)
+            named = pattern("open").search(before) or pattern("named_number").search(before)
+            if known or bound or named or unit in word_list("no_units"):
                 continue
-            for other in self._others(number, found["sign"] + unit, *key):
-                if other not in numbers:
-                    yield _put(fact, found.span("number"), other)
+            for other in self._others(number, match["sign"] + unit, *key):
+                if _keeps_order(number, other, numbers):
+                    yield _put(fact, match.span("number"), other)
 
     def _others(self, number: str, unit: str, *key: object) -> Iterator[str]:
         """Numbers of the same unit and size in the corpus, and multiples where it has none."""
-        value, known = float(number.replace(",", "")), self._units[unit].items()
-        yield from ranked([other for other, size in known if _differs(value, size, unit)], *key)[:3]
+        value, known = _size(number), self._units[unit].items()
+        yield from ranked([other for other, size in known if _differs(value, size, unit)], *key)
         digits, comma = len(number.partition(".")[2]), "," * ("," in number)
         for size in (2 * value, 3 * value, value // 2):
             if _differs(value, size, unit):
                 yield f"{size:{comma}.{digits}f}"
 
+    def _turned(self, fact: str, question: str, *key: object) -> Iterator[str]:
+        """The fact with a phrase exchanged for its opposite, as often as the corpus has the opposite."""
+        for match in filter(None, (phrases.search(fact) for phrases in _PHRASES)):
+            phrase, other = match[0].lower(), _OTHER[match[0].lower()]
+            open_ended = re.search(r"\b(?:may|might|can|could)\b[^,;]*$", fact[: match.start()])
+            if phrase in question.lower() or open_ended or pattern("attribute").match(fact, match.start()):
+                continue
+            rare = drawn(fact, *key) * self._phrases[phrase] < 1 + self._phrases[other]
+            if rare and _is_said(fact, *match.span()):
+                yield _put(fact, match.span(), other)
+
+
+def _kind(match: re.Match[str]) -> tuple[object, ...]:
+    """What a name in a slot is like: the slot, its cue and the number of words."""
+    return match.re.pattern, match.groupdict().get("cue"), len(match["value"].split())
+
+
+def _size(number: str) -> float:
+    return float(number.replace(",", ""))
+
+
+def _keeps_order(number: str, other: str, numbers: Iterable[str]) -> bool:
+    """Whether a number in place of another is on the same side of all the numbers around it."""
+    old, new, rest = _size(number), _size(other), [_size(each) for each in numbers if each != number]
+    return all(new != each and (old < each) == (new < each) for each in rest)
+
 
 def _differs(value: float, other: float, unit: str) -> bool:
     """Whether a number is plausible in place of another and surely differs: neither rounded nor absurd."""
     if (unit in {"%", "percent"} and not 0 < other < 100) or (value == 1) != (other == 1):  # "1 year"
+        return False
+    if value.is_integer() != other.is_integer() or (unit == "years" and value < 110 <= other):
         return False
     return value / 4 <= other <= 0.7 * value or 1.4 * value <= other <= 4 * value
 
@@ -108,49 +150,40 @@ def _put(fact: str, span: tuple[int, int], other: str) -> str:
     return before + other + fact[span[1] :]
 
 
-def _is_said(fact: str, place: int) -> bool:
-    """Whether what stands at a place is what the fact says: not denied, a condition, or explained after."""
-    before = fact[:place]
+def _is_said(fact: str, start: int, end: int) -> bool:
+    """Whether a phrase is what the fact says, and all of it: not denied, quoted, supposed or explained."""
+    before = fact[:start]
     quoted = before.count('"') % 2 or before.count("“") > before.count("”")
-    return not (
-        quoted or _SUBORDINATE.search(before) or _NEGATION.search(before) or "which means" in fact[place:]
-    )
-
-
-def _turned(fact: str, question: str, table: dict[str, str], pattern: re.Pattern[str]) -> Iterator[str]:
-    """The fact with its first phrase of a table exchanged."""
-    found = pattern.search(fact)
-    if found is None or found[0].lower() in question.lower() or _ATTRIBUTE.match(fact, found.start()):
-        return
-    open_ended = re.search(r"\b(?:may|might|can|could)\b[^,;]*$", fact[: found.start()])
-    if _is_said(fact, found.start()) and not open_ended:
-        yield _put(fact, found.span(), table[found[0].lower()])
+    unsaid = pattern("subordinate").search(before) or pattern("negation").search(before)
+    goes_on = ". " in fact or pattern("explained").search(fact) or re.search("[,;:(—–]", fact[end:])
+    return not (quoted or unsaid or goes_on)
 
 
 def _dated(fact: str, question: str, *key: object) -> Iterator[str]:
-    found = list(_YEAR.finditer(fact))[-1:]
-    if not found or _RANGE.search(fact) or found[0]["year"] in question:
+    """The fact with its last year moved, on the same side of all the other years."""
+    dates = list(pattern("year").finditer(fact))[-1:]
+    if not dates or pattern("range").search(fact) or dates[0]["year"] in question:
         return
-    year, others = int(found[0]["year"]), [int(other) for other in re.findall(r"\b[12]\d{3}\b", fact)]
+    year, others = int(dates[0]["year"]), [int(other) for other in re.findall(r"\b[12]\d{3}\b", fact)]
     for shift in ranked(("-19", "-14", "-11", "-9", "-7", "6", "8", "12", "17"), *key):
         moved = year + int(shift)
         if moved <= 2023 and all((moved < other) == (year < other) for other in others if other != year):
-            yield _put(fact, found[0].span("year"), str(moved))
+            yield _put(fact, dates[0].span("year"), str(moved))
 
 
 def _classed(fact: str, question: str, *key: object) -> Iterator[str]:
     """Another member of a closed class, in what the fact says of its subject."""
     clause = parse(fact)
-    start = len(fact) - len(clause.rest) if clause is not None else 1
-    for found in _MEMBER.finditer(fact, start):
-        word, before, after = found[0], fact[: found.start()], fact[found.end() :]
-        if re.search(rf"\b{word}", question) or _JOINED.search(before) or fact.count(word) > 1:
+    for match in _MEMBER.finditer(fact, len(fact) - len(clause.rest) if clause is not None else 1):
+        word, before, after = match[0], fact[: match.start()], fact[match.end() :]
+        group, everything = _CLASS_OF[word], f"{question} {fact}"
+        kin = "|".join(each.rstrip("s") if len(each) < 6 else rf"{each[:5]}\w*" for each in group)
+        alone = len(re.findall(rf"\b(?:{kin})s?\b", everything, re.I)) == 1
+        framed = group not in _FRAMED or (
+            pattern("framed_before").search(before) and pattern("framed_after").match(after)
+        )
+        if not alone or not framed or pattern("joined").search(before) or pattern("open").search(before):
             continue
-        if word in {"May", "March"} and not re.search(r"\b(?:in|on|of|until|since|by|early|late) $", before):
+        if word in {"men", "women", "males", "females"} and pattern("sexed").search(everything):
             continue
-        counted = re.match(r" (?:[a-z]+[^s\W]s\b|people)(?!.*[:(])", after)
-        if word in _CLASS_OF["two"] and (not counted or re.search(r"\b(?:the|these|all) $", before)):
-            continue
-        for other in ranked(_CLASS_OF[word], *key):
-            if other not in fact:
-                yield _put(fact, found.span(), other)
+        yield from (_put(fact, match.span(), other) for other in ranked(group, *key) if other != word)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 
 
 def _read(name: str) -> dict[str, str]:
     lines = files(__package__).joinpath(name).read_text("utf-8").splitlines()
-    return {line.partition(": ")[0]: line.partition(": ")[2] for line in lines}
+    return {line.partition(": ")[0]: line.partition(": ")[2] for line in lines if line[0] != "#"}
 
 
 _LISTS = _read("words.txt")
@@ -18,6 +19,7 @@ _LISTS = _read("words.txt")
 PATTERNS = _read("patterns.txt")
 
 
+@cache
 def pattern(name: str) -> re.Pattern[str]:
     """A regular expression of patterns.txt."""
     return re.compile(PATTERNS[name])
@@ -38,14 +40,19 @@ def groups(name: str) -> list[list[str]]:
     return [group.split("/") for group in _LISTS[name].split("; ")]
 
 
+def _hash(*key: object) -> bytes:
+    text = "\x1f".join(map(str, key))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
 def ranked(candidates: Iterable[str], *key: object) -> list[str]:
     """Distinct candidates in an order that `key` determines: a new candidate moves no pair of others."""
+    return sorted(dict.fromkeys(candidates), key=lambda candidate: (_hash(*key, candidate), candidate))
 
-    def rank(candidate: str) -> tuple[bytes, str]:
-        text = "\x1f".join(map(str, (*key, candidate)))
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), candidate
 
-    return sorted(dict.fromkeys(candidates), key=rank)
+def drawn(*key: object) -> float:
+    """A number of [0, 1) that `key` determines."""
+    return int.from_bytes(_hash(*key)) / 2**64
 
 
 AUXILIARIES, SINGULAR_VERBS, PLURAL_VERBS = map(word_list, ("auxiliaries", "singular_verbs", "plural_verbs"))
