@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from knowtuning.config.teacher import TeacherParams
@@ -33,6 +35,10 @@ class RewriteParams(Section):
 
     alpha: float = Field(
         ge=0, le=1, description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
+    )
+    select: Literal["hardest", "hard_recalled", "random"] = Field(
+        description="which facts these are: the hardest by perplexity (paper); the hardest of those that the "
+        "base model recalls when cued, in the closed world alone; or as many drawn at random"
     )
     min_stated: float = Field(
         ge=0,
