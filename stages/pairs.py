@@ -17,7 +17,8 @@ from typing import Any
 from knowtuning.baselines import confidence, facttune, rlaif
 from knowtuning.baselines.samples import as_predictions, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
-from knowtuning.core.params import load
+from knowtuning.config.verify import local_paths
+from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, Pair, Record, Sample, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.core.tables import entry
@@ -34,6 +35,7 @@ from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.verification.judgements import Judge
 from knowtuning.verification.judges import ExactJudge, TeacherJudge
+from knowtuning.verification.passages import knowledge_source
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
@@ -76,9 +78,11 @@ class Made:
 def judges(inputs: Inputs) -> tuple[jury.Jury, Paid]:
     """Who judges by the section `judge`. Raises ValueError where nobody does: nothing can be computed."""
     judge, truth = inputs.params.judge, Truth.find(PREPARED / "truth.json")
+    check_watched(local_paths(judge))
+    source = knowledge_source(judge, PREPARED / "train.jsonl")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, inputs.replies) if judge.teacher else None
-    found = jury.appoint(judge.backend, truth, teacher)
+    found = jury.appoint(judge.backend, truth, teacher, source)
     if found.status != "computed":
         raise ValueError(f"{inputs.baseline} is {found.status}; or take it out of baselines")
     return found, teacher or FreeTeacher()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.judging import Claims, Judge, Recall, Verify
+from knowtuning.teacher.judging import Claims, Judge, Recall, Verify, VerifyByPassages
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.tasks import Extract, Rephrase, Revise, RewriteQA, Task, Tell, Triple, Triples
 from tests.support.checkout import PROMPTS
@@ -32,6 +32,9 @@ TASKS: list[Task] = [
         ),
     ),
     Verify(id="1", question=QUESTION, reference="It lies {{there}}.", facts=FACTS),
+    VerifyByPassages(
+        id="1", question=QUESTION, reference="It lies {{there}}.", passages=("A: {{facts}}",), facts=FACTS
+    ),
     Recall(id="1", question=QUESTION, answer="It lies in Norrland.", facts=FACTS),
     Judge(
         id="1",

@@ -8,9 +8,22 @@ from pydantic import Field, field_validator
 
 from knowtuning.config.predict import Baselines, FirstVersion, PredictedSplit
 from knowtuning.config.teacher import Endpoint, TeacherParams
-from knowtuning.core.params import Selection
+from knowtuning.core.params import Section, Selection
 from knowtuning.systems import EVERY, FIRST_VERSION, compared
 from knowtuning.teacher.teachers import TEACHERS
+
+# What `judge.knowledge.path` calls the training examples.
+TRAIN = "train"
+
+
+class KnowledgeParams(Section):
+    """What an LLM holds facts against beside the reference answer."""
+
+    path: str | None = Field(
+        description="JSONL file of title and text, under data/raw/; train: the training questions with their "
+        "answers; null: the reference answer alone"
+    )
+    passages: int = Field(ge=1, description="passages retrieved for a fact (FActScore: 5)")
 
 
 class JudgedBy(Selection):
@@ -24,6 +37,7 @@ class JudgedBy(Selection):
     max_tokens: int
     seed: int | None
     extra: dict[str, Any]
+    knowledge: KnowledgeParams
 
     @property
     def teacher(self) -> TeacherParams | None:
@@ -41,6 +55,7 @@ class JudgeParams(Endpoint):
     pairs: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
         min_length=1, description="pairs of systems to compare; a win is one of the first of the pair"
     )
+    knowledge: KnowledgeParams
     max_unjudged: float = Field(
         ge=0,
         le=1,
@@ -72,6 +87,12 @@ class JudgeParams(Endpoint):
     def teacher(self) -> TeacherParams | None:
         """The teacher that judges, where one does."""
         return _teacher(self)
+
+
+def local_paths(judge: JudgeParams | JudgedBy) -> dict[str, str | None]:
+    """The knowledge source where it is a file, by params key."""
+    path = judge.knowledge.path
+    return {"judge.knowledge.path": None if path == TRAIN else path}
 
 
 def _teacher(judge: JudgeParams | JudgedBy) -> TeacherParams | None:

@@ -77,7 +77,8 @@ class Rewrite(Record):
 class Pair(Record):
     """A preference pair made from the example `source`: `rejected` is worse in one aspect of knowledge.
 
-    aspect: a name of knowledge/aspects.py, or what else a baseline's pairs differ in.
+    aspect: a name of knowledge/aspects.py, or what else a baseline's pairs differ in. offset: by how much the
+    reward of chosen is to lead that of rejected (losses.py); not written where it is 0.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Pair(Record):
     question: str
     chosen: str
     rejected: str
+    offset: float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
 
 
 class Prediction(Record):
@@ -133,13 +135,26 @@ class FactConfidence(Record):
 Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]
 
 
+class Evidence(BaseModel):
+    """A passage of the knowledge source that a verdict could rest on. score: by BM25, higher is closer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    title: str
+    score: float
+
+
 class Sentence(BaseModel):
-    """A sentence of an answer, or a fact extracted from it, with its verdict."""
+    """A sentence of an answer, or a fact extracted from it, with its verdict.
+
+    evidence: passages retrieved for it, closest first; not written where there are none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     text: str
     verdict: Verdict
+    evidence: list[Evidence] = Field(default_factory=list, exclude_if=lambda value: not value)
 
 
 class Verified(Record):

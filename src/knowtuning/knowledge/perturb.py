@@ -5,29 +5,82 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from knowtuning.core.records import Facts, Pair, Rejected
+from knowtuning.core.text import words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.checks import grown
-from knowtuning.knowledge.filling import Candidates, Fill, candidates, filled
+from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import Layout, in_place, layout, separator
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
-from knowtuning.teacher.tasks import Failure, Outcome, Rephrase, Teacher, Text
+from knowtuning.teacher.tasks import (
+    Dependence,
+    FactList,
+    Failure,
+    FreeTeacher,
+    Outcome,
+    Rephrase,
+    Revise,
+    Task,
+    Teacher,
+    Text,
+    checked,
+)
 
 Style = Literal["matched", "original", "paper"]
+Revision = Literal["teacher", "borrowed"]
+_BORROWABLE = 500  # facts of other records that are looked at
 
 
 @dataclass(frozen=True)
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
-    checks.grown. fill: what stands for deleted facts, see filling.py."""
+    checks.grown. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
+    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
 
     style: Style
     aspects: Sequence[str]
     perturbation: Perturbation
     max_growth: float = float("inf")
     fill: Fill = "none"
+    revise: Revision = "teacher"
+    offset: float = 0.0
+
+
+class Borrowing(FreeTeacher):
+    """Revises a fact into the one of another record that shares most words with it: a hard negative.
+
+    Both are true and written alike, so that only what the question asks for tells them apart. Candidates are
+    beside the question, see filling.py.
+    """
+
+    def __init__(self, records: Sequence[Facts], depends_on: Dependence, seed: int) -> None:
+        self._records = {record.id: record for record in records}
+        self._others = Others(records, depends_on, seed)
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        for task in tasks:
+            assert isinstance(task, Revise), f"nothing is borrowed for the task {task.name}"
+            yield task, checked(task, partial(self._revised, task), expected=True)
+
+    def _revised(self, task: Revise) -> FactList:
+        """Each fact with the closest of the candidates that no other took; the first of those as close."""
+        left = {
+            text: frozenset(words(text))
+            for text in islice(self._others.beside(self._records[task.id], None), _BORROWABLE)
+        }
+        revised = []
+        for fact in task.facts:
+            if not left:
+                raise ValueError("found too few facts of other records beside the question")
+            said = frozenset(words(fact))
+            closest = max(left, key=lambda text: len(said & left[text]) / len(said | left[text]))
+            revised.append(closest)
+            del left[closest]
+        return FactList(facts=revised)
 
 
 @dataclass
@@ -44,10 +97,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The pairs to make of one record: the rejected text of each aspect, or why there is none."""
+    """The pairs to make of one record: the rejected text of each aspect, or why there is none.
+
+    differing: facts of the record that the rejected side of an aspect lacks or has false.
+    """
 
     record: Facts
     rejected: dict[str, str | Failure]
+    differing: Counter[str]
 
     def sources(self, style: Style) -> dict[str, str]:
         """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
@@ -78,7 +135,8 @@ def perturb(
     """
     everything = list(records)
     how = settings.perturbation
-    replies = {name: _replies(everything, teacher, name, how, progress) for name in settings.aspects}
+    spoiler = teacher if settings.revise == "teacher" else Borrowing(everything, how.depends_on, how.seed)
+    replies = {name: _replies(everything, spoiler, name, how, progress) for name in settings.aspects}
     fill = candidates(settings.fill, everything, how.depends_on, how.seed)
     plans = [_plan(record, replies, settings, fill, counts) for record in everything]
     work = [
@@ -120,6 +178,7 @@ def _plan(
     # What is deleted and moved is what the answer says, with its pronouns.
     said = record if found is None else record.model_copy(update={"facts": found.pieces})
     rejected: dict[str, str | Failure] = {}
+    differing: Counter[str] = Counter()
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
         if isinstance(reply, Failure):
@@ -132,10 +191,11 @@ def _plan(
             continue
         if aspect.task is not None and found is not None:
             slots = list(map(_changed, record.facts, found.pieces, slots))
+        differing[name] = sum(fact not in slots for fact in said.facts)
         if None in slots:
             slots = filled(slots, said.facts, fill(said, slots))
         rejected[name] = _text(record, slots, found, settings.style)
-    return _Plan(record, rejected)
+    return _Plan(record, rejected, differing)
 
 
 def _changed(fact: str, piece: str, slot: str | None) -> str | None:
@@ -167,10 +227,13 @@ def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iter
             assert isinstance(chosen, Text)
             assert isinstance(rejected, Text)
             texts = chosen.text.strip(), rejected.text.strip()
-            yield _pair(plan.record, aspect, *texts, settings.max_growth)
+            offset = round(settings.offset * plan.differing[aspect], 4)
+            yield _pair(plan.record, aspect, *texts, settings.max_growth, offset)
 
 
-def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float) -> Pair | Rejected:
+def _pair(
+    record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float, offset: float
+) -> Pair | Rejected:
     """The preference pair of two texts; rejected where chosen is more than its answer, left out where the
     rejected text is no worse."""
     pair_id = f"{record.id}-{aspect}"
@@ -187,6 +250,7 @@ def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: fl
         question=record.question,
         chosen=chosen,
         rejected=rejected,
+        offset=offset,
     )
 
 

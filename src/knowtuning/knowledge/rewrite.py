@@ -15,7 +15,6 @@ from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
-
 Select = Literal["hardest", "hard_recalled", "random"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knowtuning.core.records import Example, Prediction, Scores
+from knowtuning.core.records import Example, Prediction, Scores, Sentence
 from knowtuning.evaluation.metrics import label, leading
 from knowtuning.report.inputs import Inputs
 from knowtuning.report.wording import colour, look
@@ -19,7 +19,8 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     colours: CSS classes of the systems; leading: metrics to order questions by. A question is {i: id,
     q: question, r: reference, g: strata, a: answers, j: judgements}; an answer is {f: [[fact, verdict], ...],
     s: scores, t: text}, without t where the facts are the sentences of the text; a judgement is [pair,
-    aspect, outcome], with a reason where it has one; u of an answer says why facts have no verdict.
+    aspect, outcome], with a reason where it has one; u of an answer says why facts have no verdict; a fact
+    for which passages were retrieved has their [[title, score], ...] too.
     """
     names = list(dict.fromkeys(s.verdict for rows in inputs.scores.values() for s in _sentences(rows)))
     first = next(iter(inputs.scores.values()))[inputs.examples[0].id]
@@ -72,10 +73,15 @@ def _question(
     return {**found, "j": judged} if judged else found
 
 
+def _fact(sentence: Sentence, verdicts: Sequence[str]) -> list[Any]:
+    found = [sentence.text, verdicts.index(sentence.verdict)]
+    return [*found, [[each.title, each.score] for each in sentence.evidence]] if sentence.evidence else found
+
+
 def _answer(
     given: Prediction, row: Scores, verdicts: Sequence[str], metrics: Sequence[str]
 ) -> dict[str, Any]:
-    facts = [[sentence.text, verdicts.index(sentence.verdict)] for sentence in row.sentences]
+    facts = [_fact(sentence, verdicts) for sentence in row.sentences]
     scores = [row.scores.get(name) for name in metrics]
     found: dict[str, Any] = {"f": facts, "s": [None if s is None else round(s, 1) for s in scores]}
     if row.unscored:

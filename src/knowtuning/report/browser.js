@@ -166,10 +166,11 @@
     target.replaceChildren(...[where, element("h2", { text: question.q }), tags, reference, answers, drawMarks(), drawJudgements(question)].filter(Boolean));
   }
 
-  function drawFact([text, at]) {
+  function drawFact([text, at, evidence]) {
     const look = data.verdicts[at];
+    const passages = evidence ? [element("small", { text: ` (passages: ${evidence.map(([title, score]) => `${title} ${score.toFixed(1)}`).join("; ")})` })] : [];
     return element("span", { class: `fact v-${look.kind}`, title: look.label },
-      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), `\u00a0${text}`);
+      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), `\u00a0${text}`, ...passages);
   }
 
   function drawAnswer(answer, place) {

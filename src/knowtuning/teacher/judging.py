@@ -57,6 +57,14 @@ class Verify(Task):
             raise ValueError(f"found {len(reply.verdicts)} verdicts; expected {len(self.facts)}")
 
 
+class VerifyByPassages(Verify):
+    """Compare each fact of an answer with the reference answer and with passages of a knowledge source."""
+
+    name: ClassVar[str] = "verify_passages"
+
+    passages: tuple[str, ...]
+
+
 class Recall(Task):
     """Find the facts of the reference answer in an answer."""
 

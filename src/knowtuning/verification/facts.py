@@ -12,10 +12,19 @@ from dataclasses import dataclass
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict, Verified
 from knowtuning.core.text import normal_form
-from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
+from knowtuning.teacher.judging import (
+    Claims,
+    FactVerdict,
+    FactVerdicts,
+    Recall,
+    Stated,
+    Verify,
+    VerifyByPassages,
+)
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher
 from knowtuning.verification.asking import ask_once
 from knowtuning.verification.exact import f1_at_k, percent, rounded
+from knowtuning.verification.passages import KnowledgeSource
 
 _VERDICTS: dict[FactVerdict, Verdict] = {
     "supported": "correct",
@@ -43,12 +52,13 @@ def check_answers(
     teacher: Teacher,
     *,
     recall: bool = True,
+    source: KnowledgeSource | None = None,
 ) -> list[Verified]:
     """Have the teacher verify every system's answers, by system, then in the order of `examples`.
 
     Three streams of calls: extraction (references and answers), verification, recall. An empty answer is
     asked about in none of them: it states nothing. recall: whether to look for the reference answer's facts,
-    a score that is else left out with its calls.
+    a score that is else left out with its calls. source: passages that facts are held against too.
     """
     asked = [
         _Asked(example, system, one.answer)
@@ -64,9 +74,9 @@ def check_answers(
         Claims(id=a.id, question=a.example.question, answer=a.answer) for a in every if a.answer.strip()
     ]
     stated = _ask(teacher, [*references, *claims])
-    verified = _ask(teacher, [task for a in every for task in _verify(a, stated)])
+    verified = _ask(teacher, [task for a in every for task in _verify(a, stated, source)])
     recalled = _ask(teacher, [task for a in every for task in _recall(a, stated)]) if recall else None
-    found = iter([_verified(a, stated, verified, recalled) for a in every])
+    found = iter([_verified(a, stated, verified, recalled, source) for a in every])
     return [next(found) if one.example.answer.strip() else _open(one) for one in asked]
 
 
@@ -104,14 +114,17 @@ def _distinct(facts: Sequence[str]) -> list[str]:
     return list(first.values())
 
 
-def _verify(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Verify]:
+def _verify(asked: _Asked, stated: Mapping[str, Outcome], source: KnowledgeSource | None) -> list[Verify]:
     """The task of verifying what an answer states, each fact once; none where it states nothing."""
     said = stated.get(asked.id)
     if not isinstance(said, FactList) or not said.facts:
         return []
     facts = tuple(_distinct(said.facts))
     example = asked.example
-    return [Verify(id=asked.id, question=example.question, reference=example.answer, facts=facts)]
+    task = Verify(id=asked.id, question=example.question, reference=example.answer, facts=facts)
+    if source is None:
+        return [task]
+    return [VerifyByPassages(**dict(task), passages=source.passages(example.question, facts))]
 
 
 def _recall(asked: _Asked, stated: Mapping[str, Outcome]) -> list[Recall]:
@@ -128,6 +141,7 @@ def _verified(
     stated: Mapping[str, Outcome],
     verified: Mapping[str, Outcome],
     recalled: Mapping[str, Outcome] | None,
+    source: KnowledgeSource | None,
 ) -> Verified:
     """What the teacher's replies say about one answer."""
     said = stated.get(asked.id, FactList(facts=[]))
@@ -149,6 +163,11 @@ def _verified(
     sentences: list[Sentence] = []
     if isinstance(said, FactList):
         sentences = _sentences(said.facts, verdicts)
+    if source is not None:
+        question = asked.example.question
+        sentences = [
+            each.model_copy(update={"evidence": source.evidence(question, each.text)}) for each in sentences
+        ]
     scored = None if isinstance(said, Failure) or isinstance(verdicts, Failure) else sentences
     return Verified(
         id=asked.id,
