@@ -1,20 +1,24 @@
 """pairs: preference pairs of a baseline, from its sampled answers. `python -m stages.pairs facttune_fs`
 
-A judge compares samples (rlaif), or each gets a score (facttune_fs, facttune_mc). What the pairs rest on is
-written beside them: judgements, verdicts or confidences, and the replies behind these.
+A judge compares samples (rlaif), each gets a score (facttune_fs, facttune_mc), or the best one is set against
+itself made worse (kc_sampled). What the pairs rest on is written beside them: judgements, verdicts or
+confidences, and the replies behind these.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from knowtuning.baselines import confidence, facttune, rlaif
+from knowtuning.baselines.sampled import best_samples
 from knowtuning.baselines.samples import as_predictions, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
 from knowtuning.config.verify import local_paths
@@ -24,14 +28,17 @@ from knowtuning.core.storage import write_json
 from knowtuning.core.tables import entry
 from knowtuning.generation.backends import opened
 from knowtuning.generation.generate import Decoding, generate
-from knowtuning.knowledge.results import reason_kind
+from knowtuning.knowledge.aspects import ASPECTS, Perturbation
+from knowtuning.knowledge.extract import extract
+from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
+from knowtuning.knowledge.results import Results, reason_kind
 from knowtuning.model.hardware import alone, detect
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
 from knowtuning.systems import ON_REQUEST
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
-from knowtuning.teacher.teachers import Setting, open_teacher
+from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.verification.judgements import Judge
 from knowtuning.verification.judges import ExactJudge, TeacherJudge
@@ -64,7 +71,10 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Made:
-    """Pairs, and why questions give none; missing: of how many samples or questions no verdict came."""
+    """Pairs, and why questions give none; missing: of how many samples or questions no verdict came.
+
+    check: fails where something else is wrong, once all is on disk.
+    """
 
     pairs: list[Pair]
     without: Counter[str]
@@ -73,6 +83,7 @@ class Made:
     evidence: dict[str, Sequence[Record]]
     teacher: Paid
     more: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[], None] = lambda: None
 
 
 def judges(inputs: Inputs) -> tuple[jury.Jury, Paid]:
@@ -212,10 +223,41 @@ def _ranked(
     return Made(found.pairs, found.without, missing, total, evidence, teacher, said)
 
 
+def make_kc_sampled(inputs: Inputs) -> Made:
+    """The best sample of each question, against itself made worse in each aspect."""
+    judge, paid = judges(inputs)
+    verdicts = judge.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
+    best, section, seed = best_samples(inputs.samples, verdicts), inputs.section, inputs.params.seed
+    true = [each.text for row in verdicts for each in row.sentences if each.verdict == "correct"]
+    replies = inputs.folder / "teacher.jsonl"
+    teacher = open_teacher(inputs.params.teacher, Setting(os.environ, CACHE, seed=seed, corpus=true), replies)
+    facts = Results.of(extract(best, teacher))
+    depends_on = TEACHERS[inputs.params.teacher.backend].depends_on
+    how = Perturbation(seed, section.beta_delete, section.revise_share, depends_on)
+    counts, settings = Comparison(), Settings(section.style, list(ASPECTS), how)
+    pairs = perturb(facts.rows, teacher, settings, counts)
+    results = Results.of(itertools.chain(facts.rejected, facts.left_out, pairs))
+    teacher.save_replies(replies)
+    out = inputs.folder / "pairs.jsonl"
+    results.write(out)
+    said = summarise(results, settings, counts)
+    return Made(
+        results.rows,
+        Counter({"no_sample_without_a_false_fact": len(inputs.samples) - len(best)}),
+        sum(bool(row.unscored) for row in verdicts),
+        len(verdicts),
+        {"verdicts": verdicts},
+        paid,
+        {"pairs_by_kind": said.pop("pairs"), **said, "perturbing": teacher.usage()},
+        partial(results.check, out, section.max_rejected, f"{inputs.baseline}.max_rejected"),
+    )
+
+
 MAKERS: dict[str, Callable[[Inputs], Made]] = {
     "rlaif": make_rlaif,
     "facttune_fs": make_facttune_fs,
     "facttune_mc": make_facttune_mc,
+    "kc_sampled": make_kc_sampled,
 }
 
 
@@ -253,6 +295,7 @@ def main() -> None:
             f"{getattr(section, key):g} of them; see the reasons in {folder}, run again to ask for these "
             "alone, or raise it"
         )
+    made.check()
     print(f"pairs: {len(pairs)} of {baseline}, {made.without.total()} questions give none")
 
 

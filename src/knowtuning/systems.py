@@ -59,7 +59,8 @@ SYSTEMS: dict[str, System] = {
 # Headlines compare METHOD with BASELINE; differences of all systems are taken to BASELINE.
 METHOD, BASELINE = "kc", "sft"
 
-# The baselines of the paper, which a run has where `baselines` of params names them (baselines/dvc.yaml).
+# The baselines of the paper and on-policy KC, which a run has where `baselines` of params names them
+# (baselines/dvc.yaml).
 ON_SAMPLES: dict[str, System] = {
     "rlaif": System(
         "DPO on two sampled answers that a judge compares",
@@ -75,6 +76,10 @@ ON_SAMPLES: dict[str, System] = {
     "facttune_mc": System(
         "DPO on sampled answers, ranked by how sure the base model is of their facts",
         *("preference", (_made("facttune_mc"),), "train_facttune_mc", "sft"),
+    ),
+    "kc_sampled": System(
+        "knowledge comparison of sampled answers, each against itself made worse",
+        *("preference", (_made("kc_sampled"),), "train_kc_sampled", "sft"),
     ),
 }
 # The method's first version, which a run has, both steps, where `first_version` of params is [kg].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, create_model
 
@@ -54,10 +54,27 @@ class FactTuneMcParams(FactTuneParams):
     max_new_tokens: int = Field(ge=1, description="tokens of such an answer (FactTune: 15)")
 
 
+class KcSampledParams(_Pairs):
+    """KC on sampled answers: the best one by the section `judge`, against itself made worse."""
+
+    style: Literal["matched", "original"] = Field(
+        description="of the pairs, as in perturb.style; original sets the sample as it stands against itself"
+    )
+    beta_delete: float = Field(ge=0, le=1, description="share of a sample's facts that completeness deletes")
+    revise_share: float = Field(gt=0, le=1, description="share of its facts that factuality makes false")
+    max_unscored: float = Field(
+        ge=0, le=1, description="share of samples that may stay without a verdict before the stage fails"
+    )
+    max_rejected: float = Field(
+        ge=0, le=1, description="share of samples and pairs that the teacher may fail at before it does"
+    )
+
+
 SECTIONS: dict[str, type[_Pairs]] = {
     "rlaif": RlaifParams,
     "facttune_fs": FactTuneParams,
     "facttune_mc": FactTuneMcParams,
+    "kc_sampled": KcSampledParams,
 }
 
 

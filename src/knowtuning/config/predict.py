@@ -22,7 +22,10 @@ def _distinct(names: list[str]) -> list[str]:
 Baselines = Annotated[
     list[str],
     AfterValidator(_distinct),
-    Field(description="baselines of the paper that the run trains and compares too; see docs/method.md"),
+    Field(
+        description="further systems that the run trains and compares: baselines of the paper, and KC on "
+        "sampled answers (kc_sampled); see docs/method.md"
+    ),
 ]
 FirstVersion = Annotated[
     list[Literal["kg"]],

@@ -32,7 +32,7 @@ from knowtuning.teacher.tasks import (
 
 Style = Literal["matched", "original", "paper"]
 Revision = Literal["teacher", "borrowed"]
-_BORROWABLE = 500  # facts of other records that are looked at
+_BORROWABLE = 200  # facts of other records that are looked at
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Borrowing(FreeTeacher):
     def __init__(self, records: Sequence[Facts], depends_on: Dependence, seed: int) -> None:
         self._records = {record.id: record for record in records}
         self._others = Others(records, depends_on, seed)
+        self._words = {fact: frozenset(words(fact)) for record in records for fact in record.facts}
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         for task in tasks:
@@ -68,19 +69,20 @@ class Borrowing(FreeTeacher):
 
     def _revised(self, task: Revise) -> FactList:
         """Each fact with the closest of the candidates that no other took; the first of those as close."""
-        left = {
-            text: frozenset(words(text))
-            for text in islice(self._others.beside(self._records[task.id], None), _BORROWABLE)
-        }
+        left = list(islice(self._others.beside(self._records[task.id], None), _BORROWABLE))
         revised = []
         for fact in task.facts:
             if not left:
                 raise ValueError("found too few facts of other records beside the question")
-            said = frozenset(words(fact))
-            closest = max(left, key=lambda text: len(said & left[text]) / len(said | left[text]))
+            closest = max(left, key=partial(self._shared, fact))
             revised.append(closest)
-            del left[closest]
+            left.remove(closest)
         return FactList(facts=revised)
+
+    def _shared(self, one: str, other: str) -> float:
+        """Words that two facts share, of all that they have (0..1)."""
+        first, second = self._words[one], self._words[other]
+        return len(first & second) / len(first | second)
 
 
 @dataclass
