@@ -86,28 +86,28 @@ class Made:
     check: Callable[[], None] = lambda: None
 
 
-def judges(inputs: Inputs) -> tuple[jury.Jury, Paid]:
+def appointed(inputs: Inputs) -> tuple[jury.Jury, Paid]:
     """Who judges by the section `judge`. Raises ValueError where nobody does: nothing can be computed."""
     judge, truth = inputs.params.judge, Truth.find(PREPARED / "truth.json")
     check_watched(local_paths(judge))
     source = knowledge_source(judge, PREPARED / "train.jsonl")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, inputs.replies) if judge.teacher else None
-    found = jury.appoint(judge.backend, truth, teacher, source)
-    if found.status != "computed":
-        raise ValueError(f"{inputs.baseline} is {found.status}; or take it out of baselines")
-    return found, teacher or FreeTeacher()
+    judges = jury.appoint(judge.backend, truth, teacher, source)
+    if judges.status != "computed":
+        raise ValueError(f"{inputs.baseline} is {judges.status}; or take it out of baselines")
+    return judges, teacher or FreeTeacher()
 
 
 def make_rlaif(inputs: Inputs) -> Made:
     """Two samples of each question, compared in both orders."""
-    found, paid = judges(inputs)
+    judges, paid = appointed(inputs)
     judge: Judge
-    if found.truth:
-        judge = ExactJudge(found.truth)
+    if judges.truth:
+        judge = ExactJudge(judges.truth)
     else:
-        assert found.teacher is not None, "whoever is appointed is a truth or a teacher"
-        judge = TeacherJudge(found.teacher, reference=inputs.section.reference)
+        assert judges.teacher is not None, "whoever is appointed is a truth or a teacher"
+        judge = TeacherJudge(judges.teacher, reference=inputs.section.reference)
     made = rlaif.compare(inputs.examples, inputs.samples, judge)
     line = jury.position_warning(made.judgements)
     if line:
@@ -124,8 +124,8 @@ def make_rlaif(inputs: Inputs) -> Made:
 
 def make_facttune_fs(inputs: Inputs) -> Made:
     """Samples ranked by the share of their facts that are supported."""
-    found, paid = judges(inputs)
-    verdicts = found.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
+    judges, paid = appointed(inputs)
+    verdicts = judges.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
     by_name = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
     scores = {
         sample.id: score
@@ -214,19 +214,19 @@ def _ranked(
 ) -> Made:
     """The pairs that scores make."""
     section = inputs.section
-    found = facttune.rank(
+    ranked = facttune.rank(
         inputs.baseline, inputs.samples, scores, most=section.max_pairs, seed=inputs.params.seed
     )
     total = sum(map(len, inputs.samples.values()))
     mean = round(sum(scores.values()) / len(scores), 4) if scores else None
-    said = {"scored": len(scores), "score_mean": mean, **(more or {})}
-    return Made(found.pairs, found.without, missing, total, evidence, teacher, said)
+    numbers = {"scored": len(scores), "score_mean": mean, **(more or {})}
+    return Made(ranked.pairs, ranked.without, missing, total, evidence, teacher, numbers)
 
 
 def make_kc_sampled(inputs: Inputs) -> Made:
     """The best sample of each question, against itself made worse in each aspect."""
-    judge, paid = judges(inputs)
-    verdicts = judge.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
+    judges, paid = appointed(inputs)
+    verdicts = judges.verify(inputs.examples, as_predictions(inputs.examples, inputs.samples), recall=False)
     best, section, seed = best_samples(inputs.samples, verdicts), inputs.section, inputs.params.seed
     true = [each.text for row in verdicts for each in row.sentences if each.verdict == "correct"]
     replies = inputs.folder / "teacher.jsonl"
@@ -240,7 +240,7 @@ def make_kc_sampled(inputs: Inputs) -> Made:
     teacher.save_replies(replies)
     out = inputs.folder / "pairs.jsonl"
     results.write(out)
-    said = summarise(results, settings, counts)
+    numbers = summarise(results, settings, counts)
     return Made(
         results.rows,
         Counter({"no_sample_without_a_false_fact": len(inputs.samples) - len(best)}),
@@ -248,7 +248,7 @@ def make_kc_sampled(inputs: Inputs) -> Made:
         len(verdicts),
         {"verdicts": verdicts},
         paid,
-        {"pairs_by_kind": said.pop("pairs"), **said, "perturbing": teacher.usage()},
+        {"pairs_by_kind": numbers.pop("pairs"), **numbers, "perturbing": teacher.usage()},
         partial(results.check, out, section.max_rejected, f"{inputs.baseline}.max_rejected"),
     )
 

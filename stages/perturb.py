@@ -53,9 +53,9 @@ def main() -> None:
     results.write(OUT)
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, settings, counts), **teacher.usage()})
-    found = audit(results.rows, folds=section.audit_folds, how=Resampling(params.seed))
-    write_json(AUDIT, found)
-    for aspect, rates in found.items():
+    audited = audit(results.rows, folds=section.audit_folds, how=Resampling(params.seed))
+    write_json(AUDIT, audited)
+    for aspect, rates in audited.items():
         line = warning(aspect, rates, section.max_given_away)
         if line:
             sys.stderr.write(f"warning: perturb: {line}\n")

@@ -38,14 +38,14 @@ def main() -> None:
     replace(results, rows=pairs).write(OUT)
     teacher.save_replies(REPLIES)
     kinds = Counter(pair.aspect for pair in pairs)
-    found = {
+    counts = {
         "questions": len(asked),
         "pairs": len(pairs),
         "pairs_possible": len(results.rows),
         "pairs_by_kind": {kind: kinds[kind] for kind in WORSE},
         "skipped": {kind: skipped[kind] for kind in WORSE},
     }
-    write_json(Path("metrics/pairs_kgkc.json"), {**found, **results.counts(), **teacher.usage()})
+    write_json(Path("metrics/pairs_kgkc.json"), {**counts, **results.counts(), **teacher.usage()})
     way = "use another teacher.backend, or take kg out of first_version"
     results.check(OUT, section.max_rejected, "kgkc.max_rejected", way=way)
     print(f"triple_pairs: {len(pairs)} pairs, {len(results.left_out)} left out")

@@ -25,16 +25,16 @@ def main() -> None:
     results = Results.of(generation_rows(records, teacher))
     results.write(OUT)
     teacher.save_replies(REPLIES)
-    found = {
+    counts = {
         "questions": len(records),
         "rows": len(results.rows),
         "facts": sum(len(row.facts) for row in results.rows),
         "triples": sum(len(triples_in(row)) for row in results.rows),
     }
-    write_json(Path("metrics/triples.json"), {**found, **results.counts(), **teacher.usage()})
+    write_json(Path("metrics/triples.json"), {**counts, **results.counts(), **teacher.usage()})
     way = "use another teacher.backend, or take kg out of first_version"
     results.check(OUT, params.kg.max_rejected, "kg.max_rejected", way=way)
-    print(f"triples: {found['triples']} of {found['facts']} facts, {len(results.left_out)} rows left out")
+    print(f"triples: {counts['triples']} of {counts['facts']} facts, {len(results.left_out)} rows left out")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import Facts, FactScore, ScoredFacts
-from knowtuning.knowledge.aspects import Perturbation, deleted_places, revised_places, shuffled_places
+from knowtuning.knowledge.aspects import Perturbation, deleted_indices, revised_indices, shuffled_indices
 from knowtuning.knowledge.rewrite import SELECTIONS, check_recall, selected_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
 
@@ -36,10 +36,10 @@ def test_shares_are_those_of_the_decimal_number(share: float, count: int, floor:
 @given(FACTS, st.integers(1, 100), SEEDS)
 def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
     record = Facts(id="r", question="Q?", answer="A.", facts=facts)
-    places = revised_places(record, Perturbation(seed, 0.5, percent / 100))
+    places = revised_indices(record, Perturbation(seed, 0.5, percent / 100))
     assert len(places) == ceil_share(percent / 100, len(facts)) >= 1
     assert places == sorted(set(places))
-    assert places == revised_places(record, Perturbation(seed, 0.1, percent / 100))
+    assert places == revised_indices(record, Perturbation(seed, 0.1, percent / 100))
 
 
 @st.composite
@@ -53,7 +53,7 @@ def dependences(draw: st.DrawFn) -> list[int | None]:
 def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_is_gone(
     depends, beta, seed
 ) -> None:
-    gone = deleted_places(depends, beta, seed=seed, record_id="r")
+    gone = deleted_indices(depends, beta, seed=seed, record_id="r")
     wanted = int(Fraction(round(beta * 100), 100) * len(depends))
     assert len(gone) == len(set(gone)) == min(max(wanted, 1), len(depends) - 1)
     assert gone == sorted(gone)
@@ -63,7 +63,7 @@ def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_
 
 @given(dependences(), SEEDS)
 def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> None:
-    order = shuffled_places(depends, seed=seed, record_id="r")
+    order = shuffled_indices(depends, seed=seed, record_id="r")
     if depends.count(None) == 1:
         # All lean on the first, so there is one block.
         assert order is None
@@ -80,20 +80,20 @@ def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> N
 
 
 def test_shuffling_reaches_every_other_order() -> None:
-    orders = {tuple(shuffled_places([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
+    orders = {tuple(shuffled_indices([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
     # 3! = 6 orders less the identity; each of the five is missed by 200 draws with p = 0.8^200 < 1e-19.
     assert len(orders) == 5
 
 
 def test_deletion_reaches_every_fact_but_the_first() -> None:
-    gone = {tuple(deleted_places([None] * 4, 0.25, seed=0, record_id=str(index))) for index in range(200)}
+    gone = {tuple(deleted_indices([None] * 4, 0.25, seed=0, record_id=str(index))) for index in range(200)}
     assert gone == {(1,), (2,), (3,)}
 
 
 def test_a_fact_that_would_take_too_much_along_waits() -> None:
     # floor(0.5 * 3) = 1 fact goes; the second would take the third along, so it is always the third.
     for index in range(20):
-        assert deleted_places([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
+        assert deleted_indices([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
 
 
 def scored(ppls: list[float], recalled: list[bool | None] | None = None, name: str = "r") -> ScoredFacts:

@@ -11,10 +11,10 @@ from knowtuning.core.storage import digest
 
 def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """The samples of each question in the order of their numbers."""
-    found: dict[str, list[Sample]] = {}
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.source, []).append(sample)
-    return {source: sorted(group, key=lambda each: each.number) for source, group in found.items()}
+        groups.setdefault(sample.source, []).append(sample)
+    return {source: sorted(group, key=lambda each: each.number) for source, group in groups.items()}
 
 
 def as_predictions(

@@ -137,7 +137,7 @@ def _pair(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> Pair:
     )
 
 
-def _names(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> dict[str, str]:
+def _names(texts: tuple[str, ...], row: dict[str, Any], known: Known) -> dict[str, Any]:
     """Id and source: those the row says, else the training row that asks the question, else made of it."""
     source = _said(row, "source") or known.sources.get(fold(texts[0])) or question_id(texts[0])
     return {"id": _said(row, "id") or f"{source}-{digest(texts)[:8]}", "source": source}

@@ -135,12 +135,12 @@ def perturb(
 
     What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
-    everything = list(records)
+    all_facts = list(records)
     how = settings.perturbation
-    spoiler = teacher if settings.revise == "teacher" else Borrowing(everything, how.depends_on, how.seed)
-    replies = {name: _replies(everything, spoiler, name, how, progress) for name in settings.aspects}
-    fill = candidates(settings.fill, everything, how.depends_on, how.seed)
-    plans = [_plan(record, replies, settings, fill, counts) for record in everything]
+    spoiler = teacher if settings.revise == "teacher" else Borrowing(all_facts, how.depends_on, how.seed)
+    replies = {name: _replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
+    fill = candidates(settings.fill, all_facts, how.depends_on, how.seed)
+    plans = [_plan(record, replies, settings, fill, counts) for record in all_facts]
     work = [
         (plan.record, Rephrase(id=plan.record.id, question=plan.record.question, text=text))
         for plan in plans
@@ -148,8 +148,8 @@ def perturb(
     ]
     outcomes = (outcome for _, _, outcome in ask(teacher, work))
     for plan in progress(plans, "rephrase"):
-        said = {key: next(outcomes) for key in plan.sources(settings.style)}
-        yield from _pairs(plan, said, settings)
+        rephrased = {key: next(outcomes) for key in plan.sources(settings.style)}
+        yield from _pairs(plan, rephrased, settings)
     # Nothing is left, but only asking for more lets the teacher close what it opened.
     assert next(outcomes, None) is None
 
@@ -175,10 +175,10 @@ def _plan(
     counts: Comparison,
 ) -> _Plan:
     """The rejected text of a record for each aspect that is on and possible."""
-    found = layout(record.answer, record.facts) if settings.style == "original" else None
-    counts.joined += settings.style == "original" and found is None
+    shape = layout(record.answer, record.facts) if settings.style == "original" else None
+    counts.joined += settings.style == "original" and shape is None
     # What is deleted and moved is what the answer says, with its pronouns.
-    said = record if found is None else record.model_copy(update={"facts": found.pieces})
+    worded = record if shape is None else record.model_copy(update={"facts": shape.pieces})
     rejected: dict[str, str | Failure] = {}
     differing: Counter[str] = Counter()
     for name in settings.aspects:
@@ -187,16 +187,16 @@ def _plan(
             rejected[name] = reply
             continue
         enough = len(record.facts) >= aspect.least
-        slots = aspect.reject(said, settings.perturbation, reply) if enough else None
+        slots = aspect.reject(worded, settings.perturbation, reply) if enough else None
         if slots is None:
             counts.skipped[name] += 1
             continue
-        if aspect.task is not None and found is not None:
-            slots = list(map(_changed, record.facts, found.pieces, slots))
-        differing[name] = sum(fact not in slots for fact in said.facts)
+        if aspect.task is not None and shape is not None:
+            slots = list(map(_changed, record.facts, shape.pieces, slots))
+        differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
-            slots = filled(slots, said.facts, fill(said, slots))
-        rejected[name] = _text(record, slots, found, settings.style)
+            slots = filled(slots, worded.facts, fill(worded, slots))
+        rejected[name] = _text(record, slots, shape, settings.style)
     return _Plan(record, rejected, differing)
 
 
@@ -205,22 +205,22 @@ def _changed(fact: str, piece: str, slot: str | None) -> str | None:
     return slot if slot is None or slot == piece else in_place(fact, piece, slot)
 
 
-def _text(record: Facts, slots: Sequence[str | None], found: Layout | None, style: Style) -> str:
-    """What stands in the places of a record's facts, as one text."""
-    if found is not None and len(slots) == len(record.facts):
-        return found.text(slots)
+def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, style: Style) -> str:
+    """The slots of a record's facts as one text."""
+    if shape is not None and len(slots) == len(record.facts):
+        return shape.text(slots)
     return join(slots, separator(record.answer) if style == "original" else " ")
 
 
-def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
+def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
     """The pair of each planned aspect, or the reason why there is none."""
     for aspect, text in plan.rejected.items():
         pair_id = f"{plan.record.id}-{aspect}"
         if isinstance(text, Failure):
             yield reject(pair_id, _named(aspect, text), plan.record)
             continue
-        chosen = said.get("chosen", Text(text=plan.record.answer))
-        rejected = said.get(aspect, Text(text=text))
+        chosen = rephrased.get("chosen", Text(text=plan.record.answer))
+        rejected = rephrased.get(aspect, Text(text=text))
         if isinstance(chosen, Failure):
             yield reject(pair_id, _named("rephrasing the chosen text", chosen), plan.record)
         elif isinstance(rejected, Failure):
