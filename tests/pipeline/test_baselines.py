@@ -38,7 +38,6 @@ def folder(calm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "facttune_mc.max_new_tokens": 1,
         "facttune_mc.temperature": 0.3,
         "facttune_fs.limit": 20,
-        "kc_sampled.style": "original",
     }
     # The weights of the last step, not those of the first, whose rate is still 0.
     late = {f"train_{name}.eval_every": 1.0 for name in ON_REQUEST}

@@ -58,7 +58,8 @@ class KcSampledParams(_Pairs):
     """KC on sampled answers: the best one by the section `judge`, against itself made worse."""
 
     style: Literal["matched", "original"] = Field(
-        description="of the pairs, as in perturb.style; original sets the sample as it stands against itself"
+        description="original: the sample as it stands against itself with its facts changed in place; "
+        "matched: its facts rephrased on both sides, in the teacher's words"
     )
     beta_delete: float = Field(ge=0, le=1, description="share of a sample's facts that completeness deletes")
     revise_share: float = Field(gt=0, le=1, description="share of its facts that factuality makes false")
