@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.baselines import confidence, facttune, rlaif
-from knowtuning.baselines.sampled import best_samples
-from knowtuning.baselines.samples import as_predictions, by_question, drawn
+from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
 from knowtuning.config.verify import local_paths
 from knowtuning.core.params import check_watched, load

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from knowtuning.baselines import facttune, rlaif
-from knowtuning.baselines.sampled import best_samples
-from knowtuning.baselines.samples import as_predictions, by_question, drawn, scored_pairs
+from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn, scored_pairs
 from knowtuning.core.records import Example, Sample, Sentence, Verdict, Verified
 from knowtuning.knowledge.aspects import CRITERIA, OVERALL
 from knowtuning.teacher.judging import Preferred
