@@ -130,8 +130,8 @@ def perturb(
     Style `paper`: chosen is the rephrased answer, rejected the perturbed facts as they are.
     Deviation: style `matched` rephrases the facts on both sides, so that form tells nothing; in style
     `original` chosen is the answer as it stands and rejected the answer with its facts perturbed in place.
-    Deviation: a fact is deleted and moved with those that lean on it, the first is never deleted, and what is
-    deleted may be filled up.
+    Deviation: a fact is deleted and moved with those that lean on it, the first is never deleted, what is
+    deleted may be filled up, and false facts may be borrowed.
 
     What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
