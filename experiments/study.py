@@ -138,20 +138,21 @@ class Study:
         return f"{means}\n\n{self.differences({f'default − {what}': (FULL, changed)})}"
 
     def style(self) -> str:
-        """matched against paper, and how often form alone gives the chosen answer away."""
-        found = self.pair("paper-style", "paper")
-        return f"{found}\n\n{self.audit()}" if found else ""
+        """The default style against the others, and how often form alone gives the chosen answer away."""
+        pairs = [self.pair(f"{style}-style", style) for style in ("matched", "paper")]
+        return "\n\n".join([*filter(None, pairs), self.audit()]) if any(pairs) else ""
 
     def audit(self) -> str:
-        """The shortcut audit of both styles, mean of the seeds."""
+        """The shortcut audit of the styles that were run, mean of the seeds."""
         lines = []
-        for style, name in (("matched", "default"), ("paper", "paper-style")):
+        styles = {"original": "default", "matched": "matched-style", "paper": "paper-style"}
+        for style, name in styles.items():
             runs = [
                 run.json("metrics/audit.json")
                 for (found, _), run in self.scores.runs.items()
                 if found == name
             ]
-            for aspect in ASPECTS:
+            for aspect in ASPECTS if runs else ():
                 keys = ("accuracy", "style_accuracy", "length_accuracy")
                 cells = [f"{np.mean([run[aspect][key] for run in runs]):.1f}" for key in keys]
                 lines.append([style, aspect, *cells])
@@ -224,7 +225,8 @@ def summary(study: Study) -> str:
     systems = markdown(["system", *metrics], [*lines, ["kc − sft", *gains]])
     pairs = {"−KC (kc − ka)": (FULL, Subject("default", "ka"))}
     pairs |= {label(name): (FULL, Subject(name, METHOD)) for name in study.there(ABLATIONS)}
-    others = {"paper-style": "style `paper`", "base-reference": "reference `base`"}
+    others = {f"{style}-style": f"style `{style}`" for style in ("matched", "paper")}
+    others["base-reference"] = "reference `base`"
     pairs |= {others[name]: (FULL, Subject(name, METHOD)) for name in study.there(list(others))}
     about = (
         f"{len(seeds)} seeds (each another world, base model and adapters), "
