@@ -33,6 +33,7 @@ SHORT = ("correct", "incorrect", "completeness", "order")
 # Experiment -> what it is called in a table.
 ABLATIONS = {name: f"−{name.removeprefix('no-').upper()}" for name in ("no-ka", *aspect_ablations())}
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
+STYLES = ("matched", "paper")  # beside the default one
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -85,7 +86,7 @@ def changed(scores: Scores, experiment: str, label: str) -> str:
 
 
 def audit(scores: Scores) -> str:
-    """The shortcut audit of both styles of pairs, mean of the seeds."""
+    """The shortcut audit of each style of pairs, mean of the seeds."""
     keys = {
         "accuracy": "form and length",
         "style_accuracy": "form without length",
@@ -95,7 +96,7 @@ def audit(scores: Scores) -> str:
         {"style": run.params["perturb"]["style"], "pairs": aspect}
         | {label: run.json("metrics/audit.json")[aspect][key] for key, label in keys.items()}
         for (experiment, _), run in scores.runs.items()
-        if experiment in ("default", "paper-style")
+        if experiment in ("default", "matched-style", "paper-style")
         for aspect in run.params["perturb"]["aspects"]
     ]
     table = pd.DataFrame(rows).groupby(["style", "pairs"], sort=False).mean().map("{:.1f}".format)
@@ -153,7 +154,9 @@ def summary(scores: Scores) -> str:
     gain = markdown(
         scores.differences({"kc − sft": (FULL, SFT)}, metrics).set_axis(["kc − sft"]), signed=True
     )
-    others = made(scores, ABLATIONS | {"paper-style": "style `paper`", "base-reference": "reference `base`"})
+    changes = {f"{style}-style": f"style `{style}`" for style in STYLES}
+    changes["base-reference"] = "reference `base`"
+    others = made(scores, ABLATIONS | changes)
     pairs = {"−KC (kc − ka)": (FULL, KA)} | {label: (FULL, row) for label, row in others.items()}
     parts = scores.differences(pairs, SHORT)
     return "\n\n".join(
@@ -188,8 +191,8 @@ def sections(scores: Scores, folder: Path) -> Iterator[tuple[str, str]]:
     """Title and tables of every section, in reading order; empty where nothing was run."""
     yield "Systems", systems(scores, "default")
     yield "Ablations", ablations(scores, folder)
-    style = changed(scores, "paper-style", "paper")
-    yield "Style of the pairs", style and f"{style}\n\n{audit(scores)}"
+    styles = [each for style in STYLES if (each := changed(scores, f"{style}-style", style))]
+    yield "Style of the pairs", "\n\n".join([*styles, audit(scores)] if styles else [])
     yield "Reference of the DPO", changed(scores, "base-reference", "base")
     for key, name in SWEEPS.items():
         yield f"Sweep: {key}", swept(scores, key, name, folder)

@@ -1,36 +1,44 @@
 """pairs: preference pairs of a baseline, from its sampled answers. `python -m stages.pairs facttune_fs`
 
-A judge compares samples (rlaif), or each gets a score (facttune_fs, facttune_mc). What the pairs rest on is
-written beside them: judgements, verdicts or confidences, and the replies behind these.
+A judge compares samples (rlaif), each gets a score (facttune_fs, facttune_mc), or the best one is set against
+itself made worse (kc_sampled). What the pairs rest on is written beside them: judgements, verdicts or
+confidences, and the replies behind these.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from knowtuning.baselines import confidence, facttune, rlaif
-from knowtuning.baselines.samples import as_predictions, by_question, drawn
+from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
-from knowtuning.core.params import load
+from knowtuning.config.verify import local_paths
+from knowtuning.core.params import check_watched, load
 from knowtuning.core.records import Example, Pair, Record, Sample, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.generation.generate import Decoding, generate, load_backend
-from knowtuning.knowledge.results import reason_kind
+from knowtuning.knowledge.aspects import ASPECTS, Perturbation
+from knowtuning.knowledge.extract import extract
+from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
+from knowtuning.knowledge.results import Results, reason_kind
 from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
 from knowtuning.systems import ON_SAMPLES
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
-from knowtuning.teacher.teachers import Setting, open_teacher
+from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.verification.judgements import ExactJudge, TeacherJudge
+from knowtuning.verification.passages import knowledge_source
 from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, named, run
 
@@ -60,6 +68,7 @@ class PairOutputs:
 
     without: how many questions give no pair, by reason. missing: of `total` samples or questions, those
     without a verdict. evidence: records by the name of their file. metrics: further numbers.
+    check: raises where something else is wrong, once all is on disk.
     """
 
     pairs: list[Pair]
@@ -69,6 +78,7 @@ class PairOutputs:
     evidence: Mapping[str, Sequence[Record]]
     teacher: Teacher | FreeTeacher
     metrics: dict[str, Any] = field(default_factory=dict)
+    check: Callable[[], None] = lambda: None
 
 
 def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
@@ -77,9 +87,11 @@ def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
     Raises ValueError where nobody judges.
     """
     judge, truth = inputs.params.judge, Truth.find(PREPARED / "truth.json")
+    check_watched(local_paths(judge))
+    source = knowledge_source(judge, PREPARED / "train.jsonl")
     setting = Setting(os.environ, CACHE, section="judge")
     teacher = open_teacher(judge.teacher, setting, inputs.replies) if judge.teacher else None
-    appointed = jury.appoint(judge.backend, truth, teacher)
+    appointed = jury.appoint(judge.backend, truth, teacher, source)
     if appointed.status != "computed":
         raise ValueError(f"{inputs.baseline} is {appointed.status}; or take it out of baselines")
     return appointed, teacher or FreeTeacher()
@@ -199,10 +211,42 @@ def _ranked(
     return PairOutputs(ranked.pairs, ranked.without, missing, total, evidence, teacher, metrics)
 
 
+def kc_sampled_pairs(inputs: PairInputs) -> PairOutputs:
+    """The best sample of each question, against itself made worse in each aspect."""
+    appointed, paid = appoint(inputs)
+    predictions = as_predictions(inputs.examples, inputs.samples)
+    verdicts = appointed.verify(inputs.examples, predictions, recall=False)
+    best, section, seed = best_samples(inputs.samples, verdicts), inputs.section, inputs.params.seed
+    true = [each.text for row in verdicts for each in row.sentences if each.verdict == "correct"]
+    replies = inputs.folder / "teacher.jsonl"
+    teacher = open_teacher(inputs.params.teacher, Setting(os.environ, CACHE, seed=seed, corpus=true), replies)
+    facts = Results.of(extract(best, teacher))
+    depends_on = TEACHERS[inputs.params.teacher.backend].depends_on
+    how = Perturbation(seed, section.beta_delete, section.revise_share, depends_on)
+    counts, settings = Comparison(), Settings(section.style, list(ASPECTS), how)
+    pairs = perturb(facts.rows, teacher, settings, counts)
+    results = Results.of(itertools.chain(facts.rejected, facts.left_out, pairs))
+    teacher.save_replies(replies)
+    out = inputs.folder / "pairs.jsonl"
+    results.write(out)
+    metrics = summarise(results, settings, counts)
+    return PairOutputs(
+        results.rows,
+        Counter({"no_sample_without_a_false_fact": len(inputs.samples) - len(best)}),
+        sum(bool(row.unscored) for row in verdicts),
+        len(verdicts),
+        {"verdicts": verdicts},
+        paid,
+        {"pairs_by_kind": metrics.pop("pairs"), **metrics, "perturbing": teacher.usage()},
+        partial(results.check, out, section.max_rejected, f"{inputs.baseline}.max_rejected"),
+    )
+
+
 BASELINES: dict[str, Callable[[PairInputs], PairOutputs]] = {
     "rlaif": rlaif_pairs,
     "facttune_fs": facttune_fs_pairs,
     "facttune_mc": facttune_mc_pairs,
+    "kc_sampled": kc_sampled_pairs,
 }
 
 
@@ -237,6 +281,7 @@ def main() -> None:
             f"{outputs.missing} of {outputs.total} have no verdict, {baseline}.{key} allows {limit:g} of "
             f"them; see the reasons in {folder}, run again to ask for these alone, or raise it"
         )
+    outputs.check()
     print(f"pairs: {len(pairs)} of {baseline}, {outputs.without.total()} questions give none")
 
 

@@ -41,7 +41,11 @@ def main() -> None:
     teacher = open_teacher(params.teacher, setting, REPLIES)
     depends_on = TEACHERS[params.teacher.backend].depends_on
     perturbation = Perturbation(params.seed, section.beta_delete, section.revise_share, depends_on)
-    settings = Settings(section.style, section.aspects, perturbation, section.max_growth, section.fill)
+    settings = Settings(
+        *(section.style, section.aspects, perturbation, section.max_growth, section.fill),
+        revise=section.revise,
+        offset=section.offset,
+    )
     counts = Comparison()
     bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))

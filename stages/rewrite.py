@@ -12,7 +12,7 @@ from knowtuning.core.params import load
 from knowtuning.core.records import ScoredFacts, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.results import Results
-from knowtuning.knowledge.rewrite import Augmentation, rewrite, summarise
+from knowtuning.knowledge.rewrite import Augmentation, check_recall, rewrite, summarise
 from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
@@ -25,6 +25,7 @@ def main() -> None:
     params = load(PARAMS, RewriteStage)
     records = read_jsonl(SCORED, ScoredFacts)
     section = params.rewrite
+    check_recall(records, section.select)
     setting = Setting(
         os.environ,
         CACHE,
@@ -34,7 +35,14 @@ def main() -> None:
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
     counts = Augmentation()
-    rows = rewrite(records, teacher, alpha=section.alpha, counts=counts, min_stated=section.min_stated)
+    rows = rewrite(
+        *(records, teacher),
+        alpha=section.alpha,
+        counts=counts,
+        min_stated=section.min_stated,
+        select=section.select,
+        seed=params.seed,
+    )
     bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(bar)
     results.write(OUT)

@@ -36,6 +36,7 @@ RECORDS = (
     records.FactConfidence,
     records.Verified,
     records.Sentence,
+    records.Evidence,
     records.Probed,
     records.Judgement,
     records.Scores,

@@ -61,7 +61,7 @@ def _continuing(system: str, label: str, baseline: str) -> System:
     return System(label, "preference", (pairs,), f"train_{baseline}", system)
 
 
-# The baselines of the paper, which a run has where `baselines` of params names them.
+# The baselines of the paper and on-policy KC, which a run has where `baselines` of params names them.
 ON_SAMPLES: dict[str, System] = {
     "rlaif": _continuing("sft", "DPO on two sampled answers that a judge compares", "rlaif"),
     "facttune_fs": _continuing(
@@ -69,6 +69,9 @@ ON_SAMPLES: dict[str, System] = {
     ),
     "facttune_mc": _continuing(
         "sft", "DPO on sampled answers, ranked by how sure the base model is of their facts", "facttune_mc"
+    ),
+    "kc_sampled": _continuing(
+        "sft", "knowledge comparison of sampled answers, each against itself made worse", "kc_sampled"
     ),
 }
 # The method's first version, which a run has, both steps, where `first_version` of params is [kg].

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from knowtuning.baselines import facttune, rlaif
-from knowtuning.baselines.samples import as_predictions, by_question, drawn, scored_pairs
+from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn, scored_pairs
 from knowtuning.core.records import Example, Sample, Sentence, Verdict, Verified
 from knowtuning.knowledge.aspects import CRITERIA, OVERALL
 from knowtuning.teacher.judging import Preferred
@@ -87,6 +87,31 @@ def test_the_score_of_fs_is_the_share_of_supported_facts(
 def test_the_score_of_mc_is_the_mean_of_the_facts_that_have_a_confidence() -> None:
     assert facttune.mean_confidence(["a", "b", "c"], {"a": 0.5, "c": 1.0, "d": 0.0}) == 0.75
     assert facttune.mean_confidence(["b"], {"a": 0.5}) is None
+
+
+def test_the_best_sample_has_most_true_facts_and_none_that_is_false() -> None:
+    said: dict[int, list[Verdict]] = {
+        0: ["correct"],
+        1: ["correct", "correct", "incorrect"],
+        2: ["correct", "correct", "duplicate", "unverifiable"],
+        3: ["correct", "correct"],  # as many, and later
+    }
+    rows = [
+        Verified(
+            id=f"q/{number}",
+            question="q",
+            system=str(number),
+            scores={},
+            sentences=[Sentence(text="x", verdict=verdict) for verdict in verdicts],
+        )
+        for number, verdicts in said.items()
+    ]
+    (best,) = best_samples({"q": SAMPLES}, rows)
+    assert (best.id, best.question, best.answer) == ("q", "q?", "c")
+    cut = [each.model_copy(update={"truncated": each.number > 1}) for each in SAMPLES]
+    assert [each.answer for each in best_samples({"q": cut}, rows)] == ["a"]
+    # A question whose samples all state something false has none.
+    assert best_samples({"q": SAMPLES[1:2]}, rows) == []
 
 
 def test_samples_are_seen_as_the_answers_of_systems() -> None:

@@ -37,6 +37,7 @@ DEEPSPEED = "needs DeepSpeed and GPUs; tests/model/test_accelerate_files.py read
 VLLM = "a download of gigabytes; tests/model/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_models.py runs real models"
+SERVER = "needs a server of large models; tests/teacher/test_openai_real_server.py asks one of a small model"
 EXCHANGE = "tests/exchange/test_exchange.py runs it on a few rows"
 REAL = (
     "most of an hour of training; tests/pipeline/test_real_models.py runs the same model through every stage"
@@ -85,6 +86,10 @@ PARSED = {
     "-m stages.train kc": DEEPSPEED,
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
+    "vllm serve Qwen/Qwen3-8B --max-model-len 8192": SERVER,
+    "OLLAMA_CONTEXT_LENGTH=8192 ollama serve": SERVER,
+    "llama-server -m model.gguf --ctx-size 32768 --parallel 4 --jinja": SERVER,
+    "litellm --model anthropic/<model> --port 4000": SERVER,
     "dvc commit score": "needs the outputs of a run",
     "dvc repro perturb": "tests/test_pipeline.py runs every stage on a very small world",
     "dvc commit --force rewrite perturb": "needs the outputs of a run",
@@ -146,8 +151,8 @@ def test_a_command_parses(command: str) -> None:
             flags = {word for word in words if word.startswith("--")}
             assert flags <= flags_of(tuple(script))
         else:
-            # Programs of others; the latter only where an extra of transformers is installed.
-            assert words[0] in ("git", "transformers")
+            # Programs of others, which need not be installed.
+            assert words[0] in ("git", "transformers", "vllm", "ollama", "llama-server", "litellm")
 
 
 def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}) -> set[str]:  # noqa: B006

@@ -30,15 +30,22 @@ evaluate:
   sentence_encoder: null
 judge:
   {{backend: {backend}, model: stub, base_url: "{url}", temperature: 0.0, top_p: null, max_tokens: 1024,
-  extra: {{}}, seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05}}
+  extra: {{}}, seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05,
+  knowledge: {{path: {knowledge}, passages: 2}}}}
 """
 
 
-def project(folder: Path, backend: str, url: str = "http://127.0.0.1:9/v1", truth: bool = True) -> Path:
+def project(
+    folder: Path,
+    backend: str,
+    url: str = "http://127.0.0.1:9/v1",
+    truth: bool = True,
+    knowledge: str = "null",
+) -> Path:
     """The inputs of verify and evaluate in an empty folder."""
     data = folder / "data"
     folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(PARAMS.format(backend=backend, url=url))
+    (folder / "params.yaml").write_text(PARAMS.format(backend=backend, url=url, knowledge=knowledge))
     (folder / "prompts").symlink_to(PROMPTS)
     write_jsonl(data / "prepared/test.jsonl", EXAMPLES)
     write_json(data / "prepared/truth.json", {"towns": TRUTH.towns if truth else {}})

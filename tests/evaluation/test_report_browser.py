@@ -96,6 +96,8 @@ def test_hostile_text_shows_as_text(tab: Tab) -> None:
     assert tab.page.locator("[data-system=sft] p").first.text_content() == BREAKOUT
     # The facts stand apart where they are not the sentences of the text.
     assert tab.page.locator("[data-system=sft] .facts li").count() == 1
+    passages = tab.page.locator("[data-system=kc] .fact small")
+    assert passages.text_content() == " (passages: Towns <b>of note</b> 3.5)"
     tab.press("j")
     fact = tab.page.locator("[data-system=kc] .fact").first
     # Mark, hidden label, a space that does not break, then the text itself.

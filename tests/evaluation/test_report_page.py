@@ -67,6 +67,8 @@ def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) ->
     answers = {question["i"]: question["a"] for question in data["questions"]}
     assert answers["alpha"][1]["t"] == BREAKOUT
     assert answers["beta"][3]["f"][0][0] == SCRIPT
+    # A passage that was retrieved for a fact goes with it.
+    assert answers["alpha"][3]["f"] == [["Fact 0 of alpha.", 0, [["Towns <b>of note</b>", 3.5]]]]
     # Where the facts are the sentences of the answer it is not stored twice.
     assert "t" not in answers["beta"][3]
     assert answers["beta"][0]["s"] == [0.0, 1.0, 50.0, None]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.core.records import Facts, FactScore
-from knowtuning.knowledge.aspects import Perturbation, deleted_places, revised_places, shuffled_places
-from knowtuning.knowledge.rewrite import difficult_facts
+from knowtuning.core.records import Facts, FactScore, ScoredFacts
+from knowtuning.knowledge.aspects import Perturbation, deleted_indices, revised_indices, shuffled_indices
+from knowtuning.knowledge.rewrite import SELECTIONS, check_recall, selected_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
 
 SEEDS = st.integers(0, 2**31)
@@ -36,10 +36,10 @@ def test_shares_are_those_of_the_decimal_number(share: float, count: int, floor:
 @given(FACTS, st.integers(1, 100), SEEDS)
 def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
     record = Facts(id="r", question="Q?", answer="A.", facts=facts)
-    places = revised_places(record, Perturbation(seed, 0.5, percent / 100))
+    places = revised_indices(record, Perturbation(seed, 0.5, percent / 100))
     assert len(places) == ceil_share(percent / 100, len(facts)) >= 1
     assert places == sorted(set(places))
-    assert places == revised_places(record, Perturbation(seed, 0.1, percent / 100))
+    assert places == revised_indices(record, Perturbation(seed, 0.1, percent / 100))
 
 
 @st.composite
@@ -53,7 +53,7 @@ def dependences(draw: st.DrawFn) -> list[int | None]:
 def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_is_gone(
     depends, beta, seed
 ) -> None:
-    gone = deleted_places(depends, beta, seed=seed, record_id="r")
+    gone = deleted_indices(depends, beta, seed=seed, record_id="r")
     wanted = int(Fraction(round(beta * 100), 100) * len(depends))
     assert len(gone) == len(set(gone)) == min(max(wanted, 1), len(depends) - 1)
     assert gone == sorted(gone)
@@ -63,7 +63,7 @@ def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_
 
 @given(dependences(), SEEDS)
 def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> None:
-    order = shuffled_places(depends, seed=seed, record_id="r")
+    order = shuffled_indices(depends, seed=seed, record_id="r")
     if depends.count(None) == 1:
         # All lean on the first, so there is one block.
         assert order is None
@@ -80,29 +80,68 @@ def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> N
 
 
 def test_shuffling_reaches_every_other_order() -> None:
-    orders = {tuple(shuffled_places([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
+    orders = {tuple(shuffled_indices([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
     # 3! = 6 orders less the identity; each of the five is missed by 200 draws with p = 0.8^200 < 1e-19.
     assert len(orders) == 5
 
 
 def test_deletion_reaches_every_fact_but_the_first() -> None:
-    gone = {tuple(deleted_places([None] * 4, 0.25, seed=0, record_id=str(index))) for index in range(200)}
+    gone = {tuple(deleted_indices([None] * 4, 0.25, seed=0, record_id=str(index))) for index in range(200)}
     assert gone == {(1,), (2,), (3,)}
 
 
 def test_a_fact_that_would_take_too_much_along_waits() -> None:
     # floor(0.5 * 3) = 1 fact goes; the second would take the third along, so it is always the third.
     for index in range(20):
-        assert deleted_places([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
+        assert deleted_indices([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
+
+
+def scored(ppls: list[float], recalled: list[bool | None] | None = None, name: str = "r") -> ScoredFacts:
+    """A record whose facts are called by their indices."""
+    known = recalled or [None] * len(ppls)
+    facts = [
+        FactScore(text=str(i), logps=-1.0, tokens=1, ppl=ppl, recalled=each)
+        for i, (ppl, each) in enumerate(zip(ppls, known, strict=True))
+    ]
+    return ScoredFacts(id=name, question="Q?", answer="A.", facts=facts)
 
 
 @given(st.lists(st.sampled_from([1.5, 2.0, 7.25]), min_size=1, max_size=12), PERCENT)
-def test_difficult_facts_are_the_most_perplexing_in_answer_order(ppls, alpha) -> None:
-    facts = [FactScore(text=str(i), logps=-1.0, tokens=1, ppl=ppl) for i, ppl in enumerate(ppls)]
-    chosen = [int(text) for text in difficult_facts(facts, alpha)]
+def test_the_hardest_facts_are_the_most_perplexing_in_answer_order(ppls, alpha) -> None:
+    chosen = [int(text) for text in selected_facts(scored(ppls), alpha)]
     share = Fraction(round(alpha * 100), 100) * len(ppls)
     assert len(chosen) == -(-share.numerator // share.denominator)
     assert chosen == sorted(chosen)
     # No fact left out precedes a chosen one in (perplexity descending, position ascending).
     left_out = [(-ppls[i], i) for i in range(len(ppls)) if i not in chosen]
     assert all((-ppls[i], i) < key for i in chosen for key in left_out)
+    # As many at random, in answer order too.
+    drawn = [int(text) for text in selected_facts(scored(ppls), alpha, "random", 1)]
+    assert len(drawn) == len(chosen)
+    assert drawn == sorted(set(drawn))
+
+
+def test_random_facts_depend_on_seed_and_record_and_every_choice_is_possible() -> None:
+    def drawn(seed: int, name: str) -> tuple[str, ...]:
+        return tuple(selected_facts(scored([1.5, 2.0, 7.25], name=name), 0.3, "random", seed))
+
+    # ceil(0.3 * 3) = 1 of three; one that is never drawn in 100 records has p = (2/3)^100 < 1e-17.
+    assert {drawn(1, str(i)) for i in range(100)} == {("0",), ("1",), ("2",)}
+    assert drawn(1, "r") == drawn(1, "r")
+    assert len({drawn(seed, "r") for seed in range(100)}) == 3
+
+
+def test_the_hardest_recalled_facts_leave_out_what_the_base_model_does_not_recall() -> None:
+    # Of five facts ceil(0.4 * 5) = 2: 0 is hardest but unknown, 3 could not be cued; of the others 4 and 2.
+    record = scored([9.0, 1.0, 3.0, 8.0, 5.0], [False, True, True, None, True])
+    assert selected_facts(record, 0.4, "hard_recalled") == ["2", "4"]
+    assert selected_facts(record, 1.0, "hard_recalled") == ["1", "2", "4"]
+    check_recall([record], "hard_recalled")
+
+
+def test_recalled_facts_cannot_be_selected_where_nothing_tests_recall() -> None:
+    untested = [scored([1.0, 2.0])]
+    with pytest.raises(ValueError, match=r"^params\.yaml: rewrite\.select is 'hard_recalled', and score has"):
+        check_recall(untested, "hard_recalled")
+    for select in SELECTIONS.keys() - {"hard_recalled"}:
+        check_recall(untested, select)

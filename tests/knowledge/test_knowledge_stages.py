@@ -19,9 +19,10 @@ teacher: {backend: english, model: none, base_url: null, temperature: null, top_
   seed: null, extra: {}}
 extract: {min_covered: 0.3, max_foreign: 0.5, max_rejected: 0.02}
 score: {dtype: auto, max_rejected: 0.02}
-rewrite: {alpha: 0.5, min_stated: 0.4, max_rejected: 0.02}
+rewrite: {alpha: 0.5, select: hardest, min_stated: 0.4, max_rejected: 0.02}
 perturb: {aspects: [completeness, factuality, logicality], style: matched, beta_delete: 0.5, fill: none,
-  revise_share: 1.0, max_growth: 1.5, audit_folds: 5, max_given_away: 0.65, max_rejected: 0.02}
+  revise: teacher, revise_share: 1.0, offset: 0.0, max_growth: 1.5, audit_folds: 5,
+  max_given_away: 0.65, max_rejected: 0.02}
 """
 ANSWERS = {
     "a": ("Where is Paris?", "Paris lies in France. It was founded in 1250. The city exports wine."),

@@ -331,3 +331,41 @@ def test_what_is_deleted_is_filled_to_its_length() -> None:
     assert again in {record.answer.replace(gone, kept) for kept in facts if kept != gone}
     # Never of the record that asks about Aru too.
     assert foreign in {record.answer.replace(gone, fact) for fact in other.facts}
+
+
+def test_false_facts_are_borrowed_from_records_that_are_beside_the_question() -> None:
+    def record(name: str, town: str, *facts: str) -> Facts:
+        return Facts(id=name, question=f"What of {town}?", answer=" ".join(facts), facts=list(facts))
+
+    aru = record("a", "Aru", "Aru trades in salt.", "The river of Aru is the Ouse.")
+    bor = record("b", "Bor", "Bor lies north.", "The river of Bor is the Trent.", "Bor trades in wool.")
+    # About the same town: what it says may be true of the question.
+    also = record("c", "Aru", "The river of Aru is the Arrow.", "Aru trades in silver.")
+    how = Settings("paper", ["factuality"], Perturbation(1, 0.5), revise="borrowed")
+    teacher = ScriptedTeacher()
+    found = pairs([aru, bor, also], teacher, how)
+    assert found["a-factuality"].rejected == "Bor trades in wool. The river of Bor is the Trent."
+    assert not any(isinstance(task, Revise) for task in teacher.tasks)
+    # Both ask about Aru, so neither lends to the other.
+    alone = pairs([aru, also], chosen_settings=how)["a-factuality"]
+    assert (alone.left_out, alone.reason) == (
+        True, "factuality: found too few facts of other records beside the question"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("style", "fill"), [("matched", "none"), ("original", "repeat")])
+def test_the_offset_counts_facts_that_are_missing_or_false(style, fill) -> None:
+    facts = ["Aru is old.", "Bor is new.", "Cal is near.", "Dun is far."]
+    record = Facts(id="q", question="Q?", answer=" ".join(facts), facts=facts)
+    perturbation = Perturbation(1, beta_delete=0.5, revise_share=0.75)
+    how = Settings(style, list(ASPECTS), perturbation, fill=fill, offset=0.1)
+    rows = pairs([record], chosen_settings=how).values()
+    # floor(0.5 * 4) = 2 are missing, ceil(0.75 * 4) = 3 are false; shuffled facts are all there.
+    assert {row.aspect: row.offset for row in rows} == {
+        "completeness": 0.2, "factuality": 0.3, "logicality": 0.0
+    }  # fmt: skip
+
+
+def test_one_fact_alone_may_be_missing_or_false() -> None:
+    how = Settings("paper", ["completeness", "factuality"], Perturbation(1, 0.0, 0.01), offset=1.0)
+    assert {row.offset for row in pairs([THREE], chosen_settings=how).values()} == {1.0}

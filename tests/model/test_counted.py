@@ -52,7 +52,7 @@ def test_what_does_not_differ_is_the_same_on_both_sides(chosen: list[int], rejec
 
 def test_weights_stand_below_their_tokens() -> None:
     row: dict[str, Any] = {"prompt": [5, 6], "chosen": [1, 2, END], "rejected": [1, END]}
-    row |= {"chosen_weights": [0.0, 1.0, 0.5], "rejected_weights": [1.0, 0.25]}
+    row |= {"chosen_weights": [0.0, 1.0, 0.5], "rejected_weights": [1.0, 0.25], "offset": 0.0}
     batch = collate_pairs([row], padding=0)
     assert batch["input_ids"].tolist() == [[5, 6, 1, 2, END], [5, 6, 1, END, 0]]
     assert torch.equal(batch["weights"], torch.tensor([[0, 0, 0, 1, 0.5], [0, 0, 1, 0.25, 0]]))

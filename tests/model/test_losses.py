@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,3 +60,14 @@ def test_dpo_a_token_by_hand() -> None:
 def test_a_loss_falls_where_the_chosen_answer_gains(loss: str) -> None:
     before, after = pair(-3.0, -5.0, -3.0, -5.0), pair(-2.5, -5.5, -3.0, -5.0)
     assert LOSSES[loss](after, 0.1).item() < LOSSES[loss](before, 0.1).item()
+
+
+def test_an_offset_is_what_the_margin_has_to_exceed() -> None:
+    # The pair above has a margin of 0.3: with an offset of as much the loss is ln 2.
+    one = pair(-2.0, -7.0, -3.0, -5.0)
+    assert dpo(replace(one, offset=torch.tensor([0.3])), 0.1).item() == pytest.approx(math.log(2))
+    # A token: 0.25 and −1, times beta 2, margin 2.5.
+    mean = pair(-2.0, -7.0, -3.0, -5.0, tokens=(4, 2))
+    assert dpo_mean(replace(mean, offset=2.5), 2.0).item() == pytest.approx(math.log(2))
+    # The aim is 1 / 0.2 + 0.5 / 0.1 = 10: (1.25 − 10)² = 76.5625.
+    assert ipo(replace(mean, offset=0.5), 0.1).item() == pytest.approx(76.5625)

@@ -45,9 +45,12 @@ def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> Non
 
 
 def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None:
-    pair = Pair(id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d.")
+    pair = Pair(
+        id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d.", offset=0.5
+    )
     whole = encoder(tiny_base).pair(pair)
     assert isinstance(whole, PairRow)
+    assert whole.offset == pair.offset == 0.5
     prompt = len(whole.prompt)
     cut = encoder(tiny_base, prompt + 2).pair(pair)
     assert isinstance(cut, Rejected)

@@ -33,13 +33,14 @@ def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
     return split_rows(rows, 2, 1, section="train", source="here")
 
 
-def run_kc(base: Path, ka: Path, tmp_path: Path, **changes: Any) -> tuple[Any, str, Path]:
+def run_kc(
+    base: Path, ka: Path, tmp_path: Path, *, offset: float = 0.0, **changes: Any
+) -> tuple[Any, str, Path]:
     out = tmp_path / "kc"
+    rows = [replace(row, offset=offset) for row in pairs(base)]
     params = preference(**{"batch": 8, "epochs": 2.0, **changes})
     how = runs("train_kc", tmp_path)
-    summary, reference = train_preference(
-        pairs(base), base, ka, out, tmp_path / "plots", params=params, run=how
-    )
+    summary, reference = train_preference(rows, base, ka, out, tmp_path / "plots", params=params, run=how)
     return summary, reference, out
 
 
@@ -110,6 +111,9 @@ def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tm
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     assert reference == adapter_hash(model)
     assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    # An offset of 0.5 is missing from each margin: -log sigmoid(-0.5) = ln(1 + e^0.5).
+    summary, _, _ = run_kc(tiny_base, ka, tmp_path / "2", offset=0.5, gamma=0.0)
+    assert summary.first_loss == pytest.approx(math.log1p(math.exp(0.5)), abs=1e-4)
     # With gamma = 0.2 the rest of the first loss is 0.2 x the mean over pairs of the NLL a token of chosen.
     summary, _, _ = run_kc(tiny_base, ka, tmp_path / "1", gamma=0.2, batch=4)
     assert (summary.train_rows, summary.eval_rows) == (4, 1)

@@ -73,7 +73,9 @@ def test_the_whole_chain(folder: Path) -> None:
         pairs = read_jsonl(folder / f"data/baselines/{baseline}/pairs.jsonl", Pair)
         made = read_json(folder / f"metrics/pairs_{baseline}.json")
         assert made["pairs"] == len(pairs) > 0
-        assert {pair.aspect for pair in pairs} == {baseline}
+        # The samples have two facts at most, which have no worse order.
+        kinds = {"completeness", "factuality"} if baseline == "kc_sampled" else {baseline}
+        assert {pair.aspect for pair in pairs} == kinds
         finish(folder, f"train {baseline}")
         trained = read_json(folder / f"metrics/train_{baseline}.json")
         # It continues plain fine-tuning, and that is its reference.
@@ -81,7 +83,8 @@ def test_the_whole_chain(folder: Path) -> None:
         assert trained["reference_adapter_sha256"] == sft != trained["adapter_sha256"]
         assert trained["train_rows"] + trained["eval_rows"] == len(pairs)
         assert trained["trained_tokens"] >= trained["train_tokens"]
-    assert made["facts_asked"] == made["facts"] > 0
+    mc = read_json(folder / "metrics/pairs_facttune_mc.json")
+    assert mc["facts_asked"] == mc["facts"] > 0
     first_version(folder)
     answered = (f"predict {name}" for name in (*SYSTEMS, *ON_REQUEST))
     for stage in (*answered, "probe", "verify", "evaluate", "report"):
@@ -123,6 +126,11 @@ def test_pairs_rest_on_what_is_written_beside_them(folder: Path) -> None:
     assert {row.aspect for row in judged} == {"overall quality"}
     rows = read_jsonl(home / "facttune_mc/confidences.jsonl", FactConfidence)
     assert {sum(row.answers.values()) for row in rows} == {4}
+    # The third sample has two true facts, and is set against one of them, and against both made false.
+    samples = {each.id: each.answer for each in read_jsonl(folder / "data/samples/sft.jsonl", Sample)}
+    pairs = read_jsonl(home / "kc_sampled/pairs.jsonl", Pair)
+    assert len(pairs) == 2 * len({pair.source for pair in pairs}) == 2 * len(samples) / 3
+    assert {pair.chosen == samples[f"{pair.source}/02"] for pair in pairs} == {True}
 
 
 def test_where_nobody_can_judge_one_line_says_so(folder: Path, tmp_path: Path) -> None:

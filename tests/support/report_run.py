@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning import report
-from knowtuning.core.records import Example, Pair, Prediction, Scores, Sentence, Verdict, write_jsonl
+from knowtuning.core.records import (
+    Evidence,
+    Example,
+    Pair,
+    Prediction,
+    Scores,
+    Sentence,
+    Verdict,
+    write_jsonl,
+)
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.systems import BASELINE, SYSTEMS
 
@@ -24,12 +33,15 @@ QUESTIONS: dict[str, tuple[str, str, str, dict[str, tuple[int, int]]]] = {
 
 
 def sentences(name: str, system: str) -> list[Sentence]:
-    """Correct facts, then incorrect ones; one of kc's holds a script."""
+    """Correct facts, then incorrect ones; one of kc's holds a script, one has a passage."""
     correct, incorrect = QUESTIONS[name][3][system]
     verdicts: list[Verdict] = ["correct"] * correct + ["incorrect"] * incorrect
     found = [Sentence(text=f"Fact {i} of {name}.", verdict=v) for i, v in enumerate(verdicts)]
     if (name, system) == ("beta", "kc"):
         found[0] = Sentence(text=SCRIPT, verdict="correct")
+    if (name, system) == ("alpha", "kc"):
+        passage = Evidence(title="Towns <b>of note</b>", score=3.5)
+        found[0] = found[0].model_copy(update={"evidence": [passage]})
     return found
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.judging import Claims, Judge, Recall, Verify
+from knowtuning.teacher.judging import Claims, Judge, Recall, Verify, VerifyByPassages
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.reading import examples
 from knowtuning.teacher.tasks import (
@@ -45,6 +45,9 @@ TASKS: list[Task] = [
     ),
     AskFact(id="1", question=QUESTION, fact=FACTS[0]),
     Verify(id="1", question=QUESTION, reference="It lies {{there}}.", facts=FACTS),
+    VerifyByPassages(
+        id="1", question=QUESTION, reference="It lies {{there}}.", passages=("A: {{facts}}",), facts=FACTS
+    ),
     Recall(id="1", question=QUESTION, answer="It lies in Norrland.", facts=FACTS),
     Judge(
         id="1",
@@ -73,7 +76,8 @@ def test_the_worked_examples_are_replies_to_what_they_stand_under(task: Task) ->
     assert len(replies) == system.count('\n{"') > 0
     values = [value for _, value in replies[0]]
     entries = [value for value in values if isinstance(value, list)]
-    count = len(re.findall(r"^\d+\. ", system, re.MULTILINE))
+    listed = system.partition("Facts to check:\n")[2] or system
+    count = len(re.findall(r"^\d+\. ", listed, re.MULTILINE))
     assert not entries or isinstance(task, Extract) or len(entries[0]) == count
     if isinstance(task, Judge):
         assert sorted(reply.verdict for reply in replies) == ["first", "second", "tie"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral, Recall, Verify
+from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral, Recall, Verify, VerifyByPassages
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.reading import parse_reply, read_reply
 from knowtuning.teacher.openai.structured import (
@@ -36,6 +36,9 @@ from knowtuning.teacher.tasks import (
 )
 from tests.support.checkout import PROMPTS
 
+PASSAGES = VerifyByPassages(
+    id="1", question="?", reference="r", passages=("A: b.", "C: d."), facts=("A.", "B.", "C.")
+)
 JUDGE = Judge(id="1", question="?", aspect="a", definition="b.", reference="r", first="x", second="y")
 TWO = FactList(facts=["A is b.", "C is d."])
 JSON = '{"facts": ["A is b.", "C is d."]}'
@@ -177,6 +180,7 @@ def test_the_lists_of_a_reply_have_as_many_entries_as_its_task() -> None:
     for task, field, bounds in (
         (Revise(id="1", question="?", facts=facts), "facts", exactly),
         (Verify(id="1", question="?", reference="r", facts=facts), "verdicts", exactly),
+        (PASSAGES, "verdicts", exactly),
         (Recall(id="1", question="?", answer="a", facts=facts), "facts", exactly),
         # 40 letters state no 16 facts.
         (Extract(id="1", question="?", answer="x" * 40), "facts", {"maxItems": 16}),
@@ -217,6 +221,7 @@ ECHOES = {
     Rephrase(id="1", question="?", text="A."): None,
     Revise(id="1", question="?", facts=("A.", "B.")): '{"facts": ["A is.", "The Korra dam is 37 m high."]}',
     Verify(id="1", question="?", reference="r", facts=("A.", "B.", "C.")): None,
+    PASSAGES: None,
     Recall(id="1", question="?", answer="a", facts=("A.", "B.")): None,
     RewriteQA(id="1", question="?", answer="a", facts=("A.",)): None,
     AskFact(id="1", question="?", fact="A."): None,

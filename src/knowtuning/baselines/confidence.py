@@ -66,11 +66,11 @@ def ask_for_facts(samples: Sequence[Sample], stated: Stated, teacher: Teacher) -
         for number, ((source, fact), question) in enumerate(wanted.items())
     ]
     outcomes = ask_once(teacher, tasks)
-    found = []
+    asked = []
     for (source, fact), outcome in zip(wanted, outcomes, strict=True):
         assert isinstance(outcome, FactQuestion | Failure)
-        found.append(Asked(source, fact, outcome))
-    return found
+        asked.append(Asked(source, fact, outcome))
+    return asked
 
 
 def short_answer(text: str) -> str:
@@ -97,18 +97,18 @@ def bins(answers: Iterable[str]) -> dict[str, int]:
     Deviation: an answer that opens another agrees with it too, since what follows an opening begins with what
     is asked for; the original has the closing words alone.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for answer in answers:
         form = _form(answer)
-        first = next((known for known in found if _same(form, _form(known))), answer)
-        found[first] = found.get(first, 0) + 1
-    return found
+        first = next((known for known in counts if _same(form, _form(known))), answer)
+        counts[first] = counts.get(first, 0) + 1
+    return counts
 
 
-def confidence(found: Mapping[str, int]) -> float:
+def confidence(counts: Mapping[str, int]) -> float:
     """Share (0..1) of the largest bin; an empty answer is none, but counts as an answer."""
-    largest = max((count for answer, count in found.items() if _form(answer)), default=0)
-    return largest / sum(found.values())
+    largest = max((count for answer, count in counts.items() if _form(answer)), default=0)
+    return largest / sum(counts.values())
 
 
 def confidences(
@@ -119,13 +119,13 @@ def confidences(
         if isinstance(each.reply, Failure):
             continue
         reply = each.reply
-        found = bins(map(short_answer, answers[reply.question, reply.opening]))
+        counts = bins(map(short_answer, answers[reply.question, reply.opening]))
         yield FactConfidence(
             id=f"{each.source}/{number:06}",
             source=each.source,
             text=each.text,
             question=reply.question,
             opening=reply.opening,
-            answers=found,
-            confidence=round(confidence(found), 4),
+            answers=counts,
+            confidence=round(confidence(counts), 4),
         )

@@ -27,14 +27,14 @@ class Ranked:
     without: Counter[str]
 
 
-def supported_share(found: Verified) -> float | None:
+def supported_share(row: Verified) -> float | None:
     """Share (0..1) of an answer's facts that are supported; unverifiable ones are not.
 
     None where the answer states nothing, or a verdict is missing.
     """
-    if not found.sentences or found.unscored:
+    if not row.sentences or row.unscored:
         return None
-    return sum(one.verdict in SUPPORTED for one in found.sentences) / len(found.sentences)
+    return sum(one.verdict in SUPPORTED for one in row.sentences) / len(row.sentences)
 
 
 def mean_confidence(facts: Sequence[str], confidences: Mapping[str, float]) -> float | None:

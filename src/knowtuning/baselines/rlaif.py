@@ -39,11 +39,11 @@ def first_two(samples: Sequence[Sample]) -> Two | None:
 
 def compare(examples: Sequence[Example], samples: Mapping[str, Sequence[Sample]], judge: Judge) -> Compared:
     """A pair of each question on whose two samples the judge says the same in both orders."""
-    found = {example.id: first_two(samples[example.id]) for example in examples}
-    twos = {source: two for source, two in found.items() if two is not None}
+    drawn = {example.id: first_two(samples[example.id]) for example in examples}
+    twos = {source: two for source, two in drawn.items() if two is not None}
     asked = [example for example in examples if example.id in twos]
     answers = {
-        side: [twos[example.id][place].answer for example in asked] for place, side in enumerate(("0", "1"))
+        side: [twos[example.id][index].answer for example in asked] for index, side in enumerate(("0", "1"))
     }
     judgements = judge_pairs(asked, answers, [("0", "1")], judge, [OVERALL])
     pairs, without = [], Counter({"no_two_whole_samples_differ": len(examples) - len(asked)})

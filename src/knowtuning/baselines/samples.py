@@ -1,20 +1,20 @@
-"""Sampled answers: by question, and the pairs that their scores make."""
+"""Sampled answers: by question, the pairs that their scores make, and the best of each question."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from knowtuning.core.records import Example, Pair, Prediction, Sample
+from knowtuning.core.records import Example, Pair, Prediction, Sample, Verified
 from knowtuning.core.storage import digest
 
 
 def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """The samples of each question in the order of their numbers."""
-    found: dict[str, list[Sample]] = {}
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
-        found.setdefault(sample.source, []).append(sample)
-    return {source: sorted(group, key=lambda each: each.number) for source, group in found.items()}
+        groups.setdefault(sample.source, []).append(sample)
+    return {source: sorted(group, key=lambda each: each.number) for source, group in groups.items()}
 
 
 def as_predictions(
@@ -69,3 +69,26 @@ def drawn(pairs: Sequence[Pair], most: int | None, seed: int) -> list[Pair]:
         return list(pairs)
     kept = {each.id for each in sorted(pairs, key=lambda each: digest(seed, "pairs", each.id))[:most]}
     return [each for each in pairs if each.id in kept]
+
+
+def best_samples(samples: Mapping[str, Sequence[Sample]], verdicts: Iterable[Verified]) -> list[Example]:
+    """Of each question the sample with most true facts, as its answer; of equal ones the first.
+
+    For KC on-policy, beyond the paper. Only samples that are not cut off and state nothing false, which would
+    be learnt with the chosen side; a question without such a sample has none.
+    """
+    rows = {(row.question, row.system): row for row in verdicts}
+    best = []
+    for source, group in samples.items():
+        whole = [sample for sample in group if not sample.truncated]
+        true = {sample: true_facts(rows[source, str(sample.number)]) for sample in whole}
+        sample = max(true, key=lambda each: true[each], default=None)
+        if sample is not None and true[sample]:
+            best.append(Example(id=source, question=sample.question, answer=sample.answer))
+    return best
+
+
+def true_facts(row: Verified) -> int:
+    """Distinct true facts of an answer; 0 where a statement is false, unreadable or without verdict."""
+    verdicts = [sentence.verdict for sentence in row.sentences]
+    return 0 if {"incorrect", "unparsed", "unscored"} & set(verdicts) else verdicts.count("correct")

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from knowtuning.core.numbers import same
 from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
-from knowtuning.knowledge.aspects import ASPECTS, deleted_places, shuffled_places
+from knowtuning.knowledge.aspects import ASPECTS, deleted_indices, shuffled_indices
 from knowtuning.knowledge.results import ask, reject
 from knowtuning.teacher.tasks import (
     Failure,
@@ -105,24 +105,24 @@ def compare(
         for side in (triples[record.id], *sides.values())
         if not isinstance(side, Failure)
     ]
-    told = (outcome for _, _, outcome in ask(teacher, texts))
+    prose = (outcome for _, _, outcome in ask(teacher, texts))
     for record, sides in plans:
-        chosen = next(told)
+        chosen = next(prose)
         for kind, side in sides.items():
-            yield _pair(record, kind, chosen, side if isinstance(side, Failure) else next(told))
+            yield _pair(record, kind, chosen, side if isinstance(side, Failure) else next(prose))
     # Nothing is left, but only asking for more lets the teacher close what it opened.
-    assert next(told, None) is None
+    assert next(prose, None) is None
 
 
 def _worse(kind: str, record_id: str, triples: Sequence[Triple], beta: float, seed: int) -> list[Triple]:
     """The triples without some of them, or in another order."""
     alone: list[None] = [None] * len(triples)
     if kind == "completeness":
-        gone = deleted_places(alone, beta, seed=seed, record_id=record_id)
-        return [each for place, each in enumerate(triples) if place not in gone]
-    order = shuffled_places(alone, seed=seed, record_id=record_id)
+        deleted = deleted_indices(alone, beta, seed=seed, record_id=record_id)
+        return [each for index, each in enumerate(triples) if index not in deleted]
+    order = shuffled_indices(alone, seed=seed, record_id=record_id)
     assert order is not None, "triples stand alone, and two or more have another order"
-    return [triples[place] for place in order]
+    return [triples[index] for index in order]
 
 
 def _false_triples(
@@ -130,16 +130,16 @@ def _false_triples(
 ) -> dict[str, Side]:
     """The triples of each record's revised facts; a reason where there are none, or not as many."""
     work = [(each, Revise(id=each.id, question=each.question, facts=tuple(each.facts))) for each in records]
-    found: dict[str, Side] = {}
+    sides: dict[str, Side] = {}
     again: list[tuple[Facts, Triples]] = []
     for record, _, outcome in ask(teacher, work):
         if isinstance(outcome, Failure):
-            found[record.id] = outcome
+            sides[record.id] = outcome
         else:
             again.append((record, _in_triples(record, outcome.facts)))  # type: ignore[attr-defined]
     for record, _, outcome in ask(teacher, again):
-        found[record.id] = _as_many(outcome, len(triples[record.id]))
-    return found
+        sides[record.id] = _as_many(outcome, len(triples[record.id]))
+    return sides
 
 
 def _as_many(outcome: Outcome, wanted: int) -> Side:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, create_model
 
@@ -53,10 +53,28 @@ class FactTuneMcParams(FactTuneParams):
     max_new_tokens: int = Field(ge=1, description="tokens of such an answer (FactTune: 15)")
 
 
+class KcSampledParams(SampledPairs):
+    """KC on sampled answers: the best one by the section `judge`, against itself made worse."""
+
+    style: Literal["matched", "original"] = Field(
+        description="original: the sample as it stands against itself with its facts changed in place; "
+        "matched: its facts rephrased on both sides, in the teacher's words"
+    )
+    beta_delete: Share = Field(description="share of a sample's facts that completeness deletes")
+    revise_share: float = Field(gt=0, le=1, description="share of its facts that factuality makes false")
+    max_unscored: Share = Field(
+        description="share of samples that may stay without a verdict before the stage fails"
+    )
+    max_rejected: Share = Field(
+        description="share of samples and pairs that the teacher may fail at before it does"
+    )
+
+
 SECTIONS: dict[str, type[SampledPairs]] = {
     "rlaif": RlaifParams,
     "facttune_fs": FactTuneParams,
     "facttune_mc": FactTuneMcParams,
+    "kc_sampled": KcSampledParams,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from knowtuning.config.teacher import MaxRejected, TeacherParams
@@ -26,6 +28,10 @@ class RewriteParams(Section):
 
     alpha: Share = Field(
         description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
+    )
+    select: Literal["hardest", "hard_recalled", "random"] = Field(
+        description="which facts these are: the hardest by perplexity (paper); the hardest of those that the "
+        "base model recalls when cued, in the closed world alone; or as many drawn at random"
     )
     min_stated: Share = Field(
         description="least share of the content words of its facts that a rewritten answer has, or the row "

@@ -33,11 +33,20 @@ class PerturbParams(Section):
         "facts again (with style matched an LLM may say them once); foreign: facts of other records, beside "
         "the question; none: nothing, as in the paper"
     )
+    revise: Literal["teacher", "borrowed"] = Field(
+        description="who makes facts false: the teacher (paper); borrowed: the fact of another record that "
+        "shares most words with it, where it is beside the question, stands in its place"
+    )
     revise_share: float = Field(
         gt=0,
         le=1,
         description="share of an answer's facts that factuality makes false, at least one (0..1]; "
         "1 in the paper",
+    )
+    offset: float = Field(
+        ge=0,
+        description="by how much the reward of the chosen side is to lead (beta times nats), for each fact "
+        "that the rejected one lacks or has false; 0 in the paper",
     )
     max_growth: float = Field(
         ge=1, description="most words of a chosen text, as a multiple of the answer it stands for (1 or more)"

@@ -26,7 +26,10 @@ Limit = Annotated[
 Baselines = Annotated[
     list[str],
     names_in(ON_SAMPLES),
-    Field(description="baselines of the paper that the run trains and compares too; see docs/method.md"),
+    Field(
+        description="further systems that the run trains and compares: baselines of the paper, and KC on "
+        "sampled answers (kc_sampled); see docs/method.md"
+    ),
 ]
 FirstVersion = Annotated[
     list[Literal["kg"]],

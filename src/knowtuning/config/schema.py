@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import create_model
 
-from knowtuning.config import base, baselines, evaluate, prepare
+from knowtuning.config import base, baselines, evaluate, prepare, verify
 from knowtuning.config.base import BaseParams
 from knowtuning.config.evaluate import EvaluateParams
 from knowtuning.config.knowledge import ExtractParams, RewriteParams
@@ -72,6 +72,7 @@ def check(path: Path) -> Shared:
     check_watched(prepare.local_paths(params.prepare))
     check_watched(base.local_paths(params.base))
     check_watched(evaluate.local_paths(params.evaluate))
+    check_watched(verify.local_paths(params.judge))
     return params
 
 

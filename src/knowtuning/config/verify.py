@@ -8,12 +8,24 @@ from pydantic import Field, field_validator
 
 from knowtuning.config.predict import ComparedSystems
 from knowtuning.config.teacher import Endpoint, TeacherParams
-from knowtuning.core.params import Share
+from knowtuning.core.params import Section, Share
 from knowtuning.core.tables import name_in
 from knowtuning.systems import EVERY, FIRST_VERSION
 from knowtuning.teacher.teachers import TEACHERS
 
 _BACKENDS = ("exact", *(name for name, teacher in TEACHERS.items() if teacher.judges), "none")
+# What `judge.knowledge.path` calls the training examples.
+TRAIN = "train"
+
+
+class KnowledgeParams(Section):
+    """What an LLM holds facts against beside the reference answer."""
+
+    path: str | None = Field(
+        description="JSONL file of title and text, under data/raw/; train: the training questions with their "
+        "answers; null: the reference answer alone"
+    )
+    passages: int = Field(ge=1, description="passages retrieved for a fact (FActScore: 5)")
 
 
 class JudgedBy(Endpoint, extra="ignore"):
@@ -23,6 +35,7 @@ class JudgedBy(Endpoint, extra="ignore"):
         description="exact: the closed world's verifier, not computed on data without ground truth; "
         "openai, or another teacher that can judge; none: neither facts nor pairs"
     )
+    knowledge: KnowledgeParams
 
     @property
     def teacher(self) -> TeacherParams | None:
@@ -54,6 +67,12 @@ class JudgeParams(JudgedBy, extra="forbid"):
                 raise ValueError(f"pairs of two systems, each pair once: look at [{', '.join(pair)}]")
             seen.add(frozenset(pair))
         return value
+
+
+def local_paths(judge: JudgedBy) -> dict[str, str | None]:
+    """The knowledge source where it is a file, by params key."""
+    path = judge.knowledge.path
+    return {"judge.knowledge.path": None if path == TRAIN else path}
 
 
 class VerifyStage(ComparedSystems):

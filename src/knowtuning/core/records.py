@@ -79,7 +79,8 @@ class Rewrite(Record):
 class Pair(Record):
     """A preference pair made from the example `source`: `rejected` is worse in one aspect of knowledge.
 
-    aspect: a name of knowledge/aspects.py, or what else a baseline's pairs differ in.
+    aspect: a name of knowledge/aspects.py, or what else a baseline's pairs differ in. offset: by how much the
+    reward of chosen is to lead that of rejected (losses.py); not written where it is 0.
     """
 
     source: str
@@ -87,6 +88,7 @@ class Pair(Record):
     question: str
     chosen: str
     rejected: str
+    offset: float = Field(default=0.0, ge=0, exclude_if=lambda value: value == 0)
 
 
 class Prediction(Record):
@@ -135,11 +137,22 @@ class FactConfidence(Record):
 Verdict = Literal["correct", "incorrect", "unparsed", "duplicate", "unverifiable", "unscored"]
 
 
+class Evidence(RecordPart):
+    """A passage of the knowledge source that a verdict could rest on. score: by BM25, higher is closer."""
+
+    title: str
+    score: float
+
+
 class Sentence(RecordPart):
-    """A sentence of an answer, or a fact extracted from it, with its verdict."""
+    """A sentence of an answer, or a fact extracted from it, with its verdict.
+
+    evidence: passages retrieved for it, closest first; not written where there are none.
+    """
 
     text: str
     verdict: Verdict
+    evidence: list[Evidence] = Field(default_factory=list, exclude_if=lambda value: not value)
 
 
 class Verified(Record):

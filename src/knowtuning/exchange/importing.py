@@ -137,7 +137,7 @@ def _pair(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Pair:
     )
 
 
-def _names(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> dict[str, str]:
+def _names(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> dict[str, Any]:
     """Id and source: those of the row, else the training row that asks the question, else made of it."""
     source = _text(row, "source") or splits.sources.get(fold(texts[0])) or question_id(texts[0])
     return {"id": _text(row, "id") or f"{source}-{digest(texts)[:8]}", "source": source}

@@ -54,8 +54,8 @@ class Perturbation:
     depends_on: Dependence = independent
 
 
-# What stands in the places of a record's facts on the rejected side, None where nothing does; or None where
-# the record cannot be made worse in this way. The last argument is the teacher's reply to the aspect's task.
+# What replaces each of a record's facts on the rejected side, None where nothing does; or None where the
+# record cannot be made worse in this way. The last argument is the teacher's reply to the aspect's task.
 Rejected = Sequence[str | None] | None
 Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
@@ -90,7 +90,7 @@ class Aspect:
     no_worse: Callable[[str, str], bool] = same
 
 
-def deleted_places(depends: Sequence[int | None], beta: float, *, seed: int, record_id: str) -> list[int]:
+def deleted_indices(depends: Sequence[int | None], beta: float, *, seed: int, record_id: str) -> list[int]:
     """Indices of floor(beta * |K|) facts to delete, at least one and at most |K| - 1, in order.
 
     depends: for each fact the one before it that it leans on, or None. A fact goes with all that lean on it;
@@ -102,21 +102,19 @@ def deleted_places(depends: Sequence[int | None], beta: float, *, seed: int, rec
     assert size >= 2, f"{record_id}: deletion needs two facts, found {size}"
     count = min(max(1, floor_share(beta, size)), size - 1)
     order = record_rng(seed, "delete", record_id).sample(range(1, size), size - 1)
-    taken = [{place} for place in range(size)]
-    for place in reversed(range(size)):
-        before = depends[place]
-        if before is not None:
-            taken[before] |= taken[place]
-    gone: set[int] = set()
-    while len(gone) < count:
+    groups = [{index} for index in range(size)]
+    for index in reversed(range(size)):
+        leaned_on = depends[index]
+        if leaned_on is not None:
+            groups[leaned_on] |= groups[index]
+    deleted: set[int] = set()
+    while len(deleted) < count:
         # Nothing leans on the last fact that is left, so that one always fits.
-        gone |= next(
-            taken[place] for place in order if place not in gone and len(gone | taken[place]) <= count
-        )
-    return sorted(gone)
+        deleted |= next(groups[i] for i in order if i not in deleted and len(deleted | groups[i]) <= count)
+    return sorted(deleted)
 
 
-def shuffled_places(depends: Sequence[int | None], *, seed: int, record_id: str) -> list[int] | None:
+def shuffled_indices(depends: Sequence[int | None], *, seed: int, record_id: str) -> list[int] | None:
     """Indices of the facts in a random order other than their own; None where they have no other.
 
     depends: for each fact the one before it that it leans on, or None. A fact and all that lean on it move as
@@ -124,19 +122,19 @@ def shuffled_places(depends: Sequence[int | None], *, seed: int, record_id: str)
     """
     blocks: dict[int, list[int]] = {}
     firsts: list[int] = []
-    for place, before in enumerate(depends):
-        firsts.append(place if before is None else firsts[before])
-        blocks.setdefault(firsts[place], []).append(place)
+    for index, leaned_on in enumerate(depends):
+        firsts.append(index if leaned_on is None else firsts[leaned_on])
+        blocks.setdefault(firsts[index], []).append(index)
     rng = record_rng(seed, "shuffle", record_id)
     order = list(blocks)
     if len(order) < 2:
         return None
     while order == sorted(order):
         rng.shuffle(order)
-    return [place for first in order for place in blocks[first]]
+    return [index for first in order for index in blocks[first]]
 
 
-def revised_places(record: Facts, how: Perturbation) -> list[int]:
+def revised_indices(record: Facts, how: Perturbation) -> list[int]:
     """Indices of the ceil(revise_share * |K|) facts of a record to revise, drawn by record, in order."""
     count = ceil_share(how.revise_share, len(record.facts))
     return sorted(record_rng(how.seed, "revise", record.id).sample(range(len(record.facts)), count))
@@ -151,8 +149,8 @@ def higher(first: int, second: int) -> Preferred:
 
 def says_all(chosen: str, rejected: str) -> bool:
     """Whether every sentence and line of one text stands in the other, but for how it is written."""
-    there = _run(rejected)
-    return all(_run(sentence) in there for sentence in re.split(r"(?<=[.!?。！？])\s*|\n", chosen))
+    text = _run(rejected)
+    return all(_run(sentence) in text for sentence in re.split(r"(?<=[.!?。！？])\s*|\n", chosen))
 
 
 def _run(text: str) -> str:
@@ -161,23 +159,23 @@ def _run(text: str) -> str:
 
 def _incomplete(record: Facts, how: Perturbation, reply: Any) -> Rejected:
     depends = how.depends_on(record.facts)
-    gone = deleted_places(depends, how.beta_delete, seed=how.seed, record_id=record.id)
-    return [None if place in gone else fact for place, fact in enumerate(record.facts)]
+    deleted = deleted_indices(depends, how.beta_delete, seed=how.seed, record_id=record.id)
+    return [None if index in deleted else fact for index, fact in enumerate(record.facts)]
 
 
 def _revise(record: Facts, how: Perturbation) -> Task:
-    facts = tuple(record.facts[place] for place in revised_places(record, how))
+    facts = tuple(record.facts[index] for index in revised_indices(record, how))
     return Revise(id=record.id, question=record.question, facts=facts)
 
 
 def _revised(record: Facts, how: Perturbation, reply: Any) -> Rejected:
-    false = dict(zip(revised_places(record, how), reply.facts, strict=True))
-    return [false.get(place, fact) for place, fact in enumerate(record.facts)]
+    false = dict(zip(revised_indices(record, how), reply.facts, strict=True))
+    return [false.get(index, fact) for index, fact in enumerate(record.facts)]
 
 
 def _illogical(record: Facts, how: Perturbation, reply: Any) -> Rejected:
-    order = shuffled_places(how.depends_on(record.facts), seed=how.seed, record_id=record.id)
-    return None if order is None else [record.facts[place] for place in order]
+    order = shuffled_indices(how.depends_on(record.facts), seed=how.seed, record_id=record.id)
+    return None if order is None else [record.facts[index] for index in order]
 
 
 ASPECTS: dict[str, Aspect] = {

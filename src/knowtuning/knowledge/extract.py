@@ -24,8 +24,8 @@ def extract(
             yield reject(example.id, outcome, example)
             continue
         assert isinstance(outcome, FactList)
-        found = Extraction.of(example.question, example.answer, outcome.facts)
-        complaint = found.complaint(min_covered, max_foreign)
+        check = Extraction.of(example.question, example.answer, outcome.facts)
+        complaint = check.complaint(min_covered, max_foreign)
         if complaint:
             yield reject(example.id, Failure(reason=complaint, raw=outcome.facts), example)
             continue

@@ -89,14 +89,14 @@ class Others:
         facts = [(fact, frozenset(words(fact))) for fact, before in stand if before is None]
         return _Other(self._place(record), record.id, frozenset(words(record.question)), facts)
 
-    def beside(self, record: Facts) -> Iterator[str]:
-        """Facts of the records that follow on the ring, one a record, which are beside the record's question:
-        neither they nor their questions have a word that is rare in questions and stands in this one."""
+    def beside(self, record: Facts, each: int | None = 1) -> Iterator[str]:
+        """Facts of the records that follow on the ring, `each` of a record (None: all), which are beside the
+        question: neither they nor their own have a word that is rare in questions and stands in it."""
         about = self._rare & set(words(record.question))
         own_facts = {normal_form(fact) for fact in record.facts}
-        start = bisect(self._ring, self._place(record), key=lambda each: each.position)
+        start = bisect(self._ring, self._place(record), key=lambda other: other.position)
         for other in chain(self._ring[start:], self._ring[:start]):
             if other.record == record.id or about & other.asked:
                 continue
             facts = (text for text, fact_words in other.facts if not about & fact_words)
-            yield from islice((text for text in facts if normal_form(text) not in own_facts), 1)
+            yield from islice((text for text in facts if normal_form(text) not in own_facts), each)

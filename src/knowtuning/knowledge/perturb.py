@@ -5,29 +5,84 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 from knowtuning.core.records import Facts, Pair, Rejected
+from knowtuning.core.text import words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.checks import grown
-from knowtuning.knowledge.filling import Candidates, Fill, candidates, filled
+from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import Layout, in_place, layout, separator
 from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
-from knowtuning.teacher.tasks import Failure, Outcome, Rephrase, Teacher, Text
+from knowtuning.teacher.tasks import (
+    Dependence,
+    FactList,
+    Failure,
+    FreeTeacher,
+    Outcome,
+    Rephrase,
+    Revise,
+    Task,
+    Teacher,
+    Text,
+    checked,
+)
 
 Style = Literal["matched", "original", "paper"]
+Revision = Literal["teacher", "borrowed"]
+_BORROWABLE = 200  # facts of other records that are looked at
 
 
 @dataclass(frozen=True)
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
-    checks.grown. fill: what stands for deleted facts, see filling.py."""
+    checks.grown. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
+    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
 
     style: Style
     aspects: Sequence[str]
     perturbation: Perturbation
     max_growth: float = float("inf")
     fill: Fill = "none"
+    revise: Revision = "teacher"
+    offset: float = 0.0
+
+
+class Borrowing(FreeTeacher):
+    """Revises a fact into the one of another record that shares most words with it: a hard negative.
+
+    Both are true and written alike, so that only what the question asks for tells them apart. Candidates are
+    beside the question, see filling.py.
+    """
+
+    def __init__(self, records: Sequence[Facts], depends_on: Dependence, seed: int) -> None:
+        self._records = {record.id: record for record in records}
+        self._others = Others(records, depends_on, seed)
+        self._words = {fact: frozenset(words(fact)) for record in records for fact in record.facts}
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        for task in tasks:
+            assert isinstance(task, Revise), f"nothing is borrowed for the task {task.name}"
+            yield task, checked(task, partial(self._revised, task), expected=True)
+
+    def _revised(self, task: Revise) -> FactList:
+        """Each fact with the closest of the candidates that no other took; the first of those as close."""
+        left = list(islice(self._others.beside(self._records[task.id], None), _BORROWABLE))
+        revised = []
+        for fact in task.facts:
+            if not left:
+                raise ValueError("found too few facts of other records beside the question")
+            closest = max(left, key=partial(self._shared, fact))
+            revised.append(closest)
+            left.remove(closest)
+        return FactList(facts=revised)
+
+    def _shared(self, one: str, other: str) -> float:
+        """Words that two facts share, of all that they have (0..1)."""
+        first, second = self._words[one], self._words[other]
+        return len(first & second) / len(first | second)
 
 
 @dataclass
@@ -44,10 +99,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The pairs to make of one record: the rejected text of each aspect, or why there is none."""
+    """The pairs to make of one record: the rejected text of each aspect, or why there is none.
+
+    differing: facts of the record that the rejected side of an aspect lacks or has false.
+    """
 
     record: Facts
     rejected: dict[str, str | Failure]
+    differing: Counter[str]
 
     def sources(self, style: Style) -> dict[str, str]:
         """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
@@ -71,16 +130,17 @@ def perturb(
     Style `paper`: chosen is the rephrased answer, rejected the perturbed facts as they are.
     Deviation: style `matched` rephrases the facts on both sides, so that form tells nothing; in style
     `original` chosen is the answer as it stands and rejected the answer with its facts perturbed in place.
-    Deviation: a fact is deleted and moved with those that lean on it, the first is never deleted, and what is
-    deleted may be filled up.
+    Deviation: a fact is deleted and moved with those that lean on it, the first is never deleted, what is
+    deleted may be filled up, and false facts may be borrowed.
 
     What aspects ask the teacher comes first, for all records, then the rephrasing: each a stream of its own.
     """
-    everything = list(records)
+    all_facts = list(records)
     how = settings.perturbation
-    replies = {name: _replies(everything, teacher, name, how, progress) for name in settings.aspects}
-    fill = candidates(settings.fill, everything, how.depends_on, how.seed)
-    plans = [_plan(record, replies, settings, fill, counts) for record in everything]
+    spoiler = teacher if settings.revise == "teacher" else Borrowing(all_facts, how.depends_on, how.seed)
+    replies = {name: _replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
+    fill = candidates(settings.fill, all_facts, how.depends_on, how.seed)
+    plans = [_plan(record, replies, settings, fill, counts) for record in all_facts]
     work = [
         (plan.record, Rephrase(id=plan.record.id, question=plan.record.question, text=text))
         for plan in plans
@@ -88,8 +148,8 @@ def perturb(
     ]
     outcomes = (outcome for _, _, outcome in ask(teacher, work))
     for plan in progress(plans, "rephrase"):
-        said = {key: next(outcomes) for key in plan.sources(settings.style)}
-        yield from _pairs(plan, said, settings)
+        rephrased = {key: next(outcomes) for key in plan.sources(settings.style)}
+        yield from _pairs(plan, rephrased, settings)
     # Nothing is left, but only asking for more lets the teacher close what it opened.
     assert next(outcomes, None) is None
 
@@ -115,27 +175,29 @@ def _plan(
     counts: Comparison,
 ) -> _Plan:
     """The rejected text of a record for each aspect that is on and possible."""
-    found = layout(record.answer, record.facts) if settings.style == "original" else None
-    counts.joined += settings.style == "original" and found is None
+    shape = layout(record.answer, record.facts) if settings.style == "original" else None
+    counts.joined += settings.style == "original" and shape is None
     # What is deleted and moved is what the answer says, with its pronouns.
-    said = record if found is None else record.model_copy(update={"facts": found.pieces})
+    worded = record if shape is None else record.model_copy(update={"facts": shape.pieces})
     rejected: dict[str, str | Failure] = {}
+    differing: Counter[str] = Counter()
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
         if isinstance(reply, Failure):
             rejected[name] = reply
             continue
         enough = len(record.facts) >= aspect.least
-        slots = aspect.reject(said, settings.perturbation, reply) if enough else None
+        slots = aspect.reject(worded, settings.perturbation, reply) if enough else None
         if slots is None:
             counts.skipped[name] += 1
             continue
-        if aspect.task is not None and found is not None:
-            slots = list(map(_changed, record.facts, found.pieces, slots))
+        if aspect.task is not None and shape is not None:
+            slots = list(map(_changed, record.facts, shape.pieces, slots))
+        differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
-            slots = filled(slots, said.facts, fill(said, slots))
-        rejected[name] = _text(record, slots, found, settings.style)
-    return _Plan(record, rejected)
+            slots = filled(slots, worded.facts, fill(worded, slots))
+        rejected[name] = _text(record, slots, shape, settings.style)
+    return _Plan(record, rejected, differing)
 
 
 def _changed(fact: str, piece: str, slot: str | None) -> str | None:
@@ -143,22 +205,22 @@ def _changed(fact: str, piece: str, slot: str | None) -> str | None:
     return slot if slot is None or slot == piece else in_place(fact, piece, slot)
 
 
-def _text(record: Facts, slots: Sequence[str | None], found: Layout | None, style: Style) -> str:
-    """What stands in the places of a record's facts, as one text."""
-    if found is not None and len(slots) == len(record.facts):
-        return found.text(slots)
+def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, style: Style) -> str:
+    """The slots of a record's facts as one text."""
+    if shape is not None and len(slots) == len(record.facts):
+        return shape.text(slots)
     return join(slots, separator(record.answer) if style == "original" else " ")
 
 
-def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
+def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
     """The pair of each planned aspect, or the reason why there is none."""
     for aspect, text in plan.rejected.items():
         pair_id = f"{plan.record.id}-{aspect}"
         if isinstance(text, Failure):
             yield reject(pair_id, _named(aspect, text), plan.record)
             continue
-        chosen = said.get("chosen", Text(text=plan.record.answer))
-        rejected = said.get(aspect, Text(text=text))
+        chosen = rephrased.get("chosen", Text(text=plan.record.answer))
+        rejected = rephrased.get(aspect, Text(text=text))
         if isinstance(chosen, Failure):
             yield reject(pair_id, _named("rephrasing the chosen text", chosen), plan.record)
         elif isinstance(rejected, Failure):
@@ -167,10 +229,13 @@ def _pairs(plan: _Plan, said: Mapping[str, Outcome], settings: Settings) -> Iter
             assert isinstance(chosen, Text)
             assert isinstance(rejected, Text)
             texts = chosen.text.strip(), rejected.text.strip()
-            yield _pair(plan.record, aspect, *texts, settings.max_growth)
+            offset = round(settings.offset * plan.differing[aspect], 4)
+            yield _pair(plan.record, aspect, *texts, settings.max_growth, offset)
 
 
-def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float) -> Pair | Rejected:
+def _pair(
+    record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float, offset: float
+) -> Pair | Rejected:
     """The preference pair of two texts; rejected where chosen is more than its answer, left out where the
     rejected text is no worse."""
     pair_id = f"{record.id}-{aspect}"
@@ -187,6 +252,7 @@ def _pair(record: Facts, aspect: str, chosen: str, rejected: str, max_growth: fl
         question=record.question,
         chosen=chosen,
         rejected=rejected,
+        offset=offset,
     )
 
 

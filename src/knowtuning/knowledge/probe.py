@@ -38,8 +38,8 @@ def contrasts(records: Sequence[Facts], teacher: Teacher, how: Perturbation) -> 
         aspect = ASPECTS[name]
         wide = [record for record in records if len(record.facts) >= aspect.least]
         task = aspect.task
-        said = ask(teacher, [(record, task(record, how)) for record in wide]) if task else iter(())
-        replies = [reply for _, _, reply in said] if task else [None] * len(wide)
+        outcomes = ask(teacher, [(record, task(record, how)) for record in wide]) if task else ()
+        replies = [outcome for _, _, outcome in outcomes] if task else [None] * len(wide)
         for record, reply in zip(wide, replies, strict=True):
             if isinstance(reply, Failure):
                 yield reject(f"{record.id}-{name}", reply, record)
@@ -48,7 +48,7 @@ def contrasts(records: Sequence[Facts], teacher: Teacher, how: Perturbation) -> 
 
 
 def _pairs(record: Facts, aspect: str, spoilt: Sequence[str | None]) -> Iterator[Pair]:
-    """Of the facts and what stands in their places; none where both are the same."""
+    """Of the facts and what replaces them; none where both are equal."""
     sides = [(join(record.facts), join(spoilt))]
     if aspect == _WHOLE:
         sides = [(fact, other or "") for fact, other in zip(record.facts, spoilt, strict=True)]
@@ -107,9 +107,9 @@ def probed(
     pairs: Sequence[Pair], preferences: Sequence[float], system: str, questions: Sequence[str]
 ) -> list[Probed]:
     """The scores of a system, a record a question: the mean preference of its pairs, by aspect."""
-    found: dict[str, dict[str, list[float]]] = {question: {} for question in questions}
+    by_question: dict[str, dict[str, list[float]]] = {question: {} for question in questions}
     for pair, value in zip(pairs, preferences, strict=True):
-        found[pair.source].setdefault(PROBES[pair.aspect], []).append(value)
+        by_question[pair.source].setdefault(PROBES[pair.aspect], []).append(value)
     return [
         Probed(
             id=f"{question}/{system}",
@@ -120,7 +120,7 @@ def probed(
                 for name in PROBES.values()
             },
         )
-        for question, shares in found.items()
+        for question, shares in by_question.items()
     ]
 
 
@@ -129,11 +129,11 @@ def summarise(rows: Mapping[str, Sequence[Probed]], how: Resampling) -> dict[str
 
     n: questions that have a pair of that kind.
     """
-    return {system: _accuracy(mine, how) for system, mine in rows.items() if mine}
+    return {system: _accuracy(probes, how) for system, probes in rows.items() if probes}
 
 
 def _accuracy(rows: Sequence[Probed], how: Resampling) -> dict[str, Any]:
     names = list(PROBES.values())
     table = np.array([[row.scores[name] for name in names] for row in rows], dtype=np.float64)
-    found = zip(names, estimates(Ratios.of_means(table), how, "probe"), strict=True)
-    return {name: {**each.flat("accuracy"), "n": each.n} for name, each in found}
+    means = zip(names, estimates(Ratios.of_means(table), how, "probe"), strict=True)
+    return {name: {**mean.flat("accuracy"), "n": mean.n} for name, mean in means}

@@ -52,7 +52,7 @@ def recalls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, prefi
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, prefix: str, value: str) -> tuple[list[int], int]:
-    """Token ids of prefix and value, tokenised as one text, and the place where the value begins."""
+    """Token ids of prefix and value, tokenised as one text, and the index where the value begins."""
     ids = list(tokenizer(f"{prefix} {value}", add_special_tokens=False)["input_ids"])
     alone = list(tokenizer(prefix, add_special_tokens=False)["input_ids"])
     start = 0

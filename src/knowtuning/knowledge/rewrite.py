@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from random import Random
+from typing import Any, Literal
 
 from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
+from knowtuning.core.storage import record_rng
 from knowtuning.core.text import normal_form
 from knowtuning.knowledge.checks import stated, unstated
 from knowtuning.knowledge.results import Results, ask, reject
 from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
+Select = Literal["hardest", "hard_recalled", "random"]
 
-def difficult_facts(facts: Sequence[FactScore], alpha: float) -> list[str]:
-    """The ceil(alpha * |K|) facts of highest perplexity, in the order of the answer.
 
-    Of two equally perplexing facts the earlier one counts as harder. alpha: 0..1; 0 gives none.
+def hardest(facts: Sequence[FactScore], rng: Random) -> list[int]:
+    """Highest perplexity first (paper); of two equally perplexing facts the earlier one."""
+    return sorted(range(len(facts)), key=lambda index: (-facts[index].ppl, index))
+
+
+def hard_recalled(facts: Sequence[FactScore], rng: Random) -> list[int]:
+    """The same without the facts that the base model does not recall.
+
+    Fine-tuning on facts that a model does not know teaches it to invent (Gekhman et al. 2024; Ghosal et al.
+    2024).
     """
-    hardest = sorted(range(len(facts)), key=lambda index: (-facts[index].ppl, index))
-    return [facts[index].text for index in sorted(hardest[: ceil_share(alpha, len(facts))])]
+    return [index for index in hardest(facts, rng) if facts[index].recalled]
+
+
+def at_random(facts: Sequence[FactScore], rng: Random) -> list[int]:
+    """In random order, as many as `hardest`: what perplexity is worth."""
+    return rng.sample(range(len(facts)), len(facts))
+
+
+# What `rewrite.select` may name: the facts of an answer to their indices, those to rewrite first.
+SELECTIONS: dict[Select, Callable[[Sequence[FactScore], Random], list[int]]] = {
+    "hardest": hardest,
+    "hard_recalled": hard_recalled,
+    "random": at_random,
+}
+
+
+def selected_facts(record: ScoredFacts, alpha: float, select: Select = "hardest", seed: int = 0) -> list[str]:
+    """The first ceil(alpha * |K|) facts by `select`, in the order of the answer; alpha: 0..1, 0 gives none.
+
+    Fewer where the selection has fewer.
+    """
+    ranked = SELECTIONS[select](record.facts, record_rng(seed, "select", record.id))
+    return [record.facts[index].text for index in sorted(ranked[: ceil_share(alpha, len(record.facts))])]
+
+
+def check_recall(records: Sequence[ScoredFacts], select: Select) -> None:
+    """Raise ValueError where `hard_recalled` has nothing to go by, since the data have no recall test."""
+    if select == "hard_recalled" and all(f.recalled is None for record in records for f in record.facts):
+        raise ValueError(
+            "params.yaml: rewrite.select is 'hard_recalled', and score has no fact that the base model could "
+            "be tested on; expected the closed world (prepare.source: world), or hardest or random"
+        )
 
 
 @dataclass
@@ -43,14 +83,18 @@ def rewrite(
     alpha: float,
     counts: Augmentation,
     min_stated: float = 0.0,
+    select: Select = "hardest",
+    seed: int = 0,
 ) -> Iterator[Rewrite | Rejected]:
     """Yield one rewritten question and answer for each record; with alpha = 0 nothing, at no cost.
 
     A rewrite that repeats its example in question and answer adds no knowledge, and would only train on
     the example twice: it is left out and its id is kept in `counts.unchanged`. min_stated: share (0..1) of
-    the facts' content words that the answer must have; see checks.unstated.
+    the facts' content words that the answer must have; see checks.unstated. select, seed: see
+    `selected_facts`.
     """
-    for record, task, outcome in ask(teacher, _tasks(records, alpha, counts)):
+    choices = ((record, selected_facts(record, alpha, select, seed)) for record in records)
+    for record, task, outcome in ask(teacher, _tasks(choices, counts)):
         if isinstance(outcome, Failure):
             yield reject(f"{record.id}-ka", outcome, record)
             continue
@@ -72,11 +116,10 @@ def rewrite(
 
 
 def _tasks(
-    records: Iterable[ScoredFacts], alpha: float, counts: Augmentation
+    choices: Iterable[tuple[ScoredFacts, list[str]]], counts: Augmentation
 ) -> Iterator[tuple[ScoredFacts, RewriteQA]]:
-    """Each record that has difficult facts, with its task."""
-    for record in records:
-        facts = difficult_facts(record.facts, alpha)
+    """Each record that has facts to rewrite, with its task."""
+    for record, facts in choices:
         if not facts:
             continue
         counts.asked += 1

@@ -76,7 +76,7 @@ def score(
     questions = [item.question for item in encoded if item.question]
     sums = iter(_sums(model, questions, batch_tokens, journal, progress))
     if recalled:
-        texts = [item.record.facts[place] for item in encoded for place in item.kept]
+        texts = [item.record.facts[index] for item in encoded for index in item.kept]
         recalled = _recalled(texts, recalled, journal, progress).get
     return Results.of(
         row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], recalled)
@@ -118,7 +118,7 @@ def _rows_of(
         yield reject(record.id, item.failure, record)
     if item.question is None:
         return
-    texts = [record.facts[place] for place in item.kept]
+    texts = [record.facts[index] for index in item.kept]
     facts = [
         fact_score(record.id, text, logps, len(tokens), recalled(text) if recalled else None)
         for text, logps, tokens in zip(texts, sums, item.question.facts, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knowtuning.core.records import Example, Prediction, Scores
+from knowtuning.core.records import Example, Prediction, Scores, Sentence
 from knowtuning.core.tables import entry
 from knowtuning.core.text import word_spans
 from knowtuning.evaluation.metrics import label, leading
@@ -33,7 +33,8 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     q: question, r: reference, g: strata, a: answers, j: judgements}; an answer is {f: [[fact, verdict], ...],
     s: scores, t: text}, without t where the facts are the sentences of the text, with x: 1 where it was cut
     off and e: [[start, end], ...], what it repeats (`repeats`); a judgement is [pair, aspect, outcome], with
-    a reason where it has one; u of an answer says why facts have no verdict.
+    a reason where it has one; u of an answer says why facts have no verdict; a fact for which passages were
+    retrieved has their [[title, score], ...] too.
     """
     rows = [row for mine in inputs.scores.values() for row in mine.values()]
     verdicts = list(dict.fromkeys(sentence.verdict for row in rows for sentence in row.sentences))
@@ -79,12 +80,17 @@ def _question(
     }
 
 
+def _fact(sentence: Sentence, verdicts: Sequence[str]) -> list[Any]:
+    passages = [[each.title, each.score] for each in sentence.evidence]
+    return [sentence.text, verdicts.index(sentence.verdict), *filter(None, [passages])]
+
+
 def _answer(
     prediction: Prediction, row: Scores, verdicts: Sequence[str], metrics: Sequence[str]
 ) -> dict[str, Any]:
     scores = [row.scores.get(name) for name in metrics]
     answer: dict[str, Any] = {
-        "f": [[sentence.text, verdicts.index(sentence.verdict)] for sentence in row.sentences],
+        "f": [_fact(sentence, verdicts) for sentence in row.sentences],
         "s": [None if score is None else round(score, 1) for score in scores],
     }
     text = " ".join(sentence.text for sentence in row.sentences)

@@ -195,10 +195,11 @@
     return [...parts, text.slice(at)];
   }
 
-  function drawFact([text, at], spans, start) {
+  function drawFact([text, at, evidence], spans, start) {
     const look = data.verdicts[at];
+    const passages = evidence ? [element("small", { text: ` (passages: ${evidence.map(([title, score]) => `${title} ${score.toFixed(1)}`).join("; ")})` })] : [];
     return element("span", { class: `fact v-${look.kind}`, title: look.label },
-      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), "\u00a0", ...marked(text, spans, start));
+      element("i", { "aria-hidden": "true", text: look.mark }), element("span", { class: "hidden", text: `${look.label}: ` }), "\u00a0", ...marked(text, spans, start), ...passages);
   }
 
   function drawText(answer) {

@@ -92,6 +92,14 @@ class Verify(_OfFacts):
         return FactVerdicts(verdicts=in_order(reply.verdicts, len(self.facts)))
 
 
+class VerifyByPassages(Verify):
+    """Compare each fact of an answer with the reference answer and with passages of a knowledge source."""
+
+    name: ClassVar[str] = "verify_passages"
+
+    passages: tuple[str, ...]
+
+
 class Recall(_OfFacts):
     """Find the facts of the reference answer in an answer."""
 

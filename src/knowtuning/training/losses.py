@@ -7,7 +7,7 @@ of pairs (pairs,). A mask, a normalisation or another preference loss is a line 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def mean_nll(logps: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
 class PairLogps:
     """Of each pair, (pairs,): log-probabilities summed over the completions, and their numbers of tokens.
 
-    Both count a token as counted.py weighs it.
+    Both count a token as counted.py weighs it. offset: by how much the reward of chosen is to lead, 0 in
+    the paper.
     """
 
     policy_chosen: torch.Tensor
@@ -37,6 +38,7 @@ class PairLogps:
     reference_rejected: torch.Tensor
     chosen_tokens: torch.Tensor
     rejected_tokens: torch.Tensor
+    offset: torch.Tensor | float = field(default=0.0, kw_only=True)
 
     def rewards(self, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Of chosen and rejected: beta times the log-ratio of policy to reference."""
@@ -52,12 +54,12 @@ class PairLogps:
 def dpo(pairs: PairLogps, beta: float) -> torch.Tensor:
     """-log sigmoid(margin), the margin being chosen less rejected reward (Rafailov et al. 2023, equation 7).
 
-    ln 2 where policy and reference agree.
+    ln 2 where policy and reference agree. An offset is taken off the margin (Amini et al. 2024).
     """
     from torch.nn.functional import logsigmoid
 
     chosen, rejected = pairs.rewards(beta)
-    return -logsigmoid(chosen - rejected)
+    return -logsigmoid(chosen - rejected - pairs.offset)
 
 
 def dpo_mean(pairs: PairLogps, beta: float) -> torch.Tensor:
@@ -68,16 +70,17 @@ def dpo_mean(pairs: PairLogps, beta: float) -> torch.Tensor:
     from torch.nn.functional import logsigmoid
 
     chosen, rejected = pairs.mean_ratios()
-    return -logsigmoid(beta * (chosen - rejected))
+    return -logsigmoid(beta * (chosen - rejected) - pairs.offset)
 
 
 def ipo(pairs: PairLogps, beta: float) -> torch.Tensor:
     """(margin - 1 / 2 beta)², the margin being that of log-ratios a token (Azar et al. 2023, equation 17).
 
-    Deviation: means over tokens in place of sums, as TRL has it, so that the aim does not depend on length.
+    An offset adds offset / beta to the aim. Deviation: means over tokens in place of sums, as TRL has it, so
+    that the aim does not depend on length.
     """
     chosen, rejected = pairs.mean_ratios()
-    return (chosen - rejected - 1 / (2 * beta)) ** 2
+    return (chosen - rejected - (0.5 + pairs.offset) / beta) ** 2
 
 
 # What `loss` of a preference section may name: pairs and beta to the loss of each pair, (pairs,).

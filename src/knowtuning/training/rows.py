@@ -36,7 +36,8 @@ class Row:
 class PairRow:
     """One preference pair as token ids; completions end with the end of turn unless they were cut off.
 
-    weights: of the tokens of chosen and rejected in the preference loss (counted.py).
+    weights: of the tokens of chosen and rejected in the preference loss (counted.py). offset: see
+    losses.PairLogps.
     """
 
     id: str
@@ -46,6 +47,7 @@ class PairRow:
     rejected: list[int]
     chosen_weights: list[float]
     rejected_weights: list[float]
+    offset: float = 0.0
 
     @property
     def tokens(self) -> int:
@@ -105,7 +107,7 @@ class Encoder:
                 raw=record.id,
             )
         weights = COUNTED[self.counted](chosen, rejected, self.formatter.ends[-1])
-        return PairRow(record.id, record.source, prompt, chosen, rejected, *weights)
+        return PairRow(record.id, record.source, prompt, chosen, rejected, *weights, record.offset)
 
     def cut_off(self, rows: Sequence[Row] | Sequence[PairRow]) -> int:
         """How many rows lost the end of a completion to model.max_length."""

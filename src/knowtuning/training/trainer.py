@@ -59,12 +59,13 @@ def collate_rows(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, t
 def collate_pairs(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
     """A micro-batch of pairs: the chosen sequences, then the rejected ones.
 
-    weights (2 · pairs, longest): 0 where no completion is. reference_logps (2 · pairs,).
+    weights (2 · pairs, longest): 0 where no completion is. offset (pairs,). reference_logps (2 · pairs,).
     """
     sides = ("chosen", "rejected")
     batch = padded([(row["prompt"], row[side]) for side in sides for row in rows], padding)
     weights = [[*[0.0] * len(row["prompt"]), *row[f"{side}_weights"]] for side in sides for row in rows]
     batch["weights"] = right_padded(weights, 0.0)
+    batch["offset"] = torch.tensor([row["offset"] for row in rows])
     if "reference_chosen" in rows[0]:
         values = [row[f"reference_{side}"] for side in sides for row in rows]
         batch["reference_logps"] = torch.tensor(values)
@@ -139,6 +140,7 @@ class PairTrainer(DeviceMetrics, DPOTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         labels, weights = inputs.pop("labels"), inputs.pop("weights")[:, 1:]
+        offset = inputs.pop("offset")
         with self.accelerator.autocast():
             logps = token_logps(model, inputs["input_ids"], labels)
         reference = inputs.get("reference_logps")
@@ -146,7 +148,7 @@ class PairTrainer(DeviceMetrics, DPOTrainer):
             reference = torch.cat(self.compute_ref_log_probs(model, inputs))  # type: ignore[no-untyped-call]
         counted = inputs["completion_mask"][:, 1:]
         sums, tokens = (logps * weights).sum(dim=1).chunk(2), weights.sum(dim=1).chunk(2)
-        pairs = losses.PairLogps(*sums, *reference.chunk(2), *tokens)
+        pairs = losses.PairLogps(*sums, *reference.chunk(2), *tokens, offset=offset)
         chosen, rejected = pairs.rewards(self.beta)
         metrics = {
             "rewards/chosen": chosen,

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict, Verified
 from knowtuning.core.text import normal_form
-from knowtuning.teacher.judging import Claims, FactVerdict, FactVerdicts, Recall, Stated, Verify
+from knowtuning.teacher.judging import (
+    Claims,
+    FactVerdict,
+    FactVerdicts,
+    Recall,
+    Stated,
+    Verify,
+    VerifyByPassages,
+)
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher, distinct
 from knowtuning.verification.asking import ask_once
 from knowtuning.verification.exact import f1_at_k, percent, rounded
+from knowtuning.verification.passages import KnowledgeSource
 
 _VERDICTS: dict[FactVerdict, Verdict] = {
     "supported": "correct",
@@ -49,12 +58,13 @@ def check_answers(
     teacher: Teacher,
     *,
     recall: bool = True,
+    source: KnowledgeSource | None = None,
 ) -> list[Verified]:
     """Have the teacher verify every system's answers, by system, then in the order of `examples`.
 
     Three streams of calls: extraction (references and answers), verification, recall. An empty answer is
     asked about in none of them: it states nothing. recall: whether to look for the reference answer's facts,
-    a score that is else left out with its calls.
+    a score that is else left out with its calls. source: passages that facts are held against too.
     """
     answers = [
         _Answer(example, system, prediction.answer)
@@ -67,11 +77,11 @@ def check_answers(
     texts |= {answer.id: (answer.example, answer.text) for answer in compared if answer.text.strip()}
     splits = [Claims(id=name, question=e.question, answer=text) for name, (e, text) in texts.items()]
     facts = _ask(teacher, splits)
-    verdicts = _ask(teacher, [task for answer in compared for task in _verify(answer, facts)])
+    verdicts = _ask(teacher, [task for answer in compared for task in _verify(answer, facts, source)])
     recalled = None
     if recall:
         recalled = _ask(teacher, [task for answer in compared for task in _recall(answer, facts)])
-    rows = {answer.id: _verified(answer, facts, verdicts, recalled) for answer in compared}
+    rows = {answer.id: _verified(answer, facts, verdicts, recalled, source) for answer in compared}
     return [rows.get(answer.id) or _undefined(answer) for answer in answers]
 
 
@@ -94,13 +104,16 @@ def _wanted(answer: _Answer, facts: Outcomes) -> list[str] | Failure:
     return distinct(reply.facts) or Failure(reason="found no fact")
 
 
-def _verify(answer: _Answer, facts: Outcomes) -> list[Verify]:
+def _verify(answer: _Answer, facts: Outcomes, source: KnowledgeSource | None) -> list[Verify]:
     """The task of verifying what an answer states, each fact once; none where it states nothing."""
     reply = facts.get(answer.id)
     if not isinstance(reply, FactList) or not reply.facts:
         return []
     example, claims = answer.example, tuple(distinct(reply.facts))
-    return [Verify(id=answer.id, question=example.question, reference=example.answer, facts=claims)]
+    task = Verify(id=answer.id, question=example.question, reference=example.answer, facts=claims)
+    if source is None:
+        return [task]
+    return [VerifyByPassages(**dict(task), passages=source.passages(example.question, claims))]
 
 
 def _recall(answer: _Answer, facts: Outcomes) -> list[Recall]:
@@ -112,7 +125,13 @@ def _recall(answer: _Answer, facts: Outcomes) -> list[Recall]:
     return [Recall(id=answer.id, question=question, answer=answer.text, facts=tuple(wanted))]
 
 
-def _verified(answer: _Answer, facts: Outcomes, verdicts: Outcomes, recalled: Outcomes | None) -> Verified:
+def _verified(
+    answer: _Answer,
+    facts: Outcomes,
+    verdicts: Outcomes,
+    recalled: Outcomes | None,
+    source: KnowledgeSource | None,
+) -> Verified:
     """What the teacher's replies say about one answer."""
     claims = facts.get(answer.id, FactList(facts=[]))
     verdict = verdicts.get(answer.id, FactVerdicts(verdicts=[]))
@@ -129,6 +148,11 @@ def _verified(answer: _Answer, facts: Outcomes, verdicts: Outcomes, recalled: Ou
             recall["recall"] = 0.0
         steps |= {"extract the reference": wanted, "recall": reply}
     sentences = _sentences(claims.facts, verdict) if isinstance(claims, FactList) else []
+    if source is not None:
+        question = answer.example.question
+        sentences = [
+            each.model_copy(update={"evidence": source.evidence(question, each.text)}) for each in sentences
+        ]
     failed = isinstance(claims, Failure) or isinstance(verdict, Failure)
     return Verified(
         id=answer.id,

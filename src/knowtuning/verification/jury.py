@@ -11,6 +11,7 @@ from knowtuning.teacher.tasks import Teacher
 from knowtuning.verification.exact import Verifier, verify
 from knowtuning.verification.facts import check_answers
 from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
+from knowtuning.verification.passages import KnowledgeSource
 
 # Verdicts from which on a preference for one position is no chance, and the share that is one.
 _ENOUGH, _ONE_SIDED = 20, 0.9
@@ -20,11 +21,15 @@ Predictions = Mapping[str, Sequence[Prediction]]
 
 @dataclass(frozen=True)
 class Jury:
-    """A ground truth, or a teacher in its place, or neither; `status` is "computed" or says why not."""
+    """A ground truth, or a teacher in its place, or neither; `status` is "computed" or says why not.
+
+    source: what the teacher holds facts against beside the reference answer.
+    """
 
     truth: Verifier | None
     teacher: Teacher | None
     status: str
+    source: KnowledgeSource | None = None
 
     def verify(
         self, examples: Sequence[Example], predictions: Predictions, *, recall: bool = True
@@ -34,7 +39,7 @@ class Jury:
         recall: whether a teacher looks for the reference answer's facts too.
         """
         if self.teacher:
-            return check_answers(examples, predictions, self.teacher, recall=recall)
+            return check_answers(examples, predictions, self.teacher, recall=recall, source=self.source)
         answers = [
             (example, system, one.answer)
             for system, predicted in predictions.items()
@@ -57,10 +62,12 @@ class Jury:
         return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
 
 
-def appoint(backend: str, truth: Verifier | None, teacher: Teacher | None) -> Jury:
+def appoint(
+    backend: str, truth: Verifier | None, teacher: Teacher | None, source: KnowledgeSource | None = None
+) -> Jury:
     """The jury that `judge.backend` names: exact (a ground truth alone), none, or a teacher."""
     if teacher is not None:
-        return Jury(None, teacher, "computed")
+        return Jury(None, teacher, "computed", source)
     if backend == "none":
         return Jury(None, None, "not computed: judge.backend is none")
     if truth is None:
