@@ -14,7 +14,7 @@ from knowtuning.teacher.judging import (
     Stated,
     Verify,
 )
-from knowtuning.teacher.openai.dialogue import read_reply
+from knowtuning.teacher.openai.calls import read_reply
 from knowtuning.teacher.tasks import FactList, Failure, Task
 
 VERIFY = Verify(id="1", question="?", reference="A.", facts=("a", "b"))

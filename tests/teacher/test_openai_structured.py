@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral
-from knowtuning.teacher.openai.dialogue import read_reply
+from knowtuning.teacher.openai.calls import read_reply
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.reading import parse_reply
 from knowtuning.teacher.openai.structured import MODES, reply_schema, response_format
