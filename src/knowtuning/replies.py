@@ -1,7 +1,7 @@
-"""replies: what a paid teacher replied, as people read it. `python -m knowtuning.replies --task extract --n 5`
+"""replies: what a paid teacher replied, as people read it. `python -m knowtuning.replies --task extract`
 
-Lists the replies in the store of this checkout, or in a file that a stage wrote, the newest last. Options choose
-among them; `--show` prints each with its prompt instead.
+Lists the replies in the store of this checkout, or in a file that a stage wrote, the newest last. Options
+choose among them; `--show` prints each with its prompt instead.
 """
 
 from __future__ import annotations

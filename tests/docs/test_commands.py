@@ -43,10 +43,14 @@ REAL = (
 )
 SERVED = "needs the adapters of a run; tests/model/test_export.py exports one of a small model, and serves it"
 # Not run here, and why.
+SEEN = "needs a paid teacher; tests/teacher/test_openai_seeing.py previews, and lists replies"
 PARSED = {
     'python -m knowtuning.ask "What can you tell me about Bathford?"': "needs the models of a run; "
     "tests/test_ask.py asks a small one",
     "python -m knowtuning.look kc --n 5": "needs the files of a run; tests/test_look.py looks at records",
+    "KNOWTUNING_PREVIEW=0 dvc repro extract": SEEN,
+    "KNOWTUNING_PREVIEW=5 dvc repro extract": SEEN,
+    "python -m knowtuning.replies --n 3 --show": SEEN,
     "make export SYSTEM=kc": SERVED,
     "transformers serve --port 8000 export/kc": SERVED,
     "make setup": "every target of the Makefile begins with it",

@@ -306,14 +306,6 @@ class Delivery(Protocol):
         ...
 
 
-class CallFailed(Exception):
-    """A call that is given up for this run: the row is rejected and asked again by the next run."""
-
-    def __init__(self, reason: str, fault: Fault) -> None:
-        super().__init__(reason)
-        self.fault = fault
-
-
 class Calls:
     """Answers calls that the store does not hold.
 
@@ -400,9 +392,10 @@ class Calls:
         while request is not None:
             try:
                 completion = await self._send(request, call.task)
-            except CallFailed as failed:
-                outcome = Failure(reason=str(failed), raw=sent[-1].text if sent else None)
-                self._judge(call.task, outcome, failed.fault)
+            except Fault as fault:
+                # Given up for this run: nothing is kept, the next run asks again.
+                outcome = Failure(reason=str(fault), raw=sent[-1].text if sent else None)
+                self._judge(call.task, outcome, fault)
                 return outcome
             sent.append(completion)
             outcome = outcome_of(call, request, completion)
@@ -441,7 +434,7 @@ class Calls:
             raise trial.hopeless(f"{self._unusable} rows, more than max_rejected allows,")
 
     async def _send(self, request: Request, task: Task) -> Completion:
-        """Make a call until it is answered. Raises CallFailed or TeacherError."""
+        """Make a call until it is answered. Raises Fault where it is given up, or TeacherError."""
         attempt, waited, limits = 0, 0.0, self._limits
         while True:
             try:
@@ -456,11 +449,11 @@ class Calls:
                 wait = wait if fault.retry_after is None else fault.retry_after
                 waited += wait
                 if waited > limits.patience:
-                    raise CallFailed(f"rate-limited for {waited:.0f} s: {fault.message}", fault)
+                    raise replace(fault, message=f"rate-limited for {waited:.0f} s: {fault}")
             elif fault.kind not in RETRIED:
-                raise CallFailed(f"turned down: {fault.message}", fault)
+                raise replace(fault, message=f"turned down: {fault}")
             elif attempt > limits.retries:
-                raise CallFailed(f"no reply in {attempt} attempts: {fault.message}", fault)
+                raise replace(fault, message=f"no reply in {attempt} attempts: {fault}")
             else:
                 wait = max(wait, min(fault.retry_after or 0.0, limits.backoff_cap))
             await asyncio.sleep(wait)

@@ -74,6 +74,7 @@ _NO_SYSTEM = re.compile(
 )
 
 
+@dataclass(eq=False)
 class Fault(Exception):
     """A call that brought no completion.
 
@@ -82,21 +83,16 @@ class Fault(Exception):
     the call all the same.
     """
 
-    def __init__(
-        self,
-        kind: FaultKind,
-        message: str,
-        *,
-        status: int | None = None,
-        code: str = "",
-        param: str = "",
-        retry_after: float | None = None,
-        billed: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.kind: FaultKind = kind
-        self.message, self.status, self.code, self.param = message, status, code, param
-        self.retry_after, self.billed = retry_after, billed
+    kind: FaultKind
+    message: str
+    status: int | None = None
+    code: str = ""
+    param: str = ""
+    retry_after: float | None = None
+    billed: bool = False
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,17 +235,40 @@ class Client:
             self._known[name] = Dialect(mode, limit_field, tuple(unsent), merged), math.inf
 
     async def open(self) -> None:
-        """Ask for the model list, which costs nothing, to find a wrong address or key within seconds.
+        """Open the connections and ask for the model list, which costs nothing, to find a wrong address or key
+        within seconds.
 
         Whatever else is wrong with the list, calls may still work: a key may be barred from it (403), a
         server slow to make it. Raises TeacherError.
         """
         if self._apis:
             return
-        model, seconds = self.model, self._run.limits.connect_timeout
-        self._open_pools()
+        run, model, limits = self._run, self.model, self._run.limits
+        if run.api_key is None and model.endpoint == OFFICIAL:
+            raise TeacherError(
+                f"{model.key} is not set and calls must be made; expected a key in the environment, or "
+                f"{model.section}.base_url of an endpoint that needs none"
+            )
+        import httpx2
+        import openai
+
+        # The package's own pool keeps 100 connections; with more calls in flight it would reopen them.
+        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_POOL)
+        self._response_type = httpx2.Response
+        self._apis = [
+            openai.AsyncOpenAI(
+                base_url=model.endpoint,
+                api_key=run.api_key or "none",
+                max_retries=0,
+                default_headers=dict(run.headers),
+                timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
+                http_client=openai.DefaultAsyncHttpxClient(limits=pool),
+            )
+            for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))
+        ]
+        self._turn = itertools.cycle(self._apis)
         try:
-            async with asyncio.timeout(2 * seconds):
+            async with asyncio.timeout(2 * limits.connect_timeout):
                 await self.api.with_options(max_retries=1).models.with_raw_response.list()
         except Exception as error:
             fault = self.fault(error)
@@ -303,32 +322,6 @@ class Client:
             return Fault("malformed", line, billed=True)
         raise error
 
-    def _open_pools(self) -> None:
-        run, model = self._run, self.model
-        if run.api_key is None and model.endpoint == OFFICIAL:
-            raise TeacherError(
-                f"{model.key} is not set and calls must be made; expected a key in the environment, or "
-                f"{model.section}.base_url of an endpoint that needs none"
-            )
-        import httpx2
-        import openai
-
-        # The package's own pool keeps 100 connections; with more calls in flight it would reopen them.
-        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_POOL)
-        self._response_type = httpx2.Response
-        self._apis = [
-            openai.AsyncOpenAI(
-                base_url=model.endpoint,
-                api_key=run.api_key or "none",
-                max_retries=0,
-                default_headers=dict(run.headers),
-                timeout=httpx2.Timeout(run.limits.timeout, connect=run.limits.connect_timeout, pool=None),
-                http_client=openai.DefaultAsyncHttpxClient(limits=pool),
-            )
-            for _ in range(1 if run.limits.mode == "batch" else -(-run.limits.concurrency // _POOL))
-        ]
-        self._turn = itertools.cycle(self._apis)
-
     async def _post(self, body: dict[str, Any]) -> Completion:
         """Make one call. Raises Fault, its message free of the key."""
         try:
@@ -342,10 +335,11 @@ class Client:
             if broken is None:
                 raise self.fault(error) from None
             return Completion(self.redacted(broken), "stop", None, 0, 0)
-        data = raw.content
-        for secret in self._secrets:
-            data = data.replace(secret.encode("utf-8"), b"***")
-        return read_completion(data, raw.headers)
+        text = self.redacted(raw.text)
+        try:
+            return completion_of(json.loads(text), raw.headers)
+        except ValueError:
+            raise Fault("malformed", f"the body is no JSON: {text[:100]!r}", billed=True) from None
 
     async def _call(
         self, request: Request, dialect: Dialect, task: Task, *, search: bool = False
@@ -568,20 +562,8 @@ def _broken_json(body: Any) -> str | None:
     return str(error.get("failed_generation") or "")
 
 
-def read_completion(data: bytes, headers: Mapping[str, str]) -> Completion:
-    """The first choice of a chat completion's JSON. Raises Fault, `malformed` when it is none."""
-    try:
-        body = json.loads(data)
-    except ValueError:
-        raise Fault("malformed", f"the body is no JSON: {data[:100]!r}", billed=True) from None
-    return completion_of(body, headers)
-
-
 def completion_of(body: Any, headers: Mapping[str, str]) -> Completion:
-    """The first choice of a decoded chat completion.
-
-    Raises Fault: that of an error in its place, else `malformed`.
-    """
+    """The first choice of a chat completion. Raises Fault: that of an error in its place, else `malformed`."""
     try:
         choice = (body.get("choices") or [{}])[0]
         error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)

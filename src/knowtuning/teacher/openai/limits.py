@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as validated
 
 from knowtuning.core.params import read_yaml
@@ -42,22 +50,22 @@ class Limits:
     """
 
     mode: Literal["online", "batch"] = "online"
-    concurrency: int = Field(16, gt=0)
-    rpm: float = Field(math.inf, gt=0)
-    tpm: float = Field(math.inf, gt=0)
-    budget: float = Field(math.inf, ge=0)
+    concurrency: PositiveInt = 16
+    rpm: PositiveFloat = math.inf
+    tpm: PositiveFloat = math.inf
+    budget: NonNegativeFloat = math.inf
     prices: Path | None = None
-    timeout: float = Field(120.0, gt=0)
+    timeout: PositiveFloat = 120.0
     connect_timeout: float = 5.0
-    retries: int = Field(6, ge=0)
+    retries: NonNegativeInt = 6
     patience: float = 900.0
     backoff: float = 0.5
     backoff_cap: float = 30.0
     give_up_after: int = 20
     ask_again: bool = False
-    preview: int | None = Field(None, ge=0)
-    lookahead: int = Field(2000, gt=0)
-    batch_size: int = Field(20000, gt=0)
+    preview: NonNegativeInt | None = None
+    lookahead: PositiveInt = 2000
+    batch_size: PositiveInt = 20000
     poll: float = 0.5
     batch_poll: float = 30.0
     progress: bool = True
@@ -164,7 +172,7 @@ def _read(table: Path) -> dict[str, Price]:
     try:
         return TypeAdapter(dict[str, Price]).validate_python(entries)
     except ValidationError as error:
-        model = error.errors()[0]["loc"][0]
+        model = str(error.errors()[0]["loc"][0])
         raise ValueError(
             f"{table}: {model}: found {entries[model]!r}; expected prompt and completion in US dollars >= 0 "
             "per million tokens"
@@ -196,7 +204,7 @@ class Usage:
     @property
     def paid_cost(self) -> float | None:
         """What this run paid."""
-        return self._part(self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)["cost"]
+        return self.price.of(self.paid_prompt_tokens, self.paid_completion_tokens) if self.price else None
 
     def metrics(self) -> dict[str, Any]:
         """The totals for a metrics file: total, paid and cached, each with calls, tokens and cost."""

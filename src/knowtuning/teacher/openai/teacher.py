@@ -86,7 +86,9 @@ class OpenAITeacher:
         if self._limits.preview is not None:
             tasks = list(tasks)
         estimate = self.estimate_of(tasks) if isinstance(tasks, Sequence) else None
-        progress = Progress(self.totals, total=estimate and estimate.tasks, shown=self._limits.progress)
+        progress = Progress(
+            self.totals, total=estimate.tasks if estimate else None, shown=self._limits.progress
+        )
         try:
             if estimate is not None:
                 progress.say(str(estimate))
