@@ -235,11 +235,11 @@ class Client:
             self._known[name] = Dialect(mode, limit_field, tuple(unsent), merged), math.inf
 
     async def open(self) -> None:
-        """Open the connections and ask for the model list, which costs nothing, to find a wrong address or key
-        within seconds.
+        """Open the connections, and ask for the model list, which costs nothing, to find a wrong address or
+        key within seconds. Raises TeacherError.
 
         Whatever else is wrong with the list, calls may still work: a key may be barred from it (403), a
-        server slow to make it. Raises TeacherError.
+        server slow to make it.
         """
         if self._apis:
             return
@@ -563,7 +563,7 @@ def _broken_json(body: Any) -> str | None:
 
 
 def completion_of(body: Any, headers: Mapping[str, str]) -> Completion:
-    """The first choice of a chat completion. Raises Fault: that of an error in its place, else `malformed`."""
+    """The first choice of a chat completion. Raises Fault: of an error in its place, else `malformed`."""
     try:
         choice = (body.get("choices") or [{}])[0]
         error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)

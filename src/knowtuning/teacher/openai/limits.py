@@ -127,27 +127,7 @@ class Price:
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
 
 
-# OpenAI's list prices of online calls in November 2026, of prompts below 272,000 tokens (genai-prices 0.2.3).
-# They change, so a table of the user's own replaces them.
-PRICES = {
-    "gpt-3.5-turbo": Price(0.50, 1.50),
-    "gpt-4o": Price(2.50, 10.00),
-    "gpt-4o-mini": Price(0.15, 0.60),
-    "gpt-4.1": Price(2.00, 8.00),
-    "gpt-4.1-mini": Price(0.40, 1.60),
-    "gpt-4.1-nano": Price(0.10, 0.40),
-    "gpt-5": Price(1.25, 10.00),
-    "gpt-5-mini": Price(0.25, 2.00),
-    "gpt-5-nano": Price(0.05, 0.40),
-    "gpt-5.4": Price(2.50, 15.00),
-    "gpt-5.4-mini": Price(0.75, 4.50),
-    "gpt-5.4-nano": Price(0.20, 1.25),
-    "gpt-6-luna": Price(0.10, 0.50),
-    "gpt-6.1-sol": Price(2.00, 10.00),
-    "gpt-6.1-terra": Price(1.00, 5.00),
-    "o3": Price(2.00, 8.00),
-    "o4-mini": Price(1.10, 4.40),
-}
+PRICES = Path(__file__).with_name("prices.yaml")  # OpenAI's list prices, dated
 BATCH_DISCOUNT = 0.5  # a batch costs half of online calls
 _DATED = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
@@ -160,7 +140,7 @@ def price_of(model: str, table: Path | None, *, official: bool, batch: bool = Fa
     batch: the price by the Batch API, half of the table's.
     Raises ValueError naming the entry that is wrong.
     """
-    prices = _read(table) if table is not None else PRICES if official else {}
+    prices = _read(table or PRICES) if table or official else {}
     price = prices.get(model) or prices.get(_DATED.sub("", model))
     if price is None or not batch:
         return price
