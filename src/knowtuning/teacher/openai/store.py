@@ -355,9 +355,11 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"{path}: reply store of version {version}; this program reads up to {VERSION}; update it, or "
             "move the store away to start an empty one"
         )
-    if version in (1, 2) and db.execute("SELECT count(*) FROM batches").fetchone()[0]:
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    if "batches" in tables and db.execute("SELECT count(*) FROM batches").fetchone()[0]:
         raise ValueError(
-            f"{path}: holds open batches of an earlier version; collect them with that one, or move the store away"
+            f"{path}: holds open batches of an earlier version; collect them with that one, or move the "
+            "store away"
         )
     db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA.split(";"):
