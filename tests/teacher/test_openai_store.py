@@ -150,6 +150,13 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(ValueError, match=r"version 9; this program reads up to 3; update it, or"):
         Store(newer)
+    older = tmp_path / "older.sqlite"
+    with sqlite3.connect(older) as db:
+        db.execute("CREATE TABLE batches (id TEXT)")
+        db.execute("INSERT INTO batches VALUES ('batch-0')")
+    db.close()
+    with pytest.raises(ValueError, match=r"holds open batches of an earlier version; collect them"):
+        Store(older)
 
 
 def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
