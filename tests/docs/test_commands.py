@@ -43,11 +43,21 @@ REAL = (
     "most of an hour of training; tests/pipeline/test_real_models.py runs the same model through every stage"
 )
 SERVED = "needs the adapters of a run; tests/model/test_export.py exports one of a small model, and serves it"
+SERVER = "a program of others; tests/teacher/test_openai_real_server.py asks a real server"
 # Not run here, and why.
+SEEN = "needs a paid teacher; tests/teacher/test_openai_seeing.py previews, and lists replies"
 PARSED = {
     'python -m knowtuning.ask "What can you tell me about Bathford?"': "needs the models of a run; "
     "tests/test_ask.py asks a small one",
     "python -m knowtuning.look kc --n 5": "needs the files of a run; tests/test_look.py looks at records",
+    "KNOWTUNING_PREVIEW=0 dvc repro extract": SEEN,
+    "KNOWTUNING_PREVIEW=5 dvc repro extract": SEEN,
+    "python -m knowtuning.replies --n 3 --show": SEEN,
+    "vllm serve Qwen/Qwen3-8B --max-model-len 8192": SERVER,
+    "OLLAMA_CONTEXT_LENGTH=8192 ollama serve": SERVER,
+    "litellm --model anthropic/<model> --port 4000": SERVER,
+    "llama-server -m model.gguf --ctx-size 32768 --parallel 4 --jinja": "needs a model's file; "
+    "tests/teacher/test_openai_llama_server.py asks one",
     "make export SYSTEM=kc": SERVED,
     "transformers serve --port 8000 export/kc": SERVED,
     "make setup": "every target of the Makefile begins with it",
@@ -86,10 +96,6 @@ PARSED = {
     "-m stages.train kc": DEEPSPEED,
     "make vllm": VLLM,
     "dvc exp run -S predict.backend=vllm": VLLM,
-    "vllm serve Qwen/Qwen3-8B --max-model-len 8192": SERVER,
-    "OLLAMA_CONTEXT_LENGTH=8192 ollama serve": SERVER,
-    "llama-server -m model.gguf --ctx-size 32768 --parallel 4 --jinja": SERVER,
-    "litellm --model anthropic/<model> --port 4000": SERVER,
     "dvc commit score": "needs the outputs of a run",
     "dvc repro perturb": "tests/test_pipeline.py runs every stage on a very small world",
     "dvc commit --force rewrite perturb": "needs the outputs of a run",

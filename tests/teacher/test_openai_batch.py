@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.errors import TeacherError
-from knowtuning.teacher.openai.limits import Limits
+from knowtuning.teacher.openai.limits import Limits, TeacherError
 from knowtuning.teacher.tasks import Failure
 from tests.support import openai_program
 from tests.support.batch_server import BatchServer

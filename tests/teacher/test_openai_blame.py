@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.errors import TeacherError
-from knowtuning.teacher.openai.limits import headers_from_environment
+from knowtuning.teacher.openai.limits import TeacherError, headers_from_environment
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 from knowtuning.teacher.teachers import TEACHERS, Setting

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.errors import TeacherError
+from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.tasks import Failure, Rephrase, Text
 from tests.support.openai_setup import extracts, quick, teacher_at
 from tests.support.servers import free_port

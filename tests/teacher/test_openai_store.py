@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.teacher.openai.replies import export_replies, import_replies, previous_output
-from knowtuning.teacher.openai.store import Response, Store, request_key
+from knowtuning.teacher.openai.store import (
+    Response,
+    Store,
+    export_replies,
+    import_replies,
+    previous_output,
+    request_key,
+)
 from tests.support.checkout import CODE
 from tests.support.fault_server import FaultServer
 from tests.support.openai_setup import mixed, teacher_at
@@ -31,7 +37,7 @@ CALL = {
 
 
 def response(key: str, text: str = "{}") -> Response:
-    return Response(key, "extract", "m", text, 10, 5)
+    return Response(key, "extract", "m", text, 10, 5, row="r", prompt="Å?", time="2026-01-01", served="m-1")
 
 
 def put(store: Store, *responses: Response) -> None:
@@ -97,24 +103,33 @@ def test_claims_exclude_live_owners_and_ignore_dead_ones(tmp_path: Path) -> None
     first.close()
 
 
-@pytest.mark.parametrize("case", ["dead", "recycled", "elsewhere", "elsewhere, expired"])
-def test_whose_claim_counts(tmp_path: Path, case: str) -> None:
-    host, pid, started, nonce = Store(tmp_path / "other.sqlite").owner.split("|")
-    if case == "dead":
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
-        pid = str(gone.pid)
-    elif case == "recycled":
-        started = "1"  # our own process id, once another process's
-    else:
-        host = "another machine"
-    store = Store(tmp_path / "s.sqlite")
-    expires = 0.0 if "expired" in case else 1e12
+def test_the_claims_of_a_dead_process_count_for_nothing(tmp_path: Path) -> None:
+    """Also one whose lock file is gone; a live one's count."""
+    code = (
+        "import os, sys; from pathlib import Path; from knowtuning.teacher.openai.store import Store\n"
+        "store = Store(Path(sys.argv[1]))\n"
+        "with store.transaction(): store.claim('k'), store.claim('l')\n"
+        "print(store.owner, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    path = tmp_path / "s.sqlite"
+    command = [sys.executable, "-c", code, str(path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=CODE)
+    assert other.stdout is not None
+    owner = other.stdout.readline().decode().strip()
+    store = Store(path)
     with store.transaction():
-        store.execute(
-            "INSERT INTO claims VALUES (?, ?, ?)", ("k", f"{host}|{pid}|{started}|{nonce}", expires)
-        )
-        assert store.claim("k") is (case != "elsewhere")
+        assert store.claim("k") is False
+    other.kill()
+    other.wait()
+    other.communicate()
+    with store.transaction():
+        assert store.claim("k") is True
+    assert not (tmp_path / f"s.sqlite.{owner}.lock").exists()
+    with store.transaction():
+        assert store.claim("l") is True
+    store.close()
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -133,8 +148,15 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(ValueError, match=r"version 9; this program reads version 2"):
+    with pytest.raises(ValueError, match=r"version 9; this program reads up to 3; update it, or"):
         Store(newer)
+    older = tmp_path / "older.sqlite"
+    with sqlite3.connect(older) as db:
+        db.execute("CREATE TABLE batches (id TEXT)")
+        db.execute("INSERT INTO batches VALUES ('batch-0')")
+    db.close()
+    with pytest.raises(ValueError, match=r"holds open batches of an earlier version; collect them"):
+        Store(older)
 
 
 def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
@@ -143,8 +165,8 @@ def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
     put(store, *rows)
     keys = [row.key for row in rows[::-1] if row.key != rows[7].key]
     assert export_replies(store, [*keys, *keys], tmp_path / "x.jsonl") == 1199
-    assert import_replies(other, tmp_path / "x.jsonl") == 1199
-    assert import_replies(other, tmp_path / "x.jsonl") == 0
+    assert import_replies(other, (tmp_path / "x.jsonl").read_text("utf-8").splitlines(), "x") == 1199
+    assert import_replies(other, (tmp_path / "x.jsonl").read_text("utf-8").splitlines(), "x") == 0
     assert other.find([rows[7].key, rows[8].key]) == {rows[8].key: rows[8]}
     export_replies(other, keys, tmp_path / "y.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
@@ -160,7 +182,7 @@ def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:
     export_replies(store, ["a", "b"], path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"x\.jsonl:2: .*expected a reply"):
-        import_replies(other, path)
+        import_replies(other, path.read_text().splitlines(), path)
     assert other.count() == 0
 
 

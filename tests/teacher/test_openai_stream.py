@@ -42,7 +42,7 @@ def test_an_endless_stream_is_read_only_so_far_ahead(tmp_path: Path) -> None:
 
 def test_a_slow_call_holds_up_its_place_and_no_other_call(tmp_path: Path) -> None:
     def script(call: Call):
-        return says(right_reply(call), delay=0.8 if "What of 3?" in call.messages[1]["content"] else 0.0)
+        return says(right_reply(call), delay=3.0 if "What of 3?" in call.messages[1]["content"] else 0.0)
 
     with FaultServer(script) as server:
         run = teacher_at(server.url, tmp_path, limits=quick(lookahead=100, concurrency=4)).run(extracts(60))

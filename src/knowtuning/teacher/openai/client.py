@@ -1,6 +1,11 @@
-"""The endpoint, through the official `openai` package: one request in, a completion or a fault out.
+"""The endpoint: one request in, a completion or a fault out, asked in the dialect that it understands.
 
-The package's own retries are off; when to repeat a call is decided in online.py.
+The official `openai` package makes the calls. Its own retries serve files and batches alone: an attempt at a
+completion may have been billed, so each must pass budget and concurrency first (calls.py).
+
+Every run finds the dialect out by the first call of each task: what an endpoint turns down costs
+nothing, and one that has learnt something is asked in full again. A crash (500) could have been an accident
+and is believed for minutes.
 """
 
 from __future__ import annotations
@@ -8,34 +13,116 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
+import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Literal
 
-from knowtuning.teacher.openai.dialogue import Completion, Request
-from knowtuning.teacher.openai.errors import Fault, TeacherError, fault_of_status
-from knowtuning.teacher.openai.limits import Limits
-from knowtuning.teacher.openai.structured import Mode, response_format
+from knowtuning.teacher.openai.limits import Limits, TeacherError, Usage
+from knowtuning.teacher.openai.prompts import Message
+from knowtuning.teacher.openai.structured import MODES, Mode, response_format, task_schema
+from knowtuning.teacher.tasks import Task
+
+if TYPE_CHECKING:
+    from knowtuning.teacher.openai.store import Journal
 
 OFFICIAL = "https://api.openai.com/v1"
 _PATH = "/chat/completions"
 # Every call looks through all connections of its pool: several small pools cost less than a large one.
-_SHARE = 25
+_POOL = 25
 _SECRET = 8  # characters from which on a header's value is blacked out
+_BELIEVED = 300.0  # seconds that a dialect counts that a crash led to
+_ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
+_PROBE = {"role": "user", "content": "Reply with the JSON object {}."}
+_CRASHES = (500, 501)  # a server that is still loading says 503
+
+FaultKind = Literal[
+    "rate_limit",  # 429: wait, lower the concurrency, ask again
+    "quota",  # 429 insufficient_quota, 402: stop the run
+    "server",  # 5xx: back off and ask again
+    "timeout",  # no complete reply in time: the same
+    "connection",  # refused, reset or dropped: the same
+    "malformed",  # status 200 whose body is no chat completion: the same
+    "filtered",  # the provider's content filter: final for this row
+    "rejected",  # any other 4xx: final for this row
+    "auth",  # 401: stop the run
+    "forbidden",  # 403: the key, if even a minimal call meets it; else final for this row
+    "missing",  # 404: stop the run
+]
+RETRIED: frozenset[FaultKind] = frozenset({"server", "timeout", "connection", "malformed"})
+
+_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
+_TOO_LONG = ("context_length_exceeded", "string_above_max_length")
+# Errors that come with status 200, or in a batch, by their word.
+_STATUS = {
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", *_QUOTA), 429),
+    **dict.fromkeys(("invalid_api_key", "authentication_error"), 401),
+    **dict.fromkeys(("server_error", "internal_error", "overloaded_error"), 503),
+}
+_BAD_KEY = re.compile(
+    r"api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key", re.IGNORECASE
+)
+_NO_SYSTEM = re.compile(
+    r"system.{0,3} (role|message|prompt|instruction)|role.{0,30}system|developer instruction"
+    r"|roles? must alternate|only user and assistant|messages\[0\]\.role",
+    re.IGNORECASE,
+)
+
+
+@dataclass(eq=False)
+class Fault(Exception):
+    """A call that brought no completion.
+
+    status: HTTP status, if there was one. code, param: the endpoint's own error code, and the field it names.
+    retry_after: seconds that the endpoint asks to wait. billed: whether the endpoint may have charged for
+    the call all the same.
+    """
+
+    kind: FaultKind
+    message: str
+    status: int | None = None
+    code: str = ""
+    param: str = ""
+    retry_after: float | None = None
+    billed: bool = False
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """How an endpoint wants to be asked: its structured output and its name for the reply limit."""
+class Request:
+    """What is sent: the messages and the limit of the reply, tokens."""
 
-    mode: Mode = "json_schema"
-    limit_field: str = "max_tokens"
+    messages: list[Message]
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back. finish: the endpoint's finish_reason. Tokens as the endpoint counted them.
+
+    model: the one that served. reasoned: whether thoughts came apart from the text. line: that of a batch.
+    """
+
+    text: str
+    finish: str
+    refusal: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    model: str = ""
+    reasoned: bool = False
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model at an endpoint, with the sampling parameters that are sent to it.
+    """A model at an endpoint, with the sampling parameters and further fields that are sent to it.
 
     section: where params.yaml names it, key: the variable that holds its key; both for messages.
     """
@@ -43,31 +130,123 @@ class Model:
     endpoint: str
     name: str
     sampling: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
     section: str = "teacher"
     key: str = "OPENAI_API_KEY"
 
+    def __str__(self) -> str:
+        return f"{self.section}.model {self.name!r} at {self.endpoint}"
 
-def body_of(
-    model: Model, request: Request, dialect: Dialect, name: str, schema: dict[str, Any]
-) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Run:
+    """What the parts of a run share. say: prints a line for the user. headers: as secret as the key.
+
+    dialects: by name of a task, with the time until which each counts (time.monotonic).
+    """
+
+    model: Model
+    limits: Limits
+    usage: Usage
+    journal: Journal
+    say: Callable[[str], None]
+    api_key: str | None
+    headers: Mapping[str, str]
+    dialects: dict[str, tuple[Dialect, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How an endpoint wants to be asked.
+
+    mode: its structured output. limit_field: its name for the limit of a reply. unsent: sampling
+    parameters that it refuses. merged: whether it has no system role, so that this text opens the user's.
+    """
+
+    mode: Mode = MODES[0]
+    limit_field: str = "max_tokens"
+    unsent: tuple[str, ...] = ()
+    merged: bool = False
+
+    def __str__(self) -> str:
+        plain = asdict(Dialect())
+        changes = {name: value for name, value in asdict(self).items() if value != plain[name]}
+        return ", ".join(f"{name} {value}" for name, value in changes.items())
+
+
+def body_of(model: Model, request: Request, dialect: Dialect, task: Task) -> dict[str, Any]:
     """The JSON body of a chat completion, the same for online calls and for batches."""
-    body = {
-        "model": model.name,
-        "messages": request.messages,
-        dialect.limit_field: request.max_tokens,
-        **model.sampling,
-    }
-    wanted = response_format(dialect.mode, name, schema)
-    return body if wanted is None else {**body, "response_format": wanted}
+    messages = request.messages
+    if dialect.merged:
+        system, user, *others = messages
+        text = f"{system['content']}\n\n{user['content']}"
+        messages = [{"role": "user", "content": text}, *others]
+    sampling = {name: value for name, value in model.sampling.items() if name not in dialect.unsent}
+    body = {"model": model.name, "messages": messages, dialect.limit_field: request.max_tokens}
+    form = response_format(dialect.mode, task.name, task_schema(task))
+    return body | sampling | model.extra | ({} if form is None else {"response_format": form})
 
 
 class Client:
-    """Open connections to one endpoint. The key and the further headers are held here and shown to nobody."""
+    """Calls to one endpoint. The key and the further headers are held here and shown to nobody."""
 
-    def __init__(
-        self, model: Model, *, api_key: str | None, limits: Limits, headers: Mapping[str, str] | None = None
-    ) -> None:
-        if api_key is None and model.endpoint == OFFICIAL:
+    def __init__(self, run: Run) -> None:
+        self.model, self._run, self._known = run.model, run, run.dialects
+        # A short value may be any word of a text.
+        values = [run.api_key or "", *(value for value in run.headers.values() if len(value) >= _SECRET)]
+        self._secrets = [value for value in values if value]
+        self._apis: list[Any] = []
+        self._lock = asyncio.Lock()
+        self._refused: TeacherError | None = None
+        self._allowed = self._diagnosed = False
+        self._turned_down = 0
+
+    async def complete(self, request: Request, task: Task) -> Completion:
+        """Make one call. Raises Fault, or TeacherError when the endpoint or a setting is at fault."""
+        if not self._apis or self.dialect(task) is None:
+            async with self._lock:
+                if self._refused is not None:
+                    raise self._refused
+                try:
+                    await self.open()
+                    if self.dialect(task) is None:
+                        # What one task has taught holds for the next, but for the mode.
+                        known = next((dialect for dialect, _ in self._known.values()), Dialect())
+                        return await self._search(request, task, replace(known, mode=MODES[0]))
+                except TeacherError as error:
+                    # Calls that waited for this one would meet the same.
+                    self._refused = error
+                    raise
+        return await self._call(request, self.dialect(task) or Dialect(), task)
+
+    def dialect(self, task: Task) -> Dialect | None:
+        """How the endpoint wants to be asked for this task, where that is known."""
+        dialect, until = self._known.get(task.name, (None, 0.0))
+        return dialect if time.monotonic() < until else None
+
+    def dialects(self) -> str:
+        """All that is known of the dialect, for learn()."""
+        return json.dumps(
+            {name: list(asdict(each).values()) for name, (each, _) in self._known.items()},
+            separators=(",", ":"),
+        )
+
+    def learn(self, dialects: str) -> None:
+        """Take over what another run knew (dialects())."""
+        for name, (mode, limit_field, unsent, merged) in json.loads(dialects).items():
+            self._known[name] = Dialect(mode, limit_field, tuple(unsent), merged), math.inf
+
+    async def open(self) -> None:
+        """Open the connections, and ask for the model list, which costs nothing, to find a wrong address or
+        key within seconds. Raises TeacherError.
+
+        Whatever else is wrong with the list, calls may still work: a key may be barred from it (403), a
+        server slow to make it.
+        """
+        if self._apis:
+            return
+        run, model, limits = self._run, self.model, self._run.limits
+        if run.api_key is None and model.endpoint == OFFICIAL:
             raise TeacherError(
                 f"{model.key} is not set and calls must be made; expected a key in the environment, or "
                 f"{model.section}.base_url of an endpoint that needs none"
@@ -75,61 +254,44 @@ class Client:
         import httpx2
         import openai
 
-        self.model = model
-        # A short value may be any word of a text.
-        values = [value for value in (headers or {}).values() if len(value) >= _SECRET]
-        self._secrets = [*([api_key] if api_key else []), *values]
-        self._openai = openai
-        self._raw_type = httpx2.Response
-        shares = 1 if limits.mode == "batch" else -(-limits.concurrency // _SHARE)
-        timeout = httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None)
         # The package's own pool keeps 100 connections; with more calls in flight it would reopen them.
-        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_SHARE)
+        pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_POOL)
+        self._response_type = httpx2.Response
         self._apis = [
             openai.AsyncOpenAI(
                 base_url=model.endpoint,
-                api_key=api_key or "none",
+                api_key=run.api_key or "none",
                 max_retries=0,
-                default_headers=dict(headers or {}),
-                timeout=timeout,
+                default_headers=dict(run.headers),
+                timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
                 http_client=openai.DefaultAsyncHttpxClient(limits=pool),
             )
-            for _ in range(shares)
+            for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))
         ]
         self._turn = itertools.cycle(self._apis)
-        self._deadline = limits.timeout
-        self._greeting = limits.connect_timeout
-
-    async def complete(self, body: dict[str, Any]) -> Completion:
-        """Make one call. Raises Fault, its message free of the key."""
         try:
-            # The package's timeout restarts with every byte; a reply that drips would never end.
-            async with asyncio.timeout(self._deadline):
-                # `chat.completions.create` would walk through the body and build models of the reply,
-                # at a third of the whole cost of a call; the body is right and the reply read below.
-                raw = await next(self._turn).post(_PATH, cast_to=self._raw_type, body=body)
+            async with asyncio.timeout(2 * limits.connect_timeout):
+                await self.api.with_options(max_retries=1).models.with_raw_response.list()
         except Exception as error:
-            raise self._fault(error) from None
-        return read_completion(self._redacted_bytes(raw.content))
-
-    async def greet(self) -> None:
-        """Ask for the list of models, which costs nothing, to see whether address and key are good.
-
-        Raises Fault when no connection comes about or the key is refused; whatever else is wrong with the
-        list, calls may still work: a key may be barred from it (403), a server slow to make it.
-        """
-        try:
-            async with asyncio.timeout(2 * self._greeting):
-                await self.api.models.with_raw_response.list()
-        except Exception as error:
-            fault = self._fault(error)
-            if fault.kind == "connection" or fault.status == 401:
-                raise fault from None
+            fault = self.fault(error)
+            if fault.kind == "auth":
+                raise refused_key(fault, model) from None
+            if fault.kind == "connection":
+                at = f"{model.section}.base_url"
+                check = "the network" if model.endpoint == OFFICIAL else f"{at} and that the server runs"
+                raise TeacherError(
+                    f"{at}: {model.endpoint} cannot be reached ({fault.message}); check {check}"
+                ) from None
 
     async def close(self) -> None:
         """Close the connections."""
         for api in self._apis:
             await api.close()
+
+    @property
+    def api(self) -> Any:
+        """The package's client, for files and batches."""
+        return self._apis[0]
 
     def redacted(self, text: str) -> str:
         """`text` with the secrets blacked out: an endpoint may echo what it was sent."""
@@ -137,72 +299,314 @@ class Client:
             text = text.replace(secret, "***")
         return text
 
-    def _redacted_bytes(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret.encode("utf-8"), b"***")
-        return data
-
-    @property
-    def api(self) -> Any:
-        """The package's client, for files and batches."""
-        return self._apis[0]
-
     def fault(self, error: Exception) -> Fault:
         """The fault behind an exception of the package. Anything unknown is raised as it is."""
-        return self._fault(error)
+        import openai
 
-    def _fault(self, error: Exception) -> Fault:
-        package = self._openai
-        if isinstance(error, package.APIStatusError):
+        limits, cause = self._run.limits, error.__cause__ or error
+        if isinstance(error, openai.APIStatusError):
             body = error.body if error.body is not None else error.response.text
-            found = fault_of_status(error.status_code, body, error.response.headers, now=time.time())
-            found.message = self.redacted(found.message)
-            return found
-        cause = error.__cause__ or error
+            fault = fault_of_status(error.status_code, body, error.response.headers)
+            fault.message = self.redacted(fault.message)
+            return fault
         if type(cause).__name__ == "ConnectTimeout":
-            return Fault("connection", f"no connection within {self._greeting:g} s")
-        if isinstance(error, (TimeoutError, package.APITimeoutError)):
-            what = (
-                f"no complete reply within {self._deadline:g} s; a slow server needs a longer "
+            return Fault("connection", f"no connection within {limits.connect_timeout:g} s")
+        if isinstance(error, (TimeoutError, openai.APITimeoutError)):
+            line = (
+                f"no complete reply within {limits.timeout:g} s; a slow server needs a longer "
                 "KNOWTUNING_TIMEOUT or fewer calls at once (KNOWTUNING_CONCURRENCY)"
             )
-            return Fault("timeout", what, billed=True)
-        if isinstance(error, package.APIConnectionError):
-            sent = type(cause).__name__ != "ConnectError"
-            return Fault("connection", self.redacted(f"{type(cause).__name__}: {cause}"), billed=sent)
-        if isinstance(error, (package.APIError, UnicodeDecodeError)):
-            return Fault("malformed", self.redacted(f"{type(error).__name__}: {error}"), billed=True)
+            return Fault("timeout", line, billed=True)
+        line = self.redacted(f"{type(cause).__name__}: {cause}")
+        if isinstance(error, openai.APIConnectionError):
+            return Fault("connection", line, billed=type(cause).__name__ != "ConnectError")
+        if isinstance(error, (openai.APIError, UnicodeDecodeError)):
+            return Fault("malformed", line, billed=True)
         raise error
 
+    async def _post(self, body: dict[str, Any]) -> Completion:
+        """Make one call. Raises Fault, its message free of the key."""
+        try:
+            # The package's timeout restarts with every byte; a reply that drips would never end.
+            async with asyncio.timeout(self._run.limits.timeout):
+                # `chat.completions.create` would walk through the body and build models of the reply,
+                # at a third of the whole cost of a call; the body is right and the reply read below.
+                raw = await next(self._turn).post(_PATH, cast_to=self._response_type, body=body)
+        except Exception as error:
+            broken = _broken_json(getattr(error, "body", None))
+            if broken is None:
+                raise self.fault(error) from None
+            return Completion(self.redacted(broken), "stop", None, 0, 0)
+        text = self.redacted(raw.text)
+        try:
+            return completion_of(json.loads(text), raw.headers)
+        except ValueError:
+            raise Fault("malformed", f"the body is no JSON: {text[:100]!r}", billed=True) from None
 
-def read_completion(data: bytes) -> Completion:
-    """The first choice of a chat completion's JSON. Raises Fault `malformed` when it is none."""
+    async def _call(
+        self, request: Request, dialect: Dialect, task: Task, *, search: bool = False
+    ) -> Completion:
+        """Make a call. search: the dialect is being found out, so that a 404 may be about its fields."""
+        try:
+            completion = await self._post(body_of(self.model, request, dialect, task))
+        except Fault as fault:
+            if fault.kind == "forbidden" and not self._allowed:
+                refusal = await self._probe(dialect)
+                if refusal is not None and refusal.kind in ("forbidden", "auth"):
+                    raise refused_key(fault, self.model) from None
+            if fault.kind == "missing" and search and dialect.mode != MODES[-1]:
+                fault.kind = "rejected"
+            raise_setting(fault, self.model)
+            raise
+        self._allowed = True
+        return completion
+
+    async def _search(self, request: Request, task: Task, start: Dialect) -> Completion:
+        """Try the dialects, best first. Raises the first fault if none works but a plain call would."""
+        dialect: Dialect | None = start
+        faults: list[Fault] = []
+        while dialect is not None:
+            try:
+                completion = await self._steadily(request, dialect, task, behind_error=bool(faults))
+            except Fault as fault:
+                if not (_about_form(fault) or fault.status in _CRASHES):
+                    raise
+                faults.append(fault)
+                last, dialect = dialect, _following(dialect, fault, self.model)
+                continue
+            crashed = any(fault.status in _CRASHES for fault in faults)
+            news = dialect not in (Dialect(), *(known for known, _ in self._known.values()))
+            self._known[task.name] = (
+                dialect,
+                time.monotonic() + _BELIEVED if crashed else math.inf,
+            )
+            if news:
+                reason = f" ({faults[-1].message})" if faults else ""
+                again = f"; in full again in {_BELIEVED / 60:.0f} minutes" if crashed else ""
+                self._run.say(f"{self.model} is asked for {task.name!r} with {dialect}{reason}{again}")
+            return completion
+        if not self._diagnosed and (better := await self._diagnose(last)) is not None:
+            return await self._search(request, task, better)
+        self._turned_down += faults[0].kind == "rejected"
+        if self._turned_down >= _ROWS:
+            raise TeacherError(
+                f"{self.model} turns down every task {task.name!r} ({faults[0].message}), "
+                f"{self._turned_down} so far"
+            )
+        raise faults[0]
+
+    async def _steadily(
+        self, request: Request, dialect: Dialect, task: Task, *, behind_error: bool
+    ) -> Completion:
+        """Make a call, once more after a crash that does not say what is wrong, or where the server hangs up
+        behind an error of its own."""
+        try:
+            return await self._call(request, dialect, task, search=True)
+        except Fault as fault:
+            named = _following(dialect, fault, self.model) != _lower(dialect)
+            if named or not (fault.kind == "connection" if behind_error else fault.status in _CRASHES):
+                raise
+        return await self._call(request, dialect, task, search=True)
+
+    async def _diagnose(self, dialect: Dialect) -> Dialect | None:
+        """What of a call the endpoint does not take, found by minimal calls; None: it is the row.
+
+        Raises TeacherError when it takes no call at all, or not the further fields.
+        """
+        model = self.model
+        refusal = await self._probe(dialect)
+        if refusal is not None:
+            if _about_form(refusal) or refusal.status in _CRASHES:
+                check = f"check {model.section}.model"
+                raise TeacherError(f"{model} turns down even a minimal call ({refusal.message}); {check}")
+            return None
+        self._diagnosed = True
+        if model.extra and (refusal := await self._probe(dialect, **model.extra)) is not None:
+            raise TeacherError(
+                f"{model.section}.extra is turned down by {model.endpoint} ({refusal.message}); "
+                f"expected fields that {model.name!r} takes"
+            )
+        unsent = [
+            name
+            for name, value in model.sampling.items()
+            if name in dialect.unsent or await self._probe(dialect, **{name: value})
+        ]
+        merged = dialect.merged or await self._probe(dialect, system=True) is not None
+        better = replace(dialect, unsent=tuple(unsent), merged=merged)
+        return None if better == dialect else replace(better, mode=MODES[0])
+
+    async def _probe(self, dialect: Dialect, *, system: bool = False, **fields: Any) -> Fault | None:
+        """The fault that a minimal call with these fields meets."""
+        messages = [{"role": "system", "content": "You reply with JSON."}, _PROBE][not system :]
+        body = {"model": self.model.name, "messages": messages, dialect.limit_field: 16, **fields}
+        refusal = None
+        for _ in range(2):  # Servers hang up behind an error of theirs.
+            try:
+                await self._post(body)
+            except Fault as fault:
+                refusal = fault
+                if fault.kind == "connection":
+                    continue
+                return fault
+            self._allowed = True
+            return None
+        return refusal
+
+
+def _about_form(fault: Fault) -> bool:
+    return fault.kind == "rejected" and fault.code not in _TOO_LONG
+
+
+def _following(dialect: Dialect, fault: Fault, model: Model) -> Dialect | None:
+    """The dialect to try when one was turned down: without what the fault names, else the next mode."""
+    text = (fault.param or fault.message).lower()
+    if "max_completion_tokens" in fault.message and dialect.limit_field == "max_tokens":
+        return replace(dialect, limit_field="max_completion_tokens")
+    if "response_format" not in text and "schema" not in text:
+        for name in model.sampling:
+            if re.search(rf"\b{name}\b", text) and name not in dialect.unsent:
+                return replace(dialect, unsent=(*dialect.unsent, name))
+        if _NO_SYSTEM.search(f"{fault.param} {fault.message}") and not dialect.merged:
+            return replace(dialect, merged=True)
+    return _lower(dialect)
+
+
+def _lower(dialect: Dialect) -> Dialect | None:
+    modes = MODES[MODES.index(dialect.mode) + 1 :]
+    return replace(dialect, mode=modes[0]) if modes else None
+
+
+def raise_setting(fault: Fault, model: Model) -> None:
+    """Raise TeacherError when `fault` is one that every further call would meet too."""
+    at = model.section
+    if fault.kind == "auth":
+        raise refused_key(fault, model) from None
+    if fault.kind == "missing":
+        raise TeacherError(
+            f"{at}.model {model.name!r} is not found at {model.endpoint} ({fault.message}); expected a model "
+            f"that the endpoint serves, and a {at}.base_url that ends where /chat/completions begins"
+        ) from None
+    if fault.kind == "quota":
+        raise TeacherError(
+            f"the account's quota at {model.endpoint} is used up ({fault.message}); what was paid is kept, "
+            "add credit and run again to go on"
+        ) from None
+
+
+def refused_key(fault: Fault, model: Model) -> TeacherError:
+    """The error of a key that an endpoint does not take."""
+    return TeacherError(
+        f"{model.key} is not accepted by {model.endpoint} ({fault.message}); expected a key that is "
+        f"valid there and may use {model.section}.model {model.name!r}"
+    )
+
+
+def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: float | None = None) -> Fault:
+    """The fault behind an HTTP error. body: decoded JSON or text; now: seconds since the epoch."""
+    error = _error(body)
+    code, param, message = "", "", _short(error)
+    if isinstance(error, dict):
+        kinds = [str(error.get(name) or "") for name in ("code", "type")]
+        code = next((kind for kind in kinds if kind in _QUOTA), kinds[0] or kinds[1])
+        param = str(error.get("param") or "")
+        message = _short(error.get("message") or error.get("detail") or error)
+    return Fault(
+        _kind_of_status(status, code, message),
+        f"status {status}: {message}",
+        status=status,
+        code=code,
+        param=param,
+        retry_after=_retry_after(headers, time.time() if now is None else now),
+    )
+
+
+def _error(body: Any) -> Any:
+    """The part of a body that describes an error; servers nest it in several ways."""
+    body = body[0] if isinstance(body, list) and body else body
+    return body.get("error") or body if isinstance(body, dict) else body
+
+
+def _kind_of_status(status: int, code: str, message: str) -> FaultKind:
+    if status == 402 or (status == 429 and code in _QUOTA):
+        return "quota"
+    if status == 429:
+        return "rate_limit"
+    if code in _FILTER:
+        return "filtered"
+    if status == 401 or (status == 400 and _BAD_KEY.search(message)):
+        return "auth"
+    if status in (403, 404):
+        return "forbidden" if status == 403 else "missing"
+    if status >= 500:
+        return "server"
+    return "timeout" if status in (408, 409, 425) else "rejected"
+
+
+def _short(value: Any, limit: int = 300) -> str:
+    text = " ".join(str(value).split()) or "no message"
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait from `retry-after-ms`, or `retry-after` as seconds or as an HTTP date."""
+    for name, scale in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) / scale)
+    with suppress(KeyError, ValueError):
+        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
+    return None
+
+
+def _broken_json(body: Any) -> str | None:
+    """The reply in the error of an endpoint that checks replies itself and turns down broken ones."""
+    error = _error(body)
+    if not isinstance(error, dict) or error.get("code") != "json_validate_failed":
+        return None
+    return str(error.get("failed_generation") or "")
+
+
+def completion_of(body: Any, headers: Mapping[str, str]) -> Completion:
+    """The first choice of a chat completion. Raises Fault: of an error in its place, else `malformed`."""
     try:
-        body = json.loads(data)
-    except ValueError:
-        raise Fault("malformed", f"the body is no JSON: {data[:100]!r}", billed=True) from None
-    return completion_of(body)
-
-
-def completion_of(body: Any) -> Completion:
-    """The first choice of a decoded chat completion. Raises Fault `malformed` when it is none."""
-    try:
-        choice = body["choices"][0]
+        choice = (body.get("choices") or [{}])[0]
+        error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)
+        if error:
+            raise _fault_in_place(error, headers)
         message, usage = choice["message"], body.get("usage") or {}
         return Completion(
-            text=_writable(message.get("content") or ""),
+            text=_text_of(message),
             finish=str(choice.get("finish_reason") or ""),
             refusal=message.get("refusal") or None,
             prompt_tokens=int(usage.get("prompt_tokens") or 0),
             completion_tokens=int(usage.get("completion_tokens") or 0),
+            model=str(body.get("model") or ""),
+            reasoned=bool(message.get("reasoning_content") or message.get("reasoning")),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        what = f"the body is no chat completion: {str(body)[:100]!r}"
-        raise Fault("malformed", what, billed=True) from None
+        line = f"the body is no chat completion: {str(body)[:100]!r}"
+        raise Fault("malformed", line, billed=True) from None
 
 
-def _writable(content: Any) -> str:
-    if not isinstance(content, str):
+def _fault_in_place(error: Any, headers: Mapping[str, str]) -> Fault:
+    """The fault of an error that came with status 200, in place of a completion or of its choice."""
+    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
+    status = int(str(code)) if str(code).isdecimal() else _STATUS.get(str(code), 0)
+    if 400 <= status < 600:
+        return fault_of_status(status, error, headers)
+    return Fault("malformed", f"an error in place of a completion: {_short(error)}", billed=True)
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    """The text of a message, also of one in parts, one decoded already, one sent as a tool's arguments."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else part.get("text") for part in content]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if isinstance(content, dict):
+        content = json.dumps(content, ensure_ascii=False)
+    if not content and message.get("tool_calls"):
+        content = message["tool_calls"][0]["function"]["arguments"]
+    if not isinstance(content or "", str):
         raise TypeError("content is no text")
     # Half a surrogate pair cannot be written to a file; as an escape it is seen and refused as JSON.
-    return content.encode("utf-8", "backslashreplace").decode("utf-8")
+    return (content or "").encode("utf-8", "backslashreplace").decode("utf-8")

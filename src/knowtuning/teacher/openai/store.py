@@ -1,42 +1,49 @@
 """The store of replies: one SQLite file (WAL), shared by runs, experiments and processes.
 
 A reply is found by the hash of everything that determines it. Before a call is made its key is claimed,
-so that two processes never pay for one key; the claim of a process that has died counts for nothing.
+so that two processes never pay for one key. Every process holds a lock on a file of its own, which the kernel
+lets go of when it dies: then its claims count for nothing.
+
+Replies travel: a stage writes those it used beside its output, and DVC keeps that file like any other.
 """
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import itertools
+import json
 import os
 import secrets
-import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from knowtuning.core.storage import digest
+from pydantic import TypeAdapter, ValidationError
 
-VERSION = 2
-LEASE = 120.0  # seconds a claim made on another machine stays good without being renewed
+from knowtuning.core.storage import atomic_write, digest
+
+T = TypeVar("T")
+
+VERSION = 3
+_CHUNK = 500
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    failure TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS claims (
-    key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS dialects (key TEXT PRIMARY KEY, dialect TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batches (
-    id TEXT PRIMARY KEY, scope TEXT NOT NULL, owner TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batch_calls (
-    batch TEXT NOT NULL, call TEXT NOT NULL, PRIMARY KEY (batch, call)) WITHOUT ROWID;
+    failure TEXT NOT NULL DEFAULT '', row TEXT NOT NULL DEFAULT '', prompt TEXT NOT NULL DEFAULT '',
+    time TEXT NOT NULL DEFAULT '', served TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claimed (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spending (command TEXT PRIMARY KEY, nanodollars INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS collected (batch TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batch_results (call TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 """
-_COLUMNS = "key, task, model, text, prompt_tokens, completion_tokens, failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Response:
     """A reply as the teacher worded it, and the tokens that the exchange about it took.
 
     failure: why the reply cannot be used; empty for an accepted one. It was paid, so it is kept too.
+    row: id of the row that it was bought for. prompt: the user message. time: when, in UTC. served: the model
+    that the endpoint says it used.
     """
 
     key: str
@@ -53,6 +62,15 @@ class Response:
     prompt_tokens: int
     completion_tokens: int
     failure: str = ""
+    row: str = ""
+    prompt: str = ""
+    time: str = ""
+    served: str = ""
+
+
+_COLUMNS = [entry.name for entry in fields(Response)]
+_NAMES = ", ".join(_COLUMNS)
+_ROW = TypeAdapter(Response)
 
 
 def request_key(
@@ -69,15 +87,17 @@ def request_key(
 
 
 class Store:
-    """Replies, claims and what was learnt about endpoints, in one file.
+    """Replies, claims, and what the batches and the budget need to survive a kill, in one file.
 
-    Not for several threads at once: see journal.Journal. Methods that write run inside transaction().
+    Not for several threads at once: see Journal. Methods that write run inside transaction().
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.owner = _identity()
+        self.owner = secrets.token_hex(8)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_of(self.owner).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             self._db = _connect(path)
         except sqlite3.DatabaseError as error:
@@ -90,6 +110,8 @@ class Store:
         with self.transaction():
             self.release_all()
         self._db.close()
+        self._lock.close()
+        self._lock_of(self.owner).unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -103,63 +125,82 @@ class Store:
                 self._db.execute("ROLLBACK")
             raise
 
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement."""
+        return self._db.execute(statement, values).fetchall()
+
     def find(self, keys: Sequence[str]) -> dict[str, Response]:
         """The replies that are there, by key; at most 10,000 keys at a time."""
         marks = ",".join("?" * len(keys))
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM responses WHERE key IN ({marks})", keys)
+        rows = self._db.execute(f"SELECT {_NAMES} FROM responses WHERE key IN ({marks})", keys)
         return {row[0]: Response(*row) for row in rows}
+
+    def all(self) -> Iterator[Response]:
+        """Every reply, the oldest first."""
+        return (
+            Response(*row) for row in self._db.execute(f"SELECT {_NAMES} FROM responses ORDER BY time, key")
+        )
 
     def claim(self, key: str) -> Response | bool:
         """The reply if it is there, else True when the key is ours to call, False when another's."""
-        found = self.find([key])
-        if found:
-            return found[key]
-        row = self._db.execute("SELECT owner, expires FROM claims WHERE key = ?", (key,)).fetchone()
-        if row is not None and row[0] != self.owner and self.is_held(row[0], row[1]):
-            return False
-        self._db.execute(
-            "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)", (key, self.owner, time.time() + LEASE)
-        )
+        if response := self.find([key]).get(key):
+            return response
+        for (owner,) in self.execute("SELECT owner FROM claimed WHERE key = ?", (key,)):
+            if owner != self.owner and self._is_alive(owner):
+                return False
+        self.execute("INSERT OR REPLACE INTO claimed VALUES (?, ?)", (key, self.owner))
         return True
 
-    def put(self, response: Response) -> None:
-        """Keep a reply and give up the claim on its key. The first accepted reply to a key stays."""
-        self._db.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
-        self._db.execute(
-            "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
-            (
-                response.key,
-                response.task,
-                response.model,
-                response.text,
-                response.prompt_tokens,
-                response.completion_tokens,
-                response.failure,
-            ),
+    def _is_alive(self, owner: str) -> bool:
+        lock = self._lock_of(owner)
+        try:
+            with lock.open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        lock.unlink(missing_ok=True)
+        return False
+
+    def _lock_of(self, owner: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{owner}.lock")
+
+    def put(self, response: Response, lines: Iterable[str] = ()) -> None:
+        """Keep a reply and give up the claim on its key. The first accepted reply to a key stays.
+
+        lines: those of batches that it came from, whose results are settled by it.
+        """
+        self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
+        marks = ",".join("?" * len(_COLUMNS))
+        self.execute(
+            f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING",
+            astuple(response),
         )
+        self._db.executemany("DELETE FROM batch_results WHERE call = ?", ((line,) for line in lines))
         self.release(response.key)
 
     def forget(self, key: str) -> None:
         """Drop a reply that today's checks no longer accept, so that it is asked for anew."""
-        self._db.execute("DELETE FROM responses WHERE key = ?", (key,))
-
-    @staticmethod
-    def is_held(owner: str, expires: float) -> bool:
-        """Whether what `owner` holds counts: it lives, or is elsewhere and has not let its lease expire."""
-        alive = _is_alive(owner)
-        return expires > time.time() if alive is None else alive
+        self.execute("DELETE FROM responses WHERE key = ?", (key,))
 
     def release(self, key: str) -> None:
         """Give up our claim on a key."""
-        self._db.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self.owner))
+        self.execute("DELETE FROM claimed WHERE key = ? AND owner = ?", (key, self.owner))
 
     def release_all(self) -> None:
         """Give up all our claims."""
-        self._db.execute("DELETE FROM claims WHERE owner = ?", (self.owner,))
+        self.execute("DELETE FROM claimed WHERE owner = ?", (self.owner,))
 
-    def renew(self) -> None:
-        """Lengthen all our claims by a lease."""
-        self._db.execute("UPDATE claims SET expires = ? WHERE owner = ?", (time.time() + LEASE, self.owner))
+    def collect(self, batch: str, bodies: Mapping[str, str]) -> None:
+        """Keep the results of a batch, by line."""
+        self._db.executemany("INSERT OR REPLACE INTO batch_results VALUES (?, ?)", bodies.items())
+        self.execute("INSERT OR REPLACE INTO collected VALUES (?)", (batch,))
+
+    def batch_result(self, line: str) -> str | None:
+        """The result of a line of a batch, where it is not settled yet."""
+        rows = self.execute("SELECT body FROM batch_results WHERE call = ?", (line,))
+        return str(rows[0][0]) if rows else None
 
     def use(self, keys: Iterable[str]) -> None:
         """Note that this run used the replies that there are to these keys (outside memory, for used())."""
@@ -168,25 +209,138 @@ class Store:
 
     def used(self) -> Iterator[str]:
         """The keys noted by use(), sorted."""
-        for row in self._db.execute("SELECT key FROM temp.used ORDER BY key"):
-            yield row[0]
+        return (row[0] for row in self._db.execute("SELECT key FROM temp.used ORDER BY key"))
 
     def count(self) -> int:
         """The number of replies in the store."""
-        return int(self._db.execute("SELECT count(*) FROM responses").fetchone()[0])
+        return int(self.execute("SELECT count(*) FROM responses")[0][0])
 
-    def dialect(self, key: str) -> str | None:
-        """What was learnt about an endpoint, see negotiation.py."""
-        row = self._db.execute("SELECT dialect FROM dialects WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+    def spent(self, command: str) -> int:
+        """What a command has spent or set aside, billionths of a US dollar."""
+        rows = self.execute("SELECT nanodollars FROM spending WHERE command = ?", (command,))
+        return int(rows[0][0]) if rows else 0
 
-    def learn_dialect(self, key: str, dialect: str) -> None:
-        """Keep what was learnt about an endpoint."""
-        self._db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?)", (key, dialect))
+    def spend(self, command: str, nanodollars: int, limit: float) -> bool:
+        """Add to what a command has spent; False, and nothing is added, where that would exceed the limit."""
+        total = self.spent(command) + nanodollars
+        if total <= limit:
+            self.execute("INSERT OR REPLACE INTO spending VALUES (?, ?)", (command, total))
+        return total <= limit
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement on the batch tables (batch.py keeps its own bookkeeping there)."""
-        return self._db.execute(statement, values).fetchall()
+
+class Journal:
+    """The store for many calls at once: what they want at one moment goes into one transaction.
+
+    A commit that waits for the disk costs milliseconds; shared by all calls that finish meanwhile it costs
+    each of them little, and still no reply is used before it is on disk.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher-store")
+        self._waiting: list[tuple[Callable[[Store], Any], asyncio.Future[Any]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    async def do(self, operation: Callable[[Store], T]) -> T:
+        """Run `operation` and return its result once its transaction is on disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, future))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return await future
+
+    async def close(self) -> None:
+        """Wait for what was asked for, then end the thread."""
+        while self._flushing is not None:
+            await asyncio.wait({self._flushing})
+        self._thread.shutdown()
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                operations, futures = zip(*waiting, strict=True)
+                results: Sequence[Any]
+                try:
+                    results = await loop.run_in_executor(self._thread, self._commit, operations)
+                except Exception as error:
+                    results = [error] * len(futures)
+                for future, result in zip(futures, results, strict=True):
+                    if not future.done():
+                        settle = future.set_exception if isinstance(result, Exception) else future.set_result
+                        settle(result)
+        finally:
+            self._flushing = None
+
+    def _commit(self, operations: Sequence[Callable[[Store], Any]]) -> list[Any]:
+        try:
+            with self._store.transaction():
+                return [operation(self._store) for operation in operations]
+        except sqlite3.Error as error:
+            raise OSError(f"{self._store.path}: the reply store cannot be used: {error}") from error
+
+
+def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
+    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number.
+
+    Raises ValueError when a key has no reply: the file would not replay the stage.
+    """
+    written, ordered = 0, iter(sorted(set(keys)))
+    with atomic_write(path) as stream:
+        while chunk := list(itertools.islice(ordered, _CHUNK)):
+            responses = store.find(chunk)
+            for key in chunk:
+                if key not in responses:
+                    raise ValueError(f"{store.path}: no reply to the call {key}; run the stage again")
+                row = {name: value for name, value in asdict(responses[key]).items() if value != ""}
+                stream.write(json.dumps({"text": "", **row}, ensure_ascii=False) + "\n")
+                written += 1
+    return written
+
+
+def import_replies(store: Store, lines: Iterable[str], name: object) -> int:
+    """Put the replies of an exported file into the store; returns how many were new.
+
+    Raises ValueError naming file and line when a line is not a reply; nothing is imported then.
+    """
+    before = store.count()
+    with store.transaction():
+        for number, line in enumerate(lines, 1):
+            store.put(read_response(line, f"{name}:{number}"))
+    return store.count() - before
+
+
+def read_response(line: str, where: str) -> Response:
+    """The reply that a line of an exported file is. Raises ValueError naming `where`."""
+    try:
+        return _ROW.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        part = ".".join(str(part) for part in first["loc"]) or "line"
+        raise ValueError(f"{where}: {part}: {first['msg']}; expected a reply") from error
+
+
+def previous_output(root: Path, out: Path) -> list[str] | None:
+    """The lines of the output that the last run made, or None where there was none.
+
+    DVC deletes a stage's outputs before it runs the stage, but gives out the version that it keeps.
+    root: the folder of dvc.yaml. out: the output's path, relative to root.
+    """
+    if (root / out).is_file():
+        text = (root / out).read_text(encoding="utf-8")
+    elif not (root / "dvc.lock").is_file():
+        return None
+    else:
+        import dvc.api
+        from dvc.exceptions import DvcException
+
+        try:
+            text = dvc.api.read(out.as_posix(), repo=str(root), encoding="utf-8")
+        except DvcException:
+            return None
+    # Not splitlines(): a reply may hold other separators.
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -195,23 +349,29 @@ def _connect(path: Path) -> sqlite3.Connection:
     # FULL: a commit has reached the disk, so not even a power cut takes back a reply that was used.
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA temp_store = FILE")
-    found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, 1, VERSION):
-        raise ValueError(f"{path}: reply store of version {found}; this program reads version {VERSION}")
-    if found == 1:
-        _add_failures(db)
-    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise ValueError(
+            f"{path}: reply store of version {version}; this program reads up to {VERSION}; update it, or "
+            "move the store away to start an empty one"
+        )
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    if "batches" in tables and db.execute("SELECT count(*) FROM batches").fetchone()[0]:
+        raise ValueError(
+            f"{path}: holds open batches of an earlier version; collect them with that one, or move the "
+            "store away"
+        )
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
+    for name in _COLUMNS[6:]:
+        if name not in present:
+            db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
     db.execute("CREATE TEMP TABLE used (key TEXT PRIMARY KEY) WITHOUT ROWID")
     return db
-
-
-def _add_failures(db: sqlite3.Connection) -> None:
-    """From version 1 to 2, which keeps unusable replies too. Another process may have been first."""
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == 1:
-        db.execute("ALTER TABLE responses ADD COLUMN failure TEXT NOT NULL DEFAULT ''")
-        db.execute(f"PRAGMA user_version = {VERSION}")
-    db.execute("COMMIT")
 
 
 def _switch_to_wal(db: sqlite3.Connection) -> None:
@@ -226,39 +386,13 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
             time.sleep(0.05)
 
 
-def _identity() -> str:
-    """host|pid|start of the process|nonce: enough for another process to tell whether we live."""
-    return f"{_host()}|{os.getpid()}|{_started(os.getpid())}|{secrets.token_hex(4)}"
+def command() -> str:
+    """What this process belongs to: a command of the shell with all that it starts, such as `dvc repro`.
 
-
-def _host() -> str:
-    # Process ids mean something only within one boot and one pid namespace.
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where the system does not tell."""
-    try:
-        # The second field is the name in brackets, which may hold spaces; the 22nd is the start.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def _is_alive(owner: str) -> bool | None:
-    """Whether a process lives; None when it is not on this machine and cannot be asked."""
-    host, pid, started, _ = owner.split("|")
-    if host != _host():
-        return None
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    # Another start time: the process id has been given to someone else meanwhile.
-    return _started(int(pid)) == started
+    Its process group, with the start of the group's leader (the 22nd field of its status), since numbers are
+    given again.
+    """
+    group, started = os.getpgrp(), ""
+    with suppress(OSError, IndexError):
+        started = Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{group} {started}"

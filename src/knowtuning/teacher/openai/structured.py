@@ -58,7 +58,7 @@ def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, 
 def reply_limit(task: Task, ceiling: int) -> int:
     """Tokens that a usable reply may take, at most `ceiling`: one for each byte of the text it says again.
 
-    English has four bytes a token. Thoughts are in no estimate: see dialogue.py on replies that are cut off.
+    English has four bytes a token. Thoughts are in no estimate: see calls.py on replies that are cut off.
     """
     values = [getattr(task, name) for name in task.repeats]
     return min(ceiling, _OPENING + sum(map(_size, values)))

@@ -1,0 +1,561 @@
+"""One task to its outcome: claimed, asked, repeated as the faults of its calls deserve, put on disk.
+
+Pace: how many calls run at once follows what the endpoint takes (additive increase, multiplicative decrease).
+Trials: a model that cannot do a task is found out before it has cost much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from knowtuning.teacher.openai.client import RETRIED, Completion, Fault, Model, Request, Run
+from knowtuning.teacher.openai.limits import OVERHEAD, Price, TeacherError
+from knowtuning.teacher.openai.prompts import Message
+from knowtuning.teacher.openai.reading import read_reply
+from knowtuning.teacher.openai.store import Journal, Response, command
+from knowtuning.teacher.openai.structured import reply_limit
+from knowtuning.teacher.tasks import Failure, Outcome, Task
+
+TRIAL_CALLS = 40  # calls that may have been billed, without a usable reply among them, before a run stops
+TRIAL_ROWS = 10  # rows that are asked at once until the first usable reply
+_SHOWN = 160  # characters of an example reply
+_BYTES_PER_TOKEN = 4  # of English text, for estimates
+_CUT, _BRIEF = 0.6, 100  # share of the tokens sent below which a prompt was cut; tokens too few to tell
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A task as a call: its key in the store and its opening messages."""
+
+    key: str
+    task: Task
+    messages: list[Message]
+
+
+def outcome_of(call: Call, request: Request, completion: Completion) -> Outcome:
+    """What a completion is to its task: a reply, or why it cannot be used."""
+    if completion.refusal:
+        return Failure(reason="the teacher refused", raw=completion.refusal)
+    if completion.finish == "content_filter":
+        return Failure(reason="the endpoint's content filter cut the reply", raw=completion.text)
+    hint = ""
+    if completion.reasoned and not completion.text.strip():
+        hint = "; only thoughts came: raise max_tokens, or lower the effort in extra"
+    if completion.finish == "length":
+        reason = f"the reply was cut off at {request.max_tokens} tokens{hint}"
+        return Failure(reason=reason, raw=completion.text)
+    try:
+        return read_reply(call.task, completion.text, call.messages)
+    except ValueError as error:
+        return Failure(reason=f"unusable reply: {error}{hint}", raw=completion.text)
+
+
+def next_request(
+    request: Request, call: Call, completion: Completion, failure: Failure, asked: set[str], ceiling: int
+) -> Request | None:
+    """What to send after a reply that cannot be used; None where that is final. asked: why it was before.
+    ceiling: tokens that a first reply may take at most, whatever its own limit.
+
+    A reply that is cut off is asked for once more with twice the ceiling and an unchanged prompt, one that is
+    no JSON, breaks the schema or fails the task's check once more with the error shown; a refusal is final.
+    """
+    why = "cut off" if completion.finish == "length" else "unusable"
+    if completion.refusal or completion.finish == "content_filter" or why in asked:
+        return None
+    asked.add(why)
+    if why == "cut off":
+        return Request(request.messages, 2 * ceiling)
+    complaint = failure.reason.removeprefix("unusable reply: ")
+    wish = f"That reply cannot be used: {complaint}. Reply again with the corrected JSON object alone."
+    shown = [{"role": "assistant", "content": completion.text}, {"role": "user", "content": wish}]
+    return Request([*call.messages, *shown], request.max_tokens)
+
+
+class Gate:
+    """Lets at most `limit` calls in; a 429 halves the limit, `limit` successes raise it by one.
+
+    The limit stays between 1 and `concurrency`. A pause holds back all calls that have not started.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._highest = concurrency
+        self.limit = float(concurrency)
+        self._inside = 0
+        self._freed = asyncio.Condition()
+        self._closed_until = 0.0
+        self._slowed_at = -math.inf
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[float]:
+        """Wait for a turn, hold it; gives the time at which it began (time.monotonic)."""
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._inside < int(self.limit))
+            self._inside += 1
+        try:
+            while (left := self._closed_until - time.monotonic()) > 0:
+                await asyncio.sleep(left)
+            yield time.monotonic()
+        finally:
+            self._inside -= 1
+            async with self._freed:
+                self._freed.notify_all()
+
+    def succeeded(self) -> None:
+        """A call got a reply: raise the limit by 1/limit, that is by one every `limit` replies."""
+        self.limit = min(self._highest, self.limit + 1 / self.limit)
+
+    def refused(self, began: float, wait: float) -> None:
+        """A call that began at `began` met a 429: hold all calls for `wait` seconds, halve the limit.
+
+        One overload answers many calls in flight with 429; only those that began after the last halving
+        tell something new.
+        """
+        now = time.monotonic()
+        if began > self._slowed_at:
+            self._slowed_at = now
+            self.limit = max(1.0, self.limit / 2)
+        self._closed_until = max(self._closed_until, now + wait)
+
+
+class Pace:
+    """Spreads requests and tokens evenly over the minutes: each moves the next start on by its share."""
+
+    def __init__(self, rpm: float, tpm: float) -> None:
+        self._seconds_per_request = 60 / rpm
+        self._seconds_per_token = 60 / tpm
+        self._next_request = self._next_token = 0.0
+
+    async def reserve(self, tokens: float) -> None:
+        """Wait until a request of about `tokens` tokens (prompt and reply) may start."""
+        now = time.monotonic()
+        start = max(now, self._next_request, self._next_token)
+        self._next_request = start + self._seconds_per_request
+        self._next_token = start + tokens * self._seconds_per_token
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    def correct(self, tokens: float) -> None:
+        """A request took `tokens` more (or, negative, fewer) than was reserved for it."""
+        self._next_token += tokens * self._seconds_per_token
+
+
+def pause(attempt: int, first: float, cap: float) -> float:
+    """Seconds to wait before repetition `attempt` (1, 2, …): even over 0..min(cap, first·2^(attempt-1)).
+
+    The jitter is meant to differ between processes, so it is not seeded; no output depends on it.
+    """
+    return random.uniform(0, min(cap, first * 2 ** min(attempt - 1, 30)))
+
+
+class Budget:
+    """What one command of the shell may spend, over all its stages. A call reserves the most that it can cost
+    before it is made, on disk, so the limit holds; what a killed run had reserved stays spent."""
+
+    def __init__(self, limit: float, price: Price | None, journal: Journal) -> None:
+        self._limit, self._price, self._journal = limit, price, journal
+        self._command = command()
+        self._open = 0
+        self._settled = asyncio.Event()
+
+    async def reserve(self, prompt_bytes: int, max_tokens: int) -> int:
+        """Set aside the most a call can cost, billionths of a dollar: no text has more tokens than bytes.
+
+        Waits for calls in flight to cost less than was set aside for them. Raises TeacherError when the
+        next call may still cost more than is left.
+        """
+        if self._price is None or self._limit == math.inf:
+            return 0
+        most = math.ceil(1e9 * self._price.of(prompt_bytes + OVERHEAD, max_tokens))
+        while not await self._journal.do(lambda store: store.spend(self._command, most, 1e9 * self._limit)):
+            if not self._open:
+                spent = await self._journal.do(lambda store: store.spent(self._command)) / 1e9
+                raise TeacherError(
+                    f"budget: ${spent:.6f} of ${self._limit:.6f} is spent and the next call may cost "
+                    f"${most / 1e9:.6f}; what was paid is kept, raise KNOWTUNING_BUDGET and run again"
+                )
+            self._settled.clear()
+            await self._settled.wait()
+        self._open += 1
+        return most
+
+    async def settle(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
+        """Turn what was set aside for a call into what it cost."""
+        if not reserved or self._price is None:
+            return
+        cost = math.ceil(1e9 * self._price.of(prompt_tokens, completion_tokens))
+        await self._journal.do(lambda store: store.spend(self._command, cost - reserved, math.inf))
+        self._open -= 1
+        self._settled.set()
+
+
+@dataclass
+class Trial:
+    """One kind of task at one model. Raises TeacherError where paying on would buy nothing.
+
+    rows: rows without a usable reply, in a row, after which the run stops; for calls it is TRIAL_CALLS. Once
+    a usable reply has come both allow for so many calls at once (`concurrency`), whose failures come in a
+    bunch since they take twice the time. last: why the last call or row brought nothing.
+    """
+
+    task: str
+    model: Model
+    rows: int
+    concurrency: int
+    last: Failure | Fault | None = None
+    _proven: bool = False
+    _failed: int = 0
+    _wasted: int = 0
+    _in_flight: int = 0
+    _asked: int = 0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @asynccontextmanager
+    async def row(self) -> AsyncIterator[None]:
+        """Ask for a row. Until the first usable reply few are asked at once, and none that may be in vain."""
+        await self._until(lambda: self._asked < min(TRIAL_ROWS, self.rows - self._failed))
+        self._asked += 1
+        try:
+            yield
+        finally:
+            self._asked -= 1
+            await self._notify()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Make a call: it counts as wasted until `worked`, unless its fault was not billed."""
+        await self._until(lambda: not self._wasted < TRIAL_CALLS <= self._wasted + self._in_flight)
+        if self._wasted >= (max(TRIAL_CALLS, 2 * self.concurrency) if self._proven else TRIAL_CALLS):
+            raise self.hopeless(f"{self._wasted} calls in a row")
+        self._in_flight += 1
+        try:
+            yield
+            self._wasted += 1
+        except Fault as fault:
+            self._wasted += fault.billed
+            self.last = self.last if isinstance(self.last, Failure) and not fault.billed else fault
+            raise
+        finally:
+            self._in_flight -= 1
+            await self._notify()
+
+    async def _until(self, allowed: Callable[[], bool]) -> None:
+        if not self._proven:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._proven or allowed())
+
+    async def _notify(self) -> None:
+        if not self._proven or self._changed._waiters:
+            async with self._changed:
+                self._changed.notify_all()
+
+    def worked(self) -> None:
+        """A usable reply has come, now or in an earlier run."""
+        self._proven, self._failed, self._wasted = True, 0, 0
+
+    def failed(self, failure: Failure | Fault) -> None:
+        """A row stays without a usable reply. Raises TeacherError when it is one too many in a row."""
+        self.last = failure
+        self._failed += 1
+        if self._failed >= (max(self.rows, self.concurrency) if self._proven else self.rows):
+            raise self.hopeless(f"{self._failed} rows in a row")
+
+    def hopeless(self, what: str) -> TeacherError:
+        """The error that ends the run; `what`: how many calls or rows failed."""
+        last = self.last
+        if isinstance(last, Failure):
+            raw = " ".join(str(last.raw or "").split())
+            shown = raw if len(raw) <= _SHOWN else raw[:_SHOWN] + "…"
+            return TeacherError(
+                f"{self.model} cannot do the task {self.task!r}: {what} without a usable reply; the last: "
+                f"{last.reason}; the reply was {shown!r}; take another model. These replies are "
+                "kept and not bought again; KNOWTUNING_ASK_AGAIN=1 asks anew"
+            )
+        return TeacherError(
+            f"{what} failed at {self.model}, the last one: {last}; what was paid is kept, run again when the "
+            "endpoint answers"
+        )
+
+
+class Delivery(Protocol):
+    """How a call gets to the endpoint and its completion back: client.Client or batch.Batches."""
+
+    async def complete(self, request: Request, task: Task) -> Completion:
+        """Make one call. Raises Fault, or TeacherError when the run cannot go on."""
+        ...
+
+
+class Calls:
+    """Answers calls that the store does not hold.
+
+    max_tokens: limit of a first reply; a task that tells the length of its reply has a lower one.
+    most_failed: rows that may stay without a usable reply before the run stops.
+    """
+
+    def __init__(
+        self, run: Run, delivery: Delivery, price: Price | None, max_tokens: int, most_failed: float
+    ) -> None:
+        limits = run.limits
+        self._run, self._delivery, self._journal = run, delivery, run.journal
+        self._limits, self._usage, self._model = limits, run.usage, run.model
+        self._budget = Budget(limits.budget, price, run.journal)
+        self._max_tokens, self._most_failed = max_tokens, most_failed
+        self._gate, self._pace = Gate(limits.concurrency), Pace(limits.rpm, limits.tpm)
+        self._workers = asyncio.Semaphore(limits.concurrency)
+        self._trials: dict[str, Trial] = {}
+        self._said: dict[str, float] = {}
+        self._bytes_per_token = float(_BYTES_PER_TOKEN)
+        self._cut_prompts = self._unusable = 0
+        self._reply_tokens = float(max_tokens)
+        self._cut_off = self._stopped = False
+        self._in_flight: set[asyncio.Task | None] = set()
+
+    def stop(self) -> None:
+        """Start no further call; those in flight end and are kept."""
+        self._stopped = True
+
+    def is_in_flight(self, work: asyncio.Task) -> bool:
+        """Whether this asyncio task must end for its call not to be lost. A batch outlives us."""
+        return self._limits.mode == "online" and work in self._in_flight
+
+    async def answer(self, call: Call) -> Outcome:
+        """The outcome of a call, paid for at most once among all processes that share the store.
+
+        Raises TeacherError when the run cannot go on.
+        """
+        while True:
+            async with self._workers:
+                claimed = await self._journal.do(lambda store: store.claim(call.key))
+                if claimed is True:
+                    try:
+                        async with self._trial(call.task).row():
+                            return await self._converse(call)
+                    finally:
+                        self._in_flight.discard(asyncio.current_task())
+                        await asyncio.shield(self._journal.do(lambda store: store.release(call.key)))
+            if isinstance(claimed, Response):
+                outcome = self.recall(call, claimed)
+                if outcome is not None:
+                    return outcome
+                await self._journal.do(lambda store: store.forget(call.key))
+            else:
+                await asyncio.sleep(self._limits.poll)
+            self._check_stopped()
+
+    def recall(self, call: Call, response: Response) -> Outcome | None:
+        """The outcome that a stored reply is; None where it is to be asked for anew.
+
+        That is where today's checks refuse it, or it was unusable and is to be bought again. Raises
+        TeacherError where too many rows are unusable.
+        """
+        outcome: Outcome
+        if response.failure:
+            if self._limits.ask_again:
+                return None
+            outcome = Failure(reason=response.failure, raw=response.text)
+        else:
+            try:
+                outcome = read_reply(call.task, response.text, call.messages)
+            except ValueError:
+                return None
+        self._judge(call.task, outcome)
+        self._usage.cached += 1
+        self._usage.cached_prompt_tokens += response.prompt_tokens
+        self._usage.cached_completion_tokens += response.completion_tokens
+        return outcome
+
+    async def _converse(self, call: Call) -> Outcome:
+        # A model that thinks needs room that the task does not tell: once seen, every reply has it.
+        limit = self._max_tokens if self._cut_off else reply_limit(call.task, self._max_tokens)
+        request: Request | None = Request(call.messages, limit)
+        sent: list[Completion] = []
+        asked: set[str] = set()
+        outcome: Outcome | None = None
+        while request is not None:
+            try:
+                completion = await self._send(request, call.task)
+            except Fault as fault:
+                # Given up for this run: nothing is kept, the next run asks again.
+                outcome = Failure(reason=str(fault), raw=sent[-1].text if sent else None)
+                self._judge(call.task, outcome, fault)
+                return outcome
+            sent.append(completion)
+            outcome = outcome_of(call, request, completion)
+            if not isinstance(outcome, Failure):
+                break
+            self._trial(call.task).last = outcome
+            self._cut_off |= completion.finish == "length"
+            request = next_request(request, call, completion, outcome, asked, self._max_tokens)
+        assert outcome is not None
+        # On disk first: only then may anyone see it. An unusable one too, for it was paid.
+        response = _response(call, sent, outcome, self._model.name)
+        lines = [each.line for each in sent if each.line]
+        await self._journal.do(lambda store: store.put(response, lines))
+        self._judge(call.task, outcome)
+        return outcome
+
+    def _trial(self, task: Task) -> Trial:
+        if task.name not in self._trials:
+            limits = self._limits
+            self._trials[task.name] = Trial(task.name, self._model, limits.give_up_after, limits.concurrency)
+        return self._trials[task.name]
+
+    def _judge(self, task: Task, outcome: Outcome, fault: Fault | None = None) -> None:
+        """Raise TeacherError when rows fail one after the other, or more than may.
+
+        fault: why the call brought no reply; such a row is asked again by the next run and counts only in
+        a row with others.
+        """
+        trial = self._trial(task)
+        if not isinstance(outcome, Failure):
+            trial.worked()
+            return
+        self._usage.failed += 1
+        trial.failed(fault or outcome)
+        self._unusable += fault is None
+        if self._unusable > self._most_failed:
+            raise trial.hopeless(f"{self._unusable} rows, more than max_rejected allows,")
+
+    async def _send(self, request: Request, task: Task) -> Completion:
+        """Make a call until it is answered. Raises Fault where it is given up, or TeacherError."""
+        attempt, waited, limits = 0, 0.0, self._limits
+        while True:
+            try:
+                return await self._once(request, task)
+            except Fault as error:
+                fault = error
+            finally:
+                self._in_flight.discard(asyncio.current_task())
+            attempt += 1
+            wait = pause(attempt, limits.backoff, limits.backoff_cap)
+            if fault.kind == "rate_limit":
+                wait = wait if fault.retry_after is None else fault.retry_after
+                waited += wait
+                if waited > limits.patience:
+                    raise replace(fault, message=f"rate-limited for {waited:.0f} s: {fault}")
+            elif fault.kind not in RETRIED:
+                raise replace(fault, message=f"turned down: {fault}")
+            elif attempt > limits.retries:
+                raise replace(fault, message=f"no reply in {attempt} attempts: {fault}")
+            else:
+                wait = max(wait, min(fault.retry_after or 0.0, limits.backoff_cap))
+            await asyncio.sleep(wait)
+
+    async def _once(self, request: Request, task: Task) -> Completion:
+        prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in request.messages)
+        expected = prompt_bytes / _BYTES_PER_TOKEN + self._reply_tokens
+        await self._pace.reserve(expected)
+        async with self._trial(task).turn(), self._gate.turn() as began:
+            self._check_stopped()
+            reserved = await self._budget.reserve(prompt_bytes, request.max_tokens)
+            self._in_flight.add(asyncio.current_task())
+            try:
+                completion = _counted(await self._delivery.complete(request, task), prompt_bytes)
+            except (Fault, TeacherError) as fault:
+                billed = isinstance(fault, Fault) and fault.billed
+                spent = (_tokens(prompt_bytes), request.max_tokens) if billed else (0, 0)
+                self._usage.maybe_billed += billed
+                self._pay(*spent)
+                await self._budget.settle(reserved, *spent)
+                if isinstance(fault, Fault):
+                    self._slow_down(began, fault)
+                raise
+            spent = completion.prompt_tokens, completion.completion_tokens
+            self._usage.paid += 1
+            self._pay(*spent)
+            await self._budget.settle(reserved, *spent)
+            self._gate.succeeded()
+            self._pace.correct(sum(spent) - expected)
+            # A running mean of reply lengths: limits count what replies take, not what they might.
+            self._reply_tokens += (completion.completion_tokens - self._reply_tokens) / 20
+            self._watch_context(completion, prompt_bytes, task)
+            return completion
+
+    def _pay(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self._usage.paid_prompt_tokens += prompt_tokens
+        self._usage.paid_completion_tokens += completion_tokens
+
+    def _slow_down(self, began: float, fault: Fault) -> None:
+        """Lower the concurrency where the endpoint is overloaded, and say what is waited for."""
+        limits = self._limits
+        if fault.kind == "timeout" and fault.billed:
+            self._gate.refused(began, 0.0)
+            self._warn("timeout", f"{fault.message}; now {int(self._gate.limit)} at once")
+        if fault.kind != "rate_limit":
+            return
+        wait = fault.retry_after or 0.0
+        if wait > limits.patience:
+            raise TeacherError(
+                f"the endpoint asks to wait {wait:.0f} s ({fault.message}), longer than this run does; what "
+                "was paid is kept, run again then"
+            )
+        self._gate.refused(began, wait)
+        span = f"{wait:.0f} s, as told"
+        if fault.retry_after is None:
+            span = (
+                f"pauses of up to {limits.backoff_cap:g} s, for {limits.patience:g} s a row: no time was told"
+            )
+        self._warn("429", f"the endpoint asks to slow down ({fault.message}); waiting {span}")
+
+    def _warn(self, about: str, line: str) -> None:
+        """Print a line, once a minute about one thing."""
+        now = time.monotonic()
+        if now - self._said.get(about, -math.inf) >= 60:
+            self._said[about] = now
+            self._run.say(f"{self._model}: {line}")
+
+    def _watch_context(self, completion: Completion, prompt_bytes: int, task: Task) -> None:
+        """Warn where the endpoint counts far fewer tokens than were sent: some cut a prompt in silence."""
+        sent = prompt_bytes / self._bytes_per_token
+        if completion.prompt_tokens > _CUT * sent or sent < _BRIEF:
+            ratio = prompt_bytes / max(1, completion.prompt_tokens)
+            self._bytes_per_token += (ratio - self._bytes_per_token) / 20
+            return
+        self._cut_prompts += 1
+        self._warn(
+            "context",
+            f"warning: about {sent:.0f} tokens were sent for {task.id} and {completion.prompt_tokens} "
+            "counted; the server may have cut the prompt to its context: raise that (num_ctx, --ctx-size, "
+            f"--max-model-len); {self._cut_prompts} such so far",
+        )
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise asyncio.CancelledError
+
+
+def _response(call: Call, sent: Sequence[Completion], outcome: Outcome, model: str) -> Response:
+    failure = outcome if isinstance(outcome, Failure) else None
+    return Response(
+        key=call.key,
+        task=call.task.name,
+        model=model,
+        text=str(failure.raw or "") if failure else sent[-1].text,
+        prompt_tokens=sum(each.prompt_tokens for each in sent),
+        completion_tokens=sum(each.completion_tokens for each in sent),
+        failure=failure.reason if failure else "",
+        row=call.task.id,
+        prompt=call.messages[-1]["content"],
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        served=sent[-1].model,
+    )
+
+
+def _counted(completion: Completion, prompt_bytes: int) -> Completion:
+    """A completion with its tokens, estimated where the endpoint does not count them."""
+    if completion.prompt_tokens or completion.completion_tokens:
+        return completion
+    tokens = _tokens(len((completion.text + (completion.refusal or "")).encode("utf-8")))
+    return replace(completion, prompt_tokens=_tokens(prompt_bytes), completion_tokens=tokens)
+
+
+def _tokens(size: int) -> int:
+    """About how many tokens so many bytes are; at least one."""
+    return max(1, math.ceil(size / _BYTES_PER_TOKEN))
