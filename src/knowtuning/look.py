@@ -97,7 +97,8 @@ def kind_of(line: str, path: Path) -> type[Record]:
         raise ValueError(f"{path}: not JSON Lines ({error}); expected records of docs/records.md") from error
     for kind in KINDS:
         with contextlib.suppress(ValidationError):
-            if fields == set(kind.model_fields):
+            always = {name for name, field in kind.model_fields.items() if field.exclude_if is None}
+            if always <= fields <= set(kind.model_fields):
                 kind.model_validate_json(line)
                 return kind
     raise ValueError(

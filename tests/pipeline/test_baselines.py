@@ -47,11 +47,13 @@ def folder(calm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for sample in read_jsonl(path, Sample):
         town = sample.source.partition("-")[0]
-        other = next(name for name in towns if name != town)
         # The first states one true fact, the second a true and a false one, the third two true ones.
-        owners = [(town,), (town, other), (town, town)][sample.number]
-        stated = [(name, owner) for owner, name in zip(owners, names, strict=False)]
-        facts = [say(name, 0, town, towns[owner][name]) for name, owner in stated]
+        kinds = [(True,), (True, False), (True, True)][sample.number]
+        facts = []
+        for true, name in zip(kinds, names, strict=False):
+            value = towns[town][name]
+            false = next(other[name] for other in towns.values() if other[name] != value)
+            facts.append(say(name, 0, town, value if true else false))
         rows.append(sample.model_copy(update={"answer": " ".join(facts), "truncated": False}))
     write_jsonl(path, rows)
     return target
