@@ -114,7 +114,7 @@ def _logps(system: str, texts: Sequence[Tokens], hardware: Hardware) -> list[flo
     """Summed log-probabilities of all texts under a system."""
     model = load_system(BASE, adapter_of(system), dtype=hardware.weights_dtype, device=hardware.device)
     add_head(model)
-    return completion_logps(model, texts, hardware.forward_tokens)
+    return completion_logps(model, texts, hardware.forward_tokens, title=f"probe: {system}")
 
 
 if __name__ == "__main__":

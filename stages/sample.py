@@ -45,7 +45,7 @@ def samples(answers: Answers, adapter: Path | None) -> Iterator[Sample]:
     add_head(model)
     with hardware.autocast():
         pairs = list(zip(prompts, completions, strict=True))
-        logps = completion_logps(model, pairs, hardware.forward_tokens)
+        logps = completion_logps(model, pairs, hardware.forward_tokens, title="sample: log-probabilities")
     for (example, number, tokens), value in zip(rows, logps, strict=True):
         yield Sample(
             id=f"{example.id}/{number:02}",

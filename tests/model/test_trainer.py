@@ -123,6 +123,17 @@ def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tm
     assert summary.first_loss == pytest.approx(math.log(2) + 0.2 * nll, abs=1e-4)
 
 
+def test_less_than_an_epoch_needs_the_reference_of_its_rows_alone(
+    tiny_base: Path, ka: Path, tmp_path: Path
+) -> None:
+    # Half an epoch of four pairs, two a step, is one step: two of the four are never read.
+    summary, _, _ = run_kc(tiny_base, ka, tmp_path, epochs=0.5, batch=2)
+    assert (summary.steps, summary.train_rows) == (1, 2)
+    assert summary.first_loss == pytest.approx(summary.last_loss)
+    kept = [read_json(path) for path in tmp_path.glob("**/reference-*.json")]
+    assert sorted(len(each["chosen"]) for each in kept) == [1, 2]
+
+
 def test_another_loss_is_one_parameter(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     # Policy and reference agree at first: (0 - 1 / 2 beta)² = 25 at beta 0.1.
     summary, _, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, loss="ipo")

@@ -72,14 +72,18 @@ def completion_logps(
     pairs: Sequence[tuple[Tokens, Tokens]],
     budget: int,
     weights: Sequence[Sequence[float]] | None = None,
+    title: str = "",
 ) -> list[float]:
     """Log-probability of each completion given its prompt, nats, summed over its tokens.
 
-    budget: tokens of a pass at most. weights: of the tokens of each completion in its sum; None: 1.
+    budget: tokens of a pass at most. weights: of the tokens of each completion in its sum; None: 1. title:
+    of a progress bar, which shows after some seconds; none without it.
     """
     import torch
+    from tqdm import tqdm
 
     sums = [0.0] * len(pairs)
+    bar = tqdm(desc=title, total=len(pairs), unit="text", delay=3, disable=not title)
     for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
         rows = [pairs[index] for index in batch]
         ids = right_padded([[*prompt, *completion] for prompt, completion in rows], 0)
@@ -94,6 +98,8 @@ def completion_logps(
             values = values * right_padded(factors, 0.0).to(model.device)
         for index, value in zip(batch, values.sum(dim=1).tolist(), strict=True):
             sums[index] = value
+        bar.update(len(batch))
+    bar.close()
     return sums
 
 

@@ -193,7 +193,9 @@ def reference_logps(
     was_training = model.training
     model.eval()
     with model.disable_adapter() if off else nullcontext(), run.hardware.autocast():
-        values = completion_logps(model, pairs, run.hardware.forward_tokens, weights)
+        values = completion_logps(
+            model, pairs, run.hardware.forward_tokens, weights, title=f"{run.section}: reference"
+        )
     model.train(was_training)
     sums = run.processes.union(dict(zip(share, values, strict=True)))
     chosen, rejected = zip(*([sums[key] for key in _sides(row)] for row in rows), strict=True)
@@ -314,11 +316,16 @@ def train_preference(
     """
     section = run.section
     source = "its pairs and, for those of perturb, perturb.aspects"
-    parts = split_rows(rows, params.eval_rows, run.seed, section=section, source=source)
+    train, held_out = split_rows(rows, params.eval_rows, run.seed, section=section, source=source)
+    order = order_of(train, params, run.seed)
+    # Less than an epoch leaves rows out: they need no reference.
+    drawn = {old: new for new, old in enumerate(sorted(set(order)))}
+    train = [train[index] for index in drawn]
+    order = [drawn[index] for index in order]
     torch.manual_seed(run.seed)
     model = trained_adapter(_base_for_training(base, run), adapter, float32=not run.processes.sharded)
     continued = reference = adapter_hash(model)
-    train, _ = parts
+    parts = (train, held_out)
     columns = [[vars(row) for row in part] for part in parts]
     if not run.processes.sharded:
         logps = [kept_logps(model, part, params.reference, run) for part in parts]
@@ -330,7 +337,6 @@ def train_preference(
             "adapter and all where the weights are split"
         )
     tokenizer = load_tokenizer(base)
-    order = order_of(train, params, run.seed)
     config = DPOConfig(**training_arguments(train, order, params, run, model.config), beta=params.beta)
     trainer = PairTrainer(
         loss=params.loss,
