@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from knowtuning.core.storage import read_json, write_json
 from knowtuning.report.answers import repeats
 from knowtuning.report.charts import colour, draw
 from knowtuning.report.page import policy, script_json
-from tests.support.report_run import BREAKOUT, SCRIPT, build, write_run, write_text
+from knowtuning.report.tables import against
+from tests.support.report_run import BREAKOUT, SCRIPT, build, read, write_run, write_text
 
 
 class Page(HTMLParser):
@@ -55,6 +57,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = tmp_path_factory.mktemp("run")
     write_run(folder)
     return Page(build(folder).read_text(encoding="utf-8"))
+
+
+def test_the_order_of_the_scores_file_changes_no_interval(tmp_path: Path) -> None:
+    # The file is sorted by `question/system`, where q-1 stands before q: evaluate has q first.
+    write_run(tmp_path)
+    inputs = read(tmp_path)
+    turned = {system: dict(reversed(mine.items())) for system, mine in inputs.scores.items()}
+    assert list(turned["kc"]) != list(inputs.scores["kc"])
+    assert against(replace(inputs, scores=turned)) == against(inputs)
 
 
 def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) -> None:

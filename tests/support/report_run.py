@@ -17,6 +17,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, SYSTEMS
 
 SCRIPT = "<script>document.title = 'owned'</script>"
@@ -125,10 +126,9 @@ def write_run(folder: Path) -> None:
         write_text(folder / f"plots/train_kc/plots/metrics/{name}.tsv", f"step\t{column}\n{values}")
 
 
-def build(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Path:
-    """The report of the run in `folder`."""
-    out = folder / "report/index.html"
-    inputs = report.read(
+def read(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Inputs:
+    """What the report of the run in `folder` is made of."""
+    return report.read(
         data=folder / "data",
         metrics=folder / "metrics",
         plots=folder / "plots",
@@ -141,5 +141,10 @@ def build(folder: Path, *, ablations: Path | None = None, human: Path | None = N
         ablations=ablations,
         human=human,
     )
-    report.build(out, inputs)
+
+
+def build(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Path:
+    """The report of the run in `folder`."""
+    out = folder / "report/index.html"
+    report.build(out, read(folder, ablations=ablations, human=human))
     return out

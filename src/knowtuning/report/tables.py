@@ -126,7 +126,8 @@ def against(inputs: Inputs) -> list[Against]:
     """
     settings = inputs.params["evaluate"]
     how = Resampling(inputs.params["seed"], settings["resamples"], settings["confidence"])
-    rows = [row for mine in inputs.scores.values() for row in mine.values()]
+    # In the order of the questions, as evaluate has them: a resample draws them by position.
+    rows = [mine[example.id] for mine in inputs.scores.values() for example in inputs.examples]
     summaries = summarise_groups(rows, how, baseline=METHOD)
     others = sorted((name for name in inputs.systems if name != METHOD), key=lambda name: name != BASELINE)
     beside = []
