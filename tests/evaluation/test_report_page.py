@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knowtuning.core.records import Scores
 from knowtuning.core.storage import read_json, write_json
+from knowtuning.evaluation.summary import summarise_groups
+from knowtuning.report import tables
 from knowtuning.report.answers import repeats
 from knowtuning.report.charts import colour, draw
 from knowtuning.report.page import policy, script_json
-from knowtuning.report.tables import against
 from tests.support.report_run import BREAKOUT, SCRIPT, build, read, write_run, write_text
 
 
@@ -59,13 +61,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(build(folder).read_text(encoding="utf-8"))
 
 
-def test_the_order_of_the_scores_file_changes_no_interval(tmp_path: Path) -> None:
-    # The file is sorted by `question/system`, where q-1 stands before q: evaluate has q first.
+def test_resamples_are_drawn_in_the_order_of_the_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file of scores is sorted by `question/system`, where q-1 stands before q: evaluate has q first.
     write_run(tmp_path)
     inputs = read(tmp_path)
     turned = {system: dict(reversed(mine.items())) for system, mine in inputs.scores.items()}
-    assert list(turned["kc"]) != list(inputs.scores["kc"])
-    assert against(replace(inputs, scores=turned)) == against(inputs)
+    orders = []
+
+    def note(rows: list[Scores], *args: Any, **named: Any) -> Any:
+        orders.append([row.question for row in rows if row.system == "kc"])
+        return summarise_groups(rows, *args, **named)
+
+    monkeypatch.setattr(tables, "summarise_groups", note)
+    tables.against(replace(inputs, scores=turned))
+    assert orders == [[example.id for example in inputs.examples]]
 
 
 def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) -> None:
