@@ -22,7 +22,7 @@ from knowtuning.baselines.samples import as_predictions, best_samples, by_questi
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
 from knowtuning.config.verify import local_paths
 from knowtuning.core.params import check_watched, load
-from knowtuning.core.records import Example, Pair, Record, Sample, read_jsonl, write_jsonl
+from knowtuning.core.records import Example, Pair, Record, Sample, Verified, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.generation.generate import Decoding, generate, load_backend
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
@@ -113,11 +113,16 @@ def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     return PairOutputs(compared.pairs, compared.without, unjudged, len(compared.judgements), evidence, paid)
 
 
-def facttune_fs_pairs(inputs: PairInputs) -> PairOutputs:
-    """Samples ranked by the share of their facts that are supported."""
+def verify_samples(inputs: PairInputs) -> tuple[list[Verified], Teacher | FreeTeacher]:
+    """The verdicts on the facts of all samples, and whose usage counts."""
     appointed, paid = appoint(inputs)
     predictions = as_predictions(inputs.examples, inputs.samples)
-    verdicts = appointed.verify(inputs.examples, predictions, recall=False)
+    return appointed.verify(inputs.examples, predictions, recall=False), paid
+
+
+def facttune_fs_pairs(inputs: PairInputs) -> PairOutputs:
+    """Samples ranked by the share of their facts that are supported."""
+    verdicts, paid = verify_samples(inputs)
     shares = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
     scores = {
         sample.id: share
@@ -213,9 +218,7 @@ def _ranked(
 
 def kc_sampled_pairs(inputs: PairInputs) -> PairOutputs:
     """The best sample of each question, against itself made worse in each aspect."""
-    appointed, paid = appoint(inputs)
-    predictions = as_predictions(inputs.examples, inputs.samples)
-    verdicts = appointed.verify(inputs.examples, predictions, recall=False)
+    verdicts, paid = verify_samples(inputs)
     best, section, seed = best_samples(inputs.samples, verdicts), inputs.section, inputs.params.seed
     true = [each.text for row in verdicts for each in row.sentences if each.verdict == "correct"]
     replies = inputs.folder / "teacher.jsonl"

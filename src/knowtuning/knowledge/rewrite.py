@@ -24,7 +24,7 @@ def hardest(facts: Sequence[FactScore], rng: Random) -> list[int]:
 
 
 def hard_recalled(facts: Sequence[FactScore], rng: Random) -> list[int]:
-    """The same without the facts that the base model does not recall.
+    """Highest perplexity first, without the facts that the base model does not recall.
 
     Fine-tuning on facts that a model does not know teaches it to invent (Gekhman et al. 2024; Ghosal et al.
     2024).

@@ -298,7 +298,7 @@ class Session:
         return _Slot(call, work=work)
 
     async def _share(self, twin: asyncio.Task[Outcome]) -> Outcome:
-        """The same call as one that is being made, for another row: its outcome serves both."""
+        """The outcome of a call that is being made for another row: equal calls are paid once."""
         outcome = await asyncio.shield(twin)
         if isinstance(outcome, Failure):
             self._run.usage.failed += 1
