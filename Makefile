@@ -3,6 +3,7 @@
 # make baselines   the same with RLAIF and FactTune beside its systems, as an experiment (docs/method.md)
 # make test    the fast tests; make test-all adds the slow ones
 # make check   ruff, the format check, mypy and vulture, which finds code that nothing uses
+# make dag     the stages and what they need of each other, as text
 # make export   a trained system (SYSTEM=kc) as a folder for transformers, vLLM, llama.cpp and Ollama: export/kc
 # make bench   score, training and prediction beside what one would run instead (needs a finished make repro)
 # make vllm    vLLM in .cache/vllm, for predict.backend vllm (VLLM=... another build or version)
@@ -18,7 +19,7 @@ STAMP  := $(VENV)/installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: repro real baselines test test-all check docs format export bench vllm wordnet setup clean
+.PHONY: repro real baselines test test-all check dag docs format export bench vllm wordnet setup clean
 
 setup: $(STAMP)
 
@@ -58,6 +59,9 @@ check: setup
 	mypy
 	vulture
 	vulture src stages experiments benchmarks tests
+
+dag: setup
+	@python -m knowtuning.dag
 
 docs: setup
 	python -m knowtuning.reference

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
 from knowtuning.config.triples import TriplePairsStage, TriplesStage
 from knowtuning.config.verify import VerifyStage
+from knowtuning.dag import drawn
 from knowtuning.systems import FIRST_VERSION, ON_SAMPLES, SYSTEMS, trained
 from tests.support.checkout import ROOT
 from tests.support.imports import reached
@@ -228,3 +231,19 @@ def test_plots_name_files_that_stages_write() -> None:
             sources = definition["y"] if isinstance(definition["y"], dict) else {}
             for path in sources:
                 assert any(path == m or path.startswith(f"{m}/") for m in made), path
+
+
+def test_the_stages_are_drawn_on_one_screen_each_above_those_that_need_it() -> None:
+    dot = subprocess.run(["dvc", "dag", "--dot"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    lines = drawn(dot).splitlines()
+    assert max(map(len, lines)) <= 120
+    row = {name: n for n, line in enumerate(lines) for name in re.findall(r"\| *([\w@]+) *\|", line)}
+    assert {name.partition("@")[0] for name in row} == {name for name in STAGES if "@" not in name}
+    order = ["prepare", "base", "score", "rewrite", "train_ka", "train_kc", "probe", "evaluate", "report"]
+    assert sorted(order, key=row.__getitem__) == order
+
+
+def test_an_arrow_that_others_imply_is_not_drawn() -> None:
+    """a needs b and c, b needs c: of "a needs c" nothing is left."""
+    chain = 'strict digraph {\n"c" -> "b";\n"b" -> "a";\n'
+    assert drawn(chain + '"c" -> "a";\n}') == drawn(chain + "}")
