@@ -12,7 +12,7 @@ from knowtuning.knowledge.aspects import ASPECTS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Lists that run as a whole: `--grid ablations` is `default` and every name in ablations.yaml.
-GRIDS = ("ablations", "sweeps")
+GRIDS = ("ablations", "knowledge", "sweeps", "baselines")
 
 Params = dict[str, Any]
 

@@ -17,10 +17,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from experiments.finished import Finished
+from knowtuning.evaluation.metrics import label
 from knowtuning.evaluation.stats import Estimate, Resampling, pool
 
 ANSWERS = "data/evaluation/answers.jsonl"
-METRICS = ("correct", "incorrect", "completeness", "order", "meteor_no_synonyms", "rougeL", "words")
+METRICS = (
+    "correct",
+    "incorrect",
+    "percent_correct",
+    "f1_at_k",
+    "completeness",
+    "order",
+    "meteor_no_synonyms",
+    "rougeL",
+    "rougeL_equal_length",
+    "words",
+    "repeated",
+)
 OVERALL = "overall"
 GROUPS = ("general_transfer", "general_recall", "specific_transfer", "specific_recall")
 
@@ -109,8 +122,9 @@ def cell(estimate: Estimate, *, signed: bool) -> str:
 
 
 def markdown(table: pd.DataFrame, *, signed: bool = False) -> str:
-    """A Markdown table of estimates, or of text as it stands; the row labels to the left."""
+    """A Markdown table of estimates, or of text as it stands; a metric goes by its label."""
     texts = table.map(lambda each: cell(each, signed=signed) if isinstance(each, Estimate) else str(each))
+    texts = texts.rename(columns={metric: label(metric) for metric in METRICS})
     lines = [[str(texts.index.name), *texts.columns], *([label, *row] for label, *row in texts.itertuples())]
     rule = "|---" + "|---:" * len(texts.columns) + "|"
     head, *body = (f"| {' | '.join(line)} |" for line in lines)

@@ -19,21 +19,25 @@ import pandas as pd
 from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
 from experiments.figures import draw
 from experiments.finished import Finished, FinishedRuns, git
-from experiments.pooled import GROUPS, METRICS, OVERALL, Pairs, Rows, Scores, Subject, markdown
+from experiments.pooled import GROUPS, OVERALL, Pairs, Rows, Scores, Subject, markdown
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.systems import BASELINE, METHOD, SYSTEMS
+from knowtuning.systems import BASELINE, EVERY, METHOD, SYSTEMS
 
 READINGS = Path(__file__).resolve().parent / "readings.md"
 CLAIMS = "What the paper claims, and what was found"
 FULL = Subject("default", METHOD)
 KA = Subject("default", "ka")
 SFT = Subject("default", BASELINE)
-SHORT = ("correct", "incorrect", "completeness", "order")
+SHORT = ("correct", "incorrect", "f1_at_k", "completeness", "order")
+SUMMARY = (*SHORT, "rougeL_equal_length", "words")
 # Experiment -> what it is called in a table.
 ABLATIONS = {name: f"−{name.removeprefix('no-').upper()}" for name in ("no-ka", *aspect_ablations())}
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
-STYLES = ("matched", "paper")  # beside the default one
+# One choice of the default run changed.
+CHOICES = [name for name in (*grid("ablations"), *grid("knowledge")) if name not in ("default", *ABLATIONS)]
+# Experiments with the baselines and the first version.
+BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -51,10 +55,14 @@ def made(scores: Scores, names: dict[str, str]) -> Rows:
 
 def systems(scores: Scores, experiment: str) -> str:
     """The systems of an experiment and their differences to the baseline."""
-    if not scores.seeds(experiment):
+    if not (seeds := scores.seeds(experiment)):
         return ""
-    rows = {system: Subject(experiment, system) for system in SYSTEMS}
-    pairs = {f"{s} − {BASELINE}": (rows[s], rows[BASELINE]) for s in SYSTEMS if s != BASELINE}
+    rows = {
+        system: Subject(experiment, system)
+        for system in EVERY
+        if (experiment, seeds[0], system) in scores.answers
+    }
+    pairs = {f"{s} − {BASELINE}": (row, rows[BASELINE]) for s, row in rows.items() if s != BASELINE}
     return both(scores, rows, pairs | {"kc − ka": (rows["kc"], rows["ka"])})
 
 
@@ -78,11 +86,11 @@ def ablations(scores: Scores, folder: Path) -> str:
     return f"{tables}\n\n![What each part is worth](study/ablations.svg)"
 
 
-def changed(scores: Scores, experiment: str, label: str) -> str:
-    """kc of the default run against kc of another experiment."""
-    rows = made(scores, {experiment: label})
-    pairs = {f"default − {label}": (FULL, row) for row in rows.values()}
-    return both(scores, {"default": FULL, **rows}, pairs) if rows else ""
+def choices(scores: Scores) -> str:
+    """kc of the default run against kc of the experiments that change one choice."""
+    rows = made(scores, {name: name for name in CHOICES})
+    pairs = {f"default − {name}": (FULL, row) for name, row in rows.items()}
+    return f"{markdown(scores.differences(pairs), signed=True)}\n\n{audit(scores)}" if rows else ""
 
 
 def audit(scores: Scores) -> str:
@@ -148,15 +156,12 @@ def kinds(scores: Scores) -> str:
 
 def summary(scores: Scores) -> str:
     """The tables of the README: the systems, and what each part of the method is worth."""
-    metrics = [metric for metric in METRICS if metric != "words"]
     rows = {system: Subject("default", system) for system in SYSTEMS}
-    means = markdown(scores.means(rows, metrics).rename_axis("system"))
+    means = markdown(scores.means(rows, SUMMARY).rename_axis("system"))
     gain = markdown(
-        scores.differences({"kc − sft": (FULL, SFT)}, metrics).set_axis(["kc − sft"]), signed=True
+        scores.differences({"kc − sft": (FULL, SFT)}, SUMMARY).set_axis(["kc − sft"]), signed=True
     )
-    changes = {f"{style}-style": f"style `{style}`" for style in STYLES}
-    changes["base-reference"] = "reference `base`"
-    others = made(scores, ABLATIONS | changes)
+    others = made(scores, ABLATIONS | {name: f"`{name}`" for name in CHOICES})
     pairs = {"−KC (kc − ka)": (FULL, KA)} | {label: (FULL, row) for label, row in others.items()}
     parts = scores.differences(pairs, SHORT)
     return "\n\n".join(
@@ -191,12 +196,12 @@ def sections(scores: Scores, folder: Path) -> Iterator[tuple[str, str]]:
     """Title and tables of every section, in reading order; empty where nothing was run."""
     yield "Systems", systems(scores, "default")
     yield "Ablations", ablations(scores, folder)
-    styles = [each for style in STYLES if (each := changed(scores, f"{style}-style", style))]
-    yield "Style of the pairs", "\n\n".join([*styles, audit(scores)] if styles else [])
-    yield "Reference of the DPO", changed(scores, "base-reference", "base")
+    yield "One choice changed", choices(scores)
     for key, name in SWEEPS.items():
         yield f"Sweep: {key}", swept(scores, key, name, folder)
     yield "A larger world", systems(scores, "world-large")
+    for experiment, title in BASELINES.items():
+        yield f"Baselines, {title}", systems(scores, experiment)
     yield "What perplexity finds", difficulty(scores)
     yield "Kinds of questions", kinds(scores)
 
@@ -204,18 +209,22 @@ def sections(scores: Scores, folder: Path) -> Iterator[tuple[str, str]]:
 def opening(scores: Scores, missing: Sequence[str], baseline: str | None) -> str:
     """What was run, how to run it again, and what has not been made."""
     seeds = " ".join(map(str, scores.seeds("default")))
-    swept_seeds = scores.seeds("default", *[name for name in grid("sweeps") if scores.seeds(name)])
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name in dict.fromkeys(name for name, _ in scores.runs):
+        names.setdefault(scores.seeds(name), []).append(name)
     commits = ", ".join(sorted({run.baseline[:7] for run in scores.runs.values()}))
     again = [
-        f"python -m experiments.run --grid ablations --seeds {seeds}",
-        f"python -m experiments.run --grid sweeps --seeds {' '.join(map(str, swept_seeds))}",
+        *(
+            f"python -m experiments.run {' '.join(each)} --seeds {' '.join(map(str, its_seeds))}"
+            for its_seeds, each in names.items()
+        ),
         f"python -m experiments.study{f' --baseline {baseline}' if baseline else ''} --readme"
         "    # this page, its figures and the README's tables",
     ]
     about = (
         f"On the closed world, seeds {seeds.replace(' ', ', ')}, {scores.questions('default')} test "
         "questions each. A seed makes another world, another base model and other adapters. Counts of facts "
-        "are per answer; completeness, order, METEOR and ROUGE-L in %. Intervals: "
+        "are per answer, words are words, the rest is in %. Intervals: "
         f"{100 * scores.how.confidence:g} %, two-level bootstrap over seeds and questions, "
         f"{scores.how.resamples:,} resamples; with few seeds they are rather too narrow. Bold: the interval "
         f"leaves out 0. The runs started from commit {commits}. This page is written by a script; the "

@@ -117,7 +117,7 @@ PARSED = {
     "tests/teacher/test_openai_store.py repeats a stage from its replies",
 }
 PATTERNS = {
-    r"python -m experiments\.run --grid (ablations|sweeps) --seeds [\d ]+": STUDY,
+    r"python -m experiments\.run [\w\- ]+ --seeds [\d ]+": STUDY,
     r"python -m experiments\.study( --baseline \w+)?( --readme)?": PAGE,
 }
 ALL = sorted({command for page in PAGES if page.name not in TYPED for command in commands(page)})

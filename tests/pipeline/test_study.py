@@ -101,7 +101,8 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: Scores, tmp_pa
     assert "Default 0.5; means over seeds 1." in text
     assert "| 0.25 − 0.5 (1) | **+3.00 [+3.00, +3.00]** |" in text
     assert "| paper | logicality | 60.0 | 55.0 | 50.0 |" in text
-    assert "Reference of the DPO" not in text
+    assert "| default − paper-style (2) | +0.50 [+0.00, +1.00] |" in text
+    assert "Baselines" not in text
     for figure in ("ablations", "alpha"):
         assert f"(study/{figure}.svg)" in text
         assert ElementTree.parse(tmp_path / f"{figure}.svg").getroot().tag.endswith("svg")
