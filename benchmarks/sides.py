@@ -26,7 +26,7 @@ from knowtuning.core.storage import read_json, write_json
 from knowtuning.model.hardware import Hardware, detect
 from knowtuning.model.load import load_base, load_system
 from knowtuning.model.prompt import Formatter, load_formatter
-from knowtuning.training.rows import Encoder, split_rows
+from knowtuning.training.rows import RowEncoder, split_rows
 
 Outcome = dict[str, Any]
 BATCH = 16  # of lm-evaluation-harness (its best here), and of the peers' predictions
@@ -63,7 +63,7 @@ class Project:
 
     def rows(self, task: str) -> list[Any]:
         """The token ids of `records`, without those that do not fit."""
-        encoder = Encoder(self.formatter, self.params.model.max_length)
+        encoder = RowEncoder(self.formatter, self.params.model.max_length)
         encode = encoder.pair if task == "train_kc" else encoder.example
         rows = [encode(record) for record in self.records(task)]
         return [row for row in rows if not isinstance(row, Rejected)]

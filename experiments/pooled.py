@@ -50,7 +50,7 @@ Rows = Mapping[str, Subject]
 Pairs = Mapping[str, tuple[Subject, Subject]]
 
 
-class Scores:
+class PooledScores:
     """The scores of every answer of the experiments `runs`: (experiment, seed) -> finished run."""
 
     def __init__(self, runs: dict[tuple[str, int], Finished], how: Resampling) -> None:

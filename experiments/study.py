@@ -19,7 +19,7 @@ import pandas as pd
 from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
 from experiments.figures import draw
 from experiments.finished import Finished, FinishedRuns, git
-from experiments.pooled import GROUPS, OVERALL, Pairs, Rows, Scores, Subject, markdown
+from experiments.pooled import GROUPS, OVERALL, Pairs, PooledScores, Rows, Subject, markdown
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.systems import BASELINE, EVERY, METHOD, SYSTEMS
@@ -42,18 +42,18 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
 
-def both(scores: Scores, rows: Rows, pairs: Pairs) -> str:
+def both(scores: PooledScores, rows: Rows, pairs: Pairs) -> str:
     """The table of means and the one of differences."""
     differences = markdown(scores.differences(pairs), signed=True)
     return f"{markdown(scores.means(rows))}\n\n{differences}"
 
 
-def made(scores: Scores, names: dict[str, str]) -> Rows:
+def made(scores: PooledScores, names: dict[str, str]) -> Rows:
     """Label -> kc of those experiments that share a seed with the default run."""
     return {label: Subject(name, METHOD) for name, label in names.items() if scores.seeds("default", name)}
 
 
-def systems(scores: Scores, experiment: str) -> str:
+def systems(scores: PooledScores, experiment: str) -> str:
     """The systems of an experiment and their differences to the baseline."""
     if not (seeds := scores.seeds(experiment)):
         return ""
@@ -66,7 +66,7 @@ def systems(scores: Scores, experiment: str) -> str:
     return both(scores, rows, pairs | {"kc − ka": (rows["kc"], rows["ka"])})
 
 
-def ablations(scores: Scores, folder: Path) -> str:
+def ablations(scores: PooledScores, folder: Path) -> str:
     """The full method minus each ablation; −KC is the difference kc − ka of the default run."""
     rows = made(scores, ABLATIONS)
     if not rows:
@@ -86,14 +86,14 @@ def ablations(scores: Scores, folder: Path) -> str:
     return f"{tables}\n\n![What each part is worth](study/ablations.svg)"
 
 
-def choices(scores: Scores) -> str:
+def choices(scores: PooledScores) -> str:
     """kc of the default run against kc of the experiments that change one choice."""
     rows = made(scores, {name: name for name in CHOICES})
     pairs = {f"default − {name}": (FULL, row) for name, row in rows.items()}
     return f"{markdown(scores.differences(pairs), signed=True)}\n\n{audit(scores)}" if rows else ""
 
 
-def audit(scores: Scores) -> str:
+def audit(scores: PooledScores) -> str:
     """The shortcut audit of each style of pairs, mean of the seeds."""
     keys = {
         "accuracy": "form and length",
@@ -114,7 +114,7 @@ def audit(scores: Scores) -> str:
     )
 
 
-def swept(scores: Scores, key: str, name: str, folder: Path) -> str:
+def swept(scores: PooledScores, key: str, name: str, folder: Path) -> str:
     """kc along one parameter: means, differences to the default, a figure."""
     section, _, leaf = key.partition(".")
     default = scores.runs["default", scores.seeds("default")[0]].params[section][leaf]
@@ -128,7 +128,7 @@ def swept(scores: Scores, key: str, name: str, folder: Path) -> str:
     return f"{opening}\n\n{both(scores, rows, pairs)}\n\n![kc over {key}](study/{name}.svg)"
 
 
-def difficulty(scores: Scores) -> str:
+def difficulty(scores: PooledScores) -> str:
     """AUROC of perplexity for the facts that the base model cannot recall, seed by seed."""
     runs = {seed: scores.runs["default", seed].json("metrics/ppl.json") for seed in scores.seeds("default")}
     rows = {
@@ -142,7 +142,7 @@ def difficulty(scores: Scores) -> str:
     return markdown(pd.DataFrame.from_dict(rows, orient="index").rename_axis("seed")) if rows else ""
 
 
-def kinds(scores: Scores) -> str:
+def kinds(scores: PooledScores) -> str:
     """Systems and effects for every kind of question apart."""
     rows = {system: Subject("default", system) for system in SYSTEMS}
     pairs = {"kc − sft": (FULL, SFT)}
@@ -154,7 +154,7 @@ def kinds(scores: Scores) -> str:
     return "\n\n".join(parts)
 
 
-def summary(scores: Scores) -> str:
+def summary(scores: PooledScores) -> str:
     """The tables of the README: the systems, and what each part of the method is worth."""
     rows = {system: Subject("default", system) for system in SYSTEMS}
     means = markdown(scores.means(rows, SUMMARY).rename_axis("system"))
@@ -192,7 +192,7 @@ def read_readings() -> dict[str, str]:
     return {title.strip(): text.strip() for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def sections(scores: Scores, folder: Path) -> Iterator[tuple[str, str]]:
+def sections(scores: PooledScores, folder: Path) -> Iterator[tuple[str, str]]:
     """Title and tables of every section, in reading order; empty where nothing was run."""
     yield "Systems", systems(scores, "default")
     yield "Ablations", ablations(scores, folder)
@@ -206,7 +206,7 @@ def sections(scores: Scores, folder: Path) -> Iterator[tuple[str, str]]:
     yield "Kinds of questions", kinds(scores)
 
 
-def opening(scores: Scores, missing: Sequence[str], baseline: str | None) -> str:
+def opening(scores: PooledScores, missing: Sequence[str], baseline: str | None) -> str:
     """What was run, how to run it again, and what has not been made."""
     seeds = " ".join(map(str, scores.seeds("default")))
     names: dict[tuple[int, ...], list[str]] = {}
@@ -234,7 +234,7 @@ def opening(scores: Scores, missing: Sequence[str], baseline: str | None) -> str
     return "\n".join(lines + (["", f"Not run: {', '.join(missing)}."] if missing else []))
 
 
-def page(scores: Scores, missing: Sequence[str], folder: Path, baseline: str | None) -> str:
+def page(scores: PooledScores, missing: Sequence[str], folder: Path, baseline: str | None) -> str:
     """The whole page; its figures go to `folder`.
 
     Raises ValueError on a reading whose title is no section's.
@@ -278,7 +278,7 @@ def main() -> int:
             "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline\n"
         )
         return 1
-    scores = Scores(runs, Resampling(1, arguments.resamples, 0.95))
+    scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
     text = page(scores, missing, arguments.out.parent / "study", baseline)
     with atomic_write(arguments.out) as stream:
         stream.write(text)

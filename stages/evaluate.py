@@ -27,7 +27,7 @@ from knowtuning.core.records import (
 from knowtuning.core.storage import atomic_write, read_json, write_json
 from knowtuning.evaluation import pairwise, perplexity, results, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
-from knowtuning.evaluation.metrics import Answers, score_answers
+from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
@@ -93,7 +93,7 @@ def _score(
         probed.setdefault(one.system, {})[one.question] = one
     rows: list[Scores] = []
     for system, of_system in predictions.items():
-        answers = Answers(
+        answers = MetricInputs(
             *(examples, of_system, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
             sentences=sentences,
         )

@@ -19,7 +19,7 @@ from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import resumable
 from knowtuning.systems import adapter_of, trained
-from knowtuning.training.rows import Encoder, accept
+from knowtuning.training.rows import RowEncoder, accept
 from stages import CACHE, PARAMS, named, run
 
 BASE = Path("models/base")
@@ -31,7 +31,7 @@ def main() -> None:
     params: Any = load(PARAMS, train_stage(name))
     section, stage = getattr(params, system.section), system.section
     counted = getattr(section, "counted", "all")
-    encoder = Encoder(load_formatter(BASE, params.model), params.model.max_length, counted)
+    encoder = RowEncoder(load_formatter(BASE, params.model), params.model.max_length, counted)
     rows = accept(
         [encoder.row(record) for data in system.data for record in read_jsonl(data.path, data.record)],
         Path(f"data/training/{stage}.rejected.jsonl"),

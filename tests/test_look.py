@@ -76,24 +76,24 @@ def test_facts_stand_by_their_perplexity_the_hardest_first() -> None:
 
 def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path) -> None:
     from knowtuning.model.prompt import load_formatter
-    from knowtuning.training.rows import Encoder
+    from knowtuning.training.rows import RowEncoder
 
     class Section:
         template, template_args = "plain", {}
 
-    def loss(encoder: Encoder) -> list[str]:
+    def loss(encoder: RowEncoder) -> list[str]:
         return [look.printed(field, WIDE) for field in look.loss_fields(PAIR, encoder)]
 
     formatter = load_formatter(tiny_base, Section())
     for which, expected in (("all", "{n} of {n} tokens"), ("but_end", "{less} of {n} tokens")):
-        chosen, _ = loss(Encoder(formatter, 256, which))
+        chosen, _ = loss(RowEncoder(formatter, 256, which))
         n = len(formatter.completion(PAIR.chosen))
         assert expected.format(n=n, less=n - 1) in chosen
         assert ("((</s>))" in chosen) == (which == "but_end")
-    chosen, _ = loss(Encoder(formatter, 256, "differing"))
+    chosen, _ = loss(RowEncoder(formatter, 256, "differing"))
     # Whatever is not in double brackets is the part that the other side lacks.
     assert "It is old" not in re.sub(r"\(\(.*?\)\)", "", chosen)
-    assert "not trained on: the prompt has" in loss(Encoder(formatter, 8, "all"))[0]
+    assert "not trained on: the prompt has" in loss(RowEncoder(formatter, 8, "all"))[0]
 
 
 @pytest.mark.parametrize(

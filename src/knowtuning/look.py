@@ -32,7 +32,7 @@ from knowtuning.systems import EVERY, PAIRS, REWRITES
 from knowtuning.terminal import Screen, clean, run, screen, wrapped
 
 if TYPE_CHECKING:
-    from knowtuning.training.rows import Encoder
+    from knowtuning.training.rows import RowEncoder
 
 PARAMS = Path("params.yaml")
 # The stages that write one file of records, and which; a system's name stands for its training data.
@@ -203,18 +203,18 @@ def counted(name: str, tokens: Sequence[int], weights: Sequence[float], decode: 
     return Field(f"  {name}", parts)
 
 
-def encoder_of(system: str) -> Encoder:
+def encoder_of(system: str) -> RowEncoder:
     """What makes the rows that a system is trained on, by the params of this checkout."""
     from knowtuning.config.schema import Params
     from knowtuning.model.prompt import load_formatter
-    from knowtuning.training.rows import Encoder
+    from knowtuning.training.rows import RowEncoder
 
     params = load(PARAMS, Params)
     which = getattr(params, EVERY[system].section).counted
-    return Encoder(load_formatter(BASE, params.model), params.model.max_length, which)
+    return RowEncoder(load_formatter(BASE, params.model), params.model.max_length, which)
 
 
-def loss_fields(record: Pair, encoder: Encoder) -> Iterator[Field]:
+def loss_fields(record: Pair, encoder: RowEncoder) -> Iterator[Field]:
     """Which tokens of a pair count in its preference loss; or why it is not trained on."""
     row = encoder.pair(record)
     if isinstance(row, records.Rejected):
@@ -225,7 +225,7 @@ def loss_fields(record: Pair, encoder: Encoder) -> Iterator[Field]:
         yield counted(name, tokens, weights, decode)
 
 
-def fields(record: Record, encoder: Encoder | None) -> list[Field]:
+def fields(record: Record, encoder: RowEncoder | None) -> list[Field]:
     """All that is shown of a record below its id. encoder: of the system that is trained on it, if any."""
     loss = loss_fields(record, encoder) if encoder and isinstance(record, Pair) else ()
     return [*body(record), *loss]

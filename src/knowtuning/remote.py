@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Fault:
+class BrokenObject:
     """An object of the remote that cannot be used; `file` is where a checkout has it."""
 
     file: str
@@ -45,15 +45,15 @@ def problem_of(store: Any, oid: str) -> Literal["missing", "corrupted"] | None:
     return None if found.value == oid.removesuffix(".dir") else "corrupted"
 
 
-def faults(repo: Any, remote: Any, *, everything: bool) -> Iterator[Fault]:
+def faults(repo: Any, remote: Any, *, everything: bool) -> Iterator[BrokenObject]:
     """Every needed object that the remote lacks or has wrong."""
     for oid, file in needed(repo, everything=everything).items():
         problem = problem_of(remote, oid)
         if problem:
-            yield Fault(file, oid, problem)
+            yield BrokenObject(file, oid, problem)
 
 
-def mend(repo: Any, remote: Any, fault: Fault) -> bool:
+def mend(repo: Any, remote: Any, fault: BrokenObject) -> bool:
     """Replace an object of the remote by the local one; False where the local cache has no good one."""
     local = repo.cache.local
     if problem_of(local, fault.oid):

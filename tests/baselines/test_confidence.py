@@ -75,7 +75,7 @@ def test_facts_to_confidences() -> None:
     """Two samples state tin and wool; four of five answers to the one question agree."""
     samples = [sample(0, TRUE), sample(1, f"{FALSE} {TRUE} {TRUE}"), sample(2, "")]
     stated = mc.state(samples, WORLD)
-    assert stated == mc.Stated({"q/00": [TRUE], "q/01": [FALSE, TRUE], "q/02": []}, {})
+    assert stated == mc.SampleFacts({"q/00": [TRUE], "q/01": [FALSE, TRUE], "q/02": []}, {})
     asked = mc.ask_for_facts(samples, stated, WORLD)
     assert [each.text for each in asked] == [TRUE, FALSE]
     reply = asked[0].reply

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knowtuning.data.examples import Columns, Reject, Row, to_example
+from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.rows import RawRow
 
 COLUMNS = Columns("instruction", "output", context="input")
@@ -21,13 +21,13 @@ def sharegpt(*turns: tuple[str, Any]) -> dict[str, Any]:
     return {"conversations": [{"from": role, "value": content} for role, content in turns]}
 
 
-def read(values: Any, columns: Columns = COLUMNS) -> Row | Reject:
+def read(values: Any, columns: Columns = COLUMNS) -> SourceRow | Reject:
     return to_example(RawRow("c.jsonl line 1", values), columns)
 
 
 def both(values: Any, columns: Columns = COLUMNS) -> tuple[str, str]:
     row = read(values, columns)
-    assert isinstance(row, Row), row
+    assert isinstance(row, SourceRow), row
     return row.example.question, row.example.answer
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from knowtuning.data.examples import Columns, Reject, Row, to_example
+from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad, unwrap
 from knowtuning.data.rows import RawRow, read_rows
@@ -257,7 +257,7 @@ def test_bad_row_is_rejected_and_can_be_written(values: Any, kind: str, reason: 
 def test_context_joins_the_question_as_in_alpaca() -> None:
     def question(context: Any) -> str:
         row = to_example(RawRow("r", {**GOOD, "key": 7, "input": context}), COLUMNS)
-        assert isinstance(row, Row)
+        assert isinstance(row, SourceRow)
         assert row.example.id == "7"
         return row.example.question
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from knowtuning.core.records import Example
 from knowtuning.data.normalise import fold, question_id
-from knowtuning.data.splits import Row, Split, apply_limit, check_ids, draw, drop_duplicates, drop_leaked
+from knowtuning.data.splits import (
+    SourceRow,
+    Split,
+    apply_limit,
+    check_ids,
+    draw,
+    drop_duplicates,
+    drop_leaked,
+)
 
 # Few letters, so that questions often collide, in case and white space too.
 QUESTIONS = st.lists(st.text("aAb ", min_size=1, max_size=4), min_size=1, max_size=30)
@@ -16,7 +24,9 @@ QUESTIONS = st.lists(st.text("aAb ", min_size=1, max_size=4), min_size=1, max_si
 
 def split(questions: list[str], name: str = "train") -> Split:
     rows = [
-        Row(f"{name} row {number}", Example(id=question_id(question), question=question, answer=f"{number}"))
+        SourceRow(
+            f"{name} row {number}", Example(id=question_id(question), question=question, answer=f"{number}")
+        )
         for number, question in enumerate(questions, 1)
     ]
     return Split(name, len(rows), rows, [])  # type: ignore[arg-type]
@@ -90,6 +100,6 @@ def test_limit_is_nested_and_counted() -> None:
 
 
 def test_one_id_twice_names_both_rows() -> None:
-    rows = [Row(f"f.csv line {n}", Example(id="7", question=f"q{n}", answer="a")) for n in (2, 9)]
+    rows = [SourceRow(f"f.csv line {n}", Example(id="7", question=f"q{n}", answer="a")) for n in (2, 9)]
     with pytest.raises(ValueError, match=r"f\.csv line 9: the id '7' is also that of f\.csv line 2"):
         check_ids(Split("train", 2, rows, []))

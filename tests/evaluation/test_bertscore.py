@@ -107,7 +107,7 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     texts = {"a cat": "a cat", "two birds": "a hill"}
     examples = [Example(id=said, question="?", answer=wanted) for said, wanted in texts.items()]
     given = [Prediction(id=said, question="?", answer=said, tokens=2, truncated=False) for said in texts]
-    answers = metrics.Answers(examples, given, synonyms=False, encoder=found, device="cpu", cache=cache)
+    answers = metrics.MetricInputs(examples, given, synonyms=False, encoder=found, device="cpu", cache=cache)
     scores = metrics.compute(answers)
     names = [f"bertscore{found.variant}", f"bertscore_equal_length{found.variant}"]
     assert [name for name in scores if name.startswith("bertscore")] == names

@@ -9,7 +9,7 @@ import pytest
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict
 from knowtuning.evaluation.facts import fact_metrics, tally
-from knowtuning.evaluation.metrics import Answers, score_answers
+from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.teacher.judging import (
     CheckedFact,
@@ -110,7 +110,9 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
         "unscored": 0.0,
         "recall": 50.0,
     }
-    answers = Answers([EXAMPLE], predictions(answer), synonyms=False, encoder=None, device="cpu", cache=cache)
+    answers = MetricInputs(
+        [EXAMPLE], predictions(answer), synonyms=False, encoder=None, device="cpu", cache=cache
+    )
     leaf = fact_metrics(score_answers(answers, "kc", {"q": checked}), HOW)["kc"]
     raw = {"correct": 3, "incorrect": 1, "unverifiable": 2, "unscored": 0, "total": 6}
     assert {name: leaf["raw"][name] for name in raw} == raw

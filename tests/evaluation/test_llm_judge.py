@@ -8,7 +8,7 @@ import pytest
 
 from knowtuning.core.records import Judgement, Scores
 from knowtuning.evaluation.facts import fact_metrics
-from knowtuning.evaluation.metrics import Answers, score_answers
+from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.pairwise import contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics
@@ -42,7 +42,7 @@ def rows_of(jury: Jury, cache: Path) -> list[Scores]:
     verdicts = jury.verify(EXAMPLES, PREDICTIONS)
     rows: list[Scores] = []
     for system, given in PREDICTIONS.items():
-        answers = Answers(EXAMPLES, given, synonyms=False, encoder=None, device="cpu", cache=cache)
+        answers = MetricInputs(EXAMPLES, given, synonyms=False, encoder=None, device="cpu", cache=cache)
         rows += score_answers(answers, system, {v.question: v for v in verdicts if v.system == system})
     return rows
 

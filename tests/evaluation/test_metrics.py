@@ -10,7 +10,7 @@ import pytest
 from knowtuning.core.records import Example, Prediction
 from knowtuning.core.text import content_words, first_words
 from knowtuning.evaluation import lexical, metrics
-from knowtuning.evaluation.metrics import METRICS, Answers, compute, label, leading, metric
+from knowtuning.evaluation.metrics import METRICS, MetricInputs, compute, label, leading, metric
 from knowtuning.teacher.tasks import FreeTeacher
 from knowtuning.verification.exact import f1_at_k
 from knowtuning.verification.facts import check_answers
@@ -18,9 +18,9 @@ from knowtuning.verification.facts import check_answers
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
 
 
-def answers(cache: Path, *, synonyms: bool = False) -> Answers:
+def answers(cache: Path, *, synonyms: bool = False) -> MetricInputs:
     """Two answers that are their own references; the second was cut off."""
-    return Answers(
+    return MetricInputs(
         [Example(id=name, question="?", answer=text) for name, text in TEXTS.items()],
         [
             Prediction(id=name, question="?", answer=text, tokens=9, truncated=name == "b")

@@ -7,7 +7,7 @@ import pytest
 
 from knowtuning.core.records import Example, Prediction, Scores, Verified, read_predictions, write_jsonl
 from knowtuning.evaluation import metrics
-from knowtuning.evaluation.metrics import METRICS, Answers, Metric, score_answers
+from knowtuning.evaluation.metrics import METRICS, Metric, MetricInputs, score_answers
 from knowtuning.evaluation.results import render
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import (
@@ -77,7 +77,7 @@ def scored(
     """Rows of a system, with these values of text metrics in place of those computed."""
     table = {name: replace(METRICS[name], function=lambda _, name=name: told[name]) for name in told}
     plain: dict[str, Metric] = {name: METRICS[name] for name in ("words", "truncated")}
-    answers = Answers(examples, given, synonyms=True, encoder=None, device="cpu", cache=Path("unused"))
+    answers = MetricInputs(examples, given, synonyms=True, encoder=None, device="cpu", cache=Path("unused"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "METRICS", table | plain)
         return score_answers(answers, system, {verdict.question: verdict for verdict in verdicts})

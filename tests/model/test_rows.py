@@ -9,11 +9,11 @@ import pytest
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
-from knowtuning.training.rows import Encoder, PairRow, Row, accept, hold_out, split_rows
+from knowtuning.training.rows import PairRow, Row, RowEncoder, accept, hold_out, split_rows
 
 
-def encoder(base: Path, max_length: int = 128) -> Encoder:
-    return Encoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
+def encoder(base: Path, max_length: int = 128) -> RowEncoder:
+    return RowEncoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
 
 
 def test_the_loss_counts_the_completion_and_its_end(tiny_base: Path) -> None:

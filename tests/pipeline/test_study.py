@@ -13,7 +13,7 @@ import pytest
 
 from experiments import study
 from experiments.figures import draw
-from experiments.pooled import OVERALL, Scores, Subject, cell
+from experiments.pooled import OVERALL, PooledScores, Subject, cell
 from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.knowledge.aspects import ASPECTS
 
@@ -50,7 +50,7 @@ class Written:
 
 
 @pytest.fixture
-def scores() -> Scores:
+def scores() -> PooledScores:
     runs: dict[Any, Any] = {}
     for seed in (1, 2):
         runs["default", seed] = Written({"base": 1, "sft": 2, "ka": 3, "kc": 5 + seed})
@@ -58,10 +58,10 @@ def scores() -> Scores:
         runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
         runs["paper-style", seed] = Written({"kc": 6}, "paper")
     runs["alpha-25", 1] = Written({"kc": 9})
-    return Scores(runs, Resampling(1, 1000, 0.95))
+    return PooledScores(runs, Resampling(1, 1000, 0.95))
 
 
-def test_means_and_differences_are_over_seeds_and_questions(scores: Scores) -> None:
+def test_means_and_differences_are_over_seeds_and_questions(scores: PooledScores) -> None:
     # correct of kc: questions add 0, 1, 2, 3 (mean 1.5) to 6 and 7: 7.5 and 8.5, mean 8.
     kc, sft = Subject("default", "kc"), Subject("default", "sft")
     assert scores.estimate(kc, None, "correct", (1, 2), OVERALL).value == 8.0
@@ -74,7 +74,7 @@ def test_means_and_differences_are_over_seeds_and_questions(scores: Scores) -> N
     assert scores.estimate(sft, None, "correct", (1,), "general_recall").value == 3.0
 
 
-def test_the_readme_gets_the_tables_between_its_marks(scores: Scores, tmp_path: Path) -> None:
+def test_the_readme_gets_the_tables_between_its_marks(scores: PooledScores, tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     begin, end = study.MARKS
     readme.write_text(f"Before\n{begin}\nold\n{end}\nAfter\n", encoding="utf-8")
@@ -91,7 +91,7 @@ def test_the_readme_gets_the_tables_between_its_marks(scores: Scores, tmp_path: 
         study.into(readme, "x")
 
 
-def test_the_page_has_what_was_run_and_names_what_was_not(scores: Scores, tmp_path: Path) -> None:
+def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, tmp_path: Path) -> None:
     text = study.page(scores, ["gamma-0"], tmp_path, None)
     assert "seeds 1, 2, 4 test questions each" in text
     assert "Not run: gamma-0." in text
@@ -114,7 +114,7 @@ def test_a_reading_without_a_section_is_an_error(tmp_path: Path, monkeypatch: py
     readings.write_text("## Systems\n\nGood.\n\n## Sytle\n\nOdd.\n")
     monkeypatch.setattr(study, "READINGS", readings)
     with pytest.raises(ValueError, match=r"readings\.md: no section is called Sytle"):
-        study.page(Scores(runs, Resampling(1, 100, 0.95)), [], tmp_path, None)
+        study.page(PooledScores(runs, Resampling(1, 100, 0.95)), [], tmp_path, None)
 
 
 def test_a_figure_has_a_panel_a_metric_and_the_same_bytes_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
 from knowtuning.training.arguments import TrainingRun, TrainingSummary
-from knowtuning.training.rows import Encoder, PairRow, Row
+from knowtuning.training.rows import PairRow, Row, RowEncoder
 
 CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
 LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
@@ -42,7 +42,7 @@ def preference(**changes: Any) -> PreferenceParams:
 
 
 def rows(base: Path) -> list[Row]:
-    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
     found = [
         encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
         for n in range(3)
@@ -52,7 +52,7 @@ def rows(base: Path) -> list[Row]:
 
 
 def pairs(base: Path) -> list[PairRow]:
-    encoder = Encoder(Formatter(load_tokenizer(base), "plain", {}), 128)
+    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
     found = [
         encoder.pair(
             Pair(

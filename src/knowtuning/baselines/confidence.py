@@ -24,7 +24,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 
 
 @dataclass(frozen=True)
-class Stated:
+class SampleFacts:
     """What samples state. facts: of each sample by its id; failures: why a sample has none, by its id."""
 
     facts: dict[str, list[str]]
@@ -40,7 +40,7 @@ class Asked:
     reply: FactQuestion | Failure
 
 
-def state(samples: Sequence[Sample], teacher: Teacher) -> Stated:
+def state(samples: Sequence[Sample], teacher: Teacher) -> SampleFacts:
     """Have the teacher split the samples into facts; of an empty one it is not asked."""
     asked = [sample for sample in samples if sample.answer.strip()]
     tasks = [Claims(id=sample.id, question=sample.question, answer=sample.answer) for sample in asked]
@@ -53,10 +53,10 @@ def state(samples: Sequence[Sample], teacher: Teacher) -> Stated:
             assert isinstance(outcome, FactList)
             # Said twice, it is one fact.
             facts[sample.id] = list({normal_form(fact): fact for fact in outcome.facts}.values())
-    return Stated(facts, failures)
+    return SampleFacts(facts, failures)
 
 
-def ask_for_facts(samples: Sequence[Sample], stated: Stated, teacher: Teacher) -> list[Asked]:
+def ask_for_facts(samples: Sequence[Sample], stated: SampleFacts, teacher: Teacher) -> list[Asked]:
     """A question for every fact of the samples, asked for once a training question."""
     wanted = {
         (sample.source, fact): sample.question for sample in samples for fact in stated.facts[sample.id]

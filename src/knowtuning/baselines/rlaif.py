@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from knowtuning.baselines.samples import pair
 from knowtuning.core.records import Example, Judgement, Pair, Sample
 from knowtuning.knowledge.aspects import OVERALL
-from knowtuning.verification.judgements import Judge, judge_pairs
+from knowtuning.verification.judgements import PairJudge, judge_pairs
 
 Two = tuple[Sample, Sample]
 NAME = "rlaif"
@@ -37,7 +37,9 @@ def first_two(samples: Sequence[Sample]) -> Two | None:
     return None
 
 
-def compare(examples: Sequence[Example], samples: Mapping[str, Sequence[Sample]], judge: Judge) -> Compared:
+def compare(
+    examples: Sequence[Example], samples: Mapping[str, Sequence[Sample]], judge: PairJudge
+) -> Compared:
     """A pair of each question on whose two samples the judge says the same in both orders."""
     drawn = {example.id: first_two(samples[example.id]) for example in examples}
     twos = {source: two for source, two in drawn.items() if two is not None}

@@ -54,7 +54,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """An example and the place it came from.
 
     blank: the column and the mark that counted as no text, such as `input <noinput>`; empty where none did.
@@ -90,7 +90,7 @@ class _BadValueError(ValueError):
         self.blank = blank
 
 
-def to_example(raw: RawRow, columns: Columns) -> Row | Reject:
+def to_example(raw: RawRow, columns: Columns) -> SourceRow | Reject:
     """Map, check and normalise a row; the first fault found is the reason of a rejection."""
     try:
         return _row(raw, columns)
@@ -98,7 +98,7 @@ def to_example(raw: RawRow, columns: Columns) -> Row | Reject:
         return Reject(raw.where, error.kind, str(error), raw.values, error.blank)
 
 
-def _row(raw: RawRow, columns: Columns) -> Row:
+def _row(raw: RawRow, columns: Columns) -> SourceRow:
     values = raw.values
     if not isinstance(values, dict):
         what = f"{len(values)} cells" if isinstance(values, list) else type_name(values)
@@ -111,7 +111,7 @@ def _row(raw: RawRow, columns: Columns) -> Row:
         answer=asked.answer,
         meta={name: _text(values, name) for name in columns.meta},
     )
-    return Row(raw.where, example, asked.blank)
+    return SourceRow(raw.where, example, asked.blank)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from knowtuning.config.prepare import PrepareParams
 from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.data.boilerplate import KINDS, Boilerplate, find, report
-from knowtuning.data.examples import Reject, Row
+from knowtuning.data.examples import Reject, SourceRow
 from knowtuning.data.sources import open_source, open_tests
 from knowtuning.data.splits import (
     SPLITS,
@@ -142,7 +142,7 @@ def _check(split: Split, rejected: Path, limit: float) -> None:
         )
 
 
-def _read(name: str, rows: Iterable[Row | Reject]) -> Split:
+def _read(name: str, rows: Iterable[SourceRow | Reject]) -> Split:
     from tqdm import tqdm
 
     split = collect(name, tqdm(rows, desc=f"read {name}", unit=" rows", delay=2))
@@ -174,7 +174,7 @@ def _separate(
     return splits
 
 
-def _by_id(split: Split) -> list[Row]:
+def _by_id(split: Split) -> list[SourceRow]:
     return sorted(split.rows, key=lambda row: row.example.id)
 
 

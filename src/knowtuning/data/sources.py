@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.records import Example
 from knowtuning.data.chat import chat_column
-from knowtuning.data.examples import Columns, Reject, Row, to_example
+from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.normalise import controlled
@@ -30,7 +30,7 @@ class Source:
     notes: what a reader should know of the rows, a line each; complete when they are read.
     """
 
-    rows: dict[SplitName, Iterator[Row | Reject]]
+    rows: dict[SplitName, Iterator[SourceRow | Reject]]
     corpus: list[str] | None = None
     truth: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -49,9 +49,9 @@ def _world(params: PrepareParams, seed: int) -> Source:
     return Source(rows, corpus=world.corpus, truth=world.truth)
 
 
-def _placed(examples: list[Example], split: str) -> Iterator[Row | Reject]:
+def _placed(examples: list[Example], split: str) -> Iterator[SourceRow | Reject]:
     for number, example in enumerate(examples, 1):
-        yield Row(f"world {split} row {number}", example)
+        yield SourceRow(f"world {split} row {number}", example)
 
 
 def _medquad(params: PrepareParams, seed: int) -> Source:
@@ -59,7 +59,7 @@ def _medquad(params: PrepareParams, seed: int) -> Source:
     return Source({"train": _of_types(read_medquad(Path(path)), params.medquad_xml.types)})
 
 
-def _of_types(rows: Iterator[RawRow], types: Collection[str] | None) -> Iterator[Row | Reject]:
+def _of_types(rows: Iterator[RawRow], types: Collection[str] | None) -> Iterator[SourceRow | Reject]:
     """Pairs of the named types; the others are rejected. Raises ValueError when a type has no pair."""
     seen: Counter[str] = Counter()
     for raw in rows:
@@ -87,14 +87,14 @@ def _file(params: PrepareParams, seed: int) -> Source:
     return Source(rows, notes=notes)
 
 
-def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[Row | Reject]], list[str]]:
+def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[SourceRow | Reject]], list[str]]:
     """The rows of each file of prepare.tests, where an answer may be missing, and their notes."""
     columns = replace(_columns(params.file.columns), optional=True)
     notes: list[str] = []
     return {name: _read(path, columns, notes) for name, path in params.tests.items()}, notes
 
 
-def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[Row | Reject]:
+def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[SourceRow | Reject]:
     return _mapped(read_rows(Path(path), columns.names()), columns, path, notes)
 
 
@@ -106,7 +106,7 @@ def _hub(params: PrepareParams, seed: int) -> Source:
 
     notes: list[str] = []
 
-    def rows(split: str) -> Iterator[Row | Reject]:
+    def rows(split: str) -> Iterator[SourceRow | Reject]:
         wanted = columns.names()
         read = read_hub(
             dataset, revision=hub.revision, name=hub.name, split=split, wanted=wanted, notes=notes
@@ -122,7 +122,7 @@ def _columns(params: ColumnParams) -> Columns:
 
 def _mapped(
     rows: Iterator[RawRow], columns: Columns, where: str = "the source", notes: list[str] | None = None
-) -> Iterator[Row | Reject]:
+) -> Iterator[SourceRow | Reject]:
     """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations
     and on control characters, where there are some."""
     total, chats, controls, unused = 0, 0, 0, Counter[str]()
@@ -132,7 +132,7 @@ def _mapped(
             unused.update(columns.unused(raw.values))
             chats += chat_column(raw.values, columns.question) is not None
         row = to_example(raw, columns)
-        controls += isinstance(row, Row) and controlled(row.example.question + row.example.answer)
+        controls += isinstance(row, SourceRow) and controlled(row.example.question + row.example.answer)
         yield row
     if notes is None:
         return

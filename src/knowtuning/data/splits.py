@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from knowtuning.core.storage import digest
 from knowtuning.core.text import words
-from knowtuning.data.examples import BAD, EXPECTED, Reject, Row
+from knowtuning.data.examples import BAD, EXPECTED, Reject, SourceRow
 from knowtuning.data.normalise import fold
 
 SplitName = Literal["train", "valid", "test"]
@@ -27,7 +27,7 @@ class Split:
 
     name: str
     read: int
-    rows: list[Row]
+    rows: list[SourceRow]
     rejects: list[Reject]
     moved: int = 0
     limited: int = 0
@@ -64,14 +64,14 @@ class Split:
         }
 
 
-def collect(name: str, rows: Iterable[Row | Reject]) -> Split:
+def collect(name: str, rows: Iterable[SourceRow | Reject]) -> Split:
     """Read a split to its end."""
-    good: list[Row] = []
+    good: list[SourceRow] = []
     rejects: list[Reject] = []
     blanks: Counter[str] = Counter()
     for row in rows:
         blanks.update([row.blank] if row.blank else [])
-        if isinstance(row, Row):
+        if isinstance(row, SourceRow):
             good.append(row)
         else:
             rejects.append(row)
@@ -81,7 +81,7 @@ def collect(name: str, rows: Iterable[Row | Reject]) -> Split:
 def drop_duplicates(split: Split) -> Split:
     """Keep the first row, in the order of the source, of those that ask the same question."""
     first: dict[str, str] = {}
-    rows: list[Row] = []
+    rows: list[SourceRow] = []
     rejects: list[Reject] = []
     for row in split.rows:
         form = fold(row.example.question)
@@ -120,7 +120,7 @@ def drop_leaked(split: Split, held_out: Iterable[Split]) -> Split:
     locations = {
         fold(row.example.question): f"{row.where} ({other.name})" for other in held_out for row in other.rows
     }
-    rows: list[Row] = []
+    rows: list[SourceRow] = []
     rejects: list[Reject] = []
     for row in split.rows:
         location = locations.get(fold(row.example.question))
@@ -169,10 +169,10 @@ def apply_limit(split: Split, limit: int | None, *, seed: int) -> Split:
     return replace(split, rows=rows, limited=len(split.rows) - limit)
 
 
-def _lowest(rows: list[Row], count: int, seed: int, purpose: str) -> set[str]:
+def _lowest(rows: list[SourceRow], count: int, seed: int, purpose: str) -> set[str]:
     ids = (row.example.id for row in rows)
     return set(heapq.nsmallest(count, ids, key=lambda name: digest(seed, purpose, name)))
 
 
-def _reject(row: Row, kind: str, reason: str) -> Reject:
+def _reject(row: SourceRow, kind: str, reason: str) -> Reject:
     return Reject(row.where, kind, reason, row.example.model_dump())

@@ -25,7 +25,7 @@ Kind = Literal["exact", "text"]
 
 
 @dataclass(frozen=True)
-class Answers:
+class MetricInputs:
     """One system's answers and what their metrics may need.
 
     synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
@@ -50,7 +50,7 @@ class Answers:
         """The reference answers, in the order of the questions."""
         return [example.answer for example in self.examples]
 
-    def at_equal_length(self) -> Answers:
+    def at_equal_length(self) -> MetricInputs:
         """The same with every answer cut after as many words as its reference has; shorter ones stay.
 
         Not back to the end of a sentence: that would leave cut answers shorter than whole ones.
@@ -63,7 +63,7 @@ class Answers:
 
 
 # A value an answer, None where the answer defines none; None in place of all where this run computes none.
-Function = Callable[[Answers], Sequence[float | None] | None]
+Function = Callable[[MetricInputs], Sequence[float | None] | None]
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Metric:
     better: Literal[1, 0, -1]
     leads: tuple[Kind, ...] = ()
     function: Function | None = None
-    variant: Callable[[Answers], str] | None = None
+    variant: Callable[[MetricInputs], str] | None = None
     compares: bool = False
 
 
 Compare = Callable[[list[str], list[str]], list[float]]
 
 
-def _against_references(answers: Answers, compare: Compare) -> list[float | None]:
+def _against_references(answers: MetricInputs, compare: Compare) -> list[float | None]:
     """Values of the answers whose question has a reference; the others have none to be compared with."""
     pairs = list(zip(answers.texts, answers.references, strict=True))
     compared = [pair for pair in pairs if pair[1].strip()]
@@ -96,34 +96,34 @@ def _against_references(answers: Answers, compare: Compare) -> list[float | None
     return [next(values) if reference.strip() else None for _, reference in pairs]
 
 
-def _meteor(answers: Answers, *, synonyms: bool) -> list[float | None] | None:
+def _meteor(answers: MetricInputs, *, synonyms: bool) -> list[float | None] | None:
     if answers.synonyms is not synonyms:
         return None
     return _against_references(answers, partial(lexical.meteor, synonyms=synonyms, cache=answers.cache))
 
 
-def _rouge_l(answers: Answers) -> list[float | None]:
+def _rouge_l(answers: MetricInputs) -> list[float | None]:
     return _against_references(answers, partial(lexical.rouge_l, cache=answers.cache))
 
 
-def _bertscore(answers: Answers) -> list[float | None] | None:
+def _bertscore(answers: MetricInputs) -> list[float | None] | None:
     if answers.encoder is None:
         return None
     compare = partial(bertscore, encoder=answers.encoder, device=answers.device, cache=answers.cache)
     return _against_references(answers, compare)
 
 
-def _similarity(answers: Answers) -> list[float | None] | None:
+def _similarity(answers: MetricInputs) -> list[float | None] | None:
     if answers.sentences is None:
         return None
     return _against_references(answers, partial(similarity, encoder=answers.sentences, device=answers.device))
 
 
-def _content_precision(answers: Answers) -> list[float | None]:
+def _content_precision(answers: MetricInputs) -> list[float | None]:
     return _against_references(answers, lexical.content_share)
 
 
-def _content_recall(answers: Answers) -> list[float | None]:
+def _content_recall(answers: MetricInputs) -> list[float | None]:
     return _against_references(answers, lambda texts, references: lexical.content_share(references, texts))
 
 
@@ -212,7 +212,7 @@ def label(name: str) -> str:
     return f"{metric(name).label} {bracket}{variant}".strip()
 
 
-def compute(answers: Answers) -> dict[str, list[float | None]]:
+def compute(answers: MetricInputs) -> dict[str, list[float | None]]:
     """Every metric that has a function and is on in this run: score name -> a value an answer."""
     scores: dict[str, list[float | None]] = {}
     for name, each in METRICS.items():
@@ -235,7 +235,7 @@ def leading(names: Sequence[str]) -> list[str]:
 
 
 def score_answers(
-    answers: Answers,
+    answers: MetricInputs,
     system: str,
     verified: Mapping[str, Verified],
     probed: Mapping[str, Probed] | None = None,

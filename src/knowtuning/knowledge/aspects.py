@@ -19,7 +19,7 @@ from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Dependence, Revise, Task, independent
 
 
-class Verification(Protocol):
+class FactCounts(Protocol):
     """What a fact verifier counts in one answer; see knowtuning.world.verifier."""
 
     @property
@@ -66,7 +66,7 @@ class Criterion:
     counts."""
 
     definition: str
-    prefer: Callable[[Verification, Verification], Preferred]
+    prefer: Callable[[FactCounts, FactCounts], Preferred]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Aspect:
     reject: Reject
     definition: str
     question: str
-    prefer: Callable[[Verification, Verification], Preferred]
+    prefer: Callable[[FactCounts, FactCounts], Preferred]
     least: int = 2
     task: Callable[[Facts, Perturbation], Task] | None = None
     no_worse: Callable[[str, str], bool] = same
@@ -216,7 +216,7 @@ ASPECTS: dict[str, Aspect] = {
 }
 
 
-def _better(first: Verification, second: Verification) -> Preferred:
+def _better(first: FactCounts, second: FactCounts) -> Preferred:
     """More distinct correct facts of those asked for; where these are equal, fewer false statements."""
     more = higher(first.covered, second.covered)
     return higher(second.incorrect, first.incorrect) if more == "tie" else more

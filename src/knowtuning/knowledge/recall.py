@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from knowtuning.world.verifier import Cue
 
 
-class Recall:
+class RecallCheck:
     """Answers `recalled(fact)` for facts that ground truth can cue, each distinct cue asked once."""
 
     def __init__(

@@ -36,7 +36,7 @@ SAMPLE = 3  # records of every file of training data
 
 
 @dataclass(frozen=True)
-class Sample:
+class RecordSample:
     """Some records that systems are trained on. records: ids, and what `look` shows of each."""
 
     path: Path
@@ -67,7 +67,7 @@ class Inputs:
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
     ablations: Sequence[Row]
     human: Mapping[str, Any]
-    training: Sequence[Sample]
+    training: Sequence[RecordSample]
 
     @property
     def systems(self) -> list[str]:
@@ -133,9 +133,9 @@ def read(
     )
 
 
-def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[Sample]:
+def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[RecordSample]:
     """A few records of every file that one of the systems is trained on, those of the method first."""
-    samples: dict[Path, Sample] = {}
+    samples: dict[Path, RecordSample] = {}
     for system in sorted(systems, key=lambda name: name != METHOD):
         pairs = EVERY[system].objective == "preference"
         for source in EVERY[system].data:
@@ -146,7 +146,7 @@ def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[Sample
                 encoder = look.encoder_of(system) if tokens and pairs else None
                 every: list[Record] = list(iter_jsonl(path, source.record))
                 shown = [(each.id, look.fields(each, encoder)) for each in look.drawn(every, SAMPLE, 0)]
-                samples[source.path] = Sample(source.path, [system], len(every), shown)
+                samples[source.path] = RecordSample(source.path, [system], len(every), shown)
     return list(samples.values())
 
 

@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Results:
+class GroupTables:
     """The tables of one group of questions: every system, and every other system minus the baseline."""
 
     group: str
@@ -46,12 +46,12 @@ class Results:
     differences: Sequence[Line]
 
 
-def results(inputs: Inputs) -> list[Results]:
+def results(inputs: Inputs) -> list[GroupTables]:
     """The tables of all groups of questions; the first is of all questions."""
     return [_results(inputs, name) for name in dict.fromkeys(row["group"] for row in inputs.groups)]
 
 
-def _results(inputs: Inputs, group: str) -> Results:
+def _results(inputs: Inputs, group: str) -> GroupTables:
     rows = {(r["system"], r["metric"]): r for r in inputs.groups if r["group"] == group}
     metrics = list(dict.fromkeys(name for _, name in rows))
     trees = [tree[group] for tree in inputs.metrics["differences"].values()]
@@ -59,7 +59,7 @@ def _results(inputs: Inputs, group: str) -> Results:
     def line(name: str, cells: Sequence[Cell]) -> Line:
         return Line(label(name), metric(name).unit, cells)
 
-    return Results(
+    return GroupTables(
         group.replace("_", " · "),
         int(inputs.metrics["systems"][BASELINE][group]["questions"]),
         [line(name, [_value(rows.get((system, name))) for system in inputs.systems]) for name in metrics],

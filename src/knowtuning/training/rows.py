@@ -67,7 +67,7 @@ R = TypeVar("R", Row, PairRow)
 
 
 @dataclass(frozen=True)
-class Encoder:
+class RowEncoder:
     """Turns text into rows of at most `max_length` tokens (model.max_length).
 
     counted: tokens that count in a pair, a name of counted.COUNTED.

@@ -8,7 +8,7 @@ from knowtuning.core.records import Example, Sentence, Verdict, Verified
 from knowtuning.knowledge import aspects
 
 
-class Verification(aspects.Verification, Protocol):
+class SentenceVerification(aspects.FactCounts, Protocol):
     """What a fact verifier counts in one answer, and its verdict on each sentence."""
 
     @property
@@ -18,7 +18,7 @@ class Verification(aspects.Verification, Protocol):
 class Verifier(Protocol):
     """A ground truth that judges answers; see knowtuning.world.verifier."""
 
-    def verify(self, example: Example, answer: str) -> Verification: ...
+    def verify(self, example: Example, answer: str) -> SentenceVerification: ...
 
 
 def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verified:
@@ -33,7 +33,7 @@ def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verif
     )
 
 
-def fact_scores(example: Example, counts: Verification) -> dict[str, float | None]:
+def fact_scores(example: Example, counts: SentenceVerification) -> dict[str, float | None]:
     """Counts of facts, and rates in 0..100, of one verified answer.
 
     percent_correct: correct of the facts stated (correct and incorrect). f1_at_k: K is the number of facts

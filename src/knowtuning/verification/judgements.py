@@ -18,7 +18,7 @@ from knowtuning.teacher import judging
 from knowtuning.teacher.judging import Preferral, Preferred
 from knowtuning.teacher.tasks import Failure, Teacher
 from knowtuning.verification.asking import ask_once
-from knowtuning.verification.exact import Verification, Verifier
+from knowtuning.verification.exact import SentenceVerification, Verifier
 
 Side = Literal["a", "b", "tie"]
 Outcome = Literal["win", "lose", "tie", "unjudged"]
@@ -43,7 +43,7 @@ class Comparison:
     second: str
 
 
-class Judge(Protocol):
+class PairJudge(Protocol):
     """Anything that compares two answers."""
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
@@ -56,7 +56,7 @@ class ExactJudge:
 
     def __init__(self, truth: Verifier) -> None:
         self._truth = truth
-        self._counts: dict[tuple[str, str], Verification] = {}
+        self._counts: dict[tuple[str, str], SentenceVerification] = {}
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
         """Yield the verdict on each comparison; an answer is verified once."""
@@ -64,7 +64,7 @@ class ExactJudge:
             first, second = self._verified(one.example, one.first), self._verified(one.example, one.second)
             yield CRITERIA[one.aspect].prefer(first, second)
 
-    def _verified(self, example: Example, answer: str) -> Verification:
+    def _verified(self, example: Example, answer: str) -> SentenceVerification:
         key = (example.id, answer)
         if key not in self._counts:
             self._counts[key] = self._truth.verify(example, answer)
@@ -157,7 +157,7 @@ def judge_pairs(
     examples: Sequence[Example],
     answers: Mapping[str, Sequence[str]],
     matchups: Sequence[Matchup],
-    judge: Judge,
+    judge: PairJudge,
     aspects: Collection[str] = tuple(ASPECTS),
 ) -> list[Judgement]:
     """Judge every two systems of `matchups` on every question in every aspect.
