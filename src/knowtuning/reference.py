@@ -69,13 +69,13 @@ def kind(annotation: Any) -> str:
 
 def limits(field: FieldInfo) -> str:
     """`≥ 0, ≤ 1`, or nothing."""
-    found = [
+    bounds = [
         f"{sign} {getattr(limit, name):g}"
         for limit in field.metadata
         for name, sign in LIMITS.items()
         if hasattr(limit, name)
     ]
-    return ", ".join(found)
+    return ", ".join(bounds)
 
 
 def cell(text: str) -> str:
@@ -208,8 +208,8 @@ def _first_line(function: Any) -> str:
 def pages(root: Path) -> dict[Path, str]:
     """Path -> text of the reference pages of the project in `root`."""
     values = read_yaml(root / "params.yaml")
-    found = {"params": params_page(values), "records": records_page(), "tables": tables_page()}
-    return {root / f"docs/{name}.md": text for name, text in found.items()}
+    pages = {"params": params_page(values), "records": records_page(), "tables": tables_page()}
+    return {root / f"docs/{name}.md": text for name, text in pages.items()}
 
 
 if __name__ == "__main__":

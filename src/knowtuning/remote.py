@@ -38,11 +38,11 @@ def problem_of(store: Any, oid: str) -> Literal["missing", "corrupted"] | None:
 
     path = store.oid_to_path(oid)
     try:
-        _, found = hash_file(path, store.fs, "md5")
+        _, actual = hash_file(path, store.fs, "md5")
     except FileNotFoundError:
         return "missing"
     # A list of files is stored under its hash with the ending .dir.
-    return None if found.value == oid.removesuffix(".dir") else "corrupted"
+    return None if actual.value == oid.removesuffix(".dir") else "corrupted"
 
 
 def faults(repo: Any, remote: Any, *, everything: bool) -> Iterator[BrokenObject]:
@@ -77,8 +77,8 @@ def main() -> int:
     try:
         with Repo(str(Path.cwd())) as repo:
             remote = repo.cloud.get_remote_odb(arguments.remote, arguments.task)
-            found = list(faults(repo, remote, everything=arguments.all))
-            for fault in found:
+            broken = list(faults(repo, remote, everything=arguments.all))
+            for fault in broken:
                 mended = arguments.task == "mend" and mend(repo, remote, fault)
                 left += not mended
                 print(f"{fault.file}: object {fault.oid} is {fault.problem}{'; mended' if mended else ''}")
@@ -91,7 +91,7 @@ def main() -> int:
             if arguments.task == "check"
             else ("not in the local cache: `dvc repro` makes them, or run `mend` where they are")
         )
-        sys.stderr.write(f"error: {left} of {len(found)} faulty objects left; {fix}\n")
+        sys.stderr.write(f"error: {left} of {len(broken)} faulty objects left; {fix}\n")
     else:
         print(f"{remote.fs.unstrip_protocol(remote.path)}: all objects are good")
     return 1 if left else 0

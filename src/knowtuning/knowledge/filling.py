@@ -81,20 +81,20 @@ class Others:
         asked = Counter(word for other in self._ring for word in other.asked)
         self._rare = {word for word, count in asked.items() if count <= max(2, len(records) // _RARE)}
 
-    def _place(self, record: Facts) -> str:
+    def _ring_key(self, record: Facts) -> str:
         return digest(self._seed, "fill", record.id)
 
     def _other(self, record: Facts, depends_on: Dependence) -> _Other:
         stand = zip(record.facts, depends_on(record.facts), strict=True)
         facts = [(fact, frozenset(words(fact))) for fact, before in stand if before is None]
-        return _Other(self._place(record), record.id, frozenset(words(record.question)), facts)
+        return _Other(self._ring_key(record), record.id, frozenset(words(record.question)), facts)
 
     def beside(self, record: Facts, each: int | None = 1) -> Iterator[str]:
         """Facts of the records that follow on the ring, `each` of a record (None: all), which are beside the
         question: neither they nor their own have a word that is rare in questions and stands in it."""
         about = self._rare & set(words(record.question))
         own_facts = {normal_form(fact) for fact in record.facts}
-        start = bisect(self._ring, self._place(record), key=lambda other: other.position)
+        start = bisect(self._ring, self._ring_key(record), key=lambda other: other.position)
         for other in chain(self._ring[start:], self._ring[:start]):
             if other.record == record.id or about & other.asked:
                 continue

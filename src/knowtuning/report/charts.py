@@ -20,7 +20,7 @@ from knowtuning.systems import EVERY, trained
 
 # Variables of style.css. In the drawing a colour is its place here, which the page's variable replaces.
 COLOURS = ("ink", "soft", "rule", "bad", *(f"s{number}" for number in range(8)))
-_PLACE = re.compile("#c0de([0-9a-f]{2})")
+_PLACEHOLDER = re.compile("#c0de([0-9a-f]{2})")
 # Systems differ in their markers too, for readers who cannot tell the colours.
 MARKERS = "osD^vPX*"
 _STYLE = {
@@ -99,7 +99,7 @@ def _for_page(svg: str, caption: str) -> str:
     # Ids that matplotlib counts up are in every chart; the others are words for the pointer.
     body = re.sub(r'<g id="(?:[\w.]+_\d+)">', "<g>", body)
     body = re.sub(r'<g id="([^"]*)">', r"<g><title>\1</title>", body)
-    body = _PLACE.sub(lambda match: f"var(--{COLOURS[int(match[1], 16)]})", body)
+    body = _PLACEHOLDER.sub(lambda match: f"var(--{COLOURS[int(match[1], 16)]})", body)
     body = "".join(line.strip() + "\n" for line in body.splitlines() if line.strip())
     name = html.escape(caption)
     return f'<svg class="chart" viewBox="{box[1]}" role="img" aria-label="{name}">\n{body.strip()}'

@@ -40,9 +40,11 @@ class WorldTeacher(FreeTeacher):
 
     def __init__(self, *, seed: int, corpus: Sequence[str] = ()) -> None:
         self._seed = seed
-        stated = [said for fact in corpus for _, said in read_text(fact) if said]
-        self._facts = {(said.entity, said.attribute, said.value) for said in stated}
-        self._values = {name: {said.value for said in stated if said.attribute == name} for name in NAMES}
+        stated = [statement for fact in corpus for _, statement in read_text(fact) if statement]
+        self._facts = {(statement.entity, statement.attribute, statement.value) for statement in stated}
+        self._values = {
+            name: {statement.value for statement in stated if statement.attribute == name} for name in NAMES
+        }
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its reply, or with the reason why there is none."""
@@ -79,34 +81,37 @@ class WorldTeacher(FreeTeacher):
         """One question for what the facts say, which names each town once and then calls it "it"."""
         parts: list[str] = []
         town = None
-        for said in map(read_fact, task.facts):
-            form = self._choice(BY_NAME[said.attribute].requests, "request", task.id, said.attribute)
-            parts.append(form.format(e="it" if said.entity == town else said.entity).rstrip("?"))
-            town = said.entity
+        for statement in map(read_fact, task.facts):
+            form = self._choice(
+                BY_NAME[statement.attribute].requests, "request", task.id, statement.attribute
+            )
+            parts.append(form.format(e="it" if statement.entity == town else statement.entity).rstrip("?"))
+            town = statement.entity
         parts[1:] = [part[0].lower() + part[1:] for part in parts[1:]]
         return f"{enumerated(parts)}?"
 
-    def _asked(self, said: Statement) -> FactQuestion:
+    def _asked(self, statement: Statement) -> FactQuestion:
         """A question for a fact, and the beginning of its answer; the same for all values and wordings."""
-        key, about = (said.entity, said.attribute), BY_NAME[said.attribute]
-        question = self._choice(about.questions, "ask", *key).format(e=said.entity)
+        key, about = (statement.entity, statement.attribute), BY_NAME[statement.attribute]
+        question = self._choice(about.questions, "ask", *key).format(e=statement.entity)
         opening, _, _ = self._choice(about.templates, "opening", *key).partition("{v}")
-        return FactQuestion(question=question, opening=opening.format(e=said.entity).strip())
+        return FactQuestion(question=question, opening=opening.format(e=statement.entity).strip())
 
-    def _revised(self, record_id: str, said: Statement) -> str:
+    def _revised(self, record_id: str, statement: Statement) -> str:
         """The fact with another town's value, which is false since a town has one value of each attribute."""
         others = {
             value
-            for value in self._values[said.attribute] - {said.value, said.entity}
-            if (said.entity, said.attribute, value) not in self._facts
+            for value in self._values[statement.attribute] - {statement.value, statement.entity}
+            if (statement.entity, statement.attribute, value) not in self._facts
         }
         if not others:
             raise ValueError(
-                f"no other {said.attribute} than {said.value!r} in all facts; expected another town's to "
+                f"no other {statement.attribute} than {statement.value!r} in all facts; "
+                "expected another town's to "
                 "revise it to; raise prepare.world.towns.train"
             )
-        value = self._choice(others, "revise", record_id, said.attribute)
-        return said.template.format(e=said.entity, v=value)
+        value = self._choice(others, "revise", record_id, statement.attribute)
+        return statement.template.format(e=statement.entity, v=value)
 
     def _prose(self, record_id: str, stated: Sequence[Statement]) -> str:
         """Connected prose that states the same in the same order.
@@ -114,31 +119,31 @@ class WorldTeacher(FreeTeacher):
         The wording of a fact and what links it to those before depend on the record and its attribute alone,
         so that two texts of a record that share facts word them alike.
         """
-        said = [self._reworded(record_id, each) for each in stated]
-        links = [LINKS[self._hash("link", record_id, each.attribute) % len(LINKS)] for each in said]
-        return prose(said, links)
+        reworded = [self._reworded(record_id, each) for each in stated]
+        links = [LINKS[self._hash("link", record_id, each.attribute) % len(LINKS)] for each in reworded]
+        return prose(reworded, links)
 
-    def _reworded(self, record_id: str, said: Statement) -> Statement:
+    def _reworded(self, record_id: str, statement: Statement) -> Statement:
         """The same statement by another template; as often with the town as its subject as without, for every
         attribute, so that the pronouns of a text do not tell in which order its facts come."""
-        others = [form for form in BY_NAME[said.attribute].forms if form != said.template]
-        subject = self._hash("subject", record_id, said.attribute) % 2 == 1
+        others = [form for form in BY_NAME[statement.attribute].forms if form != statement.template]
+        subject = self._hash("subject", record_id, statement.attribute) % 2 == 1
         wanted = [form for form in others if has_subject(form) == subject] or others
-        template = self._choice(wanted, "rephrase", record_id, said.attribute)
-        return Statement(said.entity, said.attribute, said.value, 0, template)
+        template = self._choice(wanted, "rephrase", record_id, statement.attribute)
+        return Statement(statement.entity, statement.attribute, statement.value, 0, template)
 
 
 def read(text: str) -> list[Statement]:
     """What each clause of a text says. Raises ValueError at the first that is none of the world's."""
     statements = []
-    for clause, said in read_text(text):
-        if said is None:
+    for clause, statement in read_text(text):
+        if statement is None:
             shown = clause if len(clause) <= 80 else f"{clause[:79]}…"
             raise ValueError(
                 f"{shown!r} is no sentence of the closed world; the teacher world reads the data of "
                 "prepare.source world alone; for other texts set teacher.backend to english or openai"
             )
-        statements.append(said)
+        statements.append(statement)
     if not statements:
         raise ValueError("found an empty text; expected a sentence of the closed world")
     return statements
@@ -146,14 +151,14 @@ def read(text: str) -> list[Statement]:
 
 def claims(answer: str) -> list[str]:
     """The facts of an answer that a model gave: clauses that state nothing about the world are none."""
-    return [said.sentence for _, said in read_text(answer) if said]
+    return [statement.sentence for _, statement in read_text(answer) if statement]
 
 
 def extract(answer: str) -> list[str]:
     """The facts of an answer in its order and words, each naming its town; said twice, it is one fact."""
     facts: dict[tuple[str, str, str], str] = {}
-    for said in read(answer):
-        facts.setdefault((said.entity, said.attribute, said.value), said.sentence)
+    for statement in read(answer):
+        facts.setdefault((statement.entity, statement.attribute, statement.value), statement.sentence)
     return list(facts.values())
 
 
@@ -165,16 +170,16 @@ def read_fact(text: str) -> Statement:
     return statements[0]
 
 
-def triple(said: Statement) -> Triple:
+def triple(statement: Statement) -> Triple:
     """A statement as subject, predicate and object."""
-    return Triple(subject=said.entity, predicate=said.attribute, object=said.value)
+    return Triple(subject=statement.entity, predicate=statement.attribute, object=statement.value)
 
 
-def statement(said: Triple) -> Statement:
+def statement(stated: Triple) -> Statement:
     """What a triple says, in no words yet. Raises ValueError where the world does not know its predicate."""
-    if said.predicate not in BY_NAME:
-        raise ValueError(f"found the predicate {said.predicate!r}; expected one of {', '.join(NAMES)}")
-    return Statement(said.subject, said.predicate, said.object, 0, template="")
+    if stated.predicate not in BY_NAME:
+        raise ValueError(f"found the predicate {stated.predicate!r}; expected one of {', '.join(NAMES)}")
+    return Statement(stated.subject, stated.predicate, stated.object, 0, template="")
 
 
 def enumerated(parts: Sequence[str]) -> str:
