@@ -171,11 +171,10 @@ class Batches:
                 # A line that the endpoint could not run carries an error and no response.
                 if response := row.get("response"):
                     results[row["custom_id"]] = int(response["status_code"]), response["body"]
-        lines = self._open.pop(name)
         bodies = {line: json.dumps(body) for line, (status, body) in results.items() if status == 200}
-        # On disk first: what no one waits for yet is paid too.
+        # On disk first: what no one waits for yet is paid too, and is found in one place or the other.
         await self._journal.do(lambda store: store.collect(name, bodies))
-        for line in lines:
+        for line in self._open.pop(name):
             self._settle(line, results.get(line), batch)
 
     async def _download(self, file: str) -> str:

@@ -120,7 +120,7 @@ def _is_echo(reply: Reply, system: str, user: str) -> bool:
     """
     parts, runs = _shown(system, type(reply))
     echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & runs
-    return bool(_parts(reply) & parts or echoed - _runs(user))
+    return bool(_parts(reply) & parts or (echoed and echoed - _runs(user)))
 
 
 @lru_cache(maxsize=64)

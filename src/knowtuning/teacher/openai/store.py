@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -165,7 +165,7 @@ class Store:
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
-        self.execute(insert, astuple(response))
+        self.execute(insert, [getattr(response, name) for name in _COLUMNS])
         self._db.executemany("DELETE FROM batch_results WHERE call = ?", ((line,) for line in lines))
         self.release(response.key)
 

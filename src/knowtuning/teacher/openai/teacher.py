@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -30,6 +29,8 @@ from knowtuning.teacher.openai.store import (
 )
 from knowtuning.teacher.openai.structured import reply_limit, task_schema
 from knowtuning.teacher.tasks import Failure, Outcome, Task
+
+T = TypeVar("T")
 
 STORE_NAME = "teacher.sqlite"
 _CHUNK = 500
@@ -74,19 +75,11 @@ class OpenAITeacher:
         if batch:
             # A batch takes as many calls as there are, at the endpoint's own pace.
             wide = max(limits.lookahead, limits.batch_size)
-            unpaced = {"rpm": math.inf, "tpm": math.inf, "poll": limits.batch_poll}
-            limits = replace(limits, concurrency=wide, lookahead=wide, **unpaced)
+            limits = replace(limits, concurrency=wide, lookahead=wide, poll=limits.batch_poll)
+            limits = replace(limits, rpm=math.inf, tpm=math.inf)
         self._limits, self._prompts, self._store = limits, Prompts(prompts), Store(cache / STORE_NAME)
-        self._run = Run(
-            model,
-            limits,
-            params.max_tokens,
-            most_failed,
-            Journal(self._store),
-            self.totals,
-            api_key,
-            headers or {},
-        )
+        journal, most = Journal(self._store), params.max_tokens
+        self._run = Run(model, limits, most, most_failed, journal, self.totals, api_key, headers or {})
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its outcome, in order, reading `tasks` as a stream.
@@ -104,15 +97,15 @@ class OpenAITeacher:
             self._run.say(str(estimate))
             if estimate.calls and preview is not None:
                 for task, outcome in self._outcomes(tasks[:preview]):
-                    bad = isinstance(outcome, Failure)
-                    reply = f"no reply: {outcome.reason}" if bad else outcome.model_dump_json()
+                    failure = outcome.reason if isinstance(outcome, Failure) else None
+                    reply = f"no reply: {failure}" if failure else outcome.model_dump_json()
                     prompt = self._call(task).messages[-1]["content"]
                     self._run.say(f"--- {task.name} {task.id}\n{prompt}\n>>> {reply}")
                 raise TeacherError(
                     f"preview: {min(preview, len(tasks))} of {len(tasks)} rows are done and kept; run again "
                     "without KNOWTUNING_PREVIEW to go on"
                 )
-        yield from self._outcomes(tasks, total=estimate and estimate.tasks)
+        yield from self._outcomes(tasks, estimate.tasks if estimate else None)
 
     def estimate_of(self, tasks: Iterable[Task]) -> Estimate:
         """What a run over `tasks` will take, without making a call."""
@@ -155,29 +148,16 @@ class OpenAITeacher:
 
     def _outcomes(self, tasks: Iterable[Task], total: int | None = None) -> Iterator[tuple[Task, Outcome]]:
         batches = self._batches(map(self._call, tasks))
-
-        async def following() -> list[tuple[Task, Outcome]]:
-            return await anext(batches, [])
-
-        async def ended() -> None:
-            await batches.aclose()
-
-        bar = tqdm(
-            total=total,
-            unit="task",
-            file=sys.stderr,
-            disable=not self._limits.progress,
-            mininterval=0.5,
-            desc="teacher",
-        )
+        shown = self._limits.progress
+        bar = tqdm(total=total, unit="task", desc="teacher", disable=not shown, mininterval=0.5)
         with bar, asyncio.Runner() as runner:
             try:
-                while batch := runner.run(following()):
+                while batch := runner.run(_awaited(anext(batches, None))):
                     yield from batch
                     bar.set_postfix_str(str(self.totals), refresh=False)
                     bar.update(len(batch))
             finally:
-                runner.run(ended())
+                runner.run(_awaited(batches.aclose()))
 
     async def _batches(self, stream: Iterator[Call]) -> AsyncGenerator[list[tuple[Task, Outcome]], None]:
         """Outcomes in order, in lists of those that are ready together. Reads ahead and answers side by side;
@@ -198,7 +178,8 @@ class OpenAITeacher:
                     ahead.extend(zip(chunk, await calls.start(chunk), strict=True))
                 if not ahead:
                     return
-                await asyncio.wait({ahead[0][1], calls.broken}, return_when=asyncio.FIRST_COMPLETED)
+                either: set[asyncio.Future[Any]] = {ahead[0][1], calls.broken}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if calls.broken.done():
                     await calls.broken
                 ready = []
@@ -228,3 +209,7 @@ class OpenAITeacher:
             sample=getattr(task, "sample", 0),
         )
         return Call(key, task, messages)
+
+
+async def _awaited(value: Awaitable[T]) -> T:
+    return await value
