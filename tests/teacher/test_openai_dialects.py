@@ -22,8 +22,8 @@ def outcomes(teacher: OpenAITeacher, tasks: list[Task]) -> list[Outcome]:
     return [outcome for _, outcome in teacher.run(tasks)]
 
 
-def usable(found: list[Outcome]) -> bool:
-    return not any(isinstance(outcome, Failure) for outcome in found)
+def usable(results: list[Outcome]) -> bool:
+    return not any(isinstance(outcome, Failure) for outcome in results)
 
 
 @pytest.mark.parametrize("status", [400, 422])

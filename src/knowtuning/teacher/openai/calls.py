@@ -509,12 +509,11 @@ class Calls:
                 "was paid is kept, run again then"
             )
         self._gate.refused(began, wait)
-        told = f"{wait:.0f} s, as told"
-        untold = (
-            f"pauses of up to {limits.backoff_cap:g} s, for {limits.patience:g} s a row: no time was told"
-        )
-        waiting = untold if fault.retry_after is None else told
-        self._warn("429", f"the endpoint asks to slow down ({fault.message}); waiting {waiting}")
+        span = f"{wait:.0f} s, as told"
+        if fault.retry_after is None:
+            cap, patience = limits.backoff_cap, limits.patience
+            span = f"pauses of up to {cap:g} s, for {patience:g} s a row: no time was told"
+        self._warn("429", f"the endpoint asks to slow down ({fault.message}); waiting {span}")
 
     def _warn(self, about: str, line: str) -> None:
         """Print a line, once a minute about one thing."""

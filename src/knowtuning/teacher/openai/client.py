@@ -335,11 +335,11 @@ class Client:
                 # at a third of the whole cost of a call; the body is right and the reply read below.
                 raw = await next(self._turn).post(_PATH, cast_to=self._response_type, body=body)
         except Exception as error:
-            said = _error(getattr(error, "body", None))
-            if not isinstance(said, dict) or said.get("code") != "json_validate_failed":
+            detail = _error(getattr(error, "body", None))
+            if not isinstance(detail, dict) or detail.get("code") != "json_validate_failed":
                 raise self.fault(error) from None
             # The endpoint checks replies itself and sends the broken one along.
-            return Completion(self.redacted(str(said.get("failed_generation") or "")), "stop", None, 0, 0)
+            return Completion(self.redacted(str(detail.get("failed_generation") or "")), "stop", None, 0, 0)
         text = self.redacted(raw.text)
         try:
             return completion_of(json.loads(text), raw.headers)
