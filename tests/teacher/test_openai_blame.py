@@ -28,8 +28,8 @@ def test_a_row_that_is_forbidden_is_rejected_and_the_key_not_blamed(tmp_path: Pa
         return fails(403, "flagged by moderation") if bad else obliging(call)
 
     with FaultServer(script) as server:
-        found = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=1)), extracts(5))
-    reasons = {n: each.reason for n, each in enumerate(found) if isinstance(each, Failure)}
+        results = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=1)), extracts(5))
+    reasons = {n: each.reason for n, each in enumerate(results) if isinstance(each, Failure)}
     assert reasons == {flagged: "turned down: status 403: flagged by moderation"}
 
 
@@ -48,8 +48,8 @@ def test_a_404_about_the_parameters_goes_on_to_the_next_dialect(tmp_path: Path) 
         return fails(404, "No endpoints found for these parameters") if lacking else obliging(call)
 
     with FaultServer(script) as server:
-        found = outcomes(teacher_at(server.url, tmp_path), extracts(4))
-    assert not any(isinstance(outcome, Failure) for outcome in found)
+        results = outcomes(teacher_at(server.url, tmp_path), extracts(4))
+    assert not any(isinstance(outcome, Failure) for outcome in results)
     assert [call.mode for call in server.calls] == ["json_schema", *["json_schema_bare"] * 4]
 
 
@@ -75,8 +75,8 @@ def test_a_slow_server_that_only_times_out_is_told_apart(tmp_path: Path) -> None
     server.script = lambda call: says(right_reply(call), delay=0.15 * server.open + 0.05)
     with server:
         limits = quick(timeout=0.45, concurrency=8)
-        found = outcomes(teacher_at(server.url, tmp_path / "a", limits=limits), extracts(12))
-        assert not any(isinstance(outcome, Failure) for outcome in found)
+        results = outcomes(teacher_at(server.url, tmp_path / "a", limits=limits), extracts(12))
+        assert not any(isinstance(outcome, Failure) for outcome in results)
         server.script = lambda call: says("late", delay=1.0)
         limits = quick(timeout=0.05, concurrency=8)
         with pytest.raises(TeacherError, match=r"KNOWTUNING_TIMEOUT or fewer.*KNOWTUNING_CONCURRENCY"):

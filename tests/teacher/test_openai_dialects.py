@@ -22,8 +22,8 @@ def outcomes(teacher: OpenAITeacher, tasks: list[Task]) -> list[Outcome]:
     return [outcome for _, outcome in teacher.run(tasks)]
 
 
-def usable(found: list[Outcome]) -> bool:
-    return not any(isinstance(outcome, Failure) for outcome in found)
+def usable(results: list[Outcome]) -> bool:
+    return not any(isinstance(outcome, Failure) for outcome in results)
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -128,8 +128,8 @@ def test_a_dialect_that_crashes_led_to_is_shown_and_tried_again(
         assert [call.mode for call in server.calls] == ["json_schema"] * 2 + ["json_schema_bare"] * 3
         line = "with mode json_schema_bare (status 500: oops); in full again in 5 minutes"
         assert line in capfd.readouterr().err
-        later = [(dialect, 0.0) for dialect, _ in teacher._dialects.values()]
-        teacher._dialects = dict(zip(teacher._dialects, later, strict=True))
+        known = teacher._run.dialects
+        known.update({name: (dialect, 0.0) for name, (dialect, _) in known.items()})
         assert usable(outcomes(teacher, extracts(3, start=3)))
         assert {call.mode for call in server.calls[5:]} == {"json_schema"}
 

@@ -86,12 +86,12 @@ def test_requests_and_tokens_a_minute() -> None:
     """600 rpm are 0.1 s a request; 60,000 tpm are 1 ms a token."""
 
     async def starts(pace: Pace, tokens: list[float]) -> list[float]:
-        loop, found = asyncio.get_running_loop(), []
+        loop, results = asyncio.get_running_loop(), []
         begin = loop.time()
         for count in tokens:
             await pace.reserve(count)
-            found.append(round(loop.time() - begin, 2))
-        return found
+            results.append(round(loop.time() - begin, 2))
+        return results
 
     by_request = asyncio.run(starts(Pace(600, math.inf), [1e6, 1e6, 1e6]))
     assert by_request == pytest.approx([0, 0.1, 0.2], abs=0.04)
@@ -221,8 +221,8 @@ def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.Captur
 def test_limits_come_from_the_environment() -> None:
     assert limits_from_environment({"KNOWTUNING_RPM": " ", "PATH": "/bin"}) == Limits()
     values = ["batch", "3", "60", "1e5", "0.5", "p.yaml", "9", "0", "1", "0"]
-    found = limits_from_environment(dict(zip(VARIABLES, values, strict=True)))
-    assert found == Limits(
+    limits = limits_from_environment(dict(zip(VARIABLES, values, strict=True)))
+    assert limits == Limits(
         mode="batch",
         concurrency=3,
         rpm=60.0,

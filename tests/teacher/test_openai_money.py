@@ -65,8 +65,8 @@ def test_a_good_model_is_not_held_back(tmp_path: Path) -> None:
         return says("no" if row % 3 == 0 else right_reply(call), delay=1.0)
 
     with FaultServer(script) as server:
-        found = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=90)), extracts(240))
-        assert sum(isinstance(outcome, Failure) for outcome in found) == 80
+        results = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=90)), extracts(240))
+        assert sum(isinstance(outcome, Failure) for outcome in results) == 80
         assert server.peak > 60
 
 
@@ -98,13 +98,13 @@ def test_unusable_replies_travel_with_the_others_and_are_not_bought_again(tmp_pa
         lambda call: says("no") if "of 1?" in call.messages[1]["content"] else obliging(call)
     ) as server:
         first = teacher_at(server.url, tmp_path / "a")
-        found = outcomes(first, extracts(3))
-        assert [isinstance(outcome, Failure) for outcome in found] == [False, True, False]
+        results = outcomes(first, extracts(3))
+        assert [isinstance(outcome, Failure) for outcome in results] == [False, True, False]
         assert first.save_replies(tmp_path / "replies.jsonl") == 3
         made = len(server.calls)
         clone = teacher_at(server.url, tmp_path / "b", key=None)
         assert clone.load_replies(Path("replies.jsonl"), tmp_path) == 3
-        assert outcomes(clone, extracts(3)) == found
+        assert outcomes(clone, extracts(3)) == results
         assert len(server.calls) == made
         server.script = obliging
         asked = teacher_at(server.url, tmp_path / "b", limits=quick(ask_again=True))

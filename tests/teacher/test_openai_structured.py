@@ -119,9 +119,9 @@ def test_backslashes_and_line_breaks_mean_what_was_written(said: str, meant: str
 
 def test_a_verdict_in_other_letters_is_that_verdict() -> None:
     """Its reason stays as it is; a number may be text, further keys are left unread."""
-    told = ["Supported", "NOT SUPPORTED", "contradicted."]
+    texts = ["Supported", "NOT SUPPORTED", "contradicted."]
     entries = [
-        {"number": str(n), "fact": "?", "reason": "It IS so.", "verdict": v} for n, v in enumerate(told)
+        {"number": str(n), "fact": "?", "reason": "It IS so.", "verdict": v} for n, v in enumerate(texts)
     ]
     read = parse_reply(json.dumps({"verdicts": entries}), FactVerdicts).verdicts
     assert [fact.verdict for fact in read] == ["supported", "not_supported", "contradicted"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from knowtuning.teacher.tasks import Extract, FactList, Reply, Task
 
@@ -16,6 +16,12 @@ FactVerdict = Literal["supported", "not_supported", "contradicted"]
 Preferred = Literal["first", "second", "tie"]
 # Asked for before the verdict, which it makes better; what ends at the limit does no harm.
 Reason = Annotated[str, Field(json_schema_extra={"maxLength": 240})]
+
+
+@BeforeValidator
+def folded(verdict: object) -> object:
+    """A verdict in the letters of verdicts: "Not supported." is not_supported."""
+    return "_".join(verdict.casefold().strip(" .").split()) if isinstance(verdict, str) else verdict
 
 
 class Numbered(Reply):
@@ -31,7 +37,7 @@ N = TypeVar("N", bound=Numbered)
 class CheckedFact(Numbered):
     """The verdict on a fact."""
 
-    verdict: FactVerdict
+    verdict: Annotated[FactVerdict, folded]
 
 
 class FactVerdicts(Reply):
@@ -56,7 +62,7 @@ class Preferral(Reply):
     """The better of two answers, or a tie."""
 
     reason: Reason = ""
-    verdict: Preferred
+    verdict: Annotated[Preferred, folded]
 
 
 class Claims(Extract):

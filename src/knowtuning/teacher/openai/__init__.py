@@ -7,5 +7,5 @@
 | client.py, batch.py | the two ways of delivery: the endpoint, its faults and its dialect; the Batch API |
 | prompts.py, structured.py, reading.py | what is sent, the form a reply is asked for, how it is read |
 | store.py | replies on disk, claims, group commits, travel through DVC |
-| limits.py | speed, money, totals, progress |
+| limits.py | speed, money, totals |
 """

@@ -10,6 +10,7 @@ hold, a line is known by the hash of its content, and results are on disk before
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,7 @@ from knowtuning.teacher.openai.client import (
     body_of,
     completion_of,
     fault_of_status,
-    raise_setting,
-    refused_key,
+    setting_error,
 )
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.tasks import Task
@@ -130,12 +130,12 @@ class Batches:
 
     async def _submit(self) -> None:
         lines = sorted(self._buffer)[: self._limits.batch_size]
-        rows = [
-            {"custom_id": line, "method": "POST", "url": _PATH, "body": self._buffer[line]} for line in lines
-        ]
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+        data = "".join(
+            json.dumps({"custom_id": line, "method": "POST", "url": _PATH, "body": self._buffer[line]}) + "\n"
+            for line in lines
+        )
         with self._named():
-            file = await self._api.files.create(file=("calls.jsonl", data), purpose="batch")
+            file = await self._api.files.create(file=("calls.jsonl", data.encode()), purpose="batch")
         self._open[await self._create(file.id)] = set(lines)
         for line in lines:
             del self._buffer[line]
@@ -143,12 +143,12 @@ class Batches:
     async def _create(self, file: str) -> str:
         """Create the batch of a file; a creation whose reply was lost has happened all the same."""
         metadata = {MARK: self._scope, DIALECTS: self._client.dialects()}
-        for attempt in range(1, self._limits.retries + 2):
+        for attempt in itertools.count(1):
             try:
                 batch = await self._client.api.batches.create(
                     input_file_id=file, endpoint=_PATH, completion_window="24h", metadata=metadata
                 )
-                return str(batch.id)
+                break
             except Exception as error:
                 fault = self._client.fault(error)
                 if fault.kind not in (*RETRIED, "rate_limit") or attempt > self._limits.retries:
@@ -156,10 +156,9 @@ class Batches:
                         raise
             wait = pause(attempt, self._limits.backoff, self._limits.backoff_cap)
             await asyncio.sleep(max(wait, fault.retry_after or 0.0))
-            for batch in await self._list():
-                if batch.input_file_id == file:
-                    return str(batch.id)
-        raise AssertionError("the last attempt raises")
+            if batch := next((each for each in await self._list() if each.input_file_id == file), None):
+                break
+        return str(batch.id)
 
     async def _look(self, name: str) -> None:
         with self._named():
@@ -167,14 +166,15 @@ class Batches:
         if batch.status not in _ENDED:
             return
         results: dict[str, _Line] = {}
-        for file in (batch.output_file_id, batch.error_file_id):
-            if file:
-                results.update(_read_lines(await self._download(str(file))))
-        lines = self._open.pop(name)
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            for row in map(json.loads, filter(str.strip, (await self._download(file)).split("\n"))):
+                # A line that the endpoint could not run carries an error and no response.
+                if response := row.get("response"):
+                    results[row["custom_id"]] = int(response["status_code"]), response["body"]
         bodies = {line: json.dumps(body) for line, (status, body) in results.items() if status == 200}
-        # On disk first: what no one waits for yet is paid too.
+        # On disk first: what no one waits for yet is paid too, and is found in one place or the other.
         await self._journal.do(lambda store: store.collect(name, bodies))
-        for line in lines:
+        for line in self._open.pop(name):
             self._settle(line, results.get(line), batch)
 
     async def _download(self, file: str) -> str:
@@ -194,11 +194,7 @@ class Batches:
                 raise fault_of_status(status, body, {})
             future.set_result(replace(completion_of(body, {}), line=line))
         except Fault as fault:
-            try:
-                raise_setting(fault, self._model)
-                future.set_exception(fault)
-            except TeacherError as error:
-                future.set_exception(error)
+            future.set_exception(setting_error(fault, self._model) or fault)
 
     @property
     def _api(self) -> Any:
@@ -211,11 +207,9 @@ class Batches:
             yield
         except Exception as error:
             fault = self._client.fault(error)
-            if fault.kind == "forbidden":
-                raise refused_key(fault, self._model) from None
-            if fault.kind != "missing":
-                raise_setting(fault, self._model)
-            raise TeacherError(
+            fault.kind = "auth" if fault.kind == "forbidden" else fault.kind
+            known = None if fault.kind == "missing" else setting_error(fault, self._model)
+            raise known or TeacherError(
                 f"KNOWTUNING_TEACHER_MODE is batch and {self._model.endpoint} does not take it: "
                 f"{fault.message}; what was paid is kept, run again, or without that variable"
             ) from None
@@ -231,13 +225,3 @@ def _unanswered(batch: Any, wait: float) -> Fault:
     if code == "token_limit_exceeded":
         return Fault("rate_limit", message, code=code, retry_after=wait)
     return Fault("rejected", message, code=code)
-
-
-def _read_lines(text: str) -> dict[str, _Line]:
-    """Results by line. A line that the endpoint could not run carries an error and no response."""
-    rows = [json.loads(row) for row in text.split("\n") if row.strip()]
-    return {
-        str(row["custom_id"]): (int(row["response"]["status_code"]), row["response"]["body"])
-        for row in rows
-        if row.get("response") is not None
-    }

@@ -7,17 +7,19 @@ Trials: a model that cannot do a task is found out before it has cost much.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any
+from weakref import WeakValueDictionary
 
 from knowtuning.teacher.openai.client import RETRIED, Completion, Fault, Model, Request, Run
-from knowtuning.teacher.openai.limits import OVERHEAD, Price, TeacherError
+from knowtuning.teacher.openai.limits import OVERHEAD, Limits, Price, TeacherError
 from knowtuning.teacher.openai.prompts import Message
 from knowtuning.teacher.openai.reading import read_reply
 from knowtuning.teacher.openai.store import Journal, Response, command
@@ -30,6 +32,9 @@ _SHOWN = 160  # characters of an example reply
 _BYTES_PER_TOKEN = 4  # of English text, for estimates
 _CUT, _BRIEF = 0.6, 100  # share of the tokens sent below which a prompt was cut; tokens too few to tell
 
+# How a call gets to the endpoint and its completion back: `complete` of Client or Batches.
+Deliver = Callable[[Request, Task], Awaitable[Completion]]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -40,73 +45,79 @@ class Call:
     messages: list[Message]
 
 
-def outcome_of(call: Call, request: Request, completion: Completion) -> Outcome:
-    """What a completion is to its task: a reply, or why it cannot be used."""
+def judged(
+    call: Call, request: Request, completion: Completion, ceiling: int
+) -> tuple[Outcome, Request | None]:
+    """What a completion is to its task, and what to send where it cannot be used; None where that is final.
+
+    One that is cut off is asked for once more with twice `ceiling`, the most tokens of a first reply, and an
+    unchanged prompt; one that is no JSON, breaks the schema or fails the task's check once more with the
+    error shown; a refusal is final.
+    """
+    text = completion.text
     if completion.refusal:
-        return Failure(reason="the teacher refused", raw=completion.refusal)
+        return Failure(reason="the teacher refused", raw=completion.refusal), None
     if completion.finish == "content_filter":
-        return Failure(reason="the endpoint's content filter cut the reply", raw=completion.text)
+        return Failure(reason="the endpoint's content filter cut the reply", raw=text), None
     hint = ""
-    if completion.reasoned and not completion.text.strip():
+    if completion.reasoned and not text.strip():
         hint = "; only thoughts came: raise max_tokens, or lower the effort in extra"
     if completion.finish == "length":
-        reason = f"the reply was cut off at {request.max_tokens} tokens{hint}"
-        return Failure(reason=reason, raw=completion.text)
+        longer = Request(request.messages, 2 * ceiling) if request.max_tokens <= ceiling else None
+        return Failure(reason=f"the reply was cut off at {request.max_tokens} tokens{hint}", raw=text), longer
     try:
-        return read_reply(call.task, completion.text, call.messages)
+        return read_reply(call.task, text, call.messages), None
     except ValueError as error:
-        return Failure(reason=f"unusable reply: {error}{hint}", raw=completion.text)
+        wish = f"That reply cannot be used: {error}{hint}. Reply again with the corrected JSON object alone."
+        shown = [{"role": "assistant", "content": text}, {"role": "user", "content": wish}]
+        first = len(request.messages) == len(call.messages)
+        corrected = Request([*call.messages, *shown], request.max_tokens) if first else None
+        return Failure(reason=f"unusable reply: {error}{hint}", raw=text), corrected
 
 
-def next_request(
-    request: Request, call: Call, completion: Completion, failure: Failure, asked: set[str], ceiling: int
-) -> Request | None:
-    """What to send after a reply that cannot be used; None where that is final. asked: why it was before.
-    ceiling: tokens that a first reply may take at most, whatever its own limit.
+class Room:
+    """Where some wait until they may go on."""
 
-    A reply that is cut off is asked for once more with twice the ceiling and an unchanged prompt, one that is
-    no JSON, breaks the schema or fails the task's check once more with the error shown; a refusal is final.
-    """
-    why = "cut off" if completion.finish == "length" else "unusable"
-    if completion.refusal or completion.finish == "content_filter" or why in asked:
-        return None
-    asked.add(why)
-    if why == "cut off":
-        return Request(request.messages, 2 * ceiling)
-    complaint = failure.reason.removeprefix("unusable reply: ")
-    wish = f"That reply cannot be used: {complaint}. Reply again with the corrected JSON object alone."
-    shown = [{"role": "assistant", "content": completion.text}, {"role": "user", "content": wish}]
-    return Request([*call.messages, *shown], request.max_tokens)
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+
+    async def until(self, allowed: Callable[[], bool]) -> None:
+        """Wait until something is allowed."""
+        while not allowed():
+            await self._changed.wait()
+
+    def look_again(self) -> None:
+        """Have all who wait look whether they may go on."""
+        self._changed.set()
+        self._changed.clear()
 
 
-class Gate:
+class Gate(Room):
     """Lets at most `limit` calls in; a 429 halves the limit, `limit` successes raise it by one.
 
     The limit stays between 1 and `concurrency`. A pause holds back all calls that have not started.
     """
 
     def __init__(self, concurrency: int) -> None:
+        super().__init__()
         self._highest = concurrency
         self.limit = float(concurrency)
         self._inside = 0
-        self._freed = asyncio.Condition()
         self._closed_until = 0.0
         self._slowed_at = -math.inf
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
         """Wait for a turn, hold it; gives the time at which it began (time.monotonic)."""
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._inside < int(self.limit))
-            self._inside += 1
+        await self.until(lambda: self._inside < int(self.limit))
+        self._inside += 1
         try:
             while (left := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             yield time.monotonic()
         finally:
             self._inside -= 1
-            async with self._freed:
-                self._freed.notify_all()
+            self.look_again()
 
     def succeeded(self) -> None:
         """A call got a reply: raise the limit by 1/limit, that is by one every `limit` replies."""
@@ -155,15 +166,16 @@ def pause(attempt: int, first: float, cap: float) -> float:
     return random.uniform(0, min(cap, first * 2 ** min(attempt - 1, 30)))
 
 
-class Budget:
+class Budget(Room):
     """What one command of the shell may spend, over all its stages. A call reserves the most that it can cost
     before it is made, on disk, so the limit holds; what a killed run had reserved stays spent."""
 
     def __init__(self, limit: float, price: Price | None, journal: Journal) -> None:
-        self._limit, self._price, self._journal = limit, price, journal
+        super().__init__()
+        self._limit, self._journal = limit, journal
+        self._price = None if limit == math.inf else price
         self._command = command()
         self._open = 0
-        self._settled = asyncio.Event()
 
     async def reserve(self, prompt_bytes: int, max_tokens: int) -> int:
         """Set aside the most a call can cost, billionths of a dollar: no text has more tokens than bytes.
@@ -171,7 +183,7 @@ class Budget:
         Waits for calls in flight to cost less than was set aside for them. Raises TeacherError when the
         next call may still cost more than is left.
         """
-        if self._price is None or self._limit == math.inf:
+        if self._price is None:
             return 0
         most = math.ceil(1e9 * self._price.of(prompt_bytes + OVERHEAD, max_tokens))
         while not await self._journal.do(lambda store: store.spend(self._command, most, 1e9 * self._limit)):
@@ -181,58 +193,57 @@ class Budget:
                     f"budget: ${spent:.6f} of ${self._limit:.6f} is spent and the next call may cost "
                     f"${most / 1e9:.6f}; what was paid is kept, raise KNOWTUNING_BUDGET and run again"
                 )
-            self._settled.clear()
-            await self._settled.wait()
+            await self._changed.wait()
         self._open += 1
         return most
 
     async def settle(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Turn what was set aside for a call into what it cost."""
-        if not reserved or self._price is None:
+        if self._price is None:
             return
         cost = math.ceil(1e9 * self._price.of(prompt_tokens, completion_tokens))
         await self._journal.do(lambda store: store.spend(self._command, cost - reserved, math.inf))
         self._open -= 1
-        self._settled.set()
+        self.look_again()
 
 
-@dataclass
-class Trial:
+class Trial(Room):
     """One kind of task at one model. Raises TeacherError where paying on would buy nothing.
 
-    rows: rows without a usable reply, in a row, after which the run stops; for calls it is TRIAL_CALLS. Once
-    a usable reply has come both allow for so many calls at once (`concurrency`), whose failures come in a
-    bunch since they take twice the time. last: why the last call or row brought nothing.
+    That is after so many rows, or calls that may have been billed, without a usable reply among them. Once
+    one has come both allow for as many as are made at once, whose failures come in a bunch since they take
+    twice the time.
     """
 
-    task: str
-    model: Model
-    rows: int
-    concurrency: int
-    last: Failure | Fault | None = None
-    _proven: bool = False
-    _failed: int = 0
-    _wasted: int = 0
-    _in_flight: int = 0
-    _asked: int = 0
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    def __init__(self, task: str, model: Model, limits: Limits) -> None:
+        super().__init__()
+        self._task, self._model, self._concurrency = task, model, limits.concurrency
+        self._most_rows, self._most_calls = limits.give_up_after, TRIAL_CALLS
+        self._proven = False
+        self._failed = self._asked = 0  # rows
+        self._wasted = self._in_flight = 0  # calls
+        self.last: Failure | Fault | None = None  # why the last call or row brought nothing
 
     @asynccontextmanager
     async def row(self) -> AsyncIterator[None]:
         """Ask for a row. Until the first usable reply few are asked at once, and none that may be in vain."""
-        await self._until(lambda: self._asked < min(TRIAL_ROWS, self.rows - self._failed))
+        await self.until(
+            lambda: self._proven or self._asked < min(TRIAL_ROWS, self._most_rows - self._failed)
+        )
         self._asked += 1
         try:
             yield
         finally:
             self._asked -= 1
-            await self._notify()
+            self.look_again()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Make a call: it counts as wasted until `worked`, unless its fault was not billed."""
-        await self._until(lambda: not self._wasted < TRIAL_CALLS <= self._wasted + self._in_flight)
-        if self._wasted >= (max(TRIAL_CALLS, 2 * self.concurrency) if self._proven else TRIAL_CALLS):
+        await self.until(
+            lambda: self._proven or not self._wasted < TRIAL_CALLS <= self._wasted + self._in_flight
+        )
+        if self._wasted >= self._most_calls:
             raise self.hopeless(f"{self._wasted} calls in a row")
         self._in_flight += 1
         try:
@@ -244,120 +255,124 @@ class Trial:
             raise
         finally:
             self._in_flight -= 1
-            await self._notify()
-
-    async def _until(self, allowed: Callable[[], bool]) -> None:
-        if not self._proven:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._proven or allowed())
-
-    async def _notify(self) -> None:
-        if not self._proven or self._changed._waiters:
-            async with self._changed:
-                self._changed.notify_all()
+            self.look_again()
 
     def worked(self) -> None:
         """A usable reply has come, now or in an earlier run."""
         self._proven, self._failed, self._wasted = True, 0, 0
+        self._most_rows = max(self._most_rows, self._concurrency)
+        self._most_calls = max(TRIAL_CALLS, 2 * self._concurrency)
 
     def failed(self, failure: Failure | Fault) -> None:
         """A row stays without a usable reply. Raises TeacherError when it is one too many in a row."""
         self.last = failure
         self._failed += 1
-        if self._failed >= (max(self.rows, self.concurrency) if self._proven else self.rows):
+        if self._failed >= self._most_rows:
             raise self.hopeless(f"{self._failed} rows in a row")
 
     def hopeless(self, what: str) -> TeacherError:
         """The error that ends the run; `what`: how many calls or rows failed."""
-        last = self.last
-        if isinstance(last, Failure):
-            raw = " ".join(str(last.raw or "").split())
-            shown = raw if len(raw) <= _SHOWN else raw[:_SHOWN] + "…"
+        if not isinstance(self.last, Failure):
             return TeacherError(
-                f"{self.model} cannot do the task {self.task!r}: {what} without a usable reply; the last: "
-                f"{last.reason}; the reply was {shown!r}; take another model. These replies are "
-                "kept and not bought again; KNOWTUNING_ASK_AGAIN=1 asks anew"
+                f"{what} failed at {self._model}, the last one: {self.last}; what was paid is kept, run "
+                "again when the endpoint answers"
             )
+        raw = " ".join(str(self.last.raw or "").split())
+        raw = raw if len(raw) <= _SHOWN else raw[:_SHOWN] + "…"
         return TeacherError(
-            f"{what} failed at {self.model}, the last one: {last}; what was paid is kept, run again when the "
-            "endpoint answers"
+            f"{self._model} cannot do the task {self._task!r}: {what} without a usable reply; the last: "
+            f"{self.last.reason}; the reply was {raw!r}; take another model. These replies are kept and not "
+            "bought again; KNOWTUNING_ASK_AGAIN=1 asks anew"
         )
 
 
-class Delivery(Protocol):
-    """How a call gets to the endpoint and its completion back: client.Client or batch.Batches."""
-
-    async def complete(self, request: Request, task: Task) -> Completion:
-        """Make one call. Raises Fault, or TeacherError when the run cannot go on."""
-        ...
-
-
 class Calls:
-    """Answers calls that the store does not hold.
+    """Answers calls, side by side: from the store, or paid for at most once among all who share it.
 
-    max_tokens: limit of a first reply; a task that tells the length of its reply has a lower one.
-    most_failed: rows that may stay without a usable reply before the run stops.
+    broken: done with the error of a run that cannot go on.
     """
 
-    def __init__(
-        self, run: Run, delivery: Delivery, price: Price | None, max_tokens: int, most_failed: float
-    ) -> None:
-        limits = run.limits
-        self._run, self._delivery, self._journal = run, delivery, run.journal
-        self._limits, self._usage, self._model = limits, run.usage, run.model
-        self._budget = Budget(limits.budget, price, run.journal)
-        self._max_tokens, self._most_failed = max_tokens, most_failed
-        self._gate, self._pace = Gate(limits.concurrency), Pace(limits.rpm, limits.tpm)
-        self._workers = asyncio.Semaphore(limits.concurrency)
+    def __init__(self, run: Run, deliver: Deliver) -> None:
+        self._run, self._deliver, self._journal = run, deliver, run.journal
+        self._limits, self._usage, self._model = run.limits, run.usage, run.model
+        self._budget = Budget(run.limits.budget, run.usage.price, run.journal)
+        self._gate, self._pace = Gate(run.limits.concurrency), Pace(run.limits.rpm, run.limits.tpm)
+        self._workers = asyncio.Semaphore(run.limits.concurrency)
+        self._keys: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._works: set[asyncio.Task[Outcome]] = set()
+        self._in_flight: set[asyncio.Task[Any] | None] = set()
+        self._stopped = False
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trials: dict[str, Trial] = {}
-        self._said: dict[str, float] = {}
+        self._unusable = self._cut_prompts = 0
+        self._cut_off = False
+        self._warned: dict[str, float] = {}
         self._bytes_per_token = float(_BYTES_PER_TOKEN)
-        self._cut_prompts = self._unusable = 0
-        self._reply_tokens = float(max_tokens)
-        self._cut_off = self._stopped = False
-        self._in_flight: set[asyncio.Task | None] = set()
+        self._reply_tokens = float(run.max_tokens)
 
-    def stop(self) -> None:
-        """Start no further call; those in flight end and are kept."""
+    async def start(self, calls: Sequence[Call]) -> list[asyncio.Future[Outcome]]:
+        """Begin to answer calls. Raises TeacherError where too many stored replies are unusable."""
+        responses = await self._journal.do(lambda store: store.find([call.key for call in calls]))
+        return [self._start(call, responses.get(call.key)) for call in calls]
+
+    def _start(self, call: Call, response: Response | None) -> asyncio.Future[Outcome]:
+        outcome = None if response is None else self._recall(call, response)
+        if outcome is not None:
+            ready: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            ready.set_result(outcome)
+            return ready
+        work = asyncio.create_task(self._answer(call))
+        self._works.add(work)
+        work.add_done_callback(self._done)
+        return work
+
+    def _done(self, work: asyncio.Task[Outcome]) -> None:
+        self._works.discard(work)
+        if not work.cancelled() and (error := work.exception()) and not self.broken.done():
+            self._stopped = True
+            self.broken.set_exception(error)
+
+    async def end(self, *, at_once: bool) -> None:
+        """Start no further call; those in flight end, so that what is being paid for is kept, or at once.
+
+        A call in a batch is never waited for: the batch outlives us.
+        """
         self._stopped = True
+        works = list(self._works)
+        for work in works:
+            if at_once or self._limits.mode == "batch" or work not in self._in_flight:
+                work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        if self.broken.done():
+            self.broken.exception()
 
-    def is_in_flight(self, work: asyncio.Task) -> bool:
-        """Whether this asyncio task must end for its call not to be lost. A batch outlives us."""
-        return self._limits.mode == "online" and work in self._in_flight
+    async def _answer(self, call: Call) -> Outcome:
+        # Equal calls of several rows wait for the first of them, and find its reply.
+        async with self._keys.setdefault(call.key, asyncio.Lock()):
+            while True:
+                async with self._workers:
+                    claimed = await self._journal.do(lambda store: store.claim(call.key))
+                    if claimed is True:
+                        try:
+                            async with self._trial(call.task).row():
+                                return await self._converse(call)
+                        finally:
+                            await asyncio.shield(self._journal.do(lambda store: store.release(call.key)))
+                if isinstance(claimed, Response):
+                    outcome = self._recall(call, claimed)
+                    if outcome is not None:
+                        return outcome
+                    await self._journal.do(lambda store: store.forget(call.key))
+                else:
+                    await asyncio.sleep(self._limits.poll)
+                self._check_stopped()
 
-    async def answer(self, call: Call) -> Outcome:
-        """The outcome of a call, paid for at most once among all processes that share the store.
-
-        Raises TeacherError when the run cannot go on.
-        """
-        while True:
-            async with self._workers:
-                claimed = await self._journal.do(lambda store: store.claim(call.key))
-                if claimed is True:
-                    try:
-                        async with self._trial(call.task).row():
-                            return await self._converse(call)
-                    finally:
-                        self._in_flight.discard(asyncio.current_task())
-                        await asyncio.shield(self._journal.do(lambda store: store.release(call.key)))
-            if isinstance(claimed, Response):
-                outcome = self.recall(call, claimed)
-                if outcome is not None:
-                    return outcome
-                await self._journal.do(lambda store: store.forget(call.key))
-            else:
-                await asyncio.sleep(self._limits.poll)
-            self._check_stopped()
-
-    def recall(self, call: Call, response: Response) -> Outcome | None:
-        """The outcome that a stored reply is; None where it is to be asked for anew.
-
-        That is where today's checks refuse it, or it was unusable and is to be bought again. Raises
-        TeacherError where too many rows are unusable.
-        """
+    def _recall(self, call: Call, response: Response) -> Outcome | None:
+        """The outcome that a stored reply is; None where it is to be asked for anew: today's checks refuse
+        it, or it was unusable and is to be bought again."""
         outcome: Outcome
         if response.failure:
-            if self._limits.ask_again:
+            if self._limits.ask_again and call.key not in self._run.used:
                 return None
             outcome = Failure(reason=response.failure, raw=response.text)
         else:
@@ -365,6 +380,7 @@ class Calls:
                 outcome = read_reply(call.task, response.text, call.messages)
             except ValueError:
                 return None
+        self._run.used.add(call.key)
         self._judge(call.task, outcome)
         self._usage.cached += 1
         self._usage.cached_prompt_tokens += response.prompt_tokens
@@ -373,38 +389,34 @@ class Calls:
 
     async def _converse(self, call: Call) -> Outcome:
         # A model that thinks needs room that the task does not tell: once seen, every reply has it.
-        limit = self._max_tokens if self._cut_off else reply_limit(call.task, self._max_tokens)
+        ceiling = self._run.max_tokens
+        limit = ceiling if self._cut_off else reply_limit(call.task, ceiling)
         request: Request | None = Request(call.messages, limit)
         sent: list[Completion] = []
-        asked: set[str] = set()
-        outcome: Outcome | None = None
         while request is not None:
             try:
                 completion = await self._send(request, call.task)
             except Fault as fault:
                 # Given up for this run: nothing is kept, the next run asks again.
-                outcome = Failure(reason=str(fault), raw=sent[-1].text if sent else None)
+                outcome: Outcome = Failure(reason=str(fault), raw=sent[-1].text if sent else None)
                 self._judge(call.task, outcome, fault)
                 return outcome
             sent.append(completion)
-            outcome = outcome_of(call, request, completion)
-            if not isinstance(outcome, Failure):
-                break
-            self._trial(call.task).last = outcome
-            self._cut_off |= completion.finish == "length"
-            request = next_request(request, call, completion, outcome, asked, self._max_tokens)
-        assert outcome is not None
+            outcome, request = judged(call, request, completion, ceiling)
+            if isinstance(outcome, Failure):
+                self._trial(call.task).last = outcome
+                self._cut_off |= completion.finish == "length"
         # On disk first: only then may anyone see it. An unusable one too, for it was paid.
         response = _response(call, sent, outcome, self._model.name)
         lines = [each.line for each in sent if each.line]
         await self._journal.do(lambda store: store.put(response, lines))
+        self._run.used.add(call.key)
         self._judge(call.task, outcome)
         return outcome
 
     def _trial(self, task: Task) -> Trial:
         if task.name not in self._trials:
-            limits = self._limits
-            self._trials[task.name] = Trial(task.name, self._model, limits.give_up_after, limits.concurrency)
+            self._trials[task.name] = Trial(task.name, self._model, self._limits)
         return self._trials[task.name]
 
     def _judge(self, task: Task, outcome: Outcome, fault: Fault | None = None) -> None:
@@ -420,20 +432,19 @@ class Calls:
         self._usage.failed += 1
         trial.failed(fault or outcome)
         self._unusable += fault is None
-        if self._unusable > self._most_failed:
+        if self._unusable > self._run.most_failed:
             raise trial.hopeless(f"{self._unusable} rows, more than max_rejected allows,")
 
     async def _send(self, request: Request, task: Task) -> Completion:
         """Make a call until it is answered. Raises Fault where it is given up, or TeacherError."""
-        attempt, waited, limits = 0, 0.0, self._limits
-        while True:
+        waited, limits = 0.0, self._limits
+        for attempt in itertools.count(1):
             try:
                 return await self._once(request, task)
             except Fault as error:
                 fault = error
             finally:
                 self._in_flight.discard(asyncio.current_task())
-            attempt += 1
             wait = pause(attempt, limits.backoff, limits.backoff_cap)
             if fault.kind == "rate_limit":
                 wait = wait if fault.retry_after is None else fault.retry_after
@@ -447,6 +458,7 @@ class Calls:
             else:
                 wait = max(wait, min(fault.retry_after or 0.0, limits.backoff_cap))
             await asyncio.sleep(wait)
+        raise AssertionError("attempts do not end")
 
     async def _once(self, request: Request, task: Task) -> Completion:
         prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in request.messages)
@@ -457,20 +469,19 @@ class Calls:
             reserved = await self._budget.reserve(prompt_bytes, request.max_tokens)
             self._in_flight.add(asyncio.current_task())
             try:
-                completion = _counted(await self._delivery.complete(request, task), prompt_bytes)
-            except (Fault, TeacherError) as fault:
-                billed = isinstance(fault, Fault) and fault.billed
-                spent = (_tokens(prompt_bytes), request.max_tokens) if billed else (0, 0)
-                self._usage.maybe_billed += billed
-                self._pay(*spent)
-                await self._budget.settle(reserved, *spent)
-                if isinstance(fault, Fault):
-                    self._slow_down(began, fault)
+                completion = _counted(await self._deliver(request, task), prompt_bytes)
+            except TeacherError:
+                await self._budget.settle(reserved, 0, 0)
                 raise
-            spent = completion.prompt_tokens, completion.completion_tokens
+            except Fault as fault:
+                self._usage.maybe_billed += fault.billed
+                spent = (_tokens(prompt_bytes), request.max_tokens) if fault.billed else (0, 0)
+                await self._pay(reserved, *spent)
+                self._slow_down(began, fault)
+                raise
             self._usage.paid += 1
-            self._pay(*spent)
-            await self._budget.settle(reserved, *spent)
+            spent = completion.prompt_tokens, completion.completion_tokens
+            await self._pay(reserved, *spent)
             self._gate.succeeded()
             self._pace.correct(sum(spent) - expected)
             # A running mean of reply lengths: limits count what replies take, not what they might.
@@ -478,9 +489,10 @@ class Calls:
             self._watch_context(completion, prompt_bytes, task)
             return completion
 
-    def _pay(self, prompt_tokens: int, completion_tokens: int) -> None:
+    async def _pay(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
         self._usage.paid_prompt_tokens += prompt_tokens
         self._usage.paid_completion_tokens += completion_tokens
+        await self._budget.settle(reserved, prompt_tokens, completion_tokens)
 
     def _slow_down(self, began: float, fault: Fault) -> None:
         """Lower the concurrency where the endpoint is overloaded, and say what is waited for."""
@@ -499,16 +511,15 @@ class Calls:
         self._gate.refused(began, wait)
         span = f"{wait:.0f} s, as told"
         if fault.retry_after is None:
-            span = (
-                f"pauses of up to {limits.backoff_cap:g} s, for {limits.patience:g} s a row: no time was told"
-            )
+            cap, patience = limits.backoff_cap, limits.patience
+            span = f"pauses of up to {cap:g} s, for {patience:g} s a row: no time was told"
         self._warn("429", f"the endpoint asks to slow down ({fault.message}); waiting {span}")
 
     def _warn(self, about: str, line: str) -> None:
         """Print a line, once a minute about one thing."""
         now = time.monotonic()
-        if now - self._said.get(about, -math.inf) >= 60:
-            self._said[about] = now
+        if now - self._warned.get(about, -math.inf) >= 60:
+            self._warned[about] = now
             self._run.say(f"{self._model}: {line}")
 
     def _watch_context(self, completion: Completion, prompt_bytes: int, task: Task) -> None:
@@ -534,9 +545,9 @@ class Calls:
 def _response(call: Call, sent: Sequence[Completion], outcome: Outcome, model: str) -> Response:
     failure = outcome if isinstance(outcome, Failure) else None
     return Response(
-        key=call.key,
-        task=call.task.name,
-        model=model,
+        call.key,
+        call.task.name,
+        model,
         text=str(failure.raw or "") if failure else sent[-1].text,
         prompt_tokens=sum(each.prompt_tokens for each in sent),
         completion_tokens=sum(each.completion_tokens for each in sent),

@@ -15,12 +15,15 @@ import itertools
 import json
 import math
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
+
+from tqdm import tqdm
 
 from knowtuning.teacher.openai.limits import Limits, TeacherError, Usage
 from knowtuning.teacher.openai.prompts import Message
@@ -55,6 +58,16 @@ FaultKind = Literal[
 ]
 RETRIED: frozenset[FaultKind] = frozenset({"server", "timeout", "connection", "malformed"})
 
+_KINDS: dict[int, FaultKind] = {
+    401: "auth",
+    402: "quota",
+    403: "forbidden",
+    404: "missing",
+    408: "timeout",
+    409: "timeout",
+    425: "timeout",
+    429: "rate_limit",
+}
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
 _TOO_LONG = ("context_length_exceeded", "string_above_max_length")
@@ -76,20 +89,15 @@ _NO_SYSTEM = re.compile(
 
 @dataclass(eq=False)
 class Fault(Exception):
-    """A call that brought no completion.
-
-    status: HTTP status, if there was one. code, param: the endpoint's own error code, and the field it names.
-    retry_after: seconds that the endpoint asks to wait. billed: whether the endpoint may have charged for
-    the call all the same.
-    """
+    """A call that brought no completion."""
 
     kind: FaultKind
     message: str
-    status: int | None = None
-    code: str = ""
-    param: str = ""
-    retry_after: float | None = None
-    billed: bool = False
+    status: int | None = None  # HTTP status, if there was one
+    code: str = ""  # the endpoint's own error code
+    param: str = ""  # the field that it names
+    retry_after: float | None = None  # seconds that it asks to wait
+    billed: bool = False  # whether it may have charged for the call all the same
 
     def __str__(self) -> str:
         return self.message
@@ -105,82 +113,79 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back. finish: the endpoint's finish_reason. Tokens as the endpoint counted them.
-
-    model: the one that served. reasoned: whether thoughts came apart from the text. line: that of a batch.
-    """
+    """What came back, tokens as the endpoint counted them."""
 
     text: str
-    finish: str
+    finish: str  # the endpoint's finish_reason
     refusal: str | None
     prompt_tokens: int
     completion_tokens: int
-    model: str = ""
-    reasoned: bool = False
-    line: str = ""
+    model: str = ""  # the one that served
+    reasoned: bool = False  # whether thoughts came apart from the text
+    line: str = ""  # of a batch
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model at an endpoint, with the sampling parameters and further fields that are sent to it.
-
-    section: where params.yaml names it, key: the variable that holds its key; both for messages.
-    """
+    """A model at an endpoint, with the sampling parameters and further fields that are sent to it."""
 
     endpoint: str
     name: str
     sampling: dict[str, Any]
-    extra: dict[str, Any] = field(default_factory=dict)
-    section: str = "teacher"
-    key: str = "OPENAI_API_KEY"
+    extra: dict[str, Any]
+    section: str  # where params.yaml names it
+    key: str  # the variable that holds its key
 
     def __str__(self) -> str:
         return f"{self.section}.model {self.name!r} at {self.endpoint}"
 
 
-@dataclass(frozen=True)
-class Run:
-    """What the parts of a run share. say: prints a line for the user. headers: as secret as the key.
-
-    dialects: by name of a task, with the time until which each counts (time.monotonic).
-    """
-
-    model: Model
-    limits: Limits
-    usage: Usage
-    journal: Journal
-    say: Callable[[str], None]
-    api_key: str | None
-    headers: Mapping[str, str]
-    dialects: dict[str, tuple[Dialect, float]]
-
-
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How an endpoint wants to be asked.
+    """How an endpoint wants to be asked."""
 
-    mode: its structured output. limit_field: its name for the limit of a reply. unsent: sampling
-    parameters that it refuses. merged: whether it has no system role, so that this text opens the user's.
-    """
-
-    mode: Mode = MODES[0]
-    limit_field: str = "max_tokens"
-    unsent: tuple[str, ...] = ()
-    merged: bool = False
+    mode: Mode = MODES[0]  # of structured output
+    limit_field: str = "max_tokens"  # its name for the limit of a reply
+    unsent: tuple[str, ...] = ()  # sampling parameters that it refuses
+    merged: bool = False  # it has no system role, so that this text opens the user's
 
     def __str__(self) -> str:
         plain = asdict(Dialect())
-        changes = {name: value for name, value in asdict(self).items() if value != plain[name]}
-        return ", ".join(f"{name} {value}" for name, value in changes.items())
+        return ", ".join(f"{name} {value}" for name, value in asdict(self).items() if value != plain[name])
+
+    def lower(self) -> Dialect | None:
+        """With the next mode; None behind the last."""
+        modes = MODES[MODES.index(self.mode) + 1 :]
+        return replace(self, mode=modes[0]) if modes else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the parts of a teacher share."""
+
+    model: Model
+    limits: Limits
+    max_tokens: int  # of a first reply; a task that tells the length of its reply has a lower limit
+    most_failed: float  # rows that may stay without a usable reply before the run stops
+    journal: Journal
+    usage: Usage
+    api_key: str | None
+    headers: Mapping[str, str]  # as secret as the key
+    dialects: dict[str, tuple[Dialect, float]] = field(default_factory=dict)  # by task; valid until
+    used: set[str] = field(default_factory=set)  # the keys of the replies that served
+
+    def say(self, line: str) -> None:
+        """Print a line for the user, above the bar."""
+        if self.limits.progress:
+            tqdm.write(line, file=sys.stderr)
 
 
 def body_of(model: Model, request: Request, dialect: Dialect, task: Task) -> dict[str, Any]:
     """The JSON body of a chat completion, the same for online calls and for batches."""
     messages = request.messages
     if dialect.merged:
-        system, user, *others = messages
-        text = f"{system['content']}\n\n{user['content']}"
-        messages = [{"role": "user", "content": text}, *others]
+        text = "\n\n".join(message["content"] for message in messages[:2])
+        messages = [{"role": "user", "content": text}, *messages[2:]]
     sampling = {name: value for name, value in model.sampling.items() if name not in dialect.unsent}
     body = {"model": model.name, "messages": messages, dialect.limit_field: request.max_tokens}
     form = response_format(dialect.mode, task.name, task_schema(task))
@@ -226,10 +231,8 @@ class Client:
 
     def dialects(self) -> str:
         """All that is known of the dialect, for learn()."""
-        return json.dumps(
-            {name: list(asdict(each).values()) for name, (each, _) in self._known.items()},
-            separators=(",", ":"),
-        )
+        known = {name: astuple(dialect) for name, (dialect, _) in self._known.items()}
+        return json.dumps(known, separators=(",", ":"))
 
     def learn(self, dialects: str) -> None:
         """Take over what another run knew (dialects())."""
@@ -275,7 +278,7 @@ class Client:
         except Exception as error:
             fault = self.fault(error)
             if fault.kind == "auth":
-                raise refused_key(fault, model) from None
+                raise (setting_error(fault, model) or fault) from None
             if fault.kind == "connection":
                 at = f"{model.section}.base_url"
                 check = "the network" if model.endpoint == OFFICIAL else f"{at} and that the server runs"
@@ -317,12 +320,11 @@ class Client:
                 "KNOWTUNING_TIMEOUT or fewer calls at once (KNOWTUNING_CONCURRENCY)"
             )
             return Fault("timeout", line, billed=True)
+        if not isinstance(error, (openai.APIError, UnicodeDecodeError)):
+            raise error
+        kind: FaultKind = "connection" if isinstance(error, openai.APIConnectionError) else "malformed"
         line = self.redacted(f"{type(cause).__name__}: {cause}")
-        if isinstance(error, openai.APIConnectionError):
-            return Fault("connection", line, billed=type(cause).__name__ != "ConnectError")
-        if isinstance(error, (openai.APIError, UnicodeDecodeError)):
-            return Fault("malformed", line, billed=True)
-        raise error
+        return Fault(kind, line, billed=type(cause).__name__ != "ConnectError")
 
     async def _post(self, body: dict[str, Any]) -> Completion:
         """Make one call. Raises Fault, its message free of the key."""
@@ -333,10 +335,11 @@ class Client:
                 # at a third of the whole cost of a call; the body is right and the reply read below.
                 raw = await next(self._turn).post(_PATH, cast_to=self._response_type, body=body)
         except Exception as error:
-            broken = _broken_json(getattr(error, "body", None))
-            if broken is None:
+            detail = _error(getattr(error, "body", None))
+            if not isinstance(detail, dict) or detail.get("code") != "json_validate_failed":
                 raise self.fault(error) from None
-            return Completion(self.redacted(broken), "stop", None, 0, 0)
+            # The endpoint checks replies itself and sends the broken one along.
+            return Completion(self.redacted(str(detail.get("failed_generation") or "")), "stop", None, 0, 0)
         text = self.redacted(raw.text)
         try:
             return completion_of(json.loads(text), raw.headers)
@@ -353,11 +356,10 @@ class Client:
             if fault.kind == "forbidden" and not self._allowed:
                 refusal = await self._probe(dialect)
                 if refusal is not None and refusal.kind in ("forbidden", "auth"):
-                    raise refused_key(fault, self.model) from None
-            if fault.kind == "missing" and search and dialect.mode != MODES[-1]:
+                    fault.kind = "auth"
+            if fault.kind == "missing" and search and dialect.lower():
                 fault.kind = "rejected"
-            raise_setting(fault, self.model)
-            raise
+            raise (setting_error(fault, self.model) or fault) from None
         self._allowed = True
         return completion
 
@@ -365,26 +367,24 @@ class Client:
         """Try the dialects, best first. Raises the first fault if none works but a plain call would."""
         dialect: Dialect | None = start
         faults: list[Fault] = []
+        repeated = False
         while dialect is not None:
             try:
-                completion = await self._steadily(request, dialect, task, behind_error=bool(faults))
+                completion = await self._call(request, dialect, task, search=True)
             except Fault as fault:
-                if not (_about_form(fault) or fault.status in _CRASHES):
+                following = _following(dialect, fault, self.model)
+                # A crash that does not say what is wrong may be an accident; servers hang up behind an error.
+                accident = fault.kind == "connection" if faults else fault.status in _CRASHES
+                if accident and not repeated and following == dialect.lower():
+                    repeated = True
+                    continue
+                if not _about_form(fault):
                     raise
                 faults.append(fault)
-                last, dialect = dialect, _following(dialect, fault, self.model)
-                continue
-            crashed = any(fault.status in _CRASHES for fault in faults)
-            news = dialect not in (Dialect(), *(known for known, _ in self._known.values()))
-            self._known[task.name] = (
-                dialect,
-                time.monotonic() + _BELIEVED if crashed else math.inf,
-            )
-            if news:
-                reason = f" ({faults[-1].message})" if faults else ""
-                again = f"; in full again in {_BELIEVED / 60:.0f} minutes" if crashed else ""
-                self._run.say(f"{self.model} is asked for {task.name!r} with {dialect}{reason}{again}")
-            return completion
+                last, dialect, repeated = dialect, following, False
+            else:
+                self._take(task, dialect, faults)
+                return completion
         if not self._diagnosed and (better := await self._diagnose(last)) is not None:
             return await self._search(request, task, better)
         self._turned_down += faults[0].kind == "rejected"
@@ -395,18 +395,15 @@ class Client:
             )
         raise faults[0]
 
-    async def _steadily(
-        self, request: Request, dialect: Dialect, task: Task, *, behind_error: bool
-    ) -> Completion:
-        """Make a call, once more after a crash that does not say what is wrong, or where the server hangs up
-        behind an error of its own."""
-        try:
-            return await self._call(request, dialect, task, search=True)
-        except Fault as fault:
-            named = _following(dialect, fault, self.model) != _lower(dialect)
-            if named or not (fault.kind == "connection" if behind_error else fault.status in _CRASHES):
-                raise
-        return await self._call(request, dialect, task, search=True)
+    def _take(self, task: Task, dialect: Dialect, faults: list[Fault]) -> None:
+        """Ask for a task in this dialect from now on, and say so where it is new; faults: what led to it."""
+        news = dialect not in (Dialect(), *(known for known, _ in self._known.values()))
+        crashed = any(fault.status in _CRASHES for fault in faults)
+        self._known[task.name] = dialect, time.monotonic() + (_BELIEVED if crashed else math.inf)
+        if news:
+            reason = f" ({faults[-1].message})" if faults else ""
+            again = f"; in full again in {_BELIEVED / 60:.0f} minutes" if crashed else ""
+            self._run.say(f"{self.model} is asked for {task.name!r} with {dialect}{reason}{again}")
 
     async def _diagnose(self, dialect: Dialect) -> Dialect | None:
         """What of a call the endpoint does not take, found by minimal calls; None: it is the row.
@@ -416,7 +413,7 @@ class Client:
         model = self.model
         refusal = await self._probe(dialect)
         if refusal is not None:
-            if _about_form(refusal) or refusal.status in _CRASHES:
+            if _about_form(refusal):
                 check = f"check {model.section}.model"
                 raise TeacherError(f"{model} turns down even a minimal call ({refusal.message}); {check}")
             return None
@@ -445,16 +442,17 @@ class Client:
                 await self._post(body)
             except Fault as fault:
                 refusal = fault
-                if fault.kind == "connection":
-                    continue
-                return fault
-            self._allowed = True
-            return None
+                if fault.kind != "connection":
+                    break
+            else:
+                self._allowed = True
+                return None
         return refusal
 
 
 def _about_form(fault: Fault) -> bool:
-    return fault.kind == "rejected" and fault.code not in _TOO_LONG
+    """Whether a call in another dialect may be taken."""
+    return (fault.kind == "rejected" and fault.code not in _TOO_LONG) or fault.status in _CRASHES
 
 
 def _following(dialect: Dialect, fault: Fault, model: Model) -> Dialect | None:
@@ -468,37 +466,29 @@ def _following(dialect: Dialect, fault: Fault, model: Model) -> Dialect | None:
                 return replace(dialect, unsent=(*dialect.unsent, name))
         if _NO_SYSTEM.search(f"{fault.param} {fault.message}") and not dialect.merged:
             return replace(dialect, merged=True)
-    return _lower(dialect)
+    return dialect.lower()
 
 
-def _lower(dialect: Dialect) -> Dialect | None:
-    modes = MODES[MODES.index(dialect.mode) + 1 :]
-    return replace(dialect, mode=modes[0]) if modes else None
-
-
-def raise_setting(fault: Fault, model: Model) -> None:
-    """Raise TeacherError when `fault` is one that every further call would meet too."""
-    at = model.section
-    if fault.kind == "auth":
-        raise refused_key(fault, model) from None
-    if fault.kind == "missing":
-        raise TeacherError(
-            f"{at}.model {model.name!r} is not found at {model.endpoint} ({fault.message}); expected a model "
-            f"that the endpoint serves, and a {at}.base_url that ends where /chat/completions begins"
-        ) from None
-    if fault.kind == "quota":
-        raise TeacherError(
-            f"the account's quota at {model.endpoint} is used up ({fault.message}); what was paid is kept, "
-            "add credit and run again to go on"
-        ) from None
-
-
-def refused_key(fault: Fault, model: Model) -> TeacherError:
-    """The error of a key that an endpoint does not take."""
-    return TeacherError(
-        f"{model.key} is not accepted by {model.endpoint} ({fault.message}); expected a key that is "
-        f"valid there and may use {model.section}.model {model.name!r}"
-    )
+def setting_error(fault: Fault, model: Model) -> TeacherError | None:
+    """The error behind a fault that every further call would meet too; None: the next one may not."""
+    at, endpoint = model.section, model.endpoint
+    match fault.kind:
+        case "auth":
+            return TeacherError(
+                f"{model.key} is not accepted by {endpoint} ({fault.message}); expected a key that is valid "
+                f"there and may use {at}.model {model.name!r}"
+            )
+        case "missing":
+            return TeacherError(
+                f"{at}.model {model.name!r} is not found at {endpoint} ({fault.message}); expected a model "
+                f"that the endpoint serves, and a {at}.base_url that ends where /chat/completions begins"
+            )
+        case "quota":
+            return TeacherError(
+                f"the account's quota at {endpoint} is used up ({fault.message}); what was paid is kept, add "
+                "credit and run again to go on"
+            )
+    return None
 
 
 def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: float | None = None) -> Fault:
@@ -506,40 +496,25 @@ def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: flo
     error = _error(body)
     code, param, message = "", "", _short(error)
     if isinstance(error, dict):
-        kinds = [str(error.get(name) or "") for name in ("code", "type")]
-        code = next((kind for kind in kinds if kind in _QUOTA), kinds[0] or kinds[1])
+        codes = [str(error.get(name) or "") for name in ("code", "type")]
+        code = next((each for each in codes if each in _QUOTA), codes[0] or codes[1])
         param = str(error.get("param") or "")
         message = _short(error.get("message") or error.get("detail") or error)
-    return Fault(
-        _kind_of_status(status, code, message),
-        f"status {status}: {message}",
-        status=status,
-        code=code,
-        param=param,
-        retry_after=_retry_after(headers, time.time() if now is None else now),
-    )
+    kind = _KINDS.get(status, "server" if status >= 500 else "rejected")
+    if status == 429 and code in _QUOTA:
+        kind = "quota"
+    elif status != 429 and code in _FILTER:
+        kind = "filtered"
+    elif status == 400 and _BAD_KEY.search(message):
+        kind = "auth"
+    wait = _retry_after(headers, time.time() if now is None else now)
+    return Fault(kind, f"status {status}: {message}", status, code, param, wait)
 
 
 def _error(body: Any) -> Any:
     """The part of a body that describes an error; servers nest it in several ways."""
     body = body[0] if isinstance(body, list) and body else body
     return body.get("error") or body if isinstance(body, dict) else body
-
-
-def _kind_of_status(status: int, code: str, message: str) -> FaultKind:
-    if status == 402 or (status == 429 and code in _QUOTA):
-        return "quota"
-    if status == 429:
-        return "rate_limit"
-    if code in _FILTER:
-        return "filtered"
-    if status == 401 or (status == 400 and _BAD_KEY.search(message)):
-        return "auth"
-    if status in (403, 404):
-        return "forbidden" if status == 403 else "missing"
-    if status >= 500:
-        return "server"
-    return "timeout" if status in (408, 409, 425) else "rejected"
 
 
 def _short(value: Any, limit: int = 300) -> str:
@@ -555,14 +530,6 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     with suppress(KeyError, ValueError):
         return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
     return None
-
-
-def _broken_json(body: Any) -> str | None:
-    """The reply in the error of an endpoint that checks replies itself and turns down broken ones."""
-    error = _error(body)
-    if not isinstance(error, dict) or error.get("code") != "json_validate_failed":
-        return None
-    return str(error.get("failed_generation") or "")
 
 
 def completion_of(body: Any, headers: Mapping[str, str]) -> Completion:

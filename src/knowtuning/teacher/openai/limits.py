@@ -5,27 +5,22 @@ None of the limits changes a reply, so none is a tracked parameter: stages read 
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from knowtuning.core.params import read_yaml
+
+OVERHEAD = 512  # tokens that an endpoint adds to a prompt at most: roles, its template, the reply's schema
+PRICES = Path(__file__).with_name("prices.yaml")  # OpenAI's list prices, dated
+BATCH_DISCOUNT = 0.5  # a batch costs half of online calls
+_DATED = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
 class TeacherError(ValueError):
@@ -34,85 +29,55 @@ class TeacherError(ValueError):
 
 @validated(frozen=True)
 class Limits:
-    """Limits of one run. Times in seconds, money in US dollars.
+    """Limits of one run. Times in seconds, money in US dollars."""
 
-    mode: online calls, or the cheaper and slower Batch API (same keys, same replies).
-    concurrency: calls in flight at most. rpm, tpm: requests and tokens a minute; inf: no limit.
-    budget: spending at most, of all runs that one command of the shell starts; inf: no limit. prices: a price
-    table to use instead of ours. timeout: of one call. connect_timeout: of reaching the endpoint.
-    retries: repetitions of a call after 5xx, timeouts and dropped bodies. patience: total waiting of a
-    call under 429. backoff, backoff_cap: first and longest pause; each is drawn evenly from 0 to its
-    bound (full jitter), and the bound doubles.
-    give_up_after: rows without a usable reply, in a row, before the run stops. ask_again: whether replies
-    that an earlier run found unusable are bought again. preview: rows that are asked for and shown before the
-    run stops; None: no preview. lookahead: tasks read ahead of the oldest unanswered one. batch_size: calls
-    in one batch. poll: pause between looks at a batch or at a call that another process is making.
-    """
-
-    mode: Literal["online", "batch"] = "online"
-    concurrency: PositiveInt = 16
-    rpm: PositiveFloat = math.inf
-    tpm: PositiveFloat = math.inf
-    budget: NonNegativeFloat = math.inf
-    prices: Path | None = None
-    timeout: PositiveFloat = 120.0
-    connect_timeout: float = 5.0
-    retries: NonNegativeInt = 6
-    patience: float = 900.0
-    backoff: float = 0.5
-    backoff_cap: float = 30.0
-    give_up_after: int = 20
-    ask_again: bool = False
-    preview: NonNegativeInt | None = None
-    lookahead: PositiveInt = 2000
-    batch_size: PositiveInt = 20000
-    poll: float = 0.5
-    batch_poll: float = 30.0
+    mode: Literal["online", "batch"] = "online"  # batch: cheaper and slower, the same replies
+    concurrency: PositiveInt = 16  # calls in flight at most
+    rpm: PositiveFloat = math.inf  # requests a minute
+    tpm: PositiveFloat = math.inf  # tokens a minute
+    budget: float = Field(default=math.inf, ge=0)  # of all runs that one command of the shell starts
+    prices: Path | None = None  # a price table to use instead of ours
+    timeout: PositiveFloat = 120.0  # of one call
+    connect_timeout: float = 5.0  # of reaching the endpoint
+    retries: NonNegativeInt = 6  # repetitions of a call after 5xx, timeouts and dropped bodies
+    patience: float = 900.0  # waiting of one call under 429, in all
+    backoff: float = 0.5  # bound of the first pause; it doubles, and each pause is drawn evenly from 0 to it
+    backoff_cap: float = 30.0  # bound of the longest one
+    give_up_after: int = 20  # rows without a usable reply, in a row, before the run stops
+    ask_again: bool = False  # buy replies again that an earlier run found unusable
+    preview: NonNegativeInt | None = None  # rows that are asked for and shown before the run stops
+    lookahead: PositiveInt = 2000  # tasks read ahead of the oldest unanswered one
+    batch_size: PositiveInt = 20000  # calls in one batch
+    poll: float = 0.5  # pause between looks at a call that another process is making
+    batch_poll: float = 30.0  # pause between looks at a batch
     progress: bool = True
 
 
 # Environment variable -> field. A variable that is absent or empty leaves the default.
-VARIABLES = {
-    "KNOWTUNING_TEACHER_MODE": "mode",
-    "KNOWTUNING_CONCURRENCY": "concurrency",
-    "KNOWTUNING_RPM": "rpm",
-    "KNOWTUNING_TPM": "tpm",
-    "KNOWTUNING_BUDGET": "budget",
-    "KNOWTUNING_PRICES": "prices",
-    "KNOWTUNING_TIMEOUT": "timeout",
-    "KNOWTUNING_RETRIES": "retries",
-    "KNOWTUNING_ASK_AGAIN": "ask_again",
-    "KNOWTUNING_PREVIEW": "preview",
-}
+_SET = ("concurrency", "rpm", "tpm", "budget", "prices", "timeout", "retries", "ask_again", "preview")
+VARIABLES = {"KNOWTUNING_TEACHER_MODE": "mode"} | {f"KNOWTUNING_{field.upper()}": field for field in _SET}
 
 
 def limits_from_environment(environ: Mapping[str, str]) -> Limits:
     """Limits with the variables of VARIABLES applied. Raises ValueError naming a bad variable."""
-    texts = {variable: environ.get(variable, "").strip() for variable in VARIABLES}
+    texts = {field: environ.get(variable, "").strip() for variable, field in VARIABLES.items()}
     try:
-        return TypeAdapter(Limits).validate_python(
-            {VARIABLES[variable]: text for variable, text in texts.items() if text}
-        )
+        return TypeAdapter(Limits).validate_python({field: text for field, text in texts.items() if text})
     except ValidationError as error:
         first = error.errors()[0]
-        variable = next(name for name in VARIABLES if VARIABLES[name] == first["loc"][0])
+        variable = next(name for name, field in VARIABLES.items() if field == first["loc"][0])
         expected = first["msg"].removeprefix("Input should be ")
-        raise ValueError(f"environment: {variable} is {texts[variable]!r}; expected {expected}") from error
+        raise ValueError(f"environment: {variable} is {first['input']!r}; expected {expected}") from error
 
 
 def headers_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Further headers of every call, from KNOWTUNING_HEADERS. Raises ValueError, the values not shown."""
-    text = environ.get("KNOWTUNING_HEADERS", "").strip()
+    text = environ.get("KNOWTUNING_HEADERS", "").strip() or "{}"
     try:
-        headers = json.loads(text or "{}")
-    except ValueError:
-        headers = None
-    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
-        raise ValueError(
-            "environment: KNOWTUNING_HEADERS is no JSON object of texts; expected such as "
-            '{"X-Team": "physics"}'
-        )
-    return headers
+        return TypeAdapter(dict[str, str]).validate_json(text)
+    except ValidationError:
+        wrong = "environment: KNOWTUNING_HEADERS is no JSON object of texts"
+        raise ValueError(f'{wrong}; expected such as {{"X-Team": "physics"}}') from None
 
 
 @validated(frozen=True)
@@ -127,54 +92,38 @@ class Price:
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
 
 
-PRICES = Path(__file__).with_name("prices.yaml")  # OpenAI's list prices, dated
-BATCH_DISCOUNT = 0.5  # a batch costs half of online calls
-_DATED = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
-
-
 def price_of(model: str, table: Path | None, *, official: bool, batch: bool = False) -> Price | None:
     """The price of a model, dated names included; None where the table does not know it.
 
-    table: YAML or JSON, `{model: {prompt: …, completion: …}}` in US dollars per million tokens, used
-    instead of PRICES. official: the endpoint is OpenAI's own; PRICES holds nowhere else.
-    batch: the price by the Batch API, half of the table's.
+    table: YAML or JSON, `{model: {prompt: …, completion: …}}` in US dollars per million tokens, used instead
+    of PRICES. official: the endpoint is OpenAI's own; PRICES holds nowhere else. batch: the price of batches.
     Raises ValueError naming the entry that is wrong.
     """
-    prices = _read(table or PRICES) if table or official else {}
+    prices: dict[str, Price] = {}
+    if table or official:
+        entries = read_yaml(table or PRICES)
+        try:
+            prices = TypeAdapter(dict[str, Price]).validate_python(entries)
+        except ValidationError as error:
+            wrong = str(error.errors()[0]["loc"][0])
+            raise ValueError(
+                f"{table}: {wrong}: found {entries[wrong]!r}; expected prompt and completion in US dollars "
+                ">= 0 per million tokens"
+            ) from error
     price = prices.get(model) or prices.get(_DATED.sub("", model))
     if price is None or not batch:
         return price
     return Price(price.prompt * BATCH_DISCOUNT, price.completion * BATCH_DISCOUNT)
 
 
-def _read(table: Path) -> dict[str, Price]:
-    entries = read_yaml(table)
-    try:
-        return TypeAdapter(dict[str, Price]).validate_python(entries)
-    except ValidationError as error:
-        model = str(error.errors()[0]["loc"][0])
-        raise ValueError(
-            f"{table}: {model}: found {entries[model]!r}; expected prompt and completion in US dollars >= 0 "
-            "per million tokens"
-        ) from error
-
-
 @dataclass
 class Usage:
-    """Totals of a run.
+    """Totals of a run. Tokens are the endpoint's own counts, or estimated where it gives none."""
 
-    paid: calls that were answered by the endpoint, corrections and unusable replies included.
-    maybe_billed: calls without a reply that the endpoint may have charged for: timeouts, dropped
-    connections, bodies that are no completion; their tokens are among the paid ones.
-    cached: tasks answered from the store. failed: tasks without an acceptable reply.
-    Tokens are the endpoint's own counts, or estimated where it gives none. Costs are US dollars, None where
-    no price is known.
-    """
-
-    paid: int = 0
-    maybe_billed: int = 0
-    cached: int = 0
-    failed: int = 0
+    paid: int = 0  # calls that the endpoint answered, corrections and unusable replies included
+    maybe_billed: int = 0  # calls without a reply that may have been charged for; their tokens are paid ones
+    cached: int = 0  # tasks answered from the store
+    failed: int = 0  # tasks without a usable reply
     paid_prompt_tokens: int = 0
     paid_completion_tokens: int = 0
     cached_prompt_tokens: int = 0
@@ -183,85 +132,50 @@ class Usage:
 
     @property
     def paid_cost(self) -> float | None:
-        """What this run paid."""
+        """What this run paid, US dollars; None where no price is known."""
         return self.price.of(self.paid_prompt_tokens, self.paid_completion_tokens) if self.price else None
+
+    def __str__(self) -> str:
+        cost = "price unknown" if self.paid_cost is None else f"${self.paid_cost:.4f}"
+        tokens = self.paid_prompt_tokens + self.paid_completion_tokens
+        return f"cached {self.cached}, failed {self.failed}, tokens {tokens}, {cost}"
 
     def metrics(self) -> dict[str, Any]:
         """The totals for a metrics file: total, paid and cached, each with calls, tokens and cost."""
-        paid = self._part(self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)
-        cached = self._part(self.cached, self.cached_prompt_tokens, self.cached_completion_tokens)
-        total = self._part(*(paid[name] + cached[name] for name in list(paid)[:3]))
-        counts = {"failed": self.failed, "maybe_billed": self.maybe_billed}
-        return {"total": total, "paid": paid, "cached": cached, **counts}
-
-    def _part(self, calls: int, prompt_tokens: int, completion_tokens: int) -> dict[str, Any]:
-        cost = round(self.price.of(prompt_tokens, completion_tokens), 6) if self.price else None
-        tokens = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-        return {"calls": calls, **tokens, "cost": cost}
+        paid = (self.paid, self.paid_prompt_tokens, self.paid_completion_tokens)
+        cached = (self.cached, self.cached_prompt_tokens, self.cached_completion_tokens)
+        total = tuple(map(sum, zip(paid, cached, strict=True)))
+        metrics: dict[str, Any] = {}
+        for name, (calls, prompt, completion) in {"total": total, "paid": paid, "cached": cached}.items():
+            cost = round(self.price.of(prompt, completion), 6) if self.price else None
+            tokens = {"prompt_tokens": prompt, "completion_tokens": completion}
+            metrics[name] = {"calls": calls, **tokens, "cost": cost}
+        return metrics | {"failed": self.failed, "maybe_billed": self.maybe_billed}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take. prompt_bytes: of the prompts that are sent. reply_tokens: the limits of all first
-    replies. max_tokens: that of one, once a reply has been cut off."""
+    """What a run will take."""
 
     tasks: int
     cached: int
     calls: int
-    prompt_bytes: int
-    reply_tokens: int
-    max_tokens: int
+    prompt_bytes: int  # of the prompts that are sent
+    reply_tokens: int  # the limits of all first replies
+    max_tokens: int  # the limit of one, once a reply has been cut off
     price: Price | None
 
-    @property
-    def most(self) -> float:
-        """The most it can cost, US dollars: every reply is cut off at max_tokens, then asked for with twice
-        that, and once more with that reply shown; a token is a byte."""
-        assert self.price is not None
-        replies = self.calls * self.max_tokens
-        sent = 3 * (self.prompt_bytes + self.calls * OVERHEAD) + 2 * replies
-        return self.price.of(sent, 5 * replies)
-
     def __str__(self) -> str:
-        replies = self.reply_tokens
         cost = "price unknown (KNOWTUNING_PRICES names it)"
         if self.price is not None:
-            likely = self.price.of(self.prompt_bytes / 4, replies)
-            cost = f"${likely:.2f} if each reply takes all of it, at most ${self.most:.2f} with corrections"
+            likely = self.price.of(self.prompt_bytes / 4, self.reply_tokens)
+            # Every reply cut off at max_tokens, asked for with twice that, and once more with that shown; a
+            # token is a byte.
+            replies = self.calls * self.max_tokens
+            sent = 3 * (self.prompt_bytes + self.calls * OVERHEAD) + 2 * replies
+            most = self.price.of(sent, 5 * replies)
+            cost = f"${likely:.2f} if each reply takes all of it, at most ${most:.2f} with corrections"
         return (
             f"{self.tasks} tasks: {self.cached} cached, {self.calls} calls to make, about "
-            f"{self.prompt_bytes // 4} prompt and {replies} reply tokens, {cost}"
+            f"{self.prompt_bytes // 4} prompt and {self.reply_tokens} reply tokens, {cost}"
         )
-
-
-OVERHEAD = 512  # tokens that an endpoint adds to a prompt at most: roles, its template, the reply's schema
-
-
-class Progress:
-    """A bar on stderr with done, cached, failed, tokens, spend and time left."""
-
-    def __init__(self, usage: Usage, *, total: int | None, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self._usage = usage
-        self._bar: tqdm[Any] = tqdm(
-            total=total, unit="task", file=sys.stderr, disable=not shown, mininterval=0.5, desc="teacher"
-        )
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        if not self._bar.disable:
-            self._bar.write(line, file=sys.stderr)
-
-    def advance(self, done: int) -> None:
-        """Count `done` more tasks."""
-        usage, cost = self._usage, self._usage.paid_cost
-        tokens = usage.paid_prompt_tokens + usage.paid_completion_tokens
-        spent = "price unknown" if cost is None else f"${cost:.4f}"
-        line = f"cached {usage.cached}, failed {usage.failed}, tokens {tokens}, {spent}"
-        self._bar.set_postfix_str(line, refresh=False)
-        self._bar.update(done)
-
-    def close(self) -> None:
-        """End the bar."""
-        self._bar.close()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -86,7 +87,9 @@ def parse_reply(text: str, kind: type[T]) -> T:
         try:
             reply = _reply(value, kind)
         except ValidationError as error:
-            complaint = _complaint(error)
+            first = error.errors()[0]
+            part = ".".join(map(str, first["loc"])) or "the object"
+            complaint = f"{part}: {first['msg']}"
             continue
         if reply not in replies:
             replies.append(reply)
@@ -103,11 +106,9 @@ def parse_reply(text: str, kind: type[T]) -> T:
 def examples(prompt: str, kind: type[T]) -> list[T]:
     """The replies of a kind that a prompt shows as examples."""
     replies = []
-    for value in _objects(prompt):
-        try:
-            replies.append(kind.model_validate_json(json.dumps(value)))
-        except ValidationError:
-            continue
+    for value in _values(prompt):
+        with suppress(ValidationError):
+            replies.append(_reply(value, kind))
     return replies
 
 
@@ -117,15 +118,15 @@ def _is_echo(reply: Reply, system: str, user: str) -> bool:
     That is where both have an entry of a list or a reason, or where six words in a row of its texts stand
     there and not in the user's message. Of reasons all is compared: two may well begin alike.
     """
-    if _parts(reply) & _example_parts(system, type(reply)):
-        return True
-    echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & _system_runs(system)
-    return bool(echoed and echoed - _runs(user))
+    parts, runs = _shown(system, type(reply))
+    echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & runs
+    return bool(_parts(reply) & parts or (echoed and echoed - _runs(user)))
 
 
 @lru_cache(maxsize=64)
-def _example_parts(system: str, kind: type[Reply]) -> frozenset[Hashable]:
-    return frozenset().union(*map(_parts, examples(system, kind)))
+def _shown(system: str, kind: type[Reply]) -> tuple[frozenset[Hashable], frozenset[tuple[str, ...]]]:
+    """The parts of a system message's examples, and its runs of words."""
+    return frozenset().union(*map(_parts, examples(system, kind))), frozenset(_runs(system))
 
 
 def _parts(reply: Reply) -> set[Hashable]:
@@ -136,11 +137,6 @@ def _parts(reply: Reply) -> set[Hashable]:
         for part in (value if isinstance(value, list) else [value])
         if " " in str(part.model_dump_json() if isinstance(part, Reply) else part)
     }
-
-
-@lru_cache(maxsize=64)
-def _system_runs(system: str) -> frozenset[tuple[str, ...]]:
-    return frozenset(_runs(system))
 
 
 def _runs(*texts: str) -> set[tuple[str, ...]]:
@@ -167,30 +163,20 @@ def final_answer(text: str) -> str:
     return text[: begin.start()]
 
 
-def _values(text: str) -> Iterator[Any]:
-    """What a text holds: its objects, or else the list that it is."""
-    objects = list(_objects(text))
-    yield from objects
-    if not objects and _LIST.match(text):
-        try:
-            yield _DECODER.decode(_mended(text).strip())
-        except ValueError:
-            return
+def _values(text: str) -> list[Any]:
+    """The outermost objects in a text, of its fenced parts if these hold any; else the list that it is."""
+    whole = _mended(text)
+    for parts in (list(map(_mended, _FENCE.findall(text))), [whole]):
+        # Commas before a bracket go only where nothing reads as it stands: a string may hold ", ]" too.
+        for readable in (parts, [_TRAILING.sub(r"\1", part) for part in parts]):
+            if objects := [value for part in readable for value in _objects(part)]:
+                return objects
+    with suppress(ValueError):
+        return [_DECODER.decode(whole.strip())] if _LIST.match(text) else []
+    return []
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The outermost JSON objects in a text: of the fenced parts if these hold any, else of all of it."""
-    parts = list(map(_mended, _FENCE.findall(text)))
-    for candidates in (parts, [_mended(text)]):
-        objects = [value for part in candidates for value in _scan(part)]
-        # Only where nothing reads as it stands: a string may hold ", ]" too.
-        objects = objects or [value for part in candidates for value in _scan(_TRAILING.sub(r"\1", part))]
-        if objects:
-            yield from objects
-            return
-
-
-def _scan(text: str) -> Iterator[dict[str, Any]]:
     start, misses = _START.search(text), 0
     # Garbage could make every brace look like a beginning, each read to the end of the text in vain.
     while start is not None and misses < _MISSES:
@@ -224,28 +210,15 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _reply(value: Any, kind: type[T]) -> T:
-    """The reply that a value is. Raises ValidationError."""
-    fields = list(kind.model_fields)
+    """The reply that a value is: itself, the one value in a wrapper, or a list that is its only field. Raises
+    ValidationError."""
+    fields = kind.model_fields.keys()
     if isinstance(value, list) and len(fields) == 1:
-        value = {fields[0]: value}
-    if isinstance(value, dict) and len(value) == 1 and not set(fields) & value.keys():
+        value = dict.fromkeys(fields, value)
+    elif isinstance(value, dict) and len(value) == 1 and not fields & value.keys():
         (inner,) = value.values()
-        value = inner if isinstance(inner, dict) and set(fields) & inner.keys() else value
-    try:
-        return kind.model_validate_json(json.dumps(value))
-    except ValidationError as error:
-        for each in error.errors():
-            if each["type"] != "literal_error" or not isinstance(each["input"], str):
-                raise
-            _fold(value, each["loc"])
-        return kind.model_validate_json(json.dumps(value))
-
-
-def _fold(value: Any, loc: Sequence[str | int]) -> None:
-    """Write a verdict in a reply as verdicts are written: small letters, words joined by _."""
-    for key in loc[:-1]:
-        value = value[key]
-    value[loc[-1]] = "_".join(value[loc[-1]].casefold().strip(" .").split())
+        value = inner if isinstance(inner, dict) and fields & inner.keys() else value
+    return kind.model_validate_json(json.dumps(value))
 
 
 def _strings(value: Any, *, reasons: bool = True) -> Iterator[str]:
@@ -258,9 +231,3 @@ def _strings(value: Any, *, reasons: bool = True) -> Iterator[str]:
         for key, each in value.items():
             if reasons or key != "reason":
                 yield from _strings(each, reasons=reasons)
-
-
-def _complaint(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the object"
-    return f"{where}: {first['msg']}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import itertools
 import json
 import os
 import secrets
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,12 +32,11 @@ T = TypeVar("T")
 VERSION = 3
 _CHUNK = 500
 
+# Further columns of responses are added where they lack: a store may be of an earlier version.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY, task TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    failure TEXT NOT NULL DEFAULT '', row TEXT NOT NULL DEFAULT '', prompt TEXT NOT NULL DEFAULT '',
-    time TEXT NOT NULL DEFAULT '', served TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claimed (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spending (command TEXT PRIMARY KEY, nanodollars INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS collected (batch TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -48,12 +46,7 @@ CREATE TABLE IF NOT EXISTS batch_results (call TEXT PRIMARY KEY, body TEXT NOT N
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A reply as the teacher worded it, and the tokens that the exchange about it took.
-
-    failure: why the reply cannot be used; empty for an accepted one. It was paid, so it is kept too.
-    row: id of the row that it was bought for. prompt: the user message. time: when, in UTC. served: the model
-    that the endpoint says it used.
-    """
+    """A reply as the teacher worded it, and the tokens that the exchange about it took."""
 
     key: str
     task: str
@@ -61,11 +54,11 @@ class Response:
     text: str
     prompt_tokens: int
     completion_tokens: int
-    failure: str = ""
-    row: str = ""
-    prompt: str = ""
-    time: str = ""
-    served: str = ""
+    failure: str = ""  # why the reply cannot be used; it was paid, so it is kept too
+    row: str = ""  # id of the row that it was bought for
+    prompt: str = ""  # the user's message
+    time: str = ""  # when it came, UTC
+    served: str = ""  # the model that the endpoint says it used
 
 
 _COLUMNS = [entry.name for entry in fields(Response)]
@@ -101,9 +94,8 @@ class Store:
         try:
             self._db = _connect(path)
         except sqlite3.DatabaseError as error:
-            raise ValueError(
-                f"{path}: not a usable reply store ({error}); move it away to start an empty one"
-            ) from error
+            wrong = f"{path}: not a usable reply store ({error})"
+            raise ValueError(f"{wrong}; move it away to start an empty one") from error
 
     def close(self) -> None:
         """Release this store's claims and close the file."""
@@ -137,9 +129,8 @@ class Store:
 
     def all(self) -> Iterator[Response]:
         """Every reply, the oldest first."""
-        return (
-            Response(*row) for row in self._db.execute(f"SELECT {_NAMES} FROM responses ORDER BY time, key")
-        )
+        rows = self._db.execute(f"SELECT {_NAMES} FROM responses ORDER BY time, key")
+        return (Response(*row) for row in rows)
 
     def claim(self, key: str) -> Response | bool:
         """The reply if it is there, else True when the key is ours to call, False when another's."""
@@ -173,10 +164,8 @@ class Store:
         """
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
         marks = ",".join("?" * len(_COLUMNS))
-        self.execute(
-            f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING",
-            astuple(response),
-        )
+        insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
+        self.execute(insert, [getattr(response, name) for name in _COLUMNS])
         self._db.executemany("DELETE FROM batch_results WHERE call = ?", ((line,) for line in lines))
         self.release(response.key)
 
@@ -201,15 +190,6 @@ class Store:
         """The result of a line of a batch, where it is not settled yet."""
         rows = self.execute("SELECT body FROM batch_results WHERE call = ?", (line,))
         return str(rows[0][0]) if rows else None
-
-    def use(self, keys: Iterable[str]) -> None:
-        """Note that this run used the replies that there are to these keys (outside memory, for used())."""
-        note = "INSERT OR IGNORE INTO temp.used SELECT key FROM responses WHERE key = ?"
-        self._db.executemany(note, ((key,) for key in keys))
-
-    def used(self) -> Iterator[str]:
-        """The keys noted by use(), sorted."""
-        return (row[0] for row in self._db.execute("SELECT key FROM temp.used ORDER BY key"))
 
     def count(self) -> int:
         """The number of replies in the store."""
@@ -238,47 +218,39 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher-store")
-        self._waiting: list[tuple[Callable[[Store], Any], asyncio.Future[Any]]] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._gathered: list[Callable[[Store], Any]] = []
+        self._commit: asyncio.Task[list[Any]] | None = None
 
     async def do(self, operation: Callable[[Store], T]) -> T:
         """Run `operation` and return its result once its transaction is on disk."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, future))
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
-        return await future
+        if not self._gathered:
+            self._commit = asyncio.create_task(self._commit_behind(self._commit))
+        self._gathered.append(operation)
+        number, commit = len(self._gathered) - 1, self._commit
+        assert commit is not None
+        result: T = (await asyncio.shield(commit))[number]
+        return result
 
     async def close(self) -> None:
-        """Wait for what was asked for, then end the thread."""
-        while self._flushing is not None:
-            await asyncio.wait({self._flushing})
-        self._thread.shutdown()
+        """Wait for what was asked for; the next run may have another event loop."""
+        if self._commit is not None:
+            await asyncio.wait({self._commit})
+            self._commit = None
 
-    async def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                operations, futures = zip(*waiting, strict=True)
-                results: Sequence[Any]
-                try:
-                    results = await loop.run_in_executor(self._thread, self._commit, operations)
-                except Exception as error:
-                    results = [error] * len(futures)
-                for future, result in zip(futures, results, strict=True):
-                    if not future.done():
-                        settle = future.set_exception if isinstance(result, Exception) else future.set_result
-                        settle(result)
-        finally:
-            self._flushing = None
+    async def _commit_behind(self, earlier: asyncio.Task[list[Any]] | None) -> list[Any]:
+        """Do what gathers until the earlier transaction is on disk."""
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        operations, self._gathered = self._gathered, []
 
-    def _commit(self, operations: Sequence[Callable[[Store], Any]]) -> list[Any]:
-        try:
-            with self._store.transaction():
-                return [operation(self._store) for operation in operations]
-        except sqlite3.Error as error:
-            raise OSError(f"{self._store.path}: the reply store cannot be used: {error}") from error
+        def transaction() -> list[Any]:
+            try:
+                with self._store.transaction():
+                    return [operation(self._store) for operation in operations]
+            except sqlite3.Error as error:
+                raise OSError(f"{self._store.path}: the reply store cannot be used: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
 
 def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
@@ -286,17 +258,17 @@ def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
 
     Raises ValueError when a key has no reply: the file would not replay the stage.
     """
-    written, ordered = 0, iter(sorted(set(keys)))
+    ordered = sorted(set(keys))
     with atomic_write(path) as stream:
-        while chunk := list(itertools.islice(ordered, _CHUNK)):
+        for start in range(0, len(ordered), _CHUNK):
+            chunk = ordered[start : start + _CHUNK]
             responses = store.find(chunk)
             for key in chunk:
                 if key not in responses:
                     raise ValueError(f"{store.path}: no reply to the call {key}; run the stage again")
                 row = {name: value for name, value in asdict(responses[key]).items() if value != ""}
                 stream.write(json.dumps({"text": "", **row}, ensure_ascii=False) + "\n")
-                written += 1
-    return written
+    return len(ordered)
 
 
 def import_replies(store: Store, lines: Iterable[str], name: object) -> int:
@@ -348,7 +320,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     _switch_to_wal(db)
     # FULL: a commit has reached the disk, so not even a power cut takes back a reply that was used.
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA temp_store = FILE")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise ValueError(
@@ -356,7 +327,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             "move the store away to start an empty one"
         )
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-    if "batches" in tables and db.execute("SELECT count(*) FROM batches").fetchone()[0]:
+    if "batches" in tables and db.execute("SELECT 1 FROM batches").fetchone():
         raise ValueError(
             f"{path}: holds open batches of an earlier version; collect them with that one, or move the "
             "store away"
@@ -365,12 +336,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     for statement in _SCHEMA.split(";"):
         db.execute(statement)
     present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
-    for name in _COLUMNS[6:]:
+    for name in _COLUMNS:
         if name not in present:
             db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
     db.execute(f"PRAGMA user_version = {VERSION}")
     db.execute("COMMIT")
-    db.execute("CREATE TEMP TABLE used (key TEXT PRIMARY KEY) WITHOUT ROWID")
     return db
 
 

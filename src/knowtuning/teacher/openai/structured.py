@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
@@ -12,15 +13,9 @@ from knowtuning.teacher.tasks import Reply, Task
 # The ways to ask for one, best first. OpenAI takes no lengths of texts in a schema; llama-cpp-python,
 # Together and Fireworks take a schema beside json_object alone.
 Mode = Literal["json_schema", "json_schema_bare", "json_object_schema", "json_object", "prompted"]
-MODES: tuple[Mode, ...] = (
-    "json_schema",
-    "json_schema_bare",
-    "json_object_schema",
-    "json_object",
-    "prompted",
-)
+MODES: tuple[Mode, ...] = get_args(Mode)
 _BOUNDS = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
-_LEFT_OUT = frozenset({"title", "description", "default"})
+_DOCUMENTATION = frozenset({"title", "description", "default"})
 _OPENING = 256  # tokens of a reply beside the text that it says again: reasons, brackets
 
 
@@ -40,15 +35,21 @@ def reply_schema(kind: type[Reply], fewest: int = 0, most: int | None = None) ->
     most: the bounds of its lists.
     """
     bounds = {"minItems": fewest} if fewest else {}
-    schema = _strict(kind.model_json_schema(), bounds if most is None else {**bounds, "maxItems": most})
-    assert isinstance(schema, dict)
+    bounds |= {} if most is None else {"maxItems": most}
+
+    def strict(node: dict[str, Any]) -> dict[str, Any]:
+        if "properties" in node:
+            node |= {"required": list(node["properties"]), "additionalProperties": False}
+        return node | bounds if node.get("type") == "array" else node
+
+    schema: dict[str, Any] = _rewritten(kind.model_json_schema(), _DOCUMENTATION, strict)
     return schema
 
 
 def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, Any] | None:
     """The `response_format` field of a request in `mode`; None: the field is not sent."""
     if mode in ("json_schema", "json_schema_bare"):
-        shown = schema if mode == "json_schema" else _without(schema, _BOUNDS)
+        shown = schema if mode == "json_schema" else _rewritten(schema, _BOUNDS, dict)
         return {"type": "json_schema", "json_schema": {"name": name, "schema": shown, "strict": True}}
     if mode == "json_object_schema":
         return {"type": "json_object", "schema": schema}
@@ -60,8 +61,7 @@ def reply_limit(task: Task, ceiling: int) -> int:
 
     English has four bytes a token. Thoughts are in no estimate: see calls.py on replies that are cut off.
     """
-    values = [getattr(task, name) for name in task.repeats]
-    return min(ceiling, _OPENING + sum(map(_size, values)))
+    return min(ceiling, _OPENING + sum(_size(getattr(task, name)) for name in task.repeats))
 
 
 def _size(value: Any) -> int:
@@ -73,28 +73,17 @@ def _size(value: Any) -> int:
     return sum(32 + _size(each) for each in value)
 
 
-def _strict(node: Any, bounds: dict[str, int]) -> Any:
+def _rewritten(node: Any, left_out: frozenset[str], change: Callable[[dict[str, Any]], Any]) -> Any:
+    """A schema without some keywords, each of its nodes changed."""
     if isinstance(node, list):
-        return [_strict(item, bounds) for item in node]
+        return [_rewritten(item, left_out, change) for item in node]
     if not isinstance(node, dict):
         return node
-    strict = {
-        # Names in these tables are the model's: a field may well be called `title`.
-        key: {name: _strict(each, bounds) for name, each in value.items()}
-        if key in ("properties", "$defs")
-        else _strict(value, bounds)
-        for key, value in node.items()
-        if key not in _LEFT_OUT
-    }
-    if "properties" in strict:
-        strict["required"] = list(strict["properties"])
-        strict["additionalProperties"] = False
-    return {**strict, **bounds} if strict.get("type") == "array" else strict
-
-
-def _without(node: Any, keys: frozenset[str]) -> Any:
-    if isinstance(node, list):
-        return [_without(item, keys) for item in node]
-    if not isinstance(node, dict):
-        return node
-    return {key: _without(value, keys) for key, value in node.items() if key not in keys}
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in ("properties", "$defs"):
+            # Names in these tables are the model's: a field may well be called `title`.
+            kept[key] = {name: _rewritten(each, left_out, change) for name, each in value.items()}
+        elif key not in left_out:
+            kept[key] = _rewritten(value, left_out, change)
+    return change(kept)
