@@ -44,14 +44,16 @@ real: setup
 baselines: setup
 	python -m experiments.run baselines
 
-# A thread each: the cores are busy with other tests.
+# A thread each: the cores are busy with other tests. Compiled modules are kept: every process would compile them anew.
+# The files of tests keep their order, which begins no long one when the others end.
 test test-all: export OMP_NUM_THREADS := 1
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 
 test: setup
-	python -m pytest --numprocesses auto --dist loadfile -m "not slow and not gpu"
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-all: setup
-	python -m pytest --numprocesses auto --dist loadfile -m "not gpu"
+	python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 check: setup
 	ruff check .

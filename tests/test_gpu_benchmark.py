@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from knowtuning.core.storage import read_json
-from tests.support.checkout import ROOT, run_python
+from tests.support.checkout import ROOT
+from tests.support.forks import run_module
 
 
 def run(out: Path, *words: str, **variables: str) -> str:
     """Run the benchmark at the tiny shape; what it printed."""
     tiny = ("--shape", "tiny", "--device", "cpu", "--precision", "float32", "--out", str(out))
-    done = run_python(ROOT, "-m", "benchmarks.gpu", *tiny, *words, **{"OMP_NUM_THREADS": "1", **variables})
+    done = run_module(ROOT, "benchmarks.gpu", *tiny, *words, **{"OMP_NUM_THREADS": "1", **variables})
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

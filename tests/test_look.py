@@ -13,7 +13,6 @@ from knowtuning.core.records import (
     Example,
     Facts,
     FactScore,
-    Pair,
     Prediction,
     Record,
     Rejected,
@@ -23,15 +22,13 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.terminal import Screen, beside, cells, clean, wrapped
+from tests.support.records import preference_pair
 
 WIDE = Screen(width=200)
-PAIR = Pair(
-    id="a-factuality",
-    source="a",
-    aspect="factuality",
+PAIR = preference_pair(
+    "It lies in the Salt Coast. It is old.",
+    "It lies in the Iron Hills. It is old.",
     question="Where is it?",
-    chosen="It lies in the Salt Coast. It is old.",
-    rejected="It lies in the Iron Hills. It is old.",
 )
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.checkout import ROOT, run_python
+from tests.support.checkout import ROOT
+from tests.support.forks import run_module
 
 
 @pytest.fixture(scope="module")
 def needs() -> dict[str, Any]:
     """The bytes of every model."""
-    done = run_python(ROOT, "-m", "benchmarks.memory", "--json", "7B", "0.1B")
+    done = run_module(ROOT, "benchmarks.memory", "--json", "7B", "0.1B")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from knowtuning.config.base import BaseStage
 from knowtuning.config.evaluate import EvaluateStage
@@ -18,31 +19,30 @@ from knowtuning.core.params import Selection, load, read_yaml
 from knowtuning.systems import trained
 from tests.support.checkout import ROOT
 
-PARAMS = ROOT / "params.yaml"
+PARAMS = read_yaml(ROOT / "params.yaml")
 
 
 def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
     """A copy of params.yaml with some values of a section replaced."""
-    params = read_yaml(PARAMS)
+    params = copy.deepcopy(PARAMS)
     inner = params
     for name in section:
         inner = inner[name]
     inner.update(values)
     path = folder / "params.yaml"
-    YAML().dump(params, path)
+    # JSON is YAML too.
+    path.write_text(json.dumps(params))
     return path
 
 
 @pytest.mark.parametrize("folder", ["../models/tiny", "./tiny", "/models/tiny", "data/raw/../tiny"])
 def test_a_local_base_model_that_dvc_does_not_watch_is_refused(tmp_path: Path, folder: str) -> None:
-    changed(tmp_path, ["base"], {"source": "hub"})
-    params = read_yaml(tmp_path / "params.yaml")
-    params["base"]["hub"]["id"] = folder
-    YAML().dump(params, tmp_path / "params.yaml")
+    hub = {**PARAMS["base"]["hub"], "id": folder}
+    path = changed(tmp_path, ["base"], {"source": "hub", "hub": hub})
     with pytest.raises(
         ValueError, match=r"base\.hub\.id is .*, where DVC would not see a change; expected a path"
     ):
-        check(tmp_path / "params.yaml")
+        check(path)
 
 
 def test_perturb_needs_an_aspect(tmp_path: Path) -> None:
@@ -76,9 +76,8 @@ def test_baselines_need_samples_of_the_system_that_they_continue(tmp_path: Path)
         ValueError, match=r"sample\.systems is \[\]; expected sft there, whose samples rlaif of"
     ):
         check(path)
-    read = read_yaml(path)
-    read["sample"]["systems"] = ["sft"]
-    YAML().dump(read, path)
+    sample = {**PARAMS["sample"], "systems": ["sft"]}
+    path = changed(tmp_path, [], {"baselines": ["rlaif"], "sample": sample})
     assert check(path).baselines == ["rlaif"]
 
 
@@ -92,9 +91,8 @@ def test_the_first_version_is_judged_where_it_is_made(tmp_path: Path) -> None:
     path = changed(tmp_path, ["judge"], {"pairs": [["kc", "kgkc"]]})
     with pytest.raises(ValueError, match=r"judge\.pairs has kgkc; expected first_version to be \[kg\]"):
         load(path, VerifyStage).matchups  # noqa: B018
-    read = read_yaml(path)
-    read["first_version"] = ["kg"]
-    YAML().dump(read, path)
+    judge = {**PARAMS["judge"], "pairs": [["kc", "kgkc"]]}
+    path = changed(tmp_path, [], {"judge": judge, "first_version": ["kg"]})
     assert load(path, VerifyStage).matchups == [("kc", "kgkc")]
 
 

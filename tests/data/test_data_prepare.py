@@ -14,6 +14,7 @@ from knowtuning.core.records import Example, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
 from knowtuning.data.prepare import Prepared, prepare, write_prepared
 from tests.support.checkout import SHARED, run_python
+from tests.support.forks import run_stage
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the data folder beside the checkout is absent")
 
@@ -375,19 +376,16 @@ def test_long_answers_are_left_out_of_every_split(tmp_path: Path) -> None:
     write_prepared(prepared, tmp_path / "out", max_rejected=0.0)  # what is asked for is no fault
 
 
-def run_stage(
-    folder: Path, section: dict[str, Any], backend: str = "english"
-) -> subprocess.CompletedProcess[str]:
-    """Run the stage in `folder`; its last line lists the heavy packages it loaded."""
+def write_params(folder: Path, section: dict[str, Any], backend: str = "english") -> None:
     # JSON is YAML, too.
-    (folder / "params.yaml").write_text(
-        json.dumps({"seed": 1, "prepare": section, "teacher": {"backend": backend}})
-    )
-    program = (
-        "import sys, stages.prepare as stage; stage.run(stage.main); "
-        "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
-    )
-    return run_python(folder, "-c", program)
+    settings = {"seed": 1, "prepare": section, "teacher": {"backend": backend}}
+    (folder / "params.yaml").write_text(json.dumps(settings))
+
+
+def run_prepare(folder: Path, section: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the stage in `folder`."""
+    write_params(folder, section, **more)
+    return run_stage(folder, "prepare")
 
 
 def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
@@ -396,13 +394,19 @@ def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     section = file_params(raw, {name: [row(f"{name}?")] for name in names}).model_dump()
     section["file"] |= {name: f"data/raw/{name}.json" for name in names}
-    done = run_stage(tmp_path, section)
+    write_params(tmp_path, section)
+    program = (
+        "import sys, stages.prepare as stage; stage.run(stage.main); "
+        "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
+    )
+    done = run_python(tmp_path, "-c", program)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "                       train     valid      test",
         "read                       1         1         1",
         "kept                       1         1         1",
         "mean_answer_words          2         2         2",
+        # The heavy libraries that it loaded.
         "[]",
     ]
     assert json.loads((tmp_path / "metrics" / "data.json").read_text())["valid"]["kept"] == 1
@@ -422,7 +426,7 @@ def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
     section = file_params(raw, {"train": train, "test": [row("T?")]}).model_dump()
     section["file"] |= {name: f"data/raw/{name}.json" for name in ("train", "test")}
     section["file"]["valid"] = "data/raw/chats.json"
-    done = run_stage(tmp_path, section)
+    done = run_prepare(tmp_path, section)
     notes = [
         "data/raw/train.json: columns that are not used (with how many of 2 rows fill them): 'history' (1), "
         "'system' (1)",
@@ -435,7 +439,7 @@ def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
 
 
 def test_a_further_test_set_that_dvc_does_not_watch_is_refused(tmp_path: Path) -> None:
-    done = run_stage(tmp_path, params(source="world", tests={"lima": "mine/lima.json"}).model_dump())
+    done = run_prepare(tmp_path, params(source="world", tests={"lima": "mine/lima.json"}).model_dump())
     assert done.returncode == 1
     assert done.stderr.startswith(
         "error: params.yaml: prepare.tests.lima is 'mine/lima.json', where DVC would"
@@ -448,7 +452,7 @@ def test_a_further_test_set_that_dvc_does_not_watch_is_refused(tmp_path: Path) -
 def test_a_file_that_dvc_does_not_watch_is_refused(tmp_path: Path, place: str) -> None:
     section = params().model_dump()
     section["file"]["train"] = place
-    done = run_stage(tmp_path, section)
+    done = run_prepare(tmp_path, section)
     assert done.returncode == 1
     assert done.stderr == (
         f"error: params.yaml: prepare.file.train is {place!r}, where DVC would not see a change; expected a "
@@ -468,14 +472,14 @@ def test_a_folder_linked_into_data_raw_is_refused_and_a_linked_file_is_not(tmp_p
     section["file"]["train"] = "data/raw/folder/train.json"
     assert (
         "data/raw/folder is a link to a folder, which DVC does not follow"
-        in run_stage(tmp_path, section).stderr
+        in run_prepare(tmp_path, section).stderr
     )
     section["file"]["train"] = "data/raw/file.json"
-    assert run_stage(tmp_path, section).stderr == ""
+    assert run_prepare(tmp_path, section).stderr == ""
 
 
 def test_a_teacher_that_cannot_read_the_data_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    done = run_stage(tmp_path, params().model_dump(), backend="world")
+    done = run_prepare(tmp_path, params().model_dump(), backend="world")
     assert done.returncode == 1
     assert done.stderr == (
         "error: params.yaml: teacher.backend is 'world', which reads the data of prepare.source world alone, "
@@ -485,7 +489,7 @@ def test_a_teacher_that_cannot_read_the_data_is_refused_before_anything_is_made(
 
 
 def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:
-    done = run_stage(tmp_path, params().model_dump())
+    done = run_prepare(tmp_path, params().model_dump())
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import ROOT, run_python
+from tests.support.checkout import ROOT
 from tests.support.commands import PAGES, commands, project_copy, shell
+from tests.support.forks import run_module
+from tests.support.shell import run
 
 # Pages whose commands a test of their own types, one after the other.
 TYPED = {
@@ -151,9 +153,9 @@ def test_a_command_parses(command: str) -> None:
                 assert (ROOT / words[words.index("--config_file") + 1]).exists()
             assert (ROOT / "stages" / f"{words[words.index('-m') + 1].removeprefix('stages.')}.py").exists()
         elif words[0] == "python":
-            script = words[1:3] if words[1] == "-m" else words[1:2]
-            if script[-1] in ("stages.annotate", "knowtuning.exchange"):
-                script.append(words[3])  # it has commands of its own
+            assert words[1] == "-m"
+            # Those two have commands of their own.
+            script = words[2:4] if words[2] in ("stages.annotate", "knowtuning.exchange") else words[2:3]
             flags = {word for word in words if word.startswith("--")}
             assert flags <= flags_of(tuple(script))
         else:
@@ -164,7 +166,7 @@ def test_a_command_parses(command: str) -> None:
 def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}) -> set[str]:  # noqa: B006
     """The options a script's --help names."""
     if script not in seen:
-        done = run_python(ROOT, *script, "--help", PATH="")
+        done = run_module(ROOT, *script, "--help")
         assert done.returncode == 0, done.stderr
         seen[script] = set(re.findall(r"--[\w-]+", done.stdout))
     return seen[script]
@@ -173,7 +175,10 @@ def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}
 def test_the_short_commands_run(tmp_path: Path) -> None:
     project = project_copy(tmp_path / "project")
     shell(project, "echo >> README.md && git commit -qam second")
-    said = {command: shell(project, command) for command in sorted(RUN)}
+    said = {}
+    for command in sorted(RUN):
+        dvc = command.startswith("dvc ")
+        said[command] = run(project, *shlex.split(command)) if dvc else shell(project, command)
     assert "no-ka" in said["python -m experiments.run"]
     assert "--set-param rewrite.alpha=0.0" in said["python -m experiments.run no-ka no-kcc --show"]
     assert "remote = team" in (project / ".dvc/config").read_text()

@@ -14,8 +14,9 @@ import pytest
 from experiments.copies import copy_tracked, set_params
 from knowtuning.config.schema import check
 from knowtuning.systems import ON_REQUEST, ON_SAMPLES
-from tests.support.checkout import ROOT, run_python
+from tests.support.checkout import ROOT
 from tests.support.commands import TINY
+from tests.support.forks import run_module
 from tests.support.shell import run
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
@@ -65,9 +66,9 @@ def test_an_example_touches_few_files_and_its_name_is_known(tmp_path: Path, exam
     copy(tmp_path)
     add(tmp_path, example)
     code = {"PYTHONPATH": f"{tmp_path}/src:{tmp_path}"}
-    checked = run_python(tmp_path, "-m", "knowtuning.config.schema", "params.yaml", **code)
+    checked = run_module(tmp_path, "knowtuning.config.schema", "params.yaml", **code)
     assert (checked.returncode, checked.stderr) == (0, "")
-    written = run_python(tmp_path, "-m", "knowtuning.reference", **code)
+    written = run_module(tmp_path, "knowtuning.reference", **code)
     assert written.returncode == 0, written.stderr
     assert f"`{NAMES[example]}`" in (tmp_path / "docs/tables.md").read_text(encoding="utf-8")
 

@@ -12,7 +12,6 @@ from experiments.copies import set_params
 from knowtuning.core.records import (
     Example,
     FactScore,
-    Pair,
     Prediction,
     Probed,
     ScoredFacts,
@@ -25,7 +24,9 @@ from knowtuning.core.storage import digest_folder, read_json, write_json
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import SYSTEMS
 from knowtuning.world.wording import NAMES, say
-from tests.support.checkout import ROOT, run_python, run_stage
+from tests.support.checkout import ROOT, run_python
+from tests.support.forks import run_stage
+from tests.support.records import preference_pair
 
 TOWNS = {
     name: {attribute: f"{attribute}{name}" for attribute in NAMES} for name in ("Aldow", "Brimm", "Corvel")
@@ -88,9 +89,9 @@ def write_inputs(folder: Path) -> None:
         data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
     )
     pairs = [
-        Pair(id=f"{n}/{a}", source=n, aspect=a, question="?", chosen="A b, c.", rejected="A. B.")
-        for n in TOWNS
-        for a in ASPECTS
+        preference_pair("A b, c.", "A. B.", source=name, aspect=aspect)
+        for name in TOWNS
+        for aspect in ASPECTS
     ]
     write_jsonl(data / "knowledge/pairs.jsonl", pairs)
 

@@ -27,7 +27,7 @@ from knowtuning.human.forms import (
 from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
 from knowtuning.human.verdicts import Vote
 from knowtuning.knowledge.aspects import ASPECTS
-from tests.support.checkout import run_stage
+from tests.support.forks import run_stage
 from tests.support.report_run import QUESTIONS, write_answers, write_text
 
 PARAMS = """

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import FactScore, Judgement, Pair, ScoredFacts, Verified, read_jsonl, write_jsonl
+from knowtuning.core.records import FactScore, Judgement, ScoredFacts, Verified, read_jsonl, write_jsonl
 from knowtuning.core.storage import digest_folder, read_json, write_json
-from tests.support.checkout import PROMPTS, run_stage
+from tests.support.checkout import PROMPTS
 from tests.support.fault_server import Answer, Call, FaultServer, says
+from tests.support.forks import run_stage
 from tests.support.openai_setup import KEY
 from tests.support.oracle import Oracle, answers_of, share, small_world
+from tests.support.records import preference_pair
 
 TRUTH, EXAMPLES = small_world(2)
 PARAMS = """
@@ -56,8 +58,7 @@ def project(
         data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
     )
     write_jsonl(data / "probe/scores.jsonl", [])
-    pair = Pair(id="p", source="p", aspect="factuality", question="?", chosen="A b, c.", rejected="A. B.")
-    write_jsonl(data / "knowledge/pairs.jsonl", [pair])
+    write_jsonl(data / "knowledge/pairs.jsonl", [preference_pair("A b, c.", "A. B.")])
     return folder
 
 

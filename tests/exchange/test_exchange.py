@@ -12,7 +12,8 @@ from knowtuning.core.records import Example, Pair, Rejected, Rewrite, read_jsonl
 from knowtuning.exchange.exporting import exported
 from knowtuning.exchange.formats import FORMATS
 from knowtuning.systems import SYSTEMS
-from tests.support.checkout import run_python
+from tests.support.forks import run_module
+from tests.support.records import preference_pair
 
 # Texts that a careless format would change: lines, indentation, quotes, roles, other scripts, equal rewrites.
 CODE = "Like this:\n\n    def f():\n\treturn '\"'\n\nThat is all."
@@ -25,21 +26,9 @@ REWRITES = [
     Rewrite(id="b-ka", source="b", question="Was ist Tau — 露?", answer="Wasser.", facts=[]),
 ]
 PAIRS = [
-    Pair(
-        id="a-factuality",
-        source="a",
-        aspect="factuality",
-        question=TRAIN[0].question,
-        chosen="Water.",
-        rejected="User: Sand.",
-    ),
-    Pair(
-        id="b-order",
-        source="b",
-        aspect="logicality",
-        question=TRAIN[1].question,
-        chosen=CODE,
-        rejected=CODE[::-1],
+    preference_pair("Water.", "User: Sand.", question=TRAIN[0].question),
+    preference_pair(
+        CODE, CODE[::-1], source="b", aspect="logicality", question=TRAIN[1].question, id="b-order"
     ),
 ]
 TEST = [Example(id="t", question="Why is the sky blue?", answer="Light is scattered.")]
@@ -64,7 +53,7 @@ def project(tmp_path: Path) -> Path:
 
 def exchange(project: Path, *words: str, status: int = 0) -> tuple[str, str]:
     """What the command prints: stdout and stderr."""
-    done = run_python(project, "-m", "knowtuning.exchange", *words)
+    done = run_module(project, "knowtuning.exchange", *words)
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 

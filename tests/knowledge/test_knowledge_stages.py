@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Facts, Pair, Rewrite, ScoredFacts, read_jsonl, write_jsonl
-from tests.support.checkout import PROMPTS, run_stage
+from tests.support.checkout import PROMPTS
+from tests.support.forks import run_stage
 from tests.support.tiny_models import unigram_model, word_tokenizer
 
 PARAMS = """

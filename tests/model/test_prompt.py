@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.config.base import Hub
-from knowtuning.core.records import Example, Pair
+from knowtuning.core.records import Example
 from knowtuning.model.load import config_ends, load_tokenizer
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.model.published import pin_model
 from knowtuning.training.rows import PairRow, Row, RowEncoder
+from tests.support.records import preference_pair
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
@@ -150,9 +151,7 @@ def test_control_tokens_that_are_spelt_out_are_text(tokenizer: Any, template: An
 def test_an_answer_has_one_end_the_last(tokenizer: Any) -> None:
     encoder = RowEncoder(formatter(tokenizer, CHATML), 300)
     row = encoder.example(Example(id="a", question=SPELT, answer=SPELT))
-    pair = encoder.pair(
-        Pair(id="b", source="a", aspect="factuality", question="Q?", chosen=SPELT, rejected="No.")
-    )
+    pair = encoder.pair(preference_pair(SPELT, "No."))
     assert isinstance(row, Row)
     assert isinstance(pair, PairRow)
     for completion in (*row.completions, *pair.completions):

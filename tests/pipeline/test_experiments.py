@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 from experiments import catalogue
 from experiments.run import Run
 from knowtuning.config.schema import check
-from tests.support.checkout import ROOT, run_python
+from tests.support.checkout import ROOT
+from tests.support.forks import run_module
 
 
 @pytest.mark.parametrize("name", catalogue.experiments())
@@ -66,7 +67,7 @@ def test_the_sweeps_of_the_study_have_all_their_points() -> None:
 
 
 def test_an_unknown_name_is_one_line() -> None:
-    done = run_python(ROOT, "-m", "experiments.run", "nothing")
+    done = run_module(ROOT, "experiments.run", "nothing")
     assert done.returncode == 1
     assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
     assert done.stderr.count("\n") == 1

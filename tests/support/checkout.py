@@ -15,19 +15,12 @@ SHARED = ROOT.parent / "shared/data"
 CODE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
 
 
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a process: the code of this checkout, and no key of the machine."""
+    return {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | CODE | extra
+
+
 def run_python(folder: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """What this interpreter says in `folder`, with the code of this checkout and no key of the machine."""
-    environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**environment, **CODE, **extra},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def run_stage(folder: Path, stage: str, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """A stage as a user runs it in `folder`, which holds its cache too."""
-    return run_python(folder, "-m", f"stages.{stage}", *words, **{"DVC_ROOT": str(folder), **extra})
+    """What this interpreter says in `folder`, with the code of this checkout."""
+    command, variables = [sys.executable, *words], environment(**extra)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)

@@ -9,7 +9,6 @@ from knowtuning import report
 from knowtuning.core.records import (
     Evidence,
     Example,
-    Pair,
     Prediction,
     Scores,
     Sentence,
@@ -19,6 +18,7 @@ from knowtuning.core.records import (
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, SYSTEMS
+from tests.support.records import preference_pair
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 BREAKOUT = (
@@ -75,14 +75,8 @@ def write_answers(data: Path) -> None:
             )
         write_jsonl(data / f"predictions/{system}.jsonl", predictions)
     write_jsonl(data / "evaluation/answers.jsonl", rows)
-    pair = Pair(
-        id="alpha-factuality",
-        source="alpha",
-        aspect="factuality",
-        question="What is Alpha?",
-        chosen="Alpha is a town.",
-        rejected=f"Alpha is a {SCRIPT}.",
-    )
+    question, reference = QUESTIONS["alpha"][1:3]
+    pair = preference_pair(reference, f"Alpha is a {SCRIPT}.", source="alpha", question=question)
     write_jsonl(data / "knowledge/pairs.jsonl", [pair])
 
 

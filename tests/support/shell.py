@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import forks
+
 
 def environment(**extra: str) -> dict[str, str]:
     """The environment of a command: this interpreter's programs first, no settings of the machine."""
@@ -26,16 +28,20 @@ def beside(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *words: str, status: int = 0, timeout: float = 300, **extra: str) -> str:
-    """stdout and stderr of a command that must end with `status`."""
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment(**beside(folder), **extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """stdout and stderr of a command that must end with `status`; `dvc` is forked, to start in no time."""
+    variables = environment(**beside(folder), **extra)
+    if words[0] == "dvc":
+        done = forks.run(folder, list(words), variables, merged=True, timeout=timeout)
+    else:
+        done = subprocess.run(
+            words,
+            cwd=folder,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
     assert done.returncode == status, f"{' '.join(words)}: status {done.returncode}\n{done.stdout}"
     return done.stdout

@@ -1,13 +1,9 @@
-"""Stages of a very small project, each in a process of its own that starts in no time and may be killed."""
+"""Stages of a very small project, each in a process of its own that may be killed."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import multiprocessing
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -15,15 +11,10 @@ from pathlib import Path
 
 from experiments.copies import set_params
 from knowtuning.systems import ON_REQUEST
+from tests.support import checkout, forks
 from tests.support.checkout import ROOT
 from tests.support.servers import free_port
 
-# Imported once, by the server that all stage processes are forked from.
-HEAVY = (
-    *("peft", "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "transformers.models.llama", "dvclive"),
-)
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(list(HEAVY))
 SMALL = {
     "prepare.world.towns.train": 10,
     "prepare.world.towns.valid": 3,
@@ -36,16 +27,18 @@ SMALL = {
     "base.scratch.layers": 2,
     "base.scratch.heads": 2,
     "base.scratch.max_steps": 30,
-    **{
-        f"train_{name}.{key}": value for name in ("sft", "ka") for key, value in (("batch", 4), ("epochs", 3))
-    },
+    # 21 steps each: KA has every row and its rewrite.
+    "train_sft.batch": 4,
+    "train_sft.epochs": 3,
+    "train_ka.batch": 4,
+    "train_ka.epochs": 1.5,
     "lora.dropout": 0.1,
     "train_kc.batch": 4,
     "train_kc.epochs": 1,
     "predict.max_new_tokens": 8,
     "sample.samples": 3,
     "sample.max_new_tokens": 8,
-    **{f"train_{name}.batch": 4 for name in ON_REQUEST},
+    **{f"train_{name}.{key}": value for name in ON_REQUEST for key, value in (("batch", 4), ("epochs", 1))},
 }
 CHAIN = ["prepare", "base", "train_sft", "extract", "score", "rewrite", "perturb", "train_ka", "train_kc"]
 OUTPUTS = {
@@ -78,18 +71,6 @@ OUTPUTS = {
 }
 
 
-def _stage(folder: Path, words: list[str], environment: dict[str, str]) -> None:
-    """What a stage's process does: `python -m stages.<words>` in `folder`."""
-    os.chdir(folder)
-    os.environ.update(environment)
-    sys.argv = words
-    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    stages = importlib.import_module("stages")
-    stages.run(importlib.import_module(f"stages.{words[0]}").main)
-
-
 def start(folder: Path, stage: str, **environment: str) -> BaseProcess:
     """Start a stage by its name in dvc.yaml; its state lies under <folder>/.cache unless DVC_ROOT differs."""
     # One script trains every system.
@@ -97,9 +78,9 @@ def start(folder: Path, stage: str, **environment: str) -> BaseProcess:
     defaults = {"DVC_ROOT": str(folder), "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
     # Eight answers a batch and a few questions, so that there are several batches; a save at every step.
     defaults |= {"KNOWTUNING_BATCH_TOKENS": "200", "KNOWTUNING_SAVE_SECONDS": "0"}
-    process = CONTEXT.Process(target=_stage, args=(folder, words, {**defaults, **environment}))
-    process.start()
-    return process
+    words[0] = f"stages.{words[0]}"
+    log = folder / "log.txt"
+    return forks.start(folder, words, checkout.environment(**{**defaults, **environment}), (log, log))
 
 
 def finish(folder: Path, stage: str, **environment: str) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
-from knowtuning.core.records import Example, Pair
+from knowtuning.core.records import Example
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import load_tokenizer
 from knowtuning.model.prompt import Formatter
 from knowtuning.training.arguments import TrainingRun, TrainingSummary
 from knowtuning.training.rows import PairRow, Row, RowEncoder
+from tests.support.records import preference_pair
 
 CPU = Hardware(device="cpu", precision="float32", batch_tokens=512)
 LORA = LoraParams(r=4, alpha=8, dropout=0.0, targets="all-linear")
@@ -54,16 +55,7 @@ def rows(base: Path) -> list[Row]:
 def pairs(base: Path) -> list[PairRow]:
     encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
     found = [
-        encoder.pair(
-            Pair(
-                id=t,
-                source=t,
-                aspect="factuality",
-                question=f"{t}?",
-                chosen=f"{t} is {v}.",
-                rejected=f"{t} is mud.",
-            )
-        )
+        encoder.pair(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
         for t, v in TOWNS
     ]
     return [pair for pair in found if isinstance(pair, PairRow)]

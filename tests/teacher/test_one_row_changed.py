@@ -10,8 +10,9 @@ import pytest
 from experiments.copies import set_params
 from knowtuning.core.records import Facts, ScoredFacts, read_jsonl, write_jsonl
 from knowtuning.knowledge.score import fact_score
-from tests.support.checkout import PROMPTS, ROOT, run_stage
+from tests.support.checkout import PROMPTS, ROOT
 from tests.support.fault_server import FaultServer
+from tests.support.forks import run_stage
 from tests.support.openai_setup import KEY
 
 ROWS = 400
