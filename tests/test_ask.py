@@ -84,10 +84,10 @@ def test_questions_come_in_until_an_empty_line_and_one_too_long_ends_nothing(
     monkeypatch.setattr(sys, "argv", ["ask"])
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"Where is Aford?\n{'far ' * 300}\nWho?\n\nNever asked\n"))
     ask.main()
-    said = capsys.readouterr()
-    assert said.out.splitlines().count("base") == 2
-    assert said.out.endswith(f"\n{ask.LEGEND}\n")
-    assert said.err.count("error: your question: its prompt has") == 1
+    output = capsys.readouterr()
+    assert output.out.splitlines().count("base") == 2
+    assert output.out.endswith(f"\n{ask.LEGEND}\n")
+    assert output.err.count("error: your question: its prompt has") == 1
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,11 @@ def test_a_file_is_read_as_the_records_that_it_holds(record: Record, tmp_path: P
 
 
 def test_another_seed_draws_other_records_and_more_of_them_hold_the_fewer() -> None:
-    found = [Example(id=str(n), question="Q?", answer="A.") for n in range(50)]
-    three, five = (look.drawn(found, n, 0) for n in (3, 5))
+    result = [Example(id=str(n), question="Q?", answer="A.") for n in range(50)]
+    three, five = (look.drawn(result, n, 0) for n in (3, 5))
     assert {r.id for r in three} < {r.id for r in five}
-    assert look.drawn(found, 5, 1) != five
-    assert look.drawn(found, 99, 0) == found
+    assert look.drawn(result, 5, 1) != five
+    assert look.drawn(result, 99, 0) == result
 
 
 @pytest.mark.parametrize(

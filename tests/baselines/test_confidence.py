@@ -13,7 +13,7 @@ from tests.baselines.test_pairs import sample
 
 
 @pytest.mark.parametrize(
-    ("answers", "found"),
+    ("answers", "sizes"),
     [
         # Case, punctuation, articles and plural s do not count.
         (["The Ports.", "port", "a PORT!", "salt"], {"The Ports.": 3, "salt": 1}),
@@ -24,8 +24,8 @@ from tests.baselines.test_pairs import sample
         (["", "...", "salt"], {"": 2, "salt": 1}),
     ],
 )
-def test_answers_that_say_the_same_share_a_bin(answers: list[str], found: dict[str, int]) -> None:
-    assert mc.bins(answers) == found
+def test_answers_that_say_the_same_share_a_bin(answers: list[str], sizes: dict[str, int]) -> None:
+    assert mc.bins(answers) == sizes
 
 
 def test_confidence_is_the_share_of_the_largest_bin_and_silence_is_none() -> None:
@@ -54,8 +54,8 @@ def test_in_the_world_the_question_is_the_same_for_all_values_and_wordings() -> 
 
 def test_in_the_world_an_answer_states_what_can_be_read() -> None:
     answer = f"{TRUE} Its old of the is. {FALSE}"
-    ((_, found),) = WORLD.run([Claims(id="1", question="Tell me.", answer=answer)])
-    assert found == FactList(facts=[TRUE, FALSE])
+    ((_, result),) = WORLD.run([Claims(id="1", question="Tell me.", answer=answer)])
+    assert result == FactList(facts=[TRUE, FALSE])
 
 
 def test_in_english_a_fact_without_a_template_is_left_out_with_its_reason() -> None:

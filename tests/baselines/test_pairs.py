@@ -61,9 +61,9 @@ def test_questions_without_pairs_are_counted_and_cut_off_samples_make_none() -> 
         "cut": [sample(0, "a", source="cut"), sample(1, "b", source="cut", truncated=True)],
     }
     scores = {"q/00": 1.0, "q/01": 0.0, "equal/00": 0.5, "equal/01": 0.5, "cut/00": 0.5, "cut/01": 1.0}
-    found = facttune.rank("fs", samples, scores, most=45, seed=1)
-    assert [pair.id for pair in found.pairs] == ["q-0-1"]
-    assert found.without == {"all_scores_equal": 1, "less_than_two_scored": 1}
+    result = facttune.rank("fs", samples, scores, most=45, seed=1)
+    assert [pair.id for pair in result.pairs] == ["q-0-1"]
+    assert result.without == {"all_scores_equal": 1, "less_than_two_scored": 1}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_score_of_mc_is_the_mean_of_the_facts_that_have_a_confidence() -> No
 
 
 def test_the_best_sample_has_most_true_facts_and_none_that_is_false() -> None:
-    said: dict[int, list[Verdict]] = {
+    output: dict[int, list[Verdict]] = {
         0: ["correct"],
         1: ["correct", "correct", "incorrect"],
         2: ["correct", "correct", "duplicate", "unverifiable"],
@@ -104,7 +104,7 @@ def test_the_best_sample_has_most_true_facts_and_none_that_is_false() -> None:
             scores={},
             sentences=[Sentence(text="x", verdict=verdict) for verdict in verdicts],
         )
-        for number, verdicts in said.items()
+        for number, verdicts in output.items()
     ]
     (best,) = best_samples({"q": SAMPLES}, rows)
     assert (best.id, best.question, best.answer) == ("q", "q?", "c")
@@ -118,12 +118,12 @@ def test_samples_are_seen_as_the_answers_of_systems() -> None:
     rows = [sample(1, "b1", source="b"), sample(0, "b0", source="b"), sample(0, "a0", source="a")]
     rows.append(sample(1, "a1", source="a"))
     examples = [Example(id=name, question=f"{name}?", answer="") for name in ("b", "a")]
-    found = as_predictions(examples, by_question(rows))
-    assert {name: [one.answer for one in given] for name, given in found.items()} == {
+    result = as_predictions(examples, by_question(rows))
+    assert {name: [one.answer for one in inputs] for name, inputs in result.items()} == {
         "0": ["b0", "a0"],
         "1": ["b1", "a1"],
     }
-    assert [one.id for one in found["0"]] == ["b", "a"]
+    assert [one.id for one in result["0"]] == ["b", "a"]
 
 
 class LongestWins:
@@ -157,26 +157,26 @@ QUESTION = [Example(id="q", question="q?", answer="")]
 
 
 def test_a_pair_where_both_orders_agree() -> None:
-    found = rlaif.compare(QUESTION, TWO, LongestWins())
-    assert [(pair.chosen, pair.rejected) for pair in found.pairs] == [("long answer", "short")]
+    result = rlaif.compare(QUESTION, TWO, LongestWins())
+    assert [(pair.chosen, pair.rejected) for pair in result.pairs] == [("long answer", "short")]
     turned = {"q": [sample(0, "short"), sample(1, "long answer")]}
     pairs = rlaif.compare(QUESTION, turned, LongestWins()).pairs
     assert [(pair.id, pair.chosen) for pair in pairs] == [("q-1-0", "long answer")]
 
 
 def test_a_judge_that_prefers_the_first_position_gives_no_pair() -> None:
-    found = rlaif.compare(QUESTION, TWO, FirstWins())
-    assert found.pairs == []
-    assert found.without == {"no_two_whole_samples_differ": 0, "orders_disagree": 1}
+    result = rlaif.compare(QUESTION, TWO, FirstWins())
+    assert result.pairs == []
+    assert result.without == {"no_two_whole_samples_differ": 0, "orders_disagree": 1}
 
 
 @pytest.mark.parametrize(
     ("verdict", "reason"), [("tie", "judge_calls_it_a_tie"), (Failure(reason="no reply"), "unjudged")]
 )
 def test_ties_and_missing_verdicts_are_told_apart(verdict: Preferred | Failure, reason: str) -> None:
-    found = rlaif.compare(QUESTION, TWO, Silent(verdict))
-    assert found.without[reason] == 1
-    assert found.pairs == []
+    result = rlaif.compare(QUESTION, TWO, Silent(verdict))
+    assert result.without[reason] == 1
+    assert result.pairs == []
 
 
 def test_equal_samples_are_drawn_again_and_cut_off_ones_too() -> None:
@@ -185,9 +185,9 @@ def test_equal_samples_are_drawn_again_and_cut_off_ones_too() -> None:
     assert two is not None
     assert [each.number for each in two] == [0, 3]
     assert rlaif.first_two(drawn_again[:3]) is None
-    found = rlaif.compare(QUESTION, {"q": drawn_again[:3]}, FirstWins())
-    assert found.without == {"no_two_whole_samples_differ": 1}
-    assert found.judgements == []
+    result = rlaif.compare(QUESTION, {"q": drawn_again[:3]}, FirstWins())
+    assert result.without == {"no_two_whole_samples_differ": 1}
+    assert result.judgements == []
 
 
 def counts(covered: int, incorrect: int) -> Verification:

@@ -49,7 +49,7 @@ def rows() -> Results[Rewrite]:
     return Results.of(generation_rows([ALL, ONE], TEACHER))
 
 
-def said(text: str) -> list[tuple[str, str, str]]:
+def triples_of(text: str) -> list[tuple[str, str, str]]:
     """What a text of the world states, all of it."""
     statements = [statement for _, statement in read_text(text)]
     assert None not in statements
@@ -77,29 +77,29 @@ def test_a_row_asks_for_the_triples_with_the_question_alone() -> None:
 
 
 def test_pairs_state_all_triples_against_half_false_and_shuffled_ones() -> None:
-    found, skipped = pairs()
+    result, skipped = pairs()
     # One triple can be false, and neither lack another nor stand in another order.
-    assert list(found) == ["a-completeness", "a-factuality", "a-logicality", "b-factuality"]
+    assert list(result) == ["a-completeness", "a-factuality", "a-logicality", "b-factuality"]
     assert skipped == {"completeness": 1, "logicality": 1}
     for kind in WORSE:
-        assert said(found[f"a-{kind}"].chosen) == TRUE
-        assert found[f"a-{kind}"].question == ALL.question
-    half = said(found["a-completeness"].rejected)
+        assert triples_of(result[f"a-{kind}"].chosen) == TRUE
+        assert result[f"a-{kind}"].question == ALL.question
+    half = triples_of(result["a-completeness"].rejected)
     # Two of four are left, in their order, the first among them.
     assert half == [each for each in TRUE if each in half]
     assert (len(half), half[0]) == (2, TRUE[0])
-    assert said(found["a-factuality"].rejected) == FALSE
-    shuffled = said(found["a-logicality"].rejected)
+    assert triples_of(result["a-factuality"].rejected) == FALSE
+    shuffled = triples_of(result["a-logicality"].rejected)
     assert sorted(shuffled) == sorted(TRUE)
     assert shuffled != TRUE
-    assert said(found["b-factuality"].rejected) == [("Bury", "region", "Salt Coast")]
+    assert triples_of(result["b-factuality"].rejected) == [("Bury", "region", "Salt Coast")]
 
 
 def test_what_goes_and_how_it_is_shuffled_depends_on_share_and_seed() -> None:
-    assert len(said(pairs(beta=0.75)[0]["a-completeness"].rejected)) == 1
+    assert len(triples_of(pairs(beta=0.75)[0]["a-completeness"].rejected)) == 1
     draws = [pairs(seed=seed)[0] for seed in range(8)]
     for kind in ("completeness", "logicality"):
-        assert len({tuple(said(draw[f"a-{kind}"].rejected)) for draw in draws}) > 1
+        assert len({tuple(triples_of(draw[f"a-{kind}"].rejected)) for draw in draws}) > 1
     assert pairs()[0] == pairs()[0]
 
 

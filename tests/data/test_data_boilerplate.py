@@ -81,12 +81,12 @@ def test_an_opening_of_one_in_a_hundred_answers_is_shared() -> None:
         find(plain + [f"Item {n} is one of many other things." for n in range(101)] + refusals).openings == {}
     )
     assert find(refusals[:4]).openings == {}
-    found = find(plain + refusals)
-    assert found.kinds(refusals[0]) == ["shared_opening"]
-    assert found.kinds(plain[0]) == []
-    assert found.kinds(LINKS) == ["link_list"]
-    assert found.reason(LINKS, ["shared_opening"]) is None
-    assert (found.reason(LINKS, ["link_list"]) or "").startswith('link_list: "These resources address the')
+    result = find(plain + refusals)
+    assert result.kinds(refusals[0]) == ["shared_opening"]
+    assert result.kinds(plain[0]) == []
+    assert result.kinds(LINKS) == ["link_list"]
+    assert result.reason(LINKS, ["shared_opening"]) is None
+    assert (result.reason(LINKS, ["link_list"]) or "").startswith('link_list: "These resources address the')
 
 
 def test_the_report_gives_the_whole_of_what_is_shared() -> None:

@@ -70,7 +70,7 @@ def _json(value: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "found", "way"),
+    ("name", "data", "problem", "way"),
     [
         (
             "a.json",
@@ -193,16 +193,16 @@ def _json(value: Any) -> bytes:
     ],
 )
 def test_a_file_is_named_by_what_it_is_with_the_way_out(
-    tmp_path: Path, name: str, data: bytes, found: str, way: str
+    tmp_path: Path, name: str, data: bytes, problem: str, way: str
 ) -> None:
-    said = message(tmp_path / name, data)
-    assert found in said
-    assert way in said
+    output = message(tmp_path / name, data)
+    assert problem in output
+    assert way in output
 
 
 def test_the_way_out_of_an_object_works(tmp_path: Path) -> None:
-    said = message(tmp_path / "a.json", _json({"version": 1, "data": [GOOD]}))
-    command = said[said.index("python -c") :].replace("python", sys.executable, 1)
+    output = message(tmp_path / "a.json", _json({"version": 1, "data": [GOOD]}))
+    command = output[output.index("python -c") :].replace("python", sys.executable, 1)
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
     assert [row.values for row in read_rows(tmp_path / "rows.json", WANTED)] == [GOOD]
 

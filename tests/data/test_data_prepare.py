@@ -447,16 +447,16 @@ def test_a_further_test_set_that_dvc_does_not_watch_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "place", ["mine/train.json", "../train.json", "data/raw/../train.json", "/etc/x.json"]
+    "location", ["mine/train.json", "../train.json", "data/raw/../train.json", "/etc/x.json"]
 )
-def test_a_file_that_dvc_does_not_watch_is_refused(tmp_path: Path, place: str) -> None:
+def test_a_file_that_dvc_does_not_watch_is_refused(tmp_path: Path, location: str) -> None:
     section = params().model_dump()
-    section["file"]["train"] = place
+    section["file"]["train"] = location
     done = run_prepare(tmp_path, section)
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: params.yaml: prepare.file.train is {place!r}, where DVC would not see a change; expected a "
-        "path inside data/raw/: move it there (or `cp -rl`, which takes no space)\n"
+        f"error: params.yaml: prepare.file.train is {location!r}, where DVC would not see a change; expected "
+        "a path inside data/raw/: move it there (or `cp -rl`, which takes no space)\n"
     )
 
 

@@ -58,11 +58,11 @@ def test_no_question_of_an_evaluation_split_stays_in_train(a: list[str], b: list
 @given(st.integers(2, 40), st.integers(0, 5), st.integers(0, 3), st.data())
 def test_one_more_row_moves_at_most_one_other(rows: int, count: int, seed: int, data: st.DataObject) -> None:
     count = min(count, rows - 1)
-    place = data.draw(st.integers(0, rows))
+    position = data.draw(st.integers(0, rows))
     questions = [f"q{number}" for number in range(rows)]
     rest, held = draw(split(questions), "test", count, seed=seed)
     more_rest, more_held = draw(
-        split([*questions[:place], "new", *questions[place:]]), "test", count, seed=seed
+        split([*questions[:position], "new", *questions[position:]]), "test", count, seed=seed
     )
     rest.check()
     held.check()

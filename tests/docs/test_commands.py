@@ -175,12 +175,12 @@ def flags_of(script: tuple[str, ...], seen: dict[tuple[str, ...], set[str]] = {}
 def test_the_short_commands_run(tmp_path: Path) -> None:
     project = project_copy(tmp_path / "project")
     shell(project, "echo >> README.md && git commit -qam second")
-    said = {}
+    output = {}
     for command in sorted(RUN):
         dvc = command.startswith("dvc ")
-        said[command] = run(project, *shlex.split(command)) if dvc else shell(project, command)
-    assert "no-ka" in said["python -m experiments.run"]
-    assert "--set-param rewrite.alpha=0.0" in said["python -m experiments.run no-ka no-kcc --show"]
+        output[command] = run(project, *shlex.split(command)) if dvc else shell(project, command)
+    assert "no-ka" in output["python -m experiments.run"]
+    assert "--set-param rewrite.alpha=0.0" in output["python -m experiments.run no-ka no-kcc --show"]
     assert "remote = team" in (project / ".dvc/config").read_text()
 
 

@@ -77,7 +77,7 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     path = Path("params.yaml")
     baselines = ", ".join(ON_REQUEST)
-    for key, value, said in (
+    for key, value, expected in (
         ("perturb.aspects", ["brevity"], "expected some of completeness, factuality, logicality, each once"),
         ("train_kc.loss", "hinge", "expected one of dpo, dpo_mean, ipo"),
         ("teacher.backend", "sentences", "expected one of world, english, openai"),
@@ -94,13 +94,13 @@ def test_a_name_that_is_in_no_table_is_one_line(tmp_path: Path, monkeypatch: pyt
         set_params(path, {key: value})
         with pytest.raises(ValueError, match=rf"^params\.yaml: {key} is ") as error:
             check(path)
-        assert str(error.value) == f"params.yaml: {key} is {value!r}; {said}"
-    for stage, said in (
+        assert str(error.value) == f"params.yaml: {key} is {value!r}; {expected}"
+    for stage, expected in (
         ("train", f"sft, ka, kc, {baselines}"),
         ("predict", f"base, sft, ka, kc, {baselines}"),
     ):
         monkeypatch.setattr(sys, "argv", [stage, "length"])
-        with pytest.raises(ValueError, match=rf"^system is 'length'; expected one of {said}$"):
+        with pytest.raises(ValueError, match=rf"^system is 'length'; expected one of {expected}$"):
             importlib.import_module(f"stages.{stage}").main()
 
 

@@ -45,75 +45,83 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pairs() -> tuple[list[str], list[str]]:
     """Texts of different lengths, some longer than the encoder's 64 tokens."""
     draw = random.Random(4)
-    said = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(12)]
+    answer = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(12)]
     wanted = [" ".join(draw.choices(WORDS, k=draw.randint(1, 30))) for _ in range(12)]
-    return said, wanted
+    return answer, wanted
 
 
-def compute(cache: Path, encoder: Path, said: list[str], wanted: list[str], **how) -> dict[str, list[float]]:
+def compute(
+    cache: Path, encoder: Path, predictions: list[str], wanted: list[str], **how
+) -> dict[str, list[float]]:
     metric = load_metric("bertscore", cache)
-    return metric.compute(predictions=said, references=wanted, encoder=str(encoder), layers=2, **how)
+    return metric.compute(predictions=predictions, references=wanted, encoder=str(encoder), layers=2, **how)
 
 
 def test_it_agrees_with_the_reference_package(cache: Path, encoder: Path) -> None:
     package = pytest.importorskip("bert_score")
-    said, wanted = pairs()
+    answer, wanted = pairs()
     # One pair a batch: the package lets padding win where all similarities are negative.
-    expected = package.score(said, wanted, model_type=str(encoder), num_layers=2, batch_size=1)
-    found = compute(cache, encoder, said, wanted)
+    expected = package.score(answer, wanted, model_type=str(encoder), num_layers=2, batch_size=1)
+    result = compute(cache, encoder, answer, wanted)
     for name, values in zip(("precision", "recall", "f1"), expected, strict=True):
-        assert found[name] == pytest.approx(values.tolist(), abs=1e-5)
+        assert result[name] == pytest.approx(values.tolist(), abs=1e-5)
 
 
 def test_neither_batches_nor_other_pairs_matter(cache: Path, encoder: Path) -> None:
-    said, wanted = pairs()
-    together = compute(cache, encoder, said, wanted)["f1"]
-    alone = [compute(cache, encoder, [a], [b])["f1"][0] for a, b in zip(said, wanted, strict=True)]
+    answer, wanted = pairs()
+    together = compute(cache, encoder, answer, wanted)["f1"]
+    alone = [compute(cache, encoder, [a], [b])["f1"][0] for a, b in zip(answer, wanted, strict=True)]
     assert together == pytest.approx(alone, abs=1e-6)
-    assert compute(cache, encoder, said, wanted, budget=1)["f1"] == pytest.approx(alone, abs=1e-6)
+    assert compute(cache, encoder, answer, wanted, budget=1)["f1"] == pytest.approx(alone, abs=1e-6)
 
 
 def test_equal_texts_score_one_and_empty_ones_zero(cache: Path, encoder: Path) -> None:
-    found = compute(cache, encoder, ["a cat", "", "a cat"], ["a cat", "a cat", ""])
-    assert found["f1"] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+    result = compute(cache, encoder, ["a cat", "", "a cat"], ["a cat", "a cat", ""])
+    assert result["f1"] == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
 
 
 def test_swapping_sides_swaps_precision_and_recall(cache: Path, encoder: Path) -> None:
-    said, wanted = pairs()
-    one, other = compute(cache, encoder, said, wanted), compute(cache, encoder, wanted, said)
+    answer, wanted = pairs()
+    one, other = compute(cache, encoder, answer, wanted), compute(cache, encoder, wanted, answer)
     assert one["precision"] == pytest.approx(other["recall"], abs=1e-6)
     assert one["f1"] == pytest.approx(other["f1"], abs=1e-6)
 
 
 def test_a_baseline_becomes_zero(cache: Path, encoder: Path) -> None:
-    said, wanted = pairs()
-    plain = compute(cache, encoder, said[:1], wanted[:1])
+    answer, wanted = pairs()
+    plain = compute(cache, encoder, answer[:1], wanted[:1])
     floor = [plain[name][0] for name in ("precision", "recall", "f1")]
-    assert compute(cache, encoder, said[:1], wanted[:1], baseline=floor)["f1"] == pytest.approx([0], abs=1e-6)
+    assert compute(cache, encoder, answer[:1], wanted[:1], baseline=floor)["f1"] == pytest.approx(
+        [0], abs=1e-6
+    )
     halfway = [(value - 1) * 2 + 1 for value in floor]  # 1 - floor is doubled: the score becomes 1/2
-    found = compute(cache, encoder, said[:1], wanted[:1], baseline=halfway)
-    assert found["f1"] == pytest.approx([0.5], abs=1e-5)
+    result = compute(cache, encoder, answer[:1], wanted[:1], baseline=halfway)
+    assert result["f1"] == pytest.approx([0.5], abs=1e-5)
 
 
-def params(**given) -> BertScoreParams:
-    return BertScoreParams(**{"encoder": None, "revision": None, "layers": None, "rescale": False, **given})
+def params(**changes) -> BertScoreParams:
+    return BertScoreParams(**{"encoder": None, "revision": None, "layers": None, "rescale": False, **changes})
 
 
 def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Path) -> None:
     assert encoders.find_encoder(params()) is None
-    found = encoders.find_encoder(params(encoder=str(encoder), layers=2))
-    assert found is not None
-    assert found.variant == f"({encoder.name}@{digest_folder(encoder)[:8]},L2)"
+    result = encoders.find_encoder(params(encoder=str(encoder), layers=2))
+    assert result is not None
+    assert result.variant == f"({encoder.name}@{digest_folder(encoder)[:8]},L2)"
     texts = {"a cat": "a cat", "two birds": "a hill"}
-    examples = [Example(id=said, question="?", answer=wanted) for said, wanted in texts.items()]
-    given = [Prediction(id=said, question="?", answer=said, tokens=2, truncated=False) for said in texts]
-    answers = metrics.MetricInputs(examples, given, synonyms=False, encoder=found, device="cpu", cache=cache)
+    examples = [Example(id=answer, question="?", answer=wanted) for answer, wanted in texts.items()]
+    inputs = [
+        Prediction(id=answer, question="?", answer=answer, tokens=2, truncated=False) for answer in texts
+    ]
+    answers = metrics.MetricInputs(
+        examples, inputs, synonyms=False, encoder=result, device="cpu", cache=cache
+    )
     scores = metrics.compute(answers)
-    names = [f"bertscore{found.variant}", f"bertscore_equal_length{found.variant}"]
+    names = [f"bertscore{result.variant}", f"bertscore_equal_length{result.variant}"]
     assert [name for name in scores if name.startswith("bertscore")] == names
-    values = scores[f"bertscore{found.variant}"]
+    values = scores[f"bertscore{result.variant}"]
     assert values[0] == pytest.approx(100, abs=1e-4)
-    assert values == encoders.bertscore(list(texts), list(texts.values()), found, device="cpu", cache=cache)
+    assert values == encoders.bertscore(list(texts), list(texts.values()), result, device="cpu", cache=cache)
 
 
 def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +149,9 @@ def test_sentences_are_compared_by_the_mean_of_their_tokens(encoder: Path) -> No
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    given = encoders.Encoder("(enc@1)", encoder)
-    said, wanted = pairs()
-    found = encoders.similarity(said, wanted, given, device="cpu")
+    inputs = encoders.Encoder("(enc@1)", encoder)
+    answer, wanted = pairs()
+    result = encoders.similarity(answer, wanted, inputs, device="cpu")
     # One text after the other, without padding.
     tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder)
 
@@ -153,10 +161,10 @@ def test_sentences_are_compared_by_the_mean_of_their_tokens(encoder: Path) -> No
 
     alone = [
         100 * float(torch.cosine_similarity(mean(a), mean(b), dim=0))
-        for a, b in zip(said, wanted, strict=True)
+        for a, b in zip(answer, wanted, strict=True)
     ]
-    assert found == pytest.approx(alone, abs=1e-3)
-    empty = encoders.similarity(["a cat", "", "a cat"], ["a cat", "a cat", " "], given, device="cpu")
+    assert result == pytest.approx(alone, abs=1e-3)
+    empty = encoders.similarity(["a cat", "", "a cat"], ["a cat", "a cat", " "], inputs, device="cpu")
     assert empty == pytest.approx([100.0, 0.0, 0.0], abs=1e-3)
 
 

@@ -53,8 +53,8 @@ def false(name: str) -> str:
 
 def answer(system: str, name: str) -> str:
     """base states 1 false fact; sft 2 true and 1 false; ka 3 true; kc all true."""
-    said = {"base": [], "sft": true(name, 2), "ka": true(name, 3), "kc": true(name, len(NAMES))}[system]
-    return " ".join([*said, false(name)] if system in ("base", "sft") else said)
+    output = {"base": [], "sft": true(name, 2), "ka": true(name, 3), "kc": true(name, len(NAMES))}[system]
+    return " ".join([*output, false(name)] if system in ("base", "sft") else output)
 
 
 def write_inputs(folder: Path) -> None:
@@ -73,11 +73,11 @@ def write_inputs(folder: Path) -> None:
     ]
     write_jsonl(data / "prepared/test.jsonl", examples)
     for system in SYSTEMS:
-        given = [
+        inputs = [
             Prediction(id=e.id, question=e.question, answer=answer(system, e.id), tokens=9, truncated=False)
             for e in examples
         ]
-        write_jsonl(data / f"predictions/{system}.jsonl", given)
+        write_jsonl(data / f"predictions/{system}.jsonl", inputs)
     # The probe knows one of the three towns.
     probes = [
         Probed(id=f"Brimm/{s}", question="Brimm", system=s, scores={"probe_factuality": 25.0 * i})
@@ -111,12 +111,12 @@ def stage(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
 
 def finish(folder: Path, *names: str) -> str:
     """What the stages print; all must succeed."""
-    said = []
+    output = []
     for name in names:
         done = stage(folder, name)
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
-    return "".join(said)
+        output.append(done.stdout)
+    return "".join(output)
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert read_json(tmp_path / "metrics/ppl.json")["auroc"] == 1.0
     # kc states all facts in order, sft two and a false one, base the false one alone.
     judge = read_json(tmp_path / "metrics/judge.json")
-    assert {pair: {a: (f["win"], f["tie"]) for a, f in found.items()} for pair, found in judge.items()} == {
+    assert {pair: {a: (f["win"], f["tie"]) for a, f in result.items()} for pair, result in judge.items()} == {
         "kc-sft": {"completeness": (100.0, 0.0), "factuality": (100.0, 0.0), "logicality": (0.0, 100.0)},
         "sft-base": {"completeness": (100.0, 0.0), "factuality": (0.0, 100.0), "logicality": (0.0, 100.0)},
     }

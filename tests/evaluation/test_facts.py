@@ -63,7 +63,7 @@ def predictions(answer: str) -> list[Prediction]:
 
 
 def test_tally_counts_statements_and_distinct_facts() -> None:
-    said: list[tuple[str, Verdict]] = [
+    output: list[tuple[str, Verdict]] = [
         ("It is red.", "correct"),
         ("it is  Red", "duplicate"),
         ("Scarlet it is.", "duplicate"),  # the exact verifier knows a fact in other words
@@ -73,7 +73,7 @@ def test_tally_counts_statements_and_distinct_facts() -> None:
         ("It is old.", "unverifiable"),
         ("It is big.", "unscored"),
     ]
-    sentences = [Sentence(text=text, verdict=verdict) for text, verdict in said]
+    sentences = [Sentence(text=text, verdict=verdict) for text, verdict in output]
     assert tally(sentences, distinct=False) == {
         "correct": 3,
         "incorrect": 2,

@@ -68,34 +68,34 @@ def key_of(question: str, *, equal: bool = False, orders: str = "ab") -> dict[st
     return {item.id: item for item in made}
 
 
-def votes(annotator: str, **given: Choice) -> list[Vote]:
-    return [Vote(annotator, item, "factuality", choice) for item, choice in given.items()]
+def votes(annotator: str, **choices: Choice) -> list[Vote]:
+    return [Vote(annotator, item, "factuality", choice) for item, choice in choices.items()]
 
 
 def test_orders_are_joined_and_half_a_verdict_is_none() -> None:
     key = key_of("p") | key_of("q") | key_of("r") | key_of("s", equal=True, orders="a")
-    given = votes("ann", pa="first", pb="second", qa="first", qb="first", ra="tie")
-    found = join(given, key, ["factuality"])
+    inputs = votes("ann", pa="first", pb="second", qa="first", qb="first", ra="tie")
+    result = join(inputs, key, ["factuality"])
     # p: kc first and chosen, then kc second and chosen: a win. q: always the first: a tie. r: one order.
     p, q = (Case(name, "kc", "sft", "factuality") for name in "pq")
-    assert found.outcomes == {p: {"ann": "win"}, q: {"ann": "tie"}}
-    assert found.half == 1
-    assert found.orders == {"ann": (2, 1)}
+    assert result.outcomes == {p: {"ann": "win"}, q: {"ann": "tie"}}
+    assert result.half == 1
+    assert result.orders == {"ann": (2, 1)}
     # Four preferences, three of them for the first.
-    assert found.firsts == {"ann": (4, 3)}
-    assert found.consensus()[Case("s", "kc", "sft", "factuality")] == "tie"
+    assert result.firsts == {"ann": (4, 3)}
+    assert result.consensus()[Case("s", "kc", "sft", "factuality")] == "tie"
 
 
 def verdicts_of(table: dict[str, dict[str, Outcome]]) -> tuple[list[Vote], dict[str, KeyItem]]:
     """Votes in one order that give these verdicts: question -> annotator -> outcome."""
     choices: dict[Outcome, Choice] = {"win": "first", "lose": "second", "tie": "tie"}
     key: dict[str, KeyItem] = {}
-    found = []
+    result = []
     for question, row in table.items():
         key |= key_of(question, orders="a")
         for annotator, outcome in row.items():
-            found.append(Vote(annotator, f"{question}a", "factuality", choices[outcome]))
-    return found, key
+            result.append(Vote(annotator, f"{question}a", "factuality", choices[outcome]))
+    return result, key
 
 
 def test_three_people_and_a_judge() -> None:
@@ -105,23 +105,23 @@ def test_three_people_and_a_judge() -> None:
         "r": {"x": "lose", "y": "tie", "z": "win"},
         "s": {"x": "lose", "y": "lose"},
     }
-    given, key = verdicts_of(table)
-    found = join(given, key, ["factuality"])
+    inputs, key = verdicts_of(table)
+    result = join(inputs, key, ["factuality"])
     # p, q, r have three ratings, s two: it is left out. Agreeing pairs: 3/3, 1/3, 0/3: mean 4/9. Shares:
     # win 6/9, lose 2/9, tie 1/9, so chance is (36 + 4 + 1) / 81 = 41/81; kappa (36 - 41) / (81 - 41) = -1/8.
-    assert people_agree(found) == {
+    assert people_agree(result) == {
         "factuality": {"cases": 3, "left_out": 1, "raters": 3, "agree": 44.4444, "fleiss_kappa": -0.125}
     }
     # Majorities: p win, q win, r tie, s lose. The judge saw r the other way round, and could not judge s.
-    said = [("p", "kc", "sft", "win"), ("q", "kc", "sft", "tie"), ("r", "sft", "kc", "lose")]
-    rows = [{"question": q, "a": a, "b": b, "aspect": "factuality", "outcome": o} for q, a, b, o in said]
+    output = [("p", "kc", "sft", "win"), ("q", "kc", "sft", "tie"), ("r", "sft", "kc", "lose")]
+    rows = [{"question": q, "a": a, "b": b, "aspect": "factuality", "outcome": o} for q, a, b, o in output]
     rows.append({"question": "s", "a": "kc", "b": "sft", "aspect": "factuality", "outcome": "unjudged"})
     # People win win tie, judge win tie win: 1 of 3. Chance: win 2/3 * 2/3 + tie 1/3 * 1/3 = 5/9; kappa
     # (3/9 - 5/9) / (4/9) = -0.5.
-    assert judge_agrees(found, rows) == {
+    assert judge_agrees(result, rows) == {
         "factuality": {"cases": 3, "unjudged": 1, "agree": 33.3333, "cohen_kappa": -0.5}
     }
-    whole = summarise(found, rows, HOW, cases=5)
+    whole = summarise(result, rows, HOW, cases=5)
     assert (whole["answered"], whole["unanswered"], whole["annotators"]) == (4, 1, 3)
     rates = whole["pairs"]["kc-sft"]["factuality"]
     # Of p, q, r, s: two wins, a tie, a loss.
@@ -134,9 +134,9 @@ def test_two_people_get_cohens_kappa_and_one_none() -> None:
         f"q{i}": {"x": x, "y": y}
         for i, (x, y) in enumerate([("win", "win"), ("win", "lose"), ("lose", "lose"), ("lose", "lose")])
     }
-    given, key = verdicts_of(table)
+    inputs, key = verdicts_of(table)
     # Agreement 3/4; chance 2/4 * 1/4 + 2/4 * 3/4 = 1/2; kappa 1/2.
-    found = people_agree(join(given, key, ["factuality"]))["factuality"]
-    assert (found["agree"], found["cohen_kappa"]) == (75.0, 0.5)
-    alone = [vote for vote in given if vote.annotator == "x"]
+    result = people_agree(join(inputs, key, ["factuality"]))["factuality"]
+    assert (result["agree"], result["cohen_kappa"]) == (75.0, 0.5)
+    alone = [vote for vote in inputs if vote.annotator == "x"]
     assert people_agree(join(alone, key, ["factuality"])) == {}

@@ -256,10 +256,10 @@ def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "data/verification/judgements.jsonl", judged)
     done = annotate(tmp_path, "import", *map(str, sheets))
     assert done.returncode == 0, done.stderr
-    found = read_json(tmp_path / "metrics/human.json")
+    result = read_json(tmp_path / "metrics/human.json")
     # Annotator 1: kc wins alpha and beta. Annotator 2 takes the first in both orders: ties. So no majority.
-    assert found["pairs"]["kc-sft"]["factuality"]["tie"] == 100.0
-    assert found["agreement"]["factuality"] == {
+    assert result["pairs"]["kc-sft"]["factuality"]["tie"] == 100.0
+    assert result["agreement"]["factuality"] == {
         "cases": 2,
         "left_out": 0,
         "raters": 2,
@@ -267,24 +267,24 @@ def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
         "cohen_kappa": 0.0,
     }
     # All even: agreement without a kappa.
-    assert found["agreement"]["logicality"] == {"cases": 2, "left_out": 0, "raters": 2, "agree": 100.0}
-    assert found["judge"]["factuality"] == {"cases": 2, "unjudged": 0, "agree": 100.0}
-    assert found["judge"]["logicality"] == {"cases": 0, "unjudged": 2}
+    assert result["agreement"]["logicality"] == {"cases": 2, "left_out": 0, "raters": 2, "agree": 100.0}
+    assert result["judge"]["factuality"] == {"cases": 2, "unjudged": 0, "agree": 100.0}
+    assert result["judge"]["logicality"] == {"cases": 0, "unjudged": 2}
     # 2 pairs of texts in 2 orders, 2 aspects with preferences.
-    assert found["annotator"]["annotator-1"] == {
+    assert result["annotator"]["annotator-1"] == {
         "preferences": 8,
         "both_orders": 6,
         "first_position_rate": 50.0,
         "swap_consistency": 100.0,
     }
     # Of its 6 pairs and aspects those of logicality are alike: 2.
-    assert found["annotator"]["annotator-2"] == {
+    assert result["annotator"]["annotator-2"] == {
         "preferences": 8,
         "both_orders": 6,
         "first_position_rate": 100.0,
         "swap_consistency": 33.3333,
     }
-    assert (found["cases"], found["equal"], found["unanswered"]) == (len(QUESTIONS) * 3, 6, 0)
+    assert (result["cases"], result["equal"], result["unanswered"]) == (len(QUESTIONS) * 3, 6, 0)
     # An export would hide the key of sheets that people have at hand.
     done = annotate(tmp_path, "export", "--questions", "4")
     assert done.returncode == 1

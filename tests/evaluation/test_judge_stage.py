@@ -51,8 +51,8 @@ def project(
     (folder / "prompts").symlink_to(PROMPTS)
     write_jsonl(data / "prepared/test.jsonl", EXAMPLES)
     write_json(data / "prepared/truth.json", {"towns": TRUTH.towns if truth else {}})
-    for system, given in answers_of(TRUTH, EXAMPLES).items():
-        write_jsonl(data / f"predictions/{system}.jsonl", given)
+    for system, inputs in answers_of(TRUTH, EXAMPLES).items():
+        write_jsonl(data / f"predictions/{system}.jsonl", inputs)
     facts = [FactScore(text=f"{i}", logps=-1.0, tokens=2, ppl=1.0 + i, recalled=i < 2) for i in range(4)]
     write_jsonl(
         data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
@@ -63,8 +63,8 @@ def project(
 
 
 def verify(folder: Path, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-    given = {"OPENAI_API_KEY": key} if key else {}
-    return run_stage(folder, "verify", HOME=str(folder), **given)
+    inputs = {"OPENAI_API_KEY": key} if key else {}
+    return run_stage(folder, "verify", HOME=str(folder), **inputs)
 
 
 def evaluate(folder: Path) -> str:

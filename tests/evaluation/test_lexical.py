@@ -115,12 +115,12 @@ def test_rouge_l_agrees_with_rouge_score(cache: Path) -> None:
 
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
     pairs = texts()
-    found = lexical.load_metric("rouge_l", cache).compute(
+    result = lexical.load_metric("rouge_l", cache).compute(
         predictions=[p for p, _ in pairs], references=[r for _, r in pairs]
     )
     expected = [scorer.score(reference, prediction)["rougeL"].fmeasure for prediction, reference in pairs]
-    assert found["scores"] == pytest.approx(expected)
-    assert found["rougeL"] == pytest.approx(sum(expected) / len(expected))
+    assert result["scores"] == pytest.approx(expected)
+    assert result["rougeL"] == pytest.approx(sum(expected) / len(expected))
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tests.support.oracle import Oracle, answers_of, sections, share, small_worl
 HOW = Resampling(seed=1, resamples=1000)
 TRUTH, EXAMPLES = small_world(6)
 PREDICTIONS = answers_of(TRUTH, EXAMPLES)
-TEXTS = {system: [one.answer for one in given] for system, given in PREDICTIONS.items()}
+TEXTS = {system: [one.answer for one in predictions] for system, predictions in PREDICTIONS.items()}
 WORDS = {system: [len(text.split()) for text in texts] for system, texts in TEXTS.items()}
 MATCHUPS: list[Matchup] = [("kc", "sft"), ("kc", "base")]
 EXACT = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, ExactJudge(TRUTH))
@@ -41,8 +41,8 @@ def rows_of(jury: Jury, cache: Path) -> list[Scores]:
     """The scores of all answers, verified by this jury."""
     verdicts = jury.verify(EXAMPLES, PREDICTIONS)
     rows: list[Scores] = []
-    for system, given in PREDICTIONS.items():
-        answers = MetricInputs(EXAMPLES, given, synonyms=False, encoder=None, device="cpu", cache=cache)
+    for system, inputs in PREDICTIONS.items():
+        answers = MetricInputs(EXAMPLES, inputs, synonyms=False, encoder=None, device="cpu", cache=cache)
         rows += score_answers(answers, system, {v.question: v for v in verdicts if v.system == system})
     return rows
 
@@ -60,10 +60,10 @@ def checked_by(oracle: Oracle, replies: Path, cache: Path) -> list[Scores]:
 def test_the_fixture_has_wins_losses_ties_and_equal_answers() -> None:
     """Else the comparisons below would prove little."""
     for pair in table(EXACT).values():
-        for found in pair.values():
-            assert found["win"] > 0
-            assert found["lose"] > 0
-            assert found["tie"] > 0
+        for result in pair.values():
+            assert result["win"] > 0
+            assert result["lose"] > 0
+            assert result["tie"] > 0
     assert table(EXACT)["kc-sft"]["completeness"]["equal"] > 0
 
 
@@ -83,18 +83,18 @@ def test_a_judge_that_prefers_the_first_in_a_fifth_of_its_calls_is_seen(tmp_path
     seen: dict[tuple[str, str, str, str], bool] = {}
 
     def twist(call: Call, answer: Answer) -> Answer:
-        said = sections(call.messages[1]["content"])
-        key = (said["Question"], said["Aspect"], said["First answer"], said["Second answer"])
+        output = sections(call.messages[1]["content"])
+        key = (output["Question"], output["Aspect"], output["First answer"], output["Second answer"])
         seen[key] = biased(call)
         return says('{"reason": "It is first.", "verdict": "first"}') if seen[key] else answer
 
     rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
     assert 0.1 < sum(seen.values()) / len(seen) < 0.3
     # Derived apart from the code under test: the true verdict of each pair, and which calls were biased.
-    found = table(rows)
+    result = table(rows)
     questions = {example.id: example.question for example in EXAMPLES}
     index = {example.id: i for i, example in enumerate(EXAMPLES)}
-    for (a, b), aspect in [(pair, aspect) for pair in MATCHUPS for aspect in found["kc-sft"]]:
+    for (a, b), aspect in [(pair, aspect) for pair in MATCHUPS for aspect in result["kc-sft"]]:
         agree = asked = first = decided = win = lose = 0
         for row in EXACT:
             if (row.a, row.b, row.aspect) != (a, b, aspect) or row.forward is None:
@@ -109,7 +109,7 @@ def test_a_judge_that_prefers_the_first_in_a_fifth_of_its_calls_is_seen(tmp_path
             first += (forward == "a") + (backward == "b")
             win += forward == backward == "a"
             lose += forward == backward == "b"
-        leaf = found[f"{a}-{b}"][aspect]
+        leaf = result[f"{a}-{b}"][aspect]
         assert leaf["swap_consistency"] == round(100 * agree / asked, 4)
         assert leaf["first_position_rate"] == round(100 * first / decided, 4)
         assert leaf["win"] == round(100 * win / len(EXAMPLES), 4)
@@ -164,14 +164,14 @@ def test_faulty_verdicts_are_counted_apart_and_change_no_other(tmp_path: Path) -
 
     def twist(call: Call, answer: Answer) -> Answer:
         if fault_of(call):
-            said = sections(call.messages[1]["content"])
-            lost.add((said["Question"], said["Aspect"], said["First answer"], said["Second answer"]))
+            output = sections(call.messages[1]["content"])
+            lost.add((output["Question"], output["Aspect"], output["First answer"], output["Second answer"]))
         return faulty(call, answer)
 
     rows = judged(Oracle(TRUTH, EXAMPLES, twist), tmp_path)
-    found = table(rows)
+    result = table(rows)
     index = {example.id: i for i, example in enumerate(EXAMPLES)}
-    unjudged = dict.fromkeys([(a, b, aspect) for a, b in MATCHUPS for aspect in found["kc-sft"]], 0)
+    unjudged = dict.fromkeys([(a, b, aspect) for a, b in MATCHUPS for aspect in result["kc-sft"]], 0)
     for row, exact in zip(rows, EXACT, strict=True):
         i = index[row.question]
         one, other = TEXTS[row.a][i], TEXTS[row.b][i]
@@ -184,7 +184,7 @@ def test_faulty_verdicts_are_counted_apart_and_change_no_other(tmp_path: Path) -
         else:
             assert row == exact
     for (a, b, aspect), count in unjudged.items():
-        leaf = found[f"{a}-{b}"][aspect]
+        leaf = result[f"{a}-{b}"][aspect]
         assert count > 0
         assert leaf["unjudged"] == round(100 * count / len(EXAMPLES), 4)
         assert leaf["judged"] == len(EXAMPLES) - count
@@ -253,8 +253,8 @@ def test_answers_without_verdicts_leave_the_means_and_their_counts(faulty_rows: 
 
 def test_a_judge_that_looks_at_the_position_alone_is_warned_about(tmp_path: Path) -> None:
     with FaultServer(lambda call: says('{"reason": "It is first.", "verdict": "first"}')) as server:
-        found = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, TeacherJudge(teacher_at(server.url, tmp_path)))
-    line = position_warning(found)
+        result = judge_pairs(EXAMPLES, TEXTS, MATCHUPS, TeacherJudge(teacher_at(server.url, tmp_path)))
+    line = position_warning(result)
     assert line is not None
     assert "shown first in 100 %" in line
     assert "agree on 0 % of pairs" in line

@@ -49,14 +49,14 @@ def test_a_variant_in_brackets_is_the_same_metric_by_another_label() -> None:
 
 
 def test_what_is_switched_off_has_no_score(cache: Path) -> None:
-    found = compute(answers(cache))
+    result = compute(answers(cache))
     # No encoder: no BERTScore. Synonyms off: METEOR goes by its other name.
     compared = ["meteor_no_synonyms", "rougeL", "content_precision", "content_recall"]
     cut = [f"{name}_equal_length" for name in compared]
-    assert list(found) == [*compared, "words", "repeated", "truncated", *cut]
-    assert found["rougeL"] == [100.0, 100.0]
-    assert found["words"] == [3.0, 7.0]
-    assert found["truncated"] == [0.0, 100.0]
+    assert list(result) == [*compared, "words", "repeated", "truncated", *cut]
+    assert result["rougeL"] == [100.0, 100.0]
+    assert result["words"] == [3.0, 7.0]
+    assert result["truncated"] == [0.0, 100.0]
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, 3.0]])
@@ -86,13 +86,13 @@ def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
 
 
 def test_questions_without_a_reference_are_compared_with_nothing(cache: Path) -> None:
-    given = answers(cache)
-    first = given.examples[0].model_copy(update={"answer": ""})
-    found = compute(replace(given, examples=[first, *given.examples[1:]]))
-    assert found["rougeL"] == [None, 100.0]
-    assert found["words"] == [3.0, 7.0]
-    blank = [example.model_copy(update={"answer": " "}) for example in given.examples]
-    assert compute(replace(given, examples=blank))["meteor_no_synonyms"] == [None, None]
+    inputs = answers(cache)
+    first = inputs.examples[0].model_copy(update={"answer": ""})
+    result = compute(replace(inputs, examples=[first, *inputs.examples[1:]]))
+    assert result["rougeL"] == [None, 100.0]
+    assert result["words"] == [3.0, 7.0]
+    blank = [example.model_copy(update={"answer": " "}) for example in inputs.examples]
+    assert compute(replace(inputs, examples=blank))["meteor_no_synonyms"] == [None, None]
 
 
 def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> None:
@@ -102,10 +102,10 @@ def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> 
 
     example = Example(id="q", question="?", answer="")
     prediction = Prediction(id="q", question="?", answer="It is so.", tokens=3, truncated=False)
-    (found,) = check_answers([example], {"kc": [prediction]}, Asked())
-    assert found.id == "q/kc"
-    assert set(found.scores.values()) == {None}
-    assert found.unscored == []
+    (result,) = check_answers([example], {"kc": [prediction]}, Asked())
+    assert result.id == "q/kc"
+    assert set(result.scores.values()) == {None}
+    assert result.unscored == []
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ def test_a_text_is_cut_after_so_many_words(text: str, count: int, cut: str) -> N
 
 
 def test_at_equal_length_nothing_is_won_by_going_on(cache: Path) -> None:
-    given = answers(cache)
+    inputs = answers(cache)
     longer = [
-        one.model_copy(update={"answer": f"{one.answer} It is red and red."}) for one in given.predictions
+        one.model_copy(update={"answer": f"{one.answer} It is red and red."}) for one in inputs.predictions
     ]
-    whole, cut = compute(given), compute(replace(given, predictions=longer))
+    whole, cut = compute(inputs), compute(replace(inputs, predictions=longer))
     for name in ("meteor_no_synonyms", "rougeL", "content_precision"):
         assert cut[name] < whole[name]
     # The answers begin with their references; only the last full stop is gone.
@@ -140,9 +140,9 @@ def test_content_words_count_as_often_as_they_are_there() -> None:
     assert content_words("It is the red house of Émile's 3 dogs") == ["red", "house", "émile's", "3", "dogs"]
     share = lexical.content_share
     # red twice and a house: one red and the house are in the reference, which has a garden too.
-    said, wanted = ["The red, red house."], ["A red house with a garden."]
-    assert share(said, wanted) == pytest.approx([100 * 2 / 3])
-    assert share(wanted, said) == pytest.approx([100 * 2 / 3])
+    output, wanted = ["The red, red house."], ["A red house with a garden."]
+    assert share(output, wanted) == pytest.approx([100 * 2 / 3])
+    assert share(wanted, output) == pytest.approx([100 * 2 / 3])
     assert share([""], wanted) == [0.0]
 
 

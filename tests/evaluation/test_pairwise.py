@@ -94,9 +94,9 @@ def test_rates_by_hand() -> None:
     # and agree 3 times (win, loss, tie). Verdicts that prefer an answer, by what they prefer: "first" in
     # rows 1 (forward), 2 (backward), 4 (both), 6 and 8 = 6; "second" in rows 1, 2, 5 (both), 7 = 5.
     words = {"kc": [9] * 8, "sft": [7] * 4 + [9] * 4}
-    found = contests(judged(ORDERS), words, HOW)
-    assert [contest.aspect for contest in found] == list(ASPECTS)
-    (leaf, *_) = judge_metrics(found)["kc-sft"].values()
+    result = contests(judged(ORDERS), words, HOW)
+    assert [contest.aspect for contest in result] == list(ASPECTS)
+    (leaf, *_) = judge_metrics(result)["kc-sft"].values()
     assert {k: v for k, v in leaf.items() if not k.endswith(("_low", "_high"))} == {
         "n": 8,
         "judged": 6,
@@ -142,11 +142,11 @@ def test_aspects_share_their_resamples_and_are_adjusted_together() -> None:
 
 
 def test_pairs_without_any_verdict_have_counts_and_no_rates() -> None:
-    found = contests(judged([(LOST, LOST, "unjudged")] * 3), {"kc": [1] * 3, "sft": [2] * 3}, HOW)
-    leaf = judge_metrics(found)["kc-sft"]["logicality"]
+    result = contests(judged([(LOST, LOST, "unjudged")] * 3), {"kc": [1] * 3, "sft": [2] * 3}, HOW)
+    leaf = judge_metrics(result)["kc-sft"]["logicality"]
     assert (leaf["n"], leaf["judged"], leaf["unjudged"]) == (3, 0, 100.0)
     assert not {"net", "p", "swap_consistency", "net_length_controlled"} & leaf.keys()
-    row = render_contests(found, confidence=0.95).splitlines()[2].split()
+    row = render_contests(result, confidence=0.95).splitlines()[2].split()
     assert row[2:] == ["0.0", "0.0", "0.0", "100.0", "-", "-"]
 
 
@@ -172,8 +172,8 @@ def test_a_judge_that_only_likes_length_nets_nothing_at_equal_length() -> None:
 
 
 def test_one_length_difference_everywhere_tells_nothing_about_equal_length() -> None:
-    found = contests(judged(ORDERS), {"kc": [9] * 8, "sft": [7] * 8}, HOW)
-    assert "net_length_controlled" not in judge_metrics(found)["kc-sft"]["completeness"]
+    result = contests(judged(ORDERS), {"kc": [9] * 8, "sft": [7] * 8}, HOW)
+    assert "net_length_controlled" not in judge_metrics(result)["kc-sft"]["completeness"]
 
 
 def stated(*facts: str, wrong: int = 0) -> str:
@@ -221,8 +221,8 @@ def test_judgements_come_back_in_the_order_of_the_questions(tmp_path: Path) -> N
     made = judge_pairs(asked, texts, [("ka", "sft"), ("kc", "sft")], Scripted(verdicts))
     path = tmp_path / "judgements.jsonl"
     write_jsonl(path, made)
-    found = read_judgements(path, ["q", "q-1"])
-    assert [row.question for row in found] == ["q"] * 6 + ["q-1"] * 6
-    assert [(row.a, row.b) for row in found[:6]] == [("kc", "sft")] * 3 + [("ka", "sft")] * 3
+    result = read_judgements(path, ["q", "q-1"])
+    assert [row.question for row in result] == ["q"] * 6 + ["q-1"] * 6
+    assert [(row.a, row.b) for row in result[:6]] == [("kc", "sft")] * 3 + [("ka", "sft")] * 3
     with pytest.raises(ValueError, match=r"judgements of other questions .*'q-1' is one.*run verify again"):
         read_judgements(path, ["q"])

@@ -29,7 +29,7 @@ PASSAGES = [
 
 
 def test_passages_are_ranked_by_bm25() -> None:
-    found = KnowledgeSource(PASSAGES, 2).evidence("What is it?", "Round things are red.")
+    result = KnowledgeSource(PASSAGES, 2).evidence("What is it?", "Round things are red.")
     # Content words: 4 (red, things, red, colour), 6 (circles, circles, round, things, wheels, round) and 3, a
     # mean of 13/3. Lucene: for each word ln(1 + (3 - df + 0.5) / (df + 0.5)) times the weight below.
     once, twice = log(1 + 2.5 / 1.5), log(1 + 1.5 / 2.5)
@@ -37,7 +37,7 @@ def test_passages_are_ranked_by_bm25() -> None:
     def weight(tf: int, length: int) -> float:
         return tf / (tf + 1.5 * (0.25 + 0.75 * length * 3 / 13))
 
-    assert [(each.title, each.score) for each in found] == [
+    assert [(each.title, each.score) for each in result] == [
         ("Red things", pytest.approx(once * weight(2, 4) + twice * weight(1, 4), abs=1e-4)),
         ("Circles", pytest.approx(once * weight(2, 6) + twice * weight(1, 6), abs=1e-4)),
     ]
@@ -116,9 +116,9 @@ def test_the_stage_verifies_against_passages_and_keeps_what_they_were(tmp_path: 
     seen: list[list[str]] = []
 
     def note(call: Call, answer: Answer) -> Answer:
-        said = sections(call.messages[1]["content"])
-        if "Facts to check" in said:
-            seen.append(entries(said["Passages"]))
+        output = sections(call.messages[1]["content"])
+        if "Facts to check" in output:
+            seen.append(entries(output["Passages"]))
         return answer
 
     data = tmp_path / "data/raw/known.jsonl"

@@ -21,11 +21,11 @@ def scored(name: str, *facts: tuple[float, bool | None]) -> ScoredFacts:
 def test_auroc_by_hand() -> None:
     # Not recalled: 5 and 2; recalled: 1, 2, 3. Of the 6 pairs 5 beats all three, 2 beats 1, ties with 2
     # (half) and loses to 3: 4.5 / 6.
-    found = auroc_metrics(
+    result = auroc_metrics(
         [scored("a", (5.0, False), (1.0, True), (2.0, True), (2.0, False), (3.0, True))], HOW
     )
     # One question: every resample is the same question.
-    assert found == {
+    assert result == {
         "status": "computed",
         "auroc": 0.75,
         "low": 0.75,
@@ -40,10 +40,10 @@ def test_auroc_by_hand() -> None:
 def test_interval_resamples_questions_not_facts() -> None:
     # Question a has AUROC 1, question b 0; both together: not recalled 9, 1; recalled 2, 8: pairs won 2 of
     # 4 = 0.5. Resamples: a twice 1/4, b twice 1/4, both 1/2: bounds 0 and 1.
-    found = auroc_metrics(
+    result = auroc_metrics(
         [scored("a", (9.0, False), (2.0, True)), scored("b", (1.0, False), (8.0, True))], HOW
     )
-    assert (found["auroc"], found["low"], found["high"]) == (0.5, 0.0, 1.0)
+    assert (result["auroc"], result["low"], result["high"]) == (0.5, 0.0, 1.0)
 
 
 def test_draws_agree_with_scikit_learn_on_repeated_facts() -> None:
@@ -68,10 +68,10 @@ def test_draws_agree_with_scikit_learn_on_repeated_facts() -> None:
     ],
 )
 def test_status_says_why_there_is_no_auroc(recalled: bool | None, status: str) -> None:
-    found = auroc_metrics([scored("a", (2.0, recalled), (3.0, recalled))], HOW)
-    assert found["status"] == status
-    assert "auroc" not in found
-    assert None not in found.values()
+    result = auroc_metrics([scored("a", (2.0, recalled), (3.0, recalled))], HOW)
+    assert result["status"] == status
+    assert "auroc" not in result
+    assert None not in result.values()
 
 
 def test_histogram_counts_every_fact_once() -> None:
@@ -97,11 +97,11 @@ def test_calibration_bins_by_rank_and_keeps_ties_together() -> None:
     # Ranked: 1 2 2 2 3 4, in thirds of two facts. The upper edges are 2, 2 and 4: the first two thirds end at
     # the same value, so the four facts up to 2 are one bin, and 3 and 4 the other.
     facts = [(1.0, True), (2.0, True), (2.0, False), (2.0, True), (3.0, False), (4.0, False), (9.0, None)]
-    found = calibration([scored("a", *facts)], confidence=0.95, bins=3)
-    assert [(r["low"], r["high"], r["facts"], r["not_recalled"], r["percent"]) for r in found] == [
+    result = calibration([scored("a", *facts)], confidence=0.95, bins=3)
+    assert [(r["low"], r["high"], r["facts"], r["not_recalled"], r["percent"]) for r in result] == [
         (1.0, 2.0, 4, 1, 25.0),
         (3.0, 4.0, 2, 2, 100.0),
     ]
     # Wilson for 2 of 2: the lower end is 1 / (1 + z²/2) = 1 / (1 + 3.8415 / 2) = 0.34238.
-    assert (found[1]["percent_low"], found[1]["percent_high"]) == (34.238, 100.0)
+    assert (result[1]["percent_low"], result[1]["percent_high"]) == (34.238, 100.0)
     assert calibration([scored("a", (2.0, None))], confidence=0.95) == []

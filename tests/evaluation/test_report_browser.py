@@ -26,7 +26,7 @@ class Tab:
 
     page: Any
     address: str
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def press(self, *keys: str) -> None:
@@ -47,9 +47,9 @@ class Tab:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as play:
-        found = play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *QUIET])
-        yield found
-        found.close()
+        result = play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *QUIET])
+        yield result
+        result.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,13 @@ def tab(browser: Any, address: str) -> Iterator[Tab]:
     """A new tab with the report; at the end nothing was asked for and nothing went wrong."""
     context = browser.new_context(viewport={"width": 1200, "height": 800})
     tab = Tab(context.new_page(), address)
-    tab.page.on("console", lambda message: tab.said.append(message.text))
-    tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
+    tab.page.on("console", lambda message: tab.messages.append(message.text))
+    tab.page.on("pageerror", lambda error: tab.messages.append(str(error)))
     tab.page.on("request", lambda request: tab.asked.append(request.url))
     tab.page.goto(address)
     yield tab
     context.close()
-    assert tab.said == []
+    assert tab.messages == []
     assert {url.partition("#")[0] for url in tab.asked} == {address}
 
 

@@ -158,9 +158,9 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     write_text(tmp_path / "data/verification/judgements.jsonl", json.dumps(rows[0]) + "\n")
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     words = [word for word in page.words if word]
-    place = words.index("win: 50.0 %")
+    start = words.index("win: 50.0 %")
     # The bar's title per outcome (none for 0 %), the same in a line, then the net rate.
-    assert words[place : place + 5] == [
+    assert words[start : start + 5] == [
         *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00"),
     ]
     assert "reference facts stated" in words
@@ -196,9 +196,9 @@ def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> Non
     study = tmp_path / "study.csv"
     write_text(study, "group,ablation,metric,value,low,high\noverall,no-ka,incorrect,-0.5,-0.75,-0.25\n")
     words = Page(build(tmp_path, ablations=study).read_text(encoding="utf-8")).words
-    place = words.index("no-ka")
+    start = words.index("no-ka")
     # Fewer incorrect facts with the part than without it: better.
-    assert [word for word in words[place:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
+    assert [word for word in words[start:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
     write_text(study, "name,value\n")
     with pytest.raises(ValueError, match=r"study\.csv: found no row; expected the columns group, ablation"):
         build(tmp_path, ablations=study)
@@ -219,9 +219,9 @@ HOSTILE = st.text(st.characters() | st.sampled_from("<>&\u2028\u2029\ud800/!-"),
 @settings(deadline=None)
 @given(st.dictionaries(HOSTILE, st.lists(HOSTILE, max_size=3), max_size=3))
 def test_embedded_json_cannot_leave_its_element_and_reads_back(value: object) -> None:
-    found = script_json(value)
-    assert not re.search("[<>&\u2028\u2029]", found)
-    assert json.loads(found.encode("utf-8")) == value
+    result = script_json(value)
+    assert not re.search("[<>&\u2028\u2029]", result)
+    assert json.loads(result.encode("utf-8")) == value
 
 
 def test_embedded_json_refuses_nan() -> None:

@@ -28,13 +28,13 @@ def test_interval_of_a_rate_is_the_binomial_one() -> None:
     # 200 questions, 50 %: the resampled number of wins is Binomial(200, 1/2), whose 2.5 and 97.5
     # percentiles are 86 and 114 (scipy.stats.binom.ppf), so 43 and 57 %: the +-6.9 points of a 200-row
     # test set on its grid of half a point.
-    found = mean_interval([0.0, 100.0] * 100, HOW)
-    assert (found.value, found.low, found.high) == (50.0, 43.0, 57.0)
+    result = mean_interval([0.0, 100.0] * 100, HOW)
+    assert (result.value, result.low, result.high) == (50.0, 43.0, 57.0)
 
 
 def test_undefined_values_leave_the_mean_and_its_count() -> None:
-    found = mean_interval([2.0, math.nan, 4.0, math.nan], HOW)
-    assert (found.value, found.n) == (3.0, 2)
+    result = mean_interval([2.0, math.nan, 4.0, math.nan], HOW)
+    assert (result.value, result.n) == (3.0, 2)
     nothing = mean_interval([math.nan, math.nan], HOW)
     assert nothing.n == 0
     assert math.isnan(nothing.value)
@@ -43,31 +43,31 @@ def test_undefined_values_leave_the_mean_and_its_count() -> None:
 
 def test_resamples_without_a_defined_value_do_not_count() -> None:
     # One defined value of two: a quarter of the resamples miss it; all others have mean 7.
-    found = mean_interval([7.0, math.nan], HOW)
-    assert (found.low, found.high) == (7.0, 7.0)
+    result = mean_interval([7.0, math.nan], HOW)
+    assert (result.low, result.high) == (7.0, 7.0)
 
 
 def test_difference_is_paired() -> None:
     # b = a - 1 on every question: the difference is 1 in every resample, however a varies.
     a = np.random.default_rng(0).normal(size=50) * 100
-    found = pool([a], HOW, against=[a - 1])
-    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1.0, 1.0))
-    assert found.excludes_zero
+    result = pool([a], HOW, against=[a - 1])
+    assert (result.value, result.low, result.high) == pytest.approx((1.0, 1.0, 1.0))
+    assert result.excludes_zero
     same = pool([a], HOW, against=[a])
     assert (same.value, same.low, same.high, same.excludes_zero) == (0.0, 0.0, 0.0, False)
 
 
 def test_difference_with_entries_undefined_on_one_side() -> None:
     # mean(a) = (1 + 5) / 2 = 3, mean(b) = (2 + 2 + 2) / 3 = 2; two questions are defined on both sides.
-    found = pool([[1.0, math.nan, 5.0]], HOW, against=[[2.0, 2.0, 2.0]])
-    assert (found.value, found.n) == (1.0, 2)
+    result = pool([[1.0, math.nan, 5.0]], HOW, against=[[2.0, 2.0, 2.0]])
+    assert (result.value, result.n) == (1.0, 2)
 
 
 def test_ratio_of_sums_weighs_by_denominator() -> None:
     # (1 + 9) / (1 + 19) = 0.5, while the mean of the ratios 1/1 and 9/19 is 0.737. Resamples: both 1/1:
     # 1; both 9/19: 0.474; each probability 1/4, beyond the 2.5 % tails.
-    found = estimates(Ratios.of_sums([1, 9], [1, 19]), HOW)[0]
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 9 / 19, 1.0))
+    result = estimates(Ratios.of_sums([1, 9], [1, 19]), HOW)[0]
+    assert (result.value, result.low, result.high) == pytest.approx((0.5, 9 / 19, 1.0))
 
 
 def test_statistics_do_not_depend_on_their_neighbours_or_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,11 +84,11 @@ def test_agrees_with_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     values = np.random.default_rng(5).exponential(size=400)
     other = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=7)
-    found = mean_interval(values, Resampling(seed=2, resamples=20_000))
+    result = mean_interval(values, Resampling(seed=2, resamples=20_000))
     # Monte Carlo error of a 2.5 % quantile over 20,000 draws: sqrt(.025 * .975 / 20000) / density =
     # 0.0011 / 0.0584 standard errors = 0.019 of them, twice that for the two estimates: 0.002 here.
-    assert found.low == pytest.approx(other.confidence_interval.low, abs=0.004)
-    assert found.high == pytest.approx(other.confidence_interval.high, abs=0.004)
+    assert result.low == pytest.approx(other.confidence_interval.low, abs=0.004)
+    assert result.high == pytest.approx(other.confidence_interval.high, abs=0.004)
 
 
 def test_no_values_is_an_error() -> None:
@@ -99,8 +99,8 @@ def test_no_values_is_an_error() -> None:
 def test_pool_takes_runs_as_a_second_source_of_variance() -> None:
     # Constant runs 0, 0, 3: questions add nothing, and the pooled mean of three drawn runs is the
     # number of threes drawn, Binomial(3, 1/3): P(0) = 8/27 and P(3) = 1/27 exceed the 2.5 % tails.
-    found = pool([[0.0] * 5, [0.0] * 7, [3.0] * 4], HOW)
-    assert (found.value, found.low, found.high, found.n) == (1.0, 0.0, 3.0, 16)
+    result = pool([[0.0] * 5, [0.0] * 7, [3.0] * 4], HOW)
+    assert (result.value, result.low, result.high, result.n) == (1.0, 0.0, 3.0, 16)
 
 
 def test_pool_of_one_run_is_its_bootstrap() -> None:
@@ -110,8 +110,8 @@ def test_pool_of_one_run_is_its_bootstrap() -> None:
 
 def test_pooled_difference_is_paired() -> None:
     runs = [np.random.default_rng(s).normal(size=20) for s in range(3)]
-    found = pool(runs, HOW, against=[run - 2 for run in runs])
-    assert (found.value, found.low, found.high, found.n) == pytest.approx((2.0, 2.0, 2.0, 60))
+    result = pool(runs, HOW, against=[run - 2 for run in runs])
+    assert (result.value, result.low, result.high, result.n) == pytest.approx((2.0, 2.0, 2.0, 60))
 
 
 def test_shared_questions_are_drawn_together() -> None:
@@ -135,8 +135,8 @@ def test_interval_covers_the_truth_95_times_in_100() -> None:
         ability = random.exponential(size=200)
         a = ability + 0.3 + random.normal(size=200)
         b = ability + random.exponential(size=200) - 1
-        found = pool([a], Resampling(seed=trial, resamples=1000), against=[b])
-        hits += found.low <= 0.3 <= found.high
+        result = pool([a], Resampling(seed=trial, resamples=1000), against=[b])
+        hits += result.low <= 0.3 <= result.high
     assert 0.93 <= hits / 2000 <= 0.97
 
 

@@ -70,23 +70,25 @@ def predictions(*answers: str) -> list[Prediction]:
 def scored(
     system: str,
     examples: list[Example],
-    given: list[Prediction],
+    predictions: list[Prediction],
     verdicts: list[Verified],
-    **told: list[float],
+    **scores: list[float],
 ) -> list[Scores]:
     """Rows of a system, with these values of text metrics in place of those computed."""
-    table = {name: replace(METRICS[name], function=lambda _, name=name: told[name]) for name in told}
+    table = {name: replace(METRICS[name], function=lambda _, name=name: scores[name]) for name in scores}
     plain: dict[str, Metric] = {name: METRICS[name] for name in ("words", "truncated")}
-    answers = MetricInputs(examples, given, synonyms=True, encoder=None, device="cpu", cache=Path("unused"))
+    answers = MetricInputs(
+        examples, predictions, synonyms=True, encoder=None, device="cpu", cache=Path("unused")
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "METRICS", table | plain)
         return score_answers(answers, system, {verdict.question: verdict for verdict in verdicts})
 
 
 def rows_of(system: str, *answers: str) -> list[Scores]:
-    given = predictions(*answers)
-    verdicts = appoint("exact", FakeTruth(VERDICTS), None).verify(EXAMPLES, {system: given})
-    return scored(system, EXAMPLES, given, verdicts, meteor=[10.0, 20.0, 60.0])
+    inputs = predictions(*answers)
+    verdicts = appoint("exact", FakeTruth(VERDICTS), None).verify(EXAMPLES, {system: inputs})
+    return scored(system, EXAMPLES, inputs, verdicts, meteor=[10.0, 20.0, 60.0])
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +145,8 @@ def test_averages_of_a_system(summaries: list[Summary]) -> None:
 
 
 def test_groups_are_the_strata_and_their_crossings(summaries: list[Summary]) -> None:
-    found = {summary.group: summary.questions for summary in summaries}
-    assert found == {
+    result = {summary.group: summary.questions for summary in summaries}
+    assert result == {
         "overall": 3,
         "general": 2,
         "specific": 1,
@@ -204,9 +206,9 @@ def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> Non
 
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:
     examples = [Example(id="a", question="A?", answer="r")]
-    given = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
-    unverified = appoint("none", None, None).verify(examples, {"sft": given})
-    rows = scored("sft", examples, given, unverified, rougeL=[25.0])
+    inputs = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
+    unverified = appoint("none", None, None).verify(examples, {"sft": inputs})
+    rows = scored("sft", examples, inputs, unverified, rougeL=[25.0])
     (only,) = summarise_groups(rows, HOW)
     assert systems_metrics([only]) == {
         "sft": {"overall": {"questions": 1, "rougeL": 25.0, "words": 2.0, "truncated": 0.0}}
@@ -231,13 +233,13 @@ def test_a_question_that_asks_for_nothing_is_an_error() -> None:
     ],
 )
 def test_predictions_must_answer_these_questions(tmp_path: Path, change: str, message: str) -> None:
-    given = predictions("x", "y", "z")
+    inputs = predictions("x", "y", "z")
     for system in SYSTEMS:
-        write_jsonl(tmp_path / f"{system}.jsonl", given)
+        write_jsonl(tmp_path / f"{system}.jsonl", inputs)
     bad = {
-        "missing": given[:2],
-        "extra": [*given, given[0].model_copy(update={"id": "z"})],
-        "stale": [given[0], given[1].model_copy(update={"question": "old"}), given[2]],
+        "missing": inputs[:2],
+        "extra": [*inputs, inputs[0].model_copy(update={"id": "z"})],
+        "stale": [inputs[0], inputs[1].model_copy(update={"question": "old"}), inputs[2]],
     }
     write_jsonl(tmp_path / "kc.jsonl", bad[change])
     with pytest.raises(ValueError, match=message):
@@ -247,5 +249,5 @@ def test_predictions_must_answer_these_questions(tmp_path: Path, change: str, me
 def test_predictions_come_in_the_order_of_the_questions(tmp_path: Path) -> None:
     for system in SYSTEMS:
         write_jsonl(tmp_path / f"{system}.jsonl", predictions("x", "y", "z"))
-    found = read_predictions(tmp_path, SYSTEMS, EXAMPLES[::-1])
-    assert [p.answer for p in found["kc"]] == ["z", "y", "x"]
+    result = read_predictions(tmp_path, SYSTEMS, EXAMPLES[::-1])
+    assert [p.answer for p in result["kc"]] == ["z", "y", "x"]

@@ -70,8 +70,8 @@ def test_what_was_exported_comes_back(project: Path, name: str) -> None:
     ending = "json" if name.startswith("llama") else "jsonl"
     for what, count in (("ka", 4), ("kc", 2)):
         file = f"{what}.{ending}"
-        said = exchange(project, "export", "--format", name, "--what", what, "--out", file)[0]
-        assert said == f"{file}: {count} rows\n"
+        output = exchange(project, "export", "--format", name, "--what", what, "--out", file)[0]
+        assert output == f"{file}: {count} rows\n"
         exchange(project, "import", file, "--format", name, "--what", what, "--out", f"{what}.back.jsonl")
     # The file has no place for the facts of a rewrite; what is trained on is all there.
     wanted = [rewrite.model_copy(update={"facts": []}) for rewrite in REWRITES]
@@ -86,10 +86,10 @@ def test_what_was_exported_comes_back(project: Path, name: str) -> None:
 
 def test_rows_are_as_the_trainers_describe_them(project: Path) -> None:
     def rows(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        found = [exported(SYSTEMS[what], FORMATS[name], root=project)[0] for what in ("sft", "kc")]
-        for row in found:
+        result = [exported(SYSTEMS[what], FORMATS[name], root=project)[0] for what in ("sft", "kc")]
+        for row in result:
             assert (row.pop("id"), row.pop("source"), row.pop("aspect", None))[1] == "a"
-        return found[0], found[1]
+        return result[0], result[1]
 
     asked = "What is dew?\nIn one word."
     alpaca = {"instruction": asked, "input": "", "output": "Water."}

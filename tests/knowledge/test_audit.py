@@ -48,11 +48,11 @@ def test_mask_keeps_form_and_drops_content() -> None:
 
 def test_features_stay_within_sentences() -> None:
     # "^ w . $" has 4 tokens and 3 pairs of them, twice: no pair joins the two sentences.
-    found = list(form_features("stop. go."))
-    assert len(found) == 14
-    assert found[:7] == found[7:]
-    assert ". $" in found
-    assert "$ ^" not in found
+    result = list(form_features("stop. go."))
+    assert len(result) == 14
+    assert result[:7] == result[7:]
+    assert ". $" in result
+    assert "$ ^" not in result
 
 
 def test_content_alone_cannot_be_told_apart() -> None:
@@ -63,10 +63,10 @@ def test_content_alone_cannot_be_told_apart() -> None:
     for i in range(60):
         sides = [" ".join(facts(draw, draw.choice(NAMES))) for _ in range(2)]
         pairs.append(pair(i, "factuality", *sides))
-    found = audit(pairs, folds=5, how=HOW)["factuality"]
-    assert found["style_accuracy"] == 50.0
-    assert (found["style_accuracy_low"], found["style_accuracy_high"]) == (50.0, 50.0)
-    assert (found["length_accuracy"], found["chance"], found["pairs"]) == (50.0, 50.0, 60)
+    result = audit(pairs, folds=5, how=HOW)["factuality"]
+    assert result["style_accuracy"] == 50.0
+    assert (result["style_accuracy_low"], result["style_accuracy_high"]) == (50.0, 50.0)
+    assert (result["length_accuracy"], result["chance"], result["pairs"]) == (50.0, 50.0, 60)
 
 
 def test_style_is_found() -> None:
@@ -74,11 +74,13 @@ def test_style_is_found() -> None:
     draw = random.Random(2)
     pairs = []
     for i in range(40):
-        said = facts(draw, draw.choice(NAMES))
-        pairs.append(pair(i, "logicality", ", and ".join(f.rstrip(".") for f in said) + ".", " ".join(said)))
-    found = audit(pairs, folds=5, how=HOW)["logicality"]
-    assert (found["accuracy"], found["style_accuracy"], found["text_accuracy"]) == (100.0, 100.0, 100.0)
-    assert (found["style_accuracy_low"], found["style_accuracy_high"]) == (100.0, 100.0)
+        output = facts(draw, draw.choice(NAMES))
+        pairs.append(
+            pair(i, "logicality", ", and ".join(f.rstrip(".") for f in output) + ".", " ".join(output))
+        )
+    result = audit(pairs, folds=5, how=HOW)["logicality"]
+    assert (result["accuracy"], result["style_accuracy"], result["text_accuracy"]) == (100.0, 100.0, 100.0)
+    assert (result["style_accuracy_low"], result["style_accuracy_high"]) == (100.0, 100.0)
 
 
 def test_missing_facts_show_in_length_and_not_in_style() -> None:
@@ -87,8 +89,8 @@ def test_missing_facts_show_in_length_and_not_in_style() -> None:
         pair(i, "completeness", " ".join(["Velmere exports salt."] * 3), "Velmere exports salt.")
         for i in range(20)
     ]
-    found = audit(pairs, folds=4, how=HOW)["completeness"]
-    assert (found["accuracy"], found["length_accuracy"], found["style_accuracy"]) == (100.0, 100.0, 50.0)
+    result = audit(pairs, folds=4, how=HOW)["completeness"]
+    assert (result["accuracy"], result["length_accuracy"], result["style_accuracy"]) == (100.0, 100.0, 50.0)
 
 
 def test_both_sides_of_a_question_are_held_out_together() -> None:
@@ -116,9 +118,9 @@ def test_aspects_apart_and_deterministic() -> None:
         for aspect in ("completeness", "logicality")
         for i in range(12)
     ]
-    found = audit(pairs, folds=3, how=HOW)
-    assert list(found) == ["completeness", "logicality"]
-    assert found == audit(pairs, folds=3, how=HOW)
+    result = audit(pairs, folds=3, how=HOW)
+    assert list(result) == ["completeness", "logicality"]
+    assert result == audit(pairs, folds=3, how=HOW)
 
 
 def test_too_few_questions_have_a_status() -> None:
@@ -132,16 +134,16 @@ def test_too_few_questions_have_a_status() -> None:
 
 def test_the_mark_that_gives_pairs_away_is_named() -> None:
     pairs = [pair(i, "factuality", f"Tin {i} is soft.", f"Tin {i} is not soft.") for i in range(30)]
-    found = audit(pairs, folds=5, how=HOW)["factuality"]
+    result = audit(pairs, folds=5, how=HOW)["factuality"]
     # Every rejected text has one negation more, and one word; they begin alike.
-    assert found["marks"]["negations"] == found["marks"]["words"] == 100.0
-    assert found["marks"]["line breaks"] == found["marks"]["opening words"] == 50.0
-    said = warning("factuality", found, 0.65)
-    assert said
-    assert said.startswith(
+    assert result["marks"]["negations"] == result["marks"]["words"] == 100.0
+    assert result["marks"]["line breaks"] == result["marks"]["opening words"] == 50.0
+    output = warning("factuality", result, 0.65)
+    assert output
+    assert output.startswith(
         "form alone tells chosen from rejected in 100 % of factuality pairs (most by itself: "
     )
-    assert warning("factuality", found, 1.0) is None
+    assert warning("factuality", result, 1.0) is None
 
 
 def test_length_is_no_shortcut_of_completeness() -> None:
@@ -150,9 +152,9 @@ def test_length_is_no_shortcut_of_completeness() -> None:
     for i in range(60):
         chosen = facts(draw, draw.choice(NAMES))
         pairs.append(pair(i, "completeness", " ".join(chosen), " ".join(chosen[:2])))
-    found = audit(pairs, folds=5, how=HOW)["completeness"]
-    assert found["length_accuracy"] == 100.0
-    assert warning("completeness", found, 0.65) is None
+    result = audit(pairs, folds=5, how=HOW)["completeness"]
+    assert result["length_accuracy"] == 100.0
+    assert warning("completeness", result, 0.65) is None
 
 
 def test_openings_of_one_side_are_told_by_the_other_pairs() -> None:

@@ -64,8 +64,8 @@ def test_a_chosen_text_that_outgrows_or_repeats_its_answer_is_named() -> None:
     # A few words are no growth, whatever their share.
     assert grown("a b c d e f g h i j k", "a", 1.1) is None
     # 25 times the same four words: of 97 runs all but 4 stood there before.
-    said = grown("a b c d " * 25, answer, 1.1)
-    assert said == "chosen repeats 96 % of its runs of four words, the answer 0 %"
+    output = grown("a b c d " * 25, answer, 1.1)
+    assert output == "chosen repeats 96 % of its runs of four words, the answer 0 %"
 
 
 def test_a_rewrite_states_its_facts_or_a_share_of_them() -> None:

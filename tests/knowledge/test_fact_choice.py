@@ -46,7 +46,7 @@ def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
 def dependences(draw: st.DrawFn) -> list[int | None]:
     """For each of some facts an earlier one that it leans on, or None."""
     size = draw(st.integers(2, 20))
-    return [None, *(draw(st.none() | st.integers(0, place - 1)) for place in range(1, size))]
+    return [None, *(draw(st.none() | st.integers(0, number - 1)) for number in range(1, size))]
 
 
 @given(dependences(), PERCENT, SEEDS)
@@ -58,7 +58,7 @@ def test_deletion_takes_the_stated_number_and_leaves_nothing_that_leans_on_what_
     assert len(gone) == len(set(gone)) == min(max(wanted, 1), len(depends) - 1)
     assert gone == sorted(gone)
     assert 0 not in gone
-    assert all(place in gone for place, before in enumerate(depends) if before in gone)
+    assert all(number in gone for number, before in enumerate(depends) if before in gone)
 
 
 @given(dependences(), SEEDS)
@@ -69,13 +69,13 @@ def test_shuffling_moves_blocks_and_never_leaves_their_order(depends, seed) -> N
         assert order is None
         return
     assert sorted(order) == list(range(len(depends)))
-    heads = [place for place in order if depends[place] is None]
+    heads = [number for number in order if depends[number] is None]
     assert heads != sorted(heads)
-    for place, before in enumerate(depends):
+    for number, before in enumerate(depends):
         if before is not None:
             # Behind what it leans on, and no other block between the two.
-            between = order[order.index(before) + 1 : order.index(place)]
-            assert order.index(before) < order.index(place)
+            between = order[order.index(before) + 1 : order.index(number)]
+            assert order.index(before) < order.index(number)
             assert all(depends[each] is not None for each in between)
 
 

@@ -21,12 +21,12 @@ class Liar(FreeTeacher):
         for task in tasks:
             assert isinstance(task, Revise)
             lost = Failure(reason="no reply")
-            said = FactList(facts=["A lie.", *task.facts[1:]])
-            yield task, lost if task.id == "lost" else said
+            output = FactList(facts=["A lie.", *task.facts[1:]])
+            yield task, lost if task.id == "lost" else output
 
 
-def facts(name: str, *said: str) -> Facts:
-    return Facts(id=name, question="?", answer=" ".join(said), facts=list(said))
+def facts(name: str, *statements: str) -> Facts:
+    return Facts(id=name, question="?", answer=" ".join(statements), facts=list(statements))
 
 
 def pair(aspect: str, source: str = "a", number: int = 1) -> Pair:
@@ -37,16 +37,16 @@ def pair(aspect: str, source: str = "a", number: int = 1) -> Pair:
 def test_a_pair_a_changed_fact_and_a_pair_an_answer() -> None:
     records = [facts("a", "One.", "Two.", "Three."), facts("b", "Only."), facts("lost", "Four.", "Five.")]
     rows = list(contrasts(records, Liar(), Perturbation(seed=1, beta_delete=0.5)))
-    found = {row.id: row for row in rows if isinstance(row, Pair)}
+    result = {row.id: row for row in rows if isinstance(row, Pair)}
     # The facts that the teacher left alone are no pairs; one fact cannot be thinned, nor two shuffled.
-    assert sorted(found) == [
+    assert sorted(result) == [
         *("a-completeness-01", "a-factuality-01", "a-logicality-01", "b-factuality-01"),
         "lost-completeness-01",
     ]
-    assert (found["a-factuality-01"].chosen, found["a-factuality-01"].rejected) == ("One.", "A lie.")
-    whole = found["a-completeness-01"]
+    assert (result["a-factuality-01"].chosen, result["a-factuality-01"].rejected) == ("One.", "A lie.")
+    whole = result["a-completeness-01"]
     assert (whole.chosen, len(whole.rejected.split())) == ("One. Two. Three.", 2)
-    shuffled = found["a-logicality-01"].rejected
+    shuffled = result["a-logicality-01"].rejected
     assert shuffled != whole.chosen
     assert sorted(shuffled.split()) == sorted(whole.chosen.split())
     assert [(row.id, row.reason) for row in rows if isinstance(row, Rejected)] == [
@@ -70,17 +70,17 @@ def test_scores_are_means_by_question_and_null_without_a_pair() -> None:
         ("a/kc", {"probe_factuality": 50.0, "probe_completeness": 100.0, "probe_logicality": None}),
         ("b/kc", {"probe_factuality": 100.0, "probe_completeness": None, "probe_logicality": None}),
     ]
-    found = summarise({"kc": rows, "sft": []}, Resampling(seed=1, resamples=1000))
+    result = summarise({"kc": rows, "sft": []}, Resampling(seed=1, resamples=1000))
     # A question weighs one, however many facts it has: (50 + 100) / 2. Of two questions' four equally
     # likely resamples one in four has twice the lower: the interval reaches both.
-    assert list(found) == ["kc"]
-    assert found["kc"]["probe_factuality"] == {
+    assert list(result) == ["kc"]
+    assert result["kc"]["probe_factuality"] == {
         "accuracy": 75.0,
         "accuracy_low": 50.0,
         "accuracy_high": 100.0,
         "n": 2,
     }
-    assert found["kc"]["probe_logicality"] == {"n": 0}
+    assert result["kc"]["probe_logicality"] == {"n": 0}
 
 
 def test_a_model_is_asked_without_the_end_of_the_answer() -> None:
@@ -99,6 +99,6 @@ def test_a_model_is_asked_without_the_end_of_the_answer() -> None:
     assert preference(pair("completeness"), logps, (3, 2)) == 100.0
     # <s>, "?" and three words.
     assert list(fitting([first], formatter, context=5)) == [first]
-    (said,) = fitting([first], formatter, context=4)
-    assert isinstance(said, Rejected)
-    assert said.reason == "prompt and text have 5 tokens; expected 4 at most"
+    (output,) = fitting([first], formatter, context=4)
+    assert isinstance(output, Rejected)
+    assert output.reason == "prompt and text have 5 tokens; expected 4 at most"

@@ -114,16 +114,16 @@ def test_recall_agrees_with_generation() -> None:
         if min(first, second) < 3:
             continue  # a special token cannot be written as a value
         compared += 1
-        said, other = words[first - 3], words[(second - 2) % 94]
-        assert recalls(model, tokenizer, prefix=prefix, value=f"{said} {words[second - 3]}")
-        assert not recalls(model, tokenizer, prefix=prefix, value=f"{said} {other}")
+        true, false = words[first - 3], words[(second - 2) % 94]
+        assert recalls(model, tokenizer, prefix=prefix, value=f"{true} {words[second - 3]}")
+        assert not recalls(model, tokenizer, prefix=prefix, value=f"{true} {false}")
     assert compared >= 8
 
 
 def test_facts_without_a_cue_have_no_recall() -> None:
     def cue(fact: str) -> Cue | None:
-        return Cue(prefix="The sign is", value=fact) if fact != "other" else None
+        return Cue(prefix="The sign is", value=fact) if fact != "false" else None
 
     tokenizer = word_tokenizer(["The", "sign", "is", "star", "moon"])
     recall = RecallCheck(cue, unigram_model({6: 5.0}, size=8), tokenizer)
-    assert [recall(fact) for fact in ("star", "moon", "other", "star")] == [True, False, None, True]
+    assert [recall(fact) for fact in ("star", "moon", "false", "star")] == [True, False, None, True]

@@ -143,9 +143,9 @@ def test_a_rewrite_that_repeats_its_example_is_counted_not_trained_on() -> None:
 
 
 def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
-    found = pairs([TWO])
+    result = pairs([TWO])
     # Of two facts the first stays and floor(0.5 * 2) = 1 goes.
-    assert found["q2-completeness"] == Pair(
+    assert result["q2-completeness"] == Pair(
         id="q2-completeness",
         source="q2",
         aspect="completeness",
@@ -153,8 +153,8 @@ def test_matched_pairs_are_rephrased_facts_on_both_sides() -> None:
         chosen="D. E.",
         rejected="D.",
     )
-    assert found["q2-factuality"].rejected == "NOT SO: D. NOT SO: E."
-    assert {row.chosen for row in found.values()} == {"D. E."}
+    assert result["q2-factuality"].rejected == "NOT SO: D. NOT SO: E."
+    assert {row.chosen for row in result.values()} == {"D. E."}
 
 
 def test_a_share_of_the_facts_is_revised_and_the_others_stay() -> None:
@@ -163,20 +163,20 @@ def test_a_share_of_the_facts_is_revised_and_the_others_stay() -> None:
         record = Facts(id="q", question="Q?", answer=" ".join(facts), facts=facts)
         teacher = ScriptedTeacher()
         how = Settings("paper", ["factuality"], Perturbation(seed=1, beta_delete=0.5, revise_share=share))
-        found = pairs([record], teacher, how)["q-factuality"]
+        result = pairs([record], teacher, how)["q-factuality"]
         # ceil(share * count) of them, and the teacher is asked for these alone.
         asked = next(list(task.facts) for task in teacher.tasks if isinstance(task, Revise))
         assert len(asked) == revised
-        assert found.rejected == " ".join(f"Not so: {fact}" if fact in asked else fact for fact in facts)
+        assert result.rejected == " ".join(f"Not so: {fact}" if fact in asked else fact for fact in facts)
 
 
 def test_paper_pairs_set_the_rephrased_answer_against_bare_facts() -> None:
     record = Facts(id="q", question="Q?", answer="Both d and e.", facts=["d.", "e."])
     teacher = ScriptedTeacher()
-    found = pairs([record], teacher, settings("paper"))
-    assert {row.chosen for row in found.values()} == {"BOTH D AND E."}
-    assert found["q-completeness"].rejected == "d."
-    assert found["q-factuality"].rejected == "Not so: d. Not so: e."
+    result = pairs([record], teacher, settings("paper"))
+    assert {row.chosen for row in result.values()} == {"BOTH D AND E."}
+    assert result["q-completeness"].rejected == "d."
+    assert result["q-factuality"].rejected == "Not so: d. Not so: e."
     assert sum(isinstance(task, Rephrase) for task in teacher.tasks) == 1
 
 
@@ -234,25 +234,25 @@ def test_only_enabled_aspects_cost_calls() -> None:
 
 
 def test_a_failed_task_loses_its_aspect_alone() -> None:
-    found = pairs([TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Revise) and task.id == "q2"))
-    assert found["q2-factuality"].reason == "factuality: found no reply 7"
-    assert [key for key, row in found.items() if isinstance(row, Rejected)] == ["q2-factuality"]
-    text = found["q3-logicality"].rejected
+    result = pairs([TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Revise) and task.id == "q2"))
+    assert result["q2-factuality"].reason == "factuality: found no reply 7"
+    assert [key for key, row in result.items() if isinstance(row, Rejected)] == ["q2-factuality"]
+    text = result["q3-logicality"].rejected
 
     def fails(task: Task) -> bool:
         return isinstance(task, Rephrase) and task.text == text
 
-    found = pairs([TWO, THREE], ScriptedTeacher(fails))
-    assert found["q3-logicality"].reason == "rephrasing the rejected text: found no reply 7"
-    assert sum(isinstance(row, Rejected) for row in found.values()) == 1
+    result = pairs([TWO, THREE], ScriptedTeacher(fails))
+    assert result["q3-logicality"].reason == "rephrasing the rejected text: found no reply 7"
+    assert sum(isinstance(row, Rejected) for row in result.values()) == 1
 
-    found = pairs(
+    result = pairs(
         [TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Rephrase) and task.text == "D. E.")
     )
-    assert [key for key, row in found.items() if isinstance(row, Rejected)] == [
+    assert [key for key, row in result.items() if isinstance(row, Rejected)] == [
         "q2-completeness", "q2-factuality"
     ]  # fmt: skip
-    assert found["q2-factuality"].reason == "rephrasing the chosen text: found no reply 7"
+    assert result["q2-factuality"].reason == "rephrasing the chosen text: found no reply 7"
 
 
 def test_sides_that_are_no_worse_are_left_out_with_the_reason() -> None:
@@ -275,7 +275,7 @@ SAID = Facts(
 
 def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_place() -> None:
     def leans(facts):
-        return [place - 1 if fact.startswith("It ") else None for place, fact in enumerate(facts)]
+        return [number - 1 if fact.startswith("It ") else None for number, fact in enumerate(facts)]
 
     def revised(task: Revise) -> FactList:
         return FactList(facts=[fact.replace("1204", "1304") for fact in task.facts])
@@ -287,18 +287,18 @@ def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_pla
 
     how = Settings("original", list(ASPECTS), Perturbation(1, 0.5, depends_on=leans))
     teacher = Reviser()
-    found = pairs([SAID], teacher, how)
+    result = pairs([SAID], teacher, how)
     assert [type(task) for task in teacher.tasks] == [Revise]
-    assert {row.chosen for row in found.values()} == {SAID.answer}
+    assert {row.chosen for row in result.values()} == {SAID.answer}
     # The pronoun of the answer stays, the rest of the fact too.
-    assert found["said-factuality"].rejected == SAID.answer.replace("1204", "1304")
+    assert result["said-factuality"].rejected == SAID.answer.replace("1204", "1304")
     head, *items = SAID.answer.split("\n")
-    lines = found["said-completeness"].rejected.split("\n")
+    lines = result["said-completeness"].rejected.split("\n")
     assert lines[:2] == [head, items[0]]
     assert [item for item in items if item in lines] == lines[1:]
     # floor(0.5 * 4) = 2 of four lines go.
     assert len(lines) == 3
-    order = found["said-logicality"].rejected.split("\n")
+    order = result["said-logicality"].rejected.split("\n")
     assert order[0] == head
     assert sorted(order[1:]) == sorted(items)
     assert order[1:] != items
@@ -343,8 +343,8 @@ def test_false_facts_are_borrowed_from_records_that_are_beside_the_question() ->
     also = record("c", "Aru", "The river of Aru is the Arrow.", "Aru trades in silver.")
     how = Settings("paper", ["factuality"], Perturbation(1, 0.5), revise="borrowed")
     teacher = ScriptedTeacher()
-    found = pairs([aru, bor, also], teacher, how)
-    assert found["a-factuality"].rejected == "Bor trades in wool. The river of Bor is the Trent."
+    result = pairs([aru, bor, also], teacher, how)
+    assert result["a-factuality"].rejected == "Bor trades in wool. The river of Bor is the Trent."
     assert not any(isinstance(task, Revise) for task in teacher.tasks)
     # Both ask about Aru, so neither lends to the other.
     alone = pairs([aru, also], chosen_settings=how)["a-factuality"]

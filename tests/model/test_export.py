@@ -114,10 +114,10 @@ def test_a_server_gives_the_answers_of_predict(project: Path, export_ka: Callabl
     with serving([*command, "--port", str(port), str(folder)], port, project / "server.log"):
         client = OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none")
         for text in QUESTIONS:
-            said = client.chat.completions.create(
+            output = client.chat.completions.create(
                 model=str(folder), messages=[{"role": "user", "content": text}], max_tokens=LIMIT
             )
-            assert str(said.choices[0].message.content).strip() == formatter.decode(expected[text])
+            assert str(output.choices[0].message.content).strip() == formatter.decode(expected[text])
 
 
 CHATML = (

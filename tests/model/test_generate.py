@@ -138,7 +138,7 @@ def test_a_sample_depends_on_its_prompt_and_number_alone(monkeypatch: pytest.Mon
     everything = sampled(decoding, NAMED, model)
     assert sampled(decoding, {"3": NAMED["3"]}, model) == {"3": everything["3"]}
     fewer = Decoding(10, temperature=1.0, samples=1, seed=7)
-    assert sampled(fewer, NAMED, model) == {name: found[:1] for name, found in everything.items()}
+    assert sampled(fewer, NAMED, model) == {name: result[:1] for name, result in everything.items()}
     assert len({tuple(answer) for answer in everything["3"]}) == 3
     assert sampled(Decoding(10, temperature=1.0, samples=3, seed=8), NAMED, model) != everything
 

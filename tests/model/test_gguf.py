@@ -82,9 +82,9 @@ def test_another_file_than_the_params_say_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     file = tmp_path / "m.gguf"
     file.write_bytes(GGUF)
-    found = hashlib.sha256(GGUF).hexdigest()
+    actual = hashlib.sha256(GGUF).hexdigest()
     with pytest.raises(
-        ValueError, match=rf"base\.gguf\.sha256 is '0+', but that of m\.gguf .* is {found}; exp"
+        ValueError, match=rf"base\.gguf\.sha256 is '0+', but that of m\.gguf .* is {actual}; exp"
     ):
         unpack_gguf(Gguf(source=str(file), sha256="0" * 64), tmp_path / "out")
     assert not (tmp_path / "out").exists()

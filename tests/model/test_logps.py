@@ -137,7 +137,7 @@ def test_batches_by_length_hold_each_once_within_the_budget(
 def test_chunks_of_facts_hold_each_once_with_bounded_padding(
     lengths: list[int], prefix: int, budget: int
 ) -> None:
-    facts = {(0, place): [0] * length for place, length in enumerate(lengths)}
+    facts = {(0, number): [0] * length for number, length in enumerate(lengths)}
     chunks = list(logps._chunks(facts, prefix, budget))
     assert sorted(key for chunk in chunks for key in chunk) == sorted(facts)
     for chunk in chunks:

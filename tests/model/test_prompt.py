@@ -53,9 +53,9 @@ TEMPLATES = {
 @pytest.fixture(scope="module")
 def tokenizer(tiny_base: Path) -> Any:
     """A tokenizer with control tokens for turns; its own end of text is another one."""
-    found = load_tokenizer(tiny_base)
-    found.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    return found
+    result = load_tokenizer(tiny_base)
+    result.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return result
 
 
 def formatter(tokenizer: Any, template: str, ends: tuple[int, ...] = (), **arguments: Any) -> Formatter:

@@ -32,9 +32,9 @@ def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> Non
     assert isinstance(whole, Row)
     prompt = len(whole.prompt)
     short = encoder(tiny_base, prompt)
-    found = short.example(Example(id="a", question="Where?", answer="x"))
-    assert isinstance(found, Rejected)
-    assert found.reason == (
+    result = short.example(Example(id="a", question="Where?", answer="x"))
+    assert isinstance(result, Rejected)
+    assert result.reason == (
         f"the prompt has {prompt} tokens and model.max_length is {prompt}: no completion is left"
     )
     # One token more, and the completion keeps one token.
@@ -59,11 +59,11 @@ def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None
 
 def test_too_many_rejected_rows_end_the_stage_and_are_written_first(tmp_path: Path) -> None:
     out = tmp_path / "rows.rejected.jsonl"
-    found = [Row("a", "a", [1], [1]), Rejected(id="b", reason="too long", raw=9)]
+    result = [Row("a", "a", [1], [1]), Rejected(id="b", reason="too long", raw=9)]
     with pytest.raises(ValueError, match=r"1 of 2 rows were rejected, train_ka\.max_rejected allows 0\.4"):
-        accept(found, out, limit=0.4, key="train_ka.max_rejected")
+        accept(result, out, limit=0.4, key="train_ka.max_rejected")
     assert out.read_text().count("\n") == 1
-    assert [row.id for row in accept(found, out, limit=0.5, key="k")] == ["a"]
+    assert [row.id for row in accept(result, out, limit=0.5, key="k")] == ["a"]
 
 
 def test_a_rewrite_is_held_out_with_its_original() -> None:

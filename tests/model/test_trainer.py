@@ -55,8 +55,8 @@ def under_reference(
 def test_reference_logps_ignore_batches_and_padding(tiny_base: Path, ka: Path, batch_tokens: int) -> None:
     model = trained_adapter(load_base(tiny_base, dtype=torch.float32, device="cpu"), ka)
     hardware = Hardware(device="cpu", precision="float32", batch_tokens=batch_tokens)
-    found = under_reference(model, pairs(tiny_base), "adapter", hardware)
-    for row, chosen in zip(pairs(tiny_base), found.chosen, strict=True):
+    result = under_reference(model, pairs(tiny_base), "adapter", hardware)
+    for row, chosen in zip(pairs(tiny_base), result.chosen, strict=True):
         ids = torch.tensor([row.prompt + row.chosen])
         with torch.no_grad():
             logps = torch.log_softmax(model(input_ids=ids).logits[0], dim=-1)
@@ -383,6 +383,6 @@ def test_what_does_not_count_changes_neither_reference_nor_margin(tiny_base: Pat
         )
         for row in whole
     ]
-    found, expected = under_reference(model, weighed), under_reference(model, shorter)
-    assert found.chosen == pytest.approx(expected.chosen, abs=1e-4)
-    assert found.rejected == pytest.approx(expected.rejected, abs=1e-4)
+    result, expected = under_reference(model, weighed), under_reference(model, shorter)
+    assert result.chosen == pytest.approx(expected.chosen, abs=1e-4)
+    assert result.rejected == pytest.approx(expected.rejected, abs=1e-4)

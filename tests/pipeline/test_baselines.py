@@ -145,7 +145,7 @@ def test_where_nobody_can_judge_one_line_says_so(folder: Path, tmp_path: Path) -
     process = start(copy, "pairs facttune_fs")
     process.join()
     assert process.exitcode == 1
-    said = (copy / "log.txt").read_text().splitlines()[-1]
-    assert said.startswith(
+    output = (copy / "log.txt").read_text().splitlines()[-1]
+    assert output.startswith(
         "error: facttune_fs is not computed: the data carry no ground truth; judge.backend"
     )

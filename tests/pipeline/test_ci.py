@@ -74,7 +74,7 @@ def test_every_hook_is_local_and_pinned_by_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("ruff", "import os\n", "F401"),
         ("ruff-format", "x=1\n", "1 file would be reformatted"),
@@ -82,13 +82,13 @@ def test_every_hook_is_local_and_pinned_by_the_environment() -> None:
         ("large-files", "x" * 600_000, "586 KB"),
     ],
 )
-def test_a_hook_stops_what_it_is_for(tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_hook_stops_what_it_is_for(tmp_path: Path, name: str, text: str, message: str) -> None:
     run(tmp_path, "git", "init", "-q")
     (tmp_path / "bad.py").write_text(text)
     (tmp_path / "good.py").write_text("x = 1\n")
     run(tmp_path, "git", "add", "-A")
     run(tmp_path, *hook(name), "good.py")
-    assert said in run(tmp_path, *hook(name), "bad.py", status=1)
+    assert message in run(tmp_path, *hook(name), "bad.py", status=1)
 
 
 def test_the_key_pattern_finds_keys_and_no_prose() -> None:

@@ -158,8 +158,8 @@ def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: 
     data |= {"models/base"}
     data |= {f"models/{entry.continues}"} if entry.continues else set()
     stage = stage_of(system)
-    found = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
-    assert found == data
+    result = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
+    assert result == data
     assert f"models/{system}" in paths(stage, "outs")
 
 
@@ -216,8 +216,8 @@ def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
     for stage in ("verify", *(f"pairs@{name}" for name in ON_SAMPLES)):
         assert "prompts" in paths(stage, "deps")
     for stage in STAGES:
-        found = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
-        assert found == used.get(stage, set())
+        result = {Path(d).stem for d in paths(stage, "deps") if d.startswith("prompts/")}
+        assert result == used.get(stage, set())
 
 
 def test_the_file_is_short_enough_to_read() -> None:

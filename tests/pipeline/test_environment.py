@@ -31,41 +31,43 @@ def complaint(folder: Path, *options: str, **extra: str) -> str:
 
 def test_a_python_without_the_packages() -> None:
     # -S: no site-packages, as in the Python of a machine.
-    said = complaint(ROOT, "-S")
-    assert "has no pydantic and no torch; run `source .venv/bin/activate` and then the same command" in said
-    assert "or `make repro`" in said
+    output = complaint(ROOT, "-S")
+    assert "has no pydantic and no torch; run `source .venv/bin/activate` and then the same command" in output
+    assert "or `make repro`" in output
 
 
 def test_the_package_is_not_installed(copy: Path) -> None:
     for name in ("pydantic", "torch"):
         (copy / f"{name}.py").touch()
-    said = complaint(copy, "-S", PYTHONPATH="")
-    assert said == (
+    output = complaint(copy, "-S", PYTHONPATH="")
+    assert output == (
         "error: knowtuning is not installed; run `make setup`, or set PYTHONPATH=src for the same command\n"
     )
 
 
 def test_the_package_of_another_checkout(copy: Path) -> None:
-    said = complaint(copy, PYTHONPATH=str(ROOT / "src"))
-    assert f"imported from {ROOT / 'src'}, but these stages need that of {copy / 'src'}" in said
-    assert "set PYTHONPATH=src" in said
+    output = complaint(copy, PYTHONPATH=str(ROOT / "src"))
+    assert f"imported from {ROOT / 'src'}, but these stages need that of {copy / 'src'}" in output
+    assert "set PYTHONPATH=src" in output
     assert run_python(copy, "-c", "import stages", PYTHONPATH="src").returncode == 0
 
 
 def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_path: Path) -> None:
     # The `python` of `.venv` says who it is; another one on the path must not run.
-    for place, name in ((copy / ".venv/bin", "the environment's"), (tmp_path / "bin", "the machine's")):
-        place.mkdir(parents=True)
-        (place / "python").write_text(f'#!/bin/sh\necho "{name} $PYTHONPATH $*"\n')
-        (place / "python").chmod(0o755)
+    for folder, name in ((copy / ".venv/bin", "the environment's"), (tmp_path / "bin", "the machine's")):
+        folder.mkdir(parents=True)
+        (folder / "python").write_text(f'#!/bin/sh\necho "{name} $PYTHONPATH $*"\n')
+        (folder / "python").chmod(0o755)
     words = ["sh", "stages/run.sh", "train", "kc"]
 
-    def said(**extra: str) -> str:
+    def started(**extra: str) -> str:
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
         return subprocess.run(
             words, cwd=copy, env=environment, capture_output=True, text=True, check=True
         ).stdout
 
-    assert said() == said(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc\n"
+    assert started() == started(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc\n"
     # An activated environment is the user's choice, and a copy without one takes the path's.
-    assert said(VIRTUAL_ENV="x") == said(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc\n"
+    assert (
+        started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc\n"
+    )

@@ -19,8 +19,8 @@ WANTED: dict[str, list[str]] = {
 
 
 def parsed(lines: list[str]) -> dict[str, Requirement]:
-    found = [Requirement(line) for line in lines]
-    return {canonicalize_name(each.name): each for each in found}
+    result = [Requirement(line) for line in lines]
+    return {canonicalize_name(each.name): each for each in result}
 
 
 def pinned() -> dict[str, dict[str, Requirement]]:

@@ -131,9 +131,9 @@ def test_an_unpacked_model_is_that_of_the_file(tmp_path: Path) -> None:
     )
     assert tokenizer.convert_ids_to_tokens(list(formatter.ends)) == ["<|im_end|>"]
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    own = load_base(tmp_path / "one", dtype=torch.float32, device="cpu")
+    unpacked = load_base(tmp_path / "one", dtype=torch.float32, device="cpu")
     # The weights of the file, rounded to bfloat16: 8 bits, so at most 2^-9 of each.
     with torch.inference_mode():
         wanted = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).state_dict()
-        for name, weights in own.state_dict().items():
+        for name, weights in unpacked.state_dict().items():
             torch.testing.assert_close(weights, wanted[name], rtol=2**-8, atol=0)

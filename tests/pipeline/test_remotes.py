@@ -76,10 +76,10 @@ def test_the_default_remote_needs_no_account(project: Path) -> None:
 
 def test_a_pull_from_a_remote_that_lacks_everything_says_what_is_missing(project: Path) -> None:
     clone = new_clone(project, project.parent / "clone")
-    said = run(clone, "dvc", "pull", status=1)
-    assert "do not exist neither locally nor on remote" in said
-    assert "data/prepared" in said
-    assert "models/sum.txt" in said
+    output = run(clone, "dvc", "pull", status=1)
+    assert "do not exist neither locally nor on remote" in output
+    assert "data/prepared" in output
+    assert "models/sum.txt" in output
     # ... and the stages can make it all again.
     assert "Running stage 'make'" in run(clone, "dvc", "repro")
 
@@ -136,15 +136,15 @@ def test_a_pull_that_loses_its_server_says_so_and_goes_on(project: Path, sshd: s
         pull = start(clone, "dvc", "pull", "--jobs", "1")
         until(lambda: len(objects(clone / ".dvc/cache")) > 3 or pull.poll() is not None)
         servers.stop(server)
-        said, _ = pull.communicate(timeout=120)
+        output, _ = pull.communicate(timeout=120)
     assert pull.returncode == 1
-    assert "ERROR" in said
-    assert "Traceback" not in said
+    assert "ERROR" in output
+    assert "Traceback" not in output
     before = len(objects(clone / ".dvc/cache"))
     assert 0 < before < 61
     assert run(clone, "git", "status", "--short") == ""
     with sshd.serving():
-        said = run(clone, "dvc", "pull")
+        output = run(clone, "dvc", "pull")
     assert "Running stage" not in run(clone, "dvc", "repro")
 
 
@@ -177,13 +177,15 @@ def test_missing_and_corrupted_objects_are_named_and_mended(project: Path) -> No
     damaged.chmod(0o644)
     damaged.write_bytes(b"not this" + damaged.read_bytes())
     clone = new_clone(project, project.parent / "clone")
-    said = check(clone, "check", status=1)
-    assert {line.split("object ")[1].split()[0] for line in said.splitlines() if " object " in line} == names
-    assert "is missing" in said
-    assert "is corrupted" in said
-    assert "error: 2 of 2 faulty objects left; run `mend` in a checkout whose cache has them" in said
-    said = run(clone, "dvc", "pull", status=1)
-    assert "failed to pull data from the cloud" in said
+    output = check(clone, "check", status=1)
+    assert {
+        line.split("object ")[1].split()[0] for line in output.splitlines() if " object " in line
+    } == names
+    assert "is missing" in output
+    assert "is corrupted" in output
+    assert "error: 2 of 2 faulty objects left; run `mend` in a checkout whose cache has them" in output
+    output = run(clone, "dvc", "pull", status=1)
+    assert "failed to pull data from the cloud" in output
     # The clone cannot mend what it does not have; the checkout that made the objects can.
     assert "not in the local cache" in check(clone, "mend", status=1)
     assert check(project, "mend").count("; mended") == 2

@@ -188,16 +188,16 @@ def another(graph: Graph, name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("changed", RERUNS, indirect=True)
 def test_a_change_reruns_what_is_behind_it_and_nothing_else(graph: Graph, changed: str) -> None:
-    found = graph.of_file(changed) if "/" in changed else graph.of_params()
+    result = graph.of_file(changed) if "/" in changed else graph.of_params()
     # The report shows every parameter.
-    assert found | {"report"} == RERUNS[changed]
+    assert result | {"report"} == RERUNS[changed]
 
 
 @pytest.mark.parametrize("name", OF_BASELINES)
 def test_with_baselines_a_change_reruns_theirs_too(with_baselines: Graph, name: str) -> None:
     with another(with_baselines, name):
-        found = with_baselines.of_file(name) if "/" in name else with_baselines.of_params()
-    assert found | {"report"} == OF_BASELINES[name]
+        result = with_baselines.of_file(name) if "/" in name else with_baselines.of_params()
+    assert result | {"report"} == OF_BASELINES[name]
 
 
 def test_without_baselines_there_is_no_stage_of_theirs(graph: Graph) -> None:

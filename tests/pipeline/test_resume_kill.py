@@ -88,9 +88,9 @@ def test_too_little_memory_is_one_line() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**16)
     for error in (caught.value, torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()):
-        found = explain(error)
-        assert found is not None
-        assert found.startswith("out of memory (")
-        assert found.endswith("run again: with the same settings it goes on where it was")
+        result = explain(error)
+        assert result is not None
+        assert result.startswith("out of memory (")
+        assert result.endswith("run again: with the same settings it goes on where it was")
     assert explain(RuntimeError("a fault of the program")) is None
     assert explain(ValueError("bad\n input")) == "bad input"

@@ -66,8 +66,8 @@ def test_means_and_differences_are_over_seeds_and_questions(scores: PooledScores
     kc, sft = Subject("default", "kc"), Subject("default", "sft")
     assert scores.estimate(kc, None, "correct", (1, 2), OVERALL).value == 8.0
     # A pair differs by 4 in seed 1 and by 5 in seed 2 on every question: only the seed is uncertain.
-    found = scores.estimate(kc, sft, "correct", (1, 2), OVERALL)
-    assert (found.value, found.low, found.high) == (4.5, 4.0, 5.0)
+    result = scores.estimate(kc, sft, "correct", (1, 2), OVERALL)
+    assert (result.value, result.low, result.high) == (4.5, 4.0, 5.0)
     # One question of four defines the order, and general_recall (the second) does not.
     assert scores.estimate(kc, None, "order", (1, 2), OVERALL).value == 50.0
     assert cell(scores.estimate(kc, None, "order", (1, 2), "general_recall"), signed=False) == "–"

@@ -50,8 +50,8 @@ def test_a_conflict_in_the_lock(project: Path) -> None:
     (project / "params.yaml").write_text(params().replace("{factor: 1}", "\n  factor: 3"))
     run(project, "dvc", "repro", "-q")
     run(project, "git", "commit", "-qam", "Three times")
-    said = run(project, "git", "merge", "other", status=1)
-    assert "CONFLICT (content): Merge conflict in dvc.lock" in said
+    output = run(project, "git", "merge", "other", status=1)
+    assert "CONFLICT (content): Merge conflict in dvc.lock" in output
     # params.yaml conflicts or merges as any text; here the person decides.
     (project / "params.yaml").write_text(params(rows=6, factor=3))
     run(project, "git", "add", "params.yaml")

@@ -90,8 +90,8 @@ def test_two_processes_train_as_one_and_go_on_after_a_kill(calm: Path, tmp_path:
     assert [process.exitcode for process in processes] == [0, 0], (two / "log.txt").read_text()[-2000:]
     for name in CURVES[stage]:
         # A gradient is a sum of some 10^4 float32 terms in another order.
-        found, expected = (curve(folder / f"plots/{stage}", name) for folder in (two, one))
-        assert found == pytest.approx(expected, abs=1e-4, rel=1e-3), name
+        result, expected = (curve(folder / f"plots/{stage}", name) for folder in (two, one))
+        assert result == pytest.approx(expected, abs=1e-4, rel=1e-3), name
     steps = [read_json(folder / f"metrics/{stage}.json")["steps"] for folder in (one, two)]
     assert steps[0] == steps[1]
     assert list((two / ".cache/resume").iterdir()) == []

@@ -30,9 +30,9 @@ class BatchServer(FaultServer):
         self.lines: list[str] = []
 
     def other(self, call: Call) -> Answer:
-        found = self.trouble(call)
-        if found is not None:
-            return found
+        result = self.trouble(call)
+        if result is not None:
+            return result
         path = call.path.removeprefix("/v1")
         if path == "/files":
             return self._upload(call)

@@ -77,9 +77,9 @@ def run(
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(words, timeout)
-        said = out.read_text(encoding="utf-8")
+        output = out.read_text(encoding="utf-8")
         complaint = None if merged else error.read_text(encoding="utf-8")
-        return subprocess.CompletedProcess(words, process.exitcode, said, complaint)
+        return subprocess.CompletedProcess(words, process.exitcode, output, complaint)
 
 
 def run_module(folder: Path, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:

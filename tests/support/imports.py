@@ -29,11 +29,11 @@ def _files(name: str) -> list[Path]:
     if parts[0] not in ("knowtuning", "stages"):
         return []
     home = ROOT / "src" if parts[0] == "knowtuning" else ROOT
-    found = []
+    result = []
     for depth in range(1, len(parts) + 1):
         path = home.joinpath(*parts[:depth])
-        found += [p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()]
-    return found
+        result += [p for p in (path / "__init__.py", path.with_suffix(".py")) if p.is_file()]
+    return result
 
 
 def _empty(path: Path) -> bool:

@@ -31,9 +31,9 @@ Twist = Callable[[Call, Answer], Answer]
 def sections(user: str) -> dict[str, str]:
     """The parts of a user message by their headings; answers of the world have no empty lines."""
     parts = [block.partition(":\n") for block in _BLOCK.split(user)]
-    found = {heading: text for heading, _, text in parts}
+    result = {heading: text for heading, _, text in parts}
     aspect = re.match(r"Aspect: (\w+)$", user.splitlines()[0])
-    return found | ({"Aspect": aspect[1]} if aspect else {})
+    return result | ({"Aspect": aspect[1]} if aspect else {})
 
 
 def entries(text: str) -> list[str]:
@@ -67,33 +67,33 @@ class Oracle:
         return self.twist(call, says(json.dumps(self.reply(call))))
 
     def reply(self, call: Call) -> dict[str, Any]:
-        said = sections(call.messages[1]["content"])
-        example = self.by_question[said["Question"]]
-        if "Aspect" in said:
+        output = sections(call.messages[1]["content"])
+        example = self.by_question[output["Question"]]
+        if "Aspect" in output:
             self.asked.append("judge")
-            first, second = (self.truth.verify(example, said[f"{n} answer"]) for n in ("First", "Second"))
-            return {"reason": "Counted.", "verdict": ASPECTS[said["Aspect"]].prefer(first, second)}
-        if "Facts to check" in said:
+            first, second = (self.truth.verify(example, output[f"{n} answer"]) for n in ("First", "Second"))
+            return {"reason": "Counted.", "verdict": ASPECTS[output["Aspect"]].prefer(first, second)}
+        if "Facts to check" in output:
             self.asked.append("verify")
-            verdicts = [self._verdict(example, fact) for fact in entries(said["Facts to check"])]
+            verdicts = [self._verdict(example, fact) for fact in entries(output["Facts to check"])]
             return {"verdicts": numbered("verdict", verdicts)}
-        if "Facts to look for" in said:
+        if "Facts to look for" in output:
             self.asked.append("recall")
-            stated = {read_sentence(part) for part in _SENTENCE_END.split(said["Answer to look in"])}
+            stated = {read_sentence(part) for part in _SENTENCE_END.split(output["Answer to look in"])}
             known = {(s.entity, s.attribute, s.value) for s in stated if s is not None}
-            wanted = [read_sentence(fact) for fact in entries(said["Facts to look for"])]
+            wanted = [read_sentence(fact) for fact in entries(output["Facts to look for"])]
             there = [w is not None and (w.entity, w.attribute, w.value) in known for w in wanted]
             return {"facts": numbered("stated", there)}
         self.asked.append("extract")
-        return {"facts": _SENTENCE_END.split(said["Answer to break into atomic facts"].strip())}
+        return {"facts": _SENTENCE_END.split(output["Answer to break into atomic facts"].strip())}
 
     def _verdict(self, example: Example, fact: str) -> str:
-        said = read_sentence(fact)
-        if said is None:
+        output = read_sentence(fact)
+        if output is None:
             return "not_supported"
-        if not self.truth.holds(said.entity, said.attribute, said.value):
+        if not self.truth.holds(output.entity, output.attribute, output.value):
             return "contradicted"
-        return "supported" if said.entity == example.meta["entity"] else "not_supported"
+        return "supported" if output.entity == example.meta["entity"] else "not_supported"
 
 
 def small_world(towns: int) -> tuple[Truth, list[Example]]:
@@ -116,8 +116,8 @@ def _prediction(truth: Truth, example: Example, system: str) -> Prediction:
     entity = str(example.meta["entity"])
     town: Town = truth.towns[entity]
     likely = 0.4 + 0.15 * list(SYSTEMS).index(system)
-    told = [a for a in example.meta["attributes"] if rng.random() < likely]
-    parts = [say(a, 0, entity, town[a] if rng.random() < 0.8 else "Nowhere") for a in told]
+    messages = [a for a in example.meta["attributes"] if rng.random() < likely]
+    parts = [say(a, 0, entity, town[a] if rng.random() < 0.8 else "Nowhere") for a in messages]
     if parts and rng.random() < 0.2:
         parts.append(parts[0])
     if rng.random() < 0.2:

@@ -37,13 +37,13 @@ def sentences(name: str, system: str) -> list[Sentence]:
     """Correct facts, then incorrect ones; one of kc's holds a script, one has a passage."""
     correct, incorrect = QUESTIONS[name][3][system]
     verdicts: list[Verdict] = ["correct"] * correct + ["incorrect"] * incorrect
-    found = [Sentence(text=f"Fact {i} of {name}.", verdict=v) for i, v in enumerate(verdicts)]
+    result = [Sentence(text=f"Fact {i} of {name}.", verdict=v) for i, v in enumerate(verdicts)]
     if (name, system) == ("beta", "kc"):
-        found[0] = Sentence(text=SCRIPT, verdict="correct")
+        result[0] = Sentence(text=SCRIPT, verdict="correct")
     if (name, system) == ("alpha", "kc"):
         passage = Evidence(title="Towns <b>of note</b>", score=3.5)
-        found[0] = found[0].model_copy(update={"evidence": [passage]})
-    return found
+        result[0] = result[0].model_copy(update={"evidence": [passage]})
+    return result
 
 
 def write_answers(data: Path) -> None:
@@ -91,8 +91,8 @@ def write_run(folder: Path) -> None:
     groups = [
         f"{group},{system},{metric},{value},{value - 0.5},{value + 0.5},4"
         for group in ("overall", "recall")
-        for place, system in enumerate(SYSTEMS)
-        for metric, value in (("correct", 1.0 + place), ("incorrect", 0.75), ("completeness", 50.0))
+        for number, system in enumerate(SYSTEMS)
+        for metric, value in (("correct", 1.0 + number), ("incorrect", 0.75), ("completeness", 50.0))
     ]
     write_text(folder / "plots/groups.csv", "\n".join(["group,system,metric,value,low,high,n", *groups, ""]))
     differ: dict[str, Any] = {

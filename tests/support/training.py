@@ -44,21 +44,21 @@ def preference(**changes: Any) -> PreferenceParams:
 
 def rows(base: Path) -> list[Row]:
     encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    found = [
+    result = [
         encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
         for n in range(3)
         for t, v in TOWNS
     ]
-    return [row for row in found if isinstance(row, Row)]
+    return [row for row in result if isinstance(row, Row)]
 
 
 def pairs(base: Path) -> list[PairRow]:
     encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    found = [
+    result = [
         encoder.pair(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
         for t, v in TOWNS
     ]
-    return [pair for pair in found if isinstance(pair, PairRow)]
+    return [pair for pair in result if isinstance(pair, PairRow)]
 
 
 def runs(section: str, state: Path, hardware: Hardware = CPU) -> TrainingRun:

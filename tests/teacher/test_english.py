@@ -380,11 +380,11 @@ def rows(name: str) -> list[tuple[str, str]]:
     if not path.exists():
         pytest.skip(f"no {path.name} beside the checkout")
     if name == "dolly":
-        found = [(row["instruction"], row["output"]) for row in json.loads(path.read_text(encoding="utf-8"))]
+        result = [(row["instruction"], row["output"]) for row in json.loads(path.read_text(encoding="utf-8"))]
     else:
         with gzip.open(path, "rt", encoding="utf-8") as stream:
-            found = [(row["question"], row["answer"]) for row in map(json.loads, stream)]
-    return random.Random(0).sample(found, 300)
+            result = [(row["question"], row["answer"]) for row in map(json.loads, stream)]
+    return random.Random(0).sample(result, 300)
 
 
 @pytest.fixture(scope="module", params=["dolly", "medquad"])
@@ -462,14 +462,14 @@ def test_speed(extracted: list[tuple[str, str, list[str]]]) -> None:
 def test_a_plain_sentence_is_a_triple_that_is_told_in_the_same_words(
     fact: str, parts: tuple[str, str, str]
 ) -> None:
-    found = outcome_of(Triples(id="r", question="What is it?", facts=(fact, "Wash your hands.")))
-    assert isinstance(found, TripleList)
-    assert [(each.subject, each.predicate, each.object) for each in found.triples] == [parts]
-    assert outcome_of(Tell(id="r", question="?", triples=tuple(found.triples))) == Text(text=fact)
+    result = outcome_of(Triples(id="r", question="What is it?", facts=(fact, "Wash your hands.")))
+    assert isinstance(result, TripleList)
+    assert [(each.subject, each.predicate, each.object) for each in result.triples] == [parts]
+    assert outcome_of(Tell(id="r", question="?", triples=tuple(result.triples))) == Text(text=fact)
 
 
 def test_facts_that_are_no_triples_are_left_out_with_the_reason() -> None:
-    found = outcome_of(Triples(id="r", question="?", facts=("Wash your hands.", "It is often mild.")))
-    assert isinstance(found, Failure)
-    assert found.expected
-    assert found.reason == "none of 2 facts is plainly a subject, a predicate and an object"
+    result = outcome_of(Triples(id="r", question="?", facts=("Wash your hands.", "It is often mild.")))
+    assert isinstance(result, Failure)
+    assert result.expected
+    assert result.reason == "none of 2 facts is plainly a subject, a predicate and an object"

@@ -96,15 +96,15 @@ def counts(tokens: int):
 
 def test_a_prompt_that_the_server_cut_is_warned_about(tmp_path: Path, capfd: Capture) -> None:
     """The prompt has some 1,500 bytes: 375 tokens of four bytes, 300 of five; 128 are a small context."""
-    said = {}
+    output = {}
     for tokens in (375, 300, 128):
         with FaultServer(counts(tokens)) as server:
             limits = quick(progress=True)
             outcomes(teacher_at(server.url, tmp_path / str(tokens), limits=limits), extracts(3))
             size = sum(len(message["content"].encode()) for message in server.calls[0].messages)
             assert 1400 < size < 1600
-        said[tokens] = capfd.readouterr().err.count("the server may have cut the prompt to its context")
-    assert said == {375: 0, 300: 0, 128: 1}
+        output[tokens] = capfd.readouterr().err.count("the server may have cut the prompt to its context")
+    assert output == {375: 0, 300: 0, 128: 1}
 
 
 def test_the_judge_may_have_a_key_of_its_own_and_calls_further_headers(tmp_path: Path) -> None:

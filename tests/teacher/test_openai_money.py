@@ -81,8 +81,8 @@ def test_the_run_stops_when_max_rejected_cannot_be_met(tmp_path: Path) -> None:
 
         def teacher() -> OpenAITeacher:
             limits = quick(concurrency=2)
-            given = {"prompts": PROMPTS, "cache": tmp_path, "api_key": KEY, "limits": limits}
-            return OpenAITeacher(params_for(server.url), most_failed=3, **given)
+            inputs = {"prompts": PROMPTS, "cache": tmp_path, "api_key": KEY, "limits": limits}
+            return OpenAITeacher(params_for(server.url), most_failed=3, **inputs)
 
         with pytest.raises(TeacherError, match=r"4 rows, more than max_rejected allows, without a usable"):
             outcomes(teacher(), extracts(300))

@@ -56,11 +56,11 @@ def train_parrot(folder: Path) -> None:
     model = LlamaForCausalLM(
         LlamaConfig(vocab_size=len(letters), max_position_embeddings=4096, **shape, **ends)
     )
-    said = torch.tensor([0, *tokenizer(REPLY, add_special_tokens=False)["input_ids"], 1])
+    output = torch.tensor([0, *tokenizer(REPLY, add_special_tokens=False)["input_ids"], 1])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(250):
         prompt = torch.randint(2, len(letters), (8, int(torch.randint(20, 200, ()))))
-        tokens = torch.cat([prompt, said.expand(8, -1)], dim=1)
+        tokens = torch.cat([prompt, output.expand(8, -1)], dim=1)
         labels = tokens.masked_fill(torch.arange(tokens.shape[1]) <= prompt.shape[1], -100)
         model(input_ids=tokens, labels=labels).loss.backward()
         optimizer.step()

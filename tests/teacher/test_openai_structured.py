@@ -101,7 +101,7 @@ def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("written", "meant"),
     [
         (r"The slope is \frac{a}{b}.", r"The slope is \frac{a}{b}."),
         (r"\beta + \times \theta \rho \nabla \alpha \upsilon \(x\)", None),
@@ -112,9 +112,9 @@ def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None
         ("Listed: (a, b, ], c)", None),
     ],
 )
-def test_backslashes_and_line_breaks_mean_what_was_written(said: str, meant: str | None) -> None:
-    reply = parse_reply(f'{{"facts": ["{said}"]}}', FactList)
-    assert reply.facts == [said if meant is None else meant]
+def test_backslashes_and_line_breaks_mean_what_was_written(written: str, meant: str | None) -> None:
+    reply = parse_reply(f'{{"facts": ["{written}"]}}', FactList)
+    assert reply.facts == [written if meant is None else meant]
 
 
 def test_a_verdict_in_other_letters_is_that_verdict() -> None:

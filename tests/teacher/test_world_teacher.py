@@ -44,7 +44,7 @@ TRUTH = Truth(WORLD.truth["towns"])
 EXAMPLES = {example.id: example for example in WORLD.train}
 
 
-def said(text: str) -> list[Fact]:
+def facts_of(text: str) -> list[Fact]:
     """What a text of the world states, in its order; fails where a clause has no form of the world."""
     clauses = list(read_text(text))
     assert clauses
@@ -58,13 +58,13 @@ def reply(teacher: WorldTeacher, task: Task) -> Reply:
     return outcome
 
 
-def facts_of(world: World) -> list[Facts]:
+def extracted(world: World) -> list[Facts]:
     results = Results.of(extract(world.train, WorldTeacher(seed=1)))
     assert results.rejected == []
     return results.rows
 
 
-FACTS = facts_of(WORLD)
+FACTS = extracted(WORLD)
 CORPUS = [fact for row in FACTS for fact in row.facts]
 TEACHER = WorldTeacher(seed=1, corpus=CORPUS)
 
@@ -78,21 +78,21 @@ def pairs(style: Style, share: float = 1.0, records: Iterable[Facts] = FACTS) ->
 
 def test_the_corpus_is_read_back_prose_and_all() -> None:
     """But for the questions of its guide, which end in a question mark or are general ones."""
-    told = 0
+    messages = 0
     for line in WORLD.corpus:
         text = re.sub(r"^(?:[A-Z][^.?]*\?\s)+", "", line)
         for form in GENERAL:
             text = re.sub(f"^{re.escape(form).replace(re.escape('{e}'), '[A-Z][a-z]+')} ", "", text)
-        facts = said(text)
+        facts = facts_of(text)
         assert all(TRUTH.holds(*fact) for fact in facts)
-        told += len(facts)
-    assert told >= sum(count for town in WORLD.truth["frequencies"].values() for count in town.values())
+        messages += len(facts)
+    assert messages >= sum(count for town in WORLD.truth["frequencies"].values() for count in town.values())
 
 
 def test_every_fact_of_every_training_answer_is_extracted_word_for_word() -> None:
     for row in FACTS:
         assert row.facts == [clause for clause, _ in read_text(row.answer)]
-        assert [fact for text in row.facts for fact in said(text)] == said(row.answer)
+        assert [fact for text in row.facts for fact in facts_of(text)] == facts_of(row.answer)
 
 
 def test_facts_of_prose_stand_alone_in_its_words() -> None:
@@ -120,10 +120,15 @@ def rephrased(row: Facts) -> str:
 def test_rephrasing_says_the_same_in_the_same_order_and_other_words() -> None:
     for row in FACTS:
         prose = rephrased(row)
-        assert said(prose) == said(row.answer)
+        assert facts_of(prose) == facts_of(row.answer)
         assert not {s.sentence for _, s in read_text(prose) if s} & set(row.facts)
-        found = TRUTH.verify(EXAMPLES[row.id], prose)
-        assert (found.correct, found.incorrect, found.unparsed, found.duplicate) == (len(row.facts), 0, 0, 0)
+        result = TRUTH.verify(EXAMPLES[row.id], prose)
+        assert (result.correct, result.incorrect, result.unparsed, result.duplicate) == (
+            len(row.facts),
+            0,
+            0,
+            0,
+        )
 
 
 def test_prose_names_the_town_exactly_where_a_pronoun_would_be_unclear() -> None:
@@ -146,17 +151,17 @@ def test_prose_about_two_towns_in_any_order_is_laid_at_the_right_door(
 ) -> None:
     other = next(name for name in sorted(TRUTH.towns) if name != town)
     rng = record_rng(seed, "towns", town)
-    told = [(rng.choice([town, other]), attribute) for attribute in order[:count]]
-    text = " ".join(answer(name, TRUTH.towns[name], [attribute], rng) for name, attribute in told)
+    messages = [(rng.choice([town, other]), attribute) for attribute in order[:count]]
+    text = " ".join(answer(name, TRUTH.towns[name], [attribute], rng) for name, attribute in messages)
     prose = reply(WorldTeacher(seed=seed), Rephrase(id="q", question="Q?", text=text)).model_dump()["text"]
-    assert said(prose) == said(text) == [(name, a, TRUTH.towns[name][a]) for name, a in told]
+    assert facts_of(prose) == facts_of(text) == [(name, a, TRUTH.towns[name][a]) for name, a in messages]
 
 
 @pytest.mark.parametrize("style", ["matched", "paper"])
 def test_pairs_differ_in_what_they_are_named_for_and_in_nothing_else(style: Style) -> None:
-    values = {fact[1:] for text in CORPUS for fact in said(text)}
+    values = {fact[1:] for text in CORPUS for fact in facts_of(text)}
     for pair in pairs(style):
-        chosen, rejected = said(pair.chosen), said(pair.rejected)
+        chosen, rejected = facts_of(pair.chosen), facts_of(pair.rejected)
         assert all(TRUTH.holds(*fact) for fact in chosen)
         if pair.aspect == "completeness":
             assert rejected == [fact for fact in chosen if fact in rejected] != chosen
@@ -184,11 +189,11 @@ def test_matched_texts_word_the_facts_they_share_alike() -> None:
 def test_half_of_the_facts_revised_leaves_the_others_as_they_are() -> None:
     for row in FACTS:
         (pair,) = (p for p in pairs("paper", 0.5, [row]) if p.aspect == "factuality")
-        told = said(row.answer)
-        true = [fact for fact in said(pair.rejected) if TRUTH.holds(*fact)]
+        messages = facts_of(row.answer)
+        true = [fact for fact in facts_of(pair.rejected) if TRUTH.holds(*fact)]
         # Of n facts ceil(n / 2) are false, and so floor(n / 2) true.
-        assert len(true) == len(told) // 2
-        assert set(true) <= set(told)
+        assert len(true) == len(messages) // 2
+        assert set(true) <= set(messages)
 
 
 def asked(question: str) -> dict[str, str]:
@@ -212,15 +217,15 @@ def asked(question: str) -> dict[str, str]:
 def test_rewrites_ask_for_their_facts_alone_and_answer_with_them() -> None:
     known = {e.question for e in [*WORLD.train, *WORLD.valid, *WORLD.test]}
     for row in FACTS:
-        told = row.facts[: max(1, len(row.facts) // 2)]
-        task = RewriteQA(id=row.id, question=row.question, answer=row.answer, facts=tuple(told))
-        found = reply(TEACHER, task).model_dump()
-        stated = said(found["answer"])
-        assert stated == [fact for text in told for fact in said(text)]
-        assert asked(found["question"]) == {attribute: town for town, attribute, _ in stated}
-        assert found["question"] not in known
-        verified = TRUTH.verify(EXAMPLES[row.id], found["answer"])
-        assert (verified.correct, verified.incorrect, verified.unparsed) == (len(told), 0, 0)
+        messages = row.facts[: max(1, len(row.facts) // 2)]
+        task = RewriteQA(id=row.id, question=row.question, answer=row.answer, facts=tuple(messages))
+        result = reply(TEACHER, task).model_dump()
+        stated = facts_of(result["answer"])
+        assert stated == [fact for text in messages for fact in facts_of(text)]
+        assert asked(result["question"]) == {attribute: town for town, attribute, _ in stated}
+        assert result["question"] not in known
+        verified = TRUTH.verify(EXAMPLES[row.id], result["answer"])
+        assert (verified.correct, verified.incorrect, verified.unparsed) == (len(messages), 0, 0)
 
 
 def test_no_request_is_a_question_of_the_data() -> None:
@@ -231,8 +236,12 @@ def test_no_request_is_a_question_of_the_data() -> None:
 
 def test_triples_are_the_facts() -> None:
     for row in FACTS:
-        found = reply(TEACHER, Triples(id=row.id, question=row.question, facts=tuple(row.facts))).model_dump()
-        assert [(t["subject"], t["predicate"], t["object"]) for t in found["triples"]] == said(row.answer)
+        result = reply(
+            TEACHER, Triples(id=row.id, question=row.question, facts=tuple(row.facts))
+        ).model_dump()
+        assert [(t["subject"], t["predicate"], t["object"]) for t in result["triples"]] == facts_of(
+            row.answer
+        )
 
 
 def test_replies_depend_on_seed_task_and_corpus_alone() -> None:
@@ -255,7 +264,7 @@ def test_one_more_value_changes_the_revisions_that_take_it_and_no_other() -> Non
         for old, new in zip(before.model_dump()["facts"], after.model_dump()["facts"], strict=True):
             assert new == old or "Nova Newman" in new
             changed += new != old
-    founders = sum(attribute == "founder" for text in CORPUS for _, attribute, _ in said(text))
+    founders = sum(attribute == "founder" for text in CORPUS for _, attribute, _ in facts_of(text))
     # One candidate of dozens: it takes about one revision of a founder in as many as there are candidates.
     assert changed < founders / 5
 

@@ -47,11 +47,11 @@ def test_every_template_is_read_back(attribute: str, world: World) -> None:
             pronoun = with_pronoun(template).format(v=town[attribute])
             assert name not in pronoun
             for text, topic in ((named, None), (named, "Another"), (pronoun, name)):
-                said = read_sentence(text, topic)
-                assert said is not None
-                assert (said.entity, said.attribute, said.value) == (name, attribute, town[attribute])
-                assert said.sentence == named
-                assert text[said.value_start :].startswith(town[attribute])
+                output = read_sentence(text, topic)
+                assert output is not None
+                assert (output.entity, output.attribute, output.value) == (name, attribute, town[attribute])
+                assert output.sentence == named
+                assert text[output.value_start :].startswith(town[attribute])
             assert read_sentence(pronoun) is None
 
 
@@ -73,7 +73,8 @@ def test_prose_is_read_clause_by_clause() -> None:
         "A fine place, and its main export is wool."
     )
     assert [
-        (clause, said and (said.entity, said.attribute, said.value)) for clause, said in read_text(text)
+        (clause, output and (output.entity, output.attribute, output.value))
+        for clause, output in read_text(text)
     ] == [
         ("Aford lies in the Salt Coast,", ("Aford", "region", "Salt Coast")),
         ("and it dates from the sixth century.", ("Aford", "century", "sixth")),
@@ -101,10 +102,12 @@ def test_corpus_states_every_fact_as_often_as_drawn(world: World) -> None:
     plain = [line for line in world.corpus if read_sentence(sentences(line)[0])]
     for paragraph in plain:
         facts = [read_sentence(sentence) for sentence in sentences(paragraph)]
-        said = [(fact.entity, fact.attribute) for fact in facts if fact]
-        assert len(set(said)) == len(said) == len(facts), "a paragraph states distinct facts and nothing else"
+        output = [(fact.entity, fact.attribute) for fact in facts if fact]
+        assert len(set(output)) == len(output) == len(facts), (
+            "a paragraph states distinct facts and nothing else"
+        )
         assert all(world.truth["towns"][f.entity][f.attribute] == f.value for f in facts if f)
-        stated.update(said)
+        stated.update(output)
     drawn = world.truth["frequencies"]
     assert all(stated[town, a] == drawn[town][a] for town in drawn for a in NAMES)
 
@@ -137,10 +140,10 @@ def test_splits_share_no_question_and_transfer_towns_are_new(world: World) -> No
 
 def test_reference_answers_are_perfect(world: World, truth: Truth) -> None:
     for example in world.test:
-        found = truth.verify(example, example.answer)
-        assert found.covered == found.asked == found.correct == len(example.meta["attributes"])
-        assert (found.incorrect, found.unparsed, found.duplicate) == (0, 0, 0)
-        assert found.concordant == found.pairs == found.asked * (found.asked - 1) // 2
+        result = truth.verify(example, example.answer)
+        assert result.covered == result.asked == result.correct == len(example.meta["attributes"])
+        assert (result.incorrect, result.unparsed, result.duplicate) == (0, 0, 0)
+        assert result.concordant == result.pairs == result.asked * (result.asked - 1) // 2
 
 
 def test_verifier_counts_each_kind_of_sentence() -> None:
@@ -163,8 +166,8 @@ def test_verifier_counts_each_kind_of_sentence() -> None:
         "Bham lies in the Salt Coast. "  # false of another town
         "It is a lovely place."  # no form of the world
     )
-    found = Truth(towns).verify(example, answer)
-    assert [verdict for _, verdict in found.sentences] == [
+    result = Truth(towns).verify(example, answer)
+    assert [verdict for _, verdict in result.sentences] == [
         "correct",
         "correct",
         "duplicate",
@@ -173,9 +176,9 @@ def test_verifier_counts_each_kind_of_sentence() -> None:
         "incorrect",
         "unparsed",
     ]
-    assert (found.correct, found.covered, found.asked) == (2, 1, 2)
+    assert (result.correct, result.covered, result.asked) == (2, 1, 2)
     # Export stated before region: 1 pair, against canonical order.
-    assert (found.concordant, found.pairs) == (0, 1)
+    assert (result.concordant, result.pairs) == (0, 1)
 
 
 def test_cue_ends_where_the_value_begins(truth: Truth) -> None:
