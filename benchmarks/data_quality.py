@@ -30,6 +30,7 @@ from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.english.grammar import depends_on
+from knowtuning.teacher.english.order import links_of
 from knowtuning.teacher.tasks import Extract, FactList, QuestionAnswer, Reply, Revise, RewriteQA, Task
 
 ROWS = 4_000  # of each source, for facts
@@ -129,7 +130,7 @@ def rewrites(records: Sequence[Facts], seed: int) -> Iterator[dict[str, Any]]:
 def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]]:
     """The pairs of each aspect, as perturb makes them by default; prints what form alone tells of them."""
     records = list({record.id: record for record in records}.values())  # MedQuAD has some ids twice
-    how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on)
+    how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on, links=links_of)
     settings = Settings("matched", list(ASPECTS), how, max_growth=1.1)
     rows = perturb(records, EnglishTeacher(seed=seed), settings, Comparison())
     made = [row for row in rows if isinstance(row, Pair)]

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from knowtuning.core.text import normal_form
-from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
+from knowtuning.core.text import normal_form, words
+from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
 from knowtuning.teacher.english.markup import Block, blocks_of
 from knowtuning.teacher.english.questions import asked_about, topic_of
 from knowtuning.teacher.english.text import check_english, split_sentences
-from knowtuning.teacher.english.words import AUXILIARIES, FUNCTION_WORDS, pattern, word_list
+from knowtuning.teacher.english.words import AUXILIARIES, FUNCTION_WORDS, SUBORDINATORS, pattern, word_list
 
 MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
 _MAX_JOINED = 3  # sentences in one fact
@@ -79,6 +79,14 @@ def _whole(sentence: str) -> str:
     """A sentence without the heading, the "yes" or the adding connective that stands before it."""
     bare = pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
     bare = pattern("heading_before").sub("", bare)
+    label = pattern("label").match(bare)
+    # A label says what the rest is about, unless that says it again.
+    named = words_of(label["label"]) if label is not None else []
+    if label is not None and not (
+        named[0].lower in SUBORDINATORS or any(is_verb(named, index) for index in range(len(named)))
+    ):
+        rest = bare[label.end() :]
+        bare = rest if {word.lower for word in named} & set(words(rest)) - FUNCTION_WORDS else ""
     return bare[:1].upper() + bare[1:]
 
 
@@ -97,7 +105,7 @@ def _read(reading: _Reading, sentence: str) -> None:
         reading.facts.append([resolved])
         reading.open = True
         return
-    if not has_reference(sentence):
+    if not has_reference(sentence) and not _again(reading, sentence):
         reading.facts.append([sentence])
         reading.open, reading.antecedent = True, parse(sentence)
         return
@@ -107,6 +115,16 @@ def _read(reading: _Reading, sentence: str) -> None:
         return
     reading.left_out["dependent sentence"] += 1
     reading.open = False
+
+
+def _again(reading: _Reading, sentence: str) -> bool:
+    """Whether "the sauce" of a sentence means one that only the sentences before it speak of."""
+    before = " ".join(sentence for fact in reading.facts for sentence in fact)
+    back = pattern("back").match(sentence)
+    nouns = {match["noun"] for match in pattern("again").finditer(sentence)} - word_list("vague")
+    new = {noun for noun in nouns if re.search(rf"\b(?:an?|another|two|three|several) (?:[\w-]+ ){{0,2}}{noun}\b", before)}
+    about = f"{reading.question} {reading.topic}".lower()
+    return any(noun.rstrip("s") not in about for noun in new | ({back["noun"]} if back else set()))
 
 
 def _ended(sentence: str) -> bool:

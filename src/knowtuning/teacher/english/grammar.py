@@ -81,7 +81,7 @@ def is_verb(words: list[Word], index: int) -> bool:
     """Whether a word is a finite verb, by its form and the words beside it."""
     word, before = words[index].lower, words[index - 1].lower if index else ""
     if word in lists.AUXILIARIES:
-        return index > 0 and words[index].text[0].islower()
+        return index > 0 and words[index - 1].text != "to" and words[index].text[0].islower()
     unfit = lists.DETERMINERS | lists.PREPOSITIONS | {"and", "or", ","}
     if not index or before in unfit or not words[index].text.islower():
         return False
@@ -89,7 +89,7 @@ def is_verb(words: list[Word], index: int) -> bool:
         following = words[index + 1].lower if index + 1 < len(words) else "."
         return following not in lists.AUXILIARIES and (following != "of" or word.startswith("consist"))
     subject = [item.lower for item in words[max(0, index - 5) : index]]
-    plural = any(lists.pattern("plural").search(item) for item in subject)
+    plural = before in {"you", "we", "they"} or any(map(lists.pattern("plural").search, subject))
     return word in lists.BASE_VERBS and plural
 
 
@@ -103,28 +103,60 @@ def kind_of(sentence: str) -> str:
     words = words_of(sentence)
     if "?" in sentence[-3:]:
         return "question"
-    if not words or words[0].lower in {"whether", "how"}:
+    if not words or _is_cut(words) or lists.pattern("run_in").search(sentence):
         return "fragment"
     if sentence.rstrip('"”’)').endswith("!"):
         return "exclamation"
     if _instructs(words):
         return "instruction"
     judges = any(word.text in _JUDGEMENTS for word in words) and not lists.pattern("best").search(sentence)
-    if judges or lists.pattern("first_person").search(sentence):
+    if judges or any(lists.pattern(name).search(sentence) for name in ("first_person", "advice")):
         return "opinion"
     if lists.pattern("document").search(sentence):
         return "reference"
     return "statement" if _has_verb(words_of(re.sub(r"\([^)]*\)", "", sentence))) else "fragment"
 
 
+def _is_cut(words: list[Word]) -> bool:
+    """Whether a sentence lacks its subject, or its verb: that of "cells that carry oxygen" is of its relative."""
+    first, second = words[0].lower, words[min(1, len(words) - 1)].lower
+    verbless = first in lists.BASES and second in (lists.DETERMINERS - {"that"}) | {"how", "what", "you"}
+    if first in {"whether", "how"} or verbless or (first in lists.AUXILIARIES and words[-1].text != "?"):
+        return True
+    if lists.pattern("contraction").match(words[0].lower):
+        return False
+    relative = next((index for index, word in enumerate(words[:7]) if word.lower in _RELATIVES), 0)
+    if not relative or any(word.text == "," or is_verb(words, at) for at, word in enumerate(words[:relative])):
+        return False
+    verbs = [at for at in range(relative + 1, len(words)) if _finite(words, at)]
+    embedded = words[relative - 1].lower in lists.PREPOSITIONS or verbs[:1] in ([relative + 1], [relative + 2])
+    return len(verbs) <= embedded
+
+
+_RELATIVES = lists.word_set("that which who where")
+
+
+def _finite(words: list[Word], index: int) -> bool:
+    """Whether a word is a verb of its own: not "found" in "is found" and in "blood found in a vein"."""
+    word, before = words[index].lower, words[index - 1].lower
+    if word in lists.BASE_VERBS:
+        return before not in lists.DETERMINERS | lists.PREPOSITIONS | {"and", "or", ","}
+    following = words[index + 1].lower if index + 1 < len(words) else ""
+    part = before in lists.AUXILIARIES or following in lists.PREPOSITIONS
+    return is_verb(words, index) and (word in lists.AUXILIARIES | lists.BASES.keys() or not part)
+
+
 def _has_verb(words: list[Word]) -> bool:
+    if words and lists.pattern("contraction").match(words[0].lower):
+        return len(words) > 2
     for index in range(1, len(words)):
         noun = words[index - 1].lower in lists.DETERMINERS | lists.PREPOSITIONS
         if is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
             return len(words) > 2
         # A verb that is in no list: "The lake teems with pike", but not "parts of the body".
         following = words[index + 1].lower if index + 1 < len(words) else ""
-        opens = following in lists.DETERMINERS | {".", "in", "at", "on", "to", "by", "with"}
+        short = {"."} if len(words) < 5 else set()
+        opens = following in lists.DETERMINERS | short | {"in", "at", "on", "to", "by", "with"}
         if re.search(r"[a-z][^su]s$", words[index].text) and opens and not noun:
             return words[0].lower not in lists.PREPOSITIONS
     return False
@@ -190,10 +222,14 @@ def _dangles(sentence: str, words: list[Word], index: int) -> bool:
         if following in lists.word_set("who with that in of from which without"):
             return False
         # "…, and this leads to …" points back into its own sentence.
-        inside = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
+        mark, verb = words[index - 1].text, following in lists.AUXILIARIES | lists.BASES.keys()
+        inside = verb or mark == ";" or (mark == "," and words[0].lower not in lists.SUBORDINATORS)
         return not inside or len(nouns) < 3
     if word == "it" and lists.pattern("expletive").match(sentence[words[index].start :]):
         return False
+    clause = parse(sentence) if word in {"them", "him"} else None
+    if clause is not None and not any(noun.start > len(clause.subject) for noun in nouns):
+        return True  # An object is not its own subject.
     if word in _PERSONS:
         # A person is a name, or whoever the sentence opens with ("A patient …").
         named = any(item.text[0].isupper() for item in nouns)
