@@ -121,7 +121,11 @@ _LEAST_BROKEN = 2  # links of facts whose order can be broken: one sign alone is
 
 
 def shuffled_indices(
-    depends: Sequence[int | None], *, seed: int, record_id: str, links: Sequence[tuple[int, int]] | None = None
+    depends: Sequence[int | None],
+    *,
+    seed: int,
+    record_id: str,
+    links: Sequence[tuple[int, int]] | None = None,
 ) -> list[int] | None:
     """Indices of the facts in a random order other than their own; None where they have no worse one.
 
@@ -174,7 +178,9 @@ def _run(text: str) -> str:
     return "".join(f" {token}" for token in tokens(text)) + " "
 
 
-_NO_ORDER = "logicality: found no sign that the order of the facts matters; expected two that a shuffle breaks"
+_NO_ORDER = (
+    "logicality: found no sign that the order of the facts matters; expected two that a shuffle breaks"
+)
 
 
 def _incomplete(record: Facts, how: Perturbation, reply: Any) -> Rejected:

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from knowtuning.core.text import normal_form, words
 from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
@@ -80,13 +81,11 @@ def _whole(sentence: str) -> str:
     bare = pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
     bare = pattern("heading_before").sub("", bare)
     label = pattern("label").match(bare)
-    # A label says what the rest is about, unless that says it again.
     named = words_of(label["label"]) if label is not None else []
-    if label is not None and not (
-        named[0].lower in SUBORDINATORS or any(is_verb(named, index) for index in range(len(named)))
-    ):
-        rest = bare[label.end() :]
-        bare = rest if {word.lower for word in named} & set(words(rest)) - FUNCTION_WORDS else ""
+    if label is not None and not any(is_verb(named, at) for at in range(len(named))):
+        # A label says what the rest is about, unless that says it again or it is a condition.
+        again = {word.lower for word in named} & set(words(bare[label.end() :])) - FUNCTION_WORDS
+        bare = bare if named[0].lower in SUBORDINATORS else bare[label.end() :] if again else ""
     return bare[:1].upper() + bare[1:]
 
 
@@ -119,12 +118,12 @@ def _read(reading: _Reading, sentence: str) -> None:
 
 def _again(reading: _Reading, sentence: str) -> bool:
     """Whether "the sauce" of a sentence means one that only the sentences before it speak of."""
-    before = " ".join(sentence for fact in reading.facts for sentence in fact)
-    back = pattern("back").match(sentence)
+    before, about = " ".join(chain(*reading.facts)), f"{reading.question} {reading.topic}".lower()
     nouns = {match["noun"] for match in pattern("again").finditer(sentence)} - word_list("vague")
-    new = {noun for noun in nouns if re.search(rf"\b(?:an?|another|two|three|several) (?:[\w-]+ ){{0,2}}{noun}\b", before)}
-    about = f"{reading.question} {reading.topic}".lower()
-    return any(noun.rstrip("s") not in about for noun in new | ({back["noun"]} if back else set()))
+    new = rf"\b(?:an?|another|two|three|several) (?:[\w-]+ ){{0,2}}(?:{'|'.join(nouns) or '-'})\b"
+    back = [match[0].split()[-1] for match in re.finditer(new, before)]
+    back += [match["noun"] for match in pattern("back").finditer(sentence)]
+    return any(noun.rstrip("s") not in about for noun in back)
 
 
 def _ended(sentence: str) -> bool:

@@ -118,19 +118,18 @@ def kind_of(sentence: str) -> str:
 
 
 def _is_cut(words: list[Word]) -> bool:
-    """Whether a sentence lacks its subject, or its verb: that of "cells that carry oxygen" is of its relative."""
+    """Whether a sentence lacks its subject or its verb: "cells that carry oxygen" has one in its relative."""
     first, second = words[0].lower, words[min(1, len(words) - 1)].lower
-    verbless = first in lists.BASES and second in (lists.DETERMINERS - {"that"}) | {"how", "what", "you"}
-    if first in {"whether", "how"} or verbless or (first in lists.AUXILIARIES and words[-1].text != "?"):
+    objects = (lists.DETERMINERS - {"that"}) | {"how", "what", "you"}
+    if first in {"whether", "how", *lists.AUXILIARIES} or (first in lists.BASES and second in objects):
         return True
-    if lists.pattern("contraction").match(words[0].lower):
+    at = next((index for index, word in enumerate(words[:7]) if word.lower in _RELATIVES), 0)
+    before = words[:at]
+    if not at or "," in {word.text for word in before} or any(is_verb(words, index) for index in range(at)):
         return False
-    relative = next((index for index, word in enumerate(words[:7]) if word.lower in _RELATIVES), 0)
-    if not relative or any(word.text == "," or is_verb(words, at) for at, word in enumerate(words[:relative])):
-        return False
-    verbs = [at for at in range(relative + 1, len(words)) if _finite(words, at)]
-    embedded = words[relative - 1].lower in lists.PREPOSITIONS or verbs[:1] in ([relative + 1], [relative + 2])
-    return len(verbs) <= embedded
+    verbs = [index for index in range(at + 1, len(words)) if _finite(words, index)]
+    embedded = before[-1].lower in lists.PREPOSITIONS or {*verbs[:1]} <= {at + 1, at + 2}
+    return len(verbs) <= embedded and not lists.pattern("contraction").match(first)
 
 
 _RELATIVES = lists.word_set("that which who where")

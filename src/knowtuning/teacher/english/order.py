@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from knowtuning.teacher.english.grammar import parse, words_of
+from knowtuning.teacher.english.grammar import parse
 from knowtuning.teacher.english.text import is_english
-from knowtuning.teacher.english.words import FUNCTION_WORDS, pattern, word_list
+from knowtuning.teacher.english.words import pattern, word_list
 
 
 def links_of(facts: Sequence[str]) -> list[tuple[int, int]] | None:
-    """Pairs of facts of which the first must stand before the second; one of them may be there twice, for
-    two signs. None for what is not English."""
+    """Pairs of facts of which the first must stand before the second, one for each sign; None for what is
+    not English."""
     if not is_english(" ".join(facts)):
         return None
-    links: list[tuple[int, int]] = []
-    seen = ""
+    going_on = [at for at, fact in enumerate(facts) if at and pattern("goes_on").search(fact)]
+    links = [(at - 1, at) for at in going_on] + _dated(facts)
     for first, fact in enumerate(facts):
+        rules = [rf"(?<![\w-]){rule}(?:s|['’]s)?(?![\w-])" for rule in dict.fromkeys(_introduced(fact))]
+        new = [rule for rule in rules if not re.search(rule, " ".join(facts[:first]), re.I)]
         after = range(first + 1, len(facts))
-        for rule in map(_whole, _introduced(fact, seen)):
-            links += [(first, second) for second in after if rule.search(facts[second])]
-        if first and pattern("goes_on").search(fact):
-            links.append((first - 1, first))
-        seen += f" {fact}"
-    return links + _dated(facts)
+        links += [(first, at) for rule in new for at in after if re.search(rule, facts[at], re.I)]
+    return links
 
 
-def _introduced(fact: str, seen: str) -> set[str]:
-    """What a fact defines, names in full or speaks of as new, as a rule for how later facts come back to it."""
+def _introduced(fact: str) -> Iterator[str]:
+    """What a fact defines, speaks of as new or names in full: rules for how later facts come back to it."""
     clause = parse(fact)
-    rules = set()
-    if clause is not None and clause.verb in {"is", "are", "was", "were"} and len(clause.bare_subject.split()) < 8:
-        subject = re.sub(r"^(?:The|An?) ", "", clause.bare_subject)
-        telling = {word.lower for word in words_of(subject)} - FUNCTION_WORDS
-        if telling and pattern("defines").match(clause.rest):
-            rules.add(re.escape(subject))
-    rules |= {rf"(?:the|these|those|its|their) (?:\w+ )?{re.escape(m['noun'])}" for m in pattern("new_noun").finditer(fact) if m["noun"] not in word_list("vague")}
-    rules |= {re.escape(match["short"]) for match in pattern("acronym").finditer(fact)}
-    rules |= {rf"(?<!{re.escape(m['first'])} ){m['last']}" for m in pattern("full_name").finditer(fact)}
-    return {rule for rule in rules if not _whole(rule).search(seen)}
-
-
-def _whole(rule: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w-]){rule}(?:s|['’]s)?(?![\w-])", re.I if rule.islower() else 0)
+    copula = clause is not None and clause.verb in {"is", "are", "was", "were"}
+    if clause is not None and copula and pattern("defines").match(clause.rest):
+        yield re.escape(re.sub(r"^(?:The|An?) ", "", clause.bare_subject))
+    for match in pattern("new_noun").finditer(fact):
+        if match["noun"] not in word_list("vague"):
+            yield rf"(?:the|these|those|its|their) (?:\w+ )?{match['noun']}"
+    yield from (match["short"] for match in pattern("acronym").finditer(fact))
+    yield from (rf"(?<!{name['first']} ){name['last']}" for name in pattern("full_name").finditer(fact))
 
 
 def _dated(facts: Sequence[str]) -> list[tuple[int, int]]:
     """Facts in the order of their years, if all that have a year are in it."""
-    years = [(int(match[0]), index) for index, fact in enumerate(facts) if (match := re.search(r"\b1\d{3}\b|\b20[0-2]\d\b", fact))]
-    if years != sorted(years):
-        return []
-    return [(index, other) for year, index in years for later, other in years if later > year]
+    matches = [(pattern("any_year").search(fact), at) for at, fact in enumerate(facts)]
+    years = [(int(match[0]), at) for match, at in matches if match is not None]
+    later = [(at, other) for year, at in years for next_year, other in years if next_year > year]
+    return later if years == sorted(years) else []
