@@ -77,20 +77,21 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
     )
 
 
+def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:
+    """Signs of order are read in the english teacher's facts alone. Those of the closed world have none, for
+    each has the place of its kind; what an LLM words may hang together by more than a rule sees."""
+    from knowtuning.teacher.order import links_of
+
+    return links_of(facts)
+
+
 def _by_pronouns(facts: Sequence[str]) -> Sequence[int | None]:
     from knowtuning.teacher.english.grammar import depends_on
 
     return depends_on(facts)
 
 
-def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:
-    from knowtuning.teacher.english.order import links_of
-
-    return links_of(facts)
-
-
-# In the closed world every fact names its town, and stands where its kind has its place: no sign tells. What
-# an LLM words is not the english teacher's to read so closely.
+# In the closed world every fact names its town.
 TEACHERS: dict[str, Kind] = {
     "world": Kind(_world, judges=False),
     "english": Kind(_english, judges=False, depends_on=_by_pronouns, links=_links),

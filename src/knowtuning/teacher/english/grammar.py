@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from knowtuning.teacher.english import words as lists
-from knowtuning.teacher.english.text import is_english
+from knowtuning.teacher.english.words import is_english
 
 _MAX_SUBJECT = 10  # words
 ADVERB = lists.pattern("adverb")
@@ -53,11 +53,8 @@ def words_of(text: str) -> list[Word]:
 def parse(sentence: str) -> Clause | None:
     """The clause of a sentence that opens with its subject; None where that is not plain."""
     words = words_of(sentence)
-    if (
-        len(words) < 3
-        or words[0].lower in lists.SUBORDINATORS | lists.CONJUNCTIONS
-        or ADVERB.match(words[0].lower)
-    ):
+    first, unfit = words[0].lower if words else "", lists.SUBORDINATORS | lists.CONJUNCTIONS
+    if len(words) < 3 or first in unfit or ADVERB.match(first):
         return None
     depth = commas = 0
     for index, word in enumerate(words[: 2 * _MAX_SUBJECT]):
@@ -146,16 +143,15 @@ def _finite(words: list[Word], index: int) -> bool:
 
 
 def _has_verb(words: list[Word]) -> bool:
-    if words and lists.pattern("contraction").match(words[0].lower):
-        return len(words) > 2
+    contracted = bool(words and lists.pattern("contraction").match(words[0].lower))
     for index in range(1, len(words)):
         noun = words[index - 1].lower in lists.DETERMINERS | lists.PREPOSITIONS
-        if is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
+        if contracted or is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
             return len(words) > 2
         # A verb that is in no list: "The lake teems with pike", but not "parts of the body".
         following = words[index + 1].lower if index + 1 < len(words) else ""
-        short = {"."} if len(words) < 5 else set()
-        opens = following in lists.DETERMINERS | short | {"in", "at", "on", "to", "by", "with"}
+        opens = following in lists.DETERMINERS | {"in", "at", "on", "to", "by", "with"}
+        opens = opens or (following == "." and len(words) < 5)
         if re.search(r"[a-z][^su]s$", words[index].text) and opens and not noun:
             return words[0].lower not in lists.PREPOSITIONS
     return False
@@ -165,10 +161,9 @@ def _instructs(words: list[Word]) -> bool:
     """Whether a sentence tells somebody to do something, at once or behind a purpose or a condition."""
     if words[0].lower in {"please", "let's", "remember", "don't", "do"} or _orders(words, 0):
         return True
-    if words[0].lower in _OPENS and _orders(words, 1):
-        return True
     commas = [index for index, word in enumerate(words) if word.text == ","][:2]
-    return words[0].lower in _LEAD and any(_orders(words, comma + 1) for comma in commas)
+    behind = words[0].lower in _LEAD and any(_orders(words, comma + 1) for comma in commas)
+    return behind or (words[0].lower in _OPENS and _orders(words, 1))
 
 
 def _orders(words: list[Word], index: int) -> bool:
@@ -188,11 +183,8 @@ _LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
 
 
 def depends_on(facts: Sequence[str]) -> list[int | None]:
-    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none.
-
-    A fact goes with the one it depends on, and with what that one depends on in turn. Facts that are not
-    English count as independent.
-    """
+    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none,
+    and where they are not English."""
     if not is_english(" ".join(facts)):
         return [None] * len(facts)
     return [index - 1 if index and has_reference(fact) else None for index, fact in enumerate(facts)]

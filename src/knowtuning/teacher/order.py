@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from knowtuning.teacher.english.grammar import parse
-from knowtuning.teacher.english.text import is_english
-from knowtuning.teacher.english.words import pattern, word_list
+from knowtuning.teacher.english.words import is_english, pattern, word_list
 
 
 def links_of(facts: Sequence[str]) -> list[tuple[int, int]] | None:
