@@ -30,6 +30,7 @@ from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import Comparison, Settings, perturb
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.english.grammar import depends_on
+from knowtuning.teacher.order import links_of
 from knowtuning.teacher.tasks import Extract, FactList, QuestionAnswer, Reply, Revise, RewriteQA, Task
 
 ROWS = 4_000  # of each source, for facts
@@ -129,7 +130,7 @@ def rewrites(records: Sequence[Facts], seed: int) -> Iterator[dict[str, Any]]:
 def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]]:
     """The pairs of each aspect, as perturb makes them by default; prints what form alone tells of them."""
     records = list({record.id: record for record in records}.values())  # MedQuAD has some ids twice
-    how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on)
+    how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on, links=links_of)
     settings = Settings("matched", list(ASPECTS), how, max_growth=1.1)
     rows = perturb(records, EnglishTeacher(seed=seed), settings, Comparison())
     made = [row for row in rows if isinstance(row, Pair)]
@@ -160,14 +161,16 @@ def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def report(path: Path) -> None:
-    """Print the counts of both readers by kind and source, and their agreement, as a table."""
+    """Print the counts of both readers by kind and source, and their agreement, as a table; none of a reader
+    who has not marked all items of a kind."""
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     print("| | reader | Dolly | MedQuAD | both | share | agreement, kappa |\n|---|---|---|---|---|---|---|")
     for kind in SIZES:
         items = [row for row in rows if row["item"].split()[0] == kind]
+        readers = [reader for reader in ("a", "b") if all(row[reader] for row in items)]
         alike, kappa = agreement([(row["a"] == "1", row["b"] == "1") for row in items])
-        for reader in ("a", "b"):
+        for reader in readers:
             cells = []
             for source in ("dolly", "medquad", ""):
                 chosen = [row for row in items if f" {source}" in row["item"]]
@@ -175,7 +178,7 @@ def report(path: Path) -> None:
                 cells.append(f"{good} of {len(chosen)}")
             low, high = wilson(good, len(items))
             cells.append(f"{good / len(items):.0%} [{100 * low:.0f}, {100 * high:.0f}]")
-            both = f"{alike:.0%}, {kappa:.2f}" if reader == "a" else ""
+            both = f"{alike:.0%}, {kappa:.2f}" if reader == "a" and "b" in readers else ""
             print("|", " | ".join([kind if reader == "a" else "", reader.upper(), *cells, both]), "|")
 
 

@@ -224,8 +224,8 @@ def kc_sampled_pairs(inputs: PairInputs) -> PairOutputs:
     replies = inputs.folder / "teacher.jsonl"
     teacher = open_teacher(inputs.params.teacher, Setting(os.environ, CACHE, seed=seed, corpus=true), replies)
     facts = Results.of(extract(best, teacher))
-    depends_on = TEACHERS[inputs.params.teacher.backend].depends_on
-    how = Perturbation(seed, section.beta_delete, section.revise_share, depends_on)
+    kind = TEACHERS[inputs.params.teacher.backend]
+    how = Perturbation(seed, section.beta_delete, section.revise_share, kind.depends_on, kind.links)
     counts, settings = Comparison(), Settings(section.style, list(ASPECTS), how)
     pairs = perturb(facts.rows, teacher, settings, counts)
     results = Results.of(itertools.chain(facts.rejected, facts.left_out, pairs))

@@ -39,8 +39,9 @@ def main() -> None:
         most_failed=section.max_rejected * len(records) * len(section.aspects),
     )
     teacher = open_teacher(params.teacher, setting, REPLIES)
-    depends_on = TEACHERS[params.teacher.backend].depends_on
-    perturbation = Perturbation(params.seed, section.beta_delete, section.revise_share, depends_on)
+    kind = TEACHERS[params.teacher.backend]
+    shares = section.beta_delete, section.revise_share
+    perturbation = Perturbation(params.seed, *shares, kind.depends_on, kind.links)
     settings = Settings(
         *(section.style, section.aspects, perturbation, section.max_growth, section.fill),
         revise=section.revise,

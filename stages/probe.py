@@ -74,8 +74,9 @@ def make_pairs(params: ProbeStage, teacher: Teacher, formatter: Formatter) -> Re
     split = read_jsonl(Path(f"data/prepared/{predict.split}.jsonl"), Example)[: predict.limit]
     examples = [example for example in split[: section.limit] if example.answer.strip()]
     extracted = Results.of(extract(examples, teacher))
-    depends_on = TEACHERS[params.teacher.backend].depends_on
-    perturbation = Perturbation(params.seed, section.beta_delete, depends_on=depends_on)
+    kind = TEACHERS[params.teacher.backend]
+    depends_on, links = kind.depends_on, kind.links
+    perturbation = Perturbation(params.seed, section.beta_delete, depends_on=depends_on, links=links)
     longest = params.model.max_length
     context = min(longest, load_context(BASE) or longest)
     pairs = fitting(contrasts(extracted.rows, teacher, perturbation), formatter, context=context)

@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import Facts, FactScore, ScoredFacts
-from knowtuning.knowledge.aspects import Perturbation, deleted_indices, revised_indices, shuffled_indices
+from knowtuning.knowledge.aspects import (
+    ASPECTS,
+    Perturbation,
+    deleted_indices,
+    revised_indices,
+    shuffled_indices,
+)
 from knowtuning.knowledge.rewrite import SELECTIONS, check_recall, selected_facts
 from knowtuning.knowledge.shares import ceil_share, floor_share
+from knowtuning.teacher.tasks import Failure
 
 SEEDS = st.integers(0, 2**31)
 FACTS = st.integers(2, 40).map(lambda count: [f"fact {index}" for index in range(count)])
@@ -83,6 +90,25 @@ def test_shuffling_reaches_every_other_order() -> None:
     orders = {tuple(shuffled_indices([None] * 3, seed=0, record_id=str(index))) for index in range(200)}
     # 3! = 6 orders less the identity; each of the five is missed by 200 draws with p = 0.8^200 < 1e-19.
     assert len(orders) == 5
+
+
+def test_shuffling_turns_two_links_or_nothing() -> None:
+    """Facts 0 and 1 must stand before 2; 3 leans on 2, so that what links these two is never turned."""
+    depends, links = [None, None, None, 2], [(0, 2), (1, 2), (2, 3)]
+    orders = {
+        tuple(shuffled_indices(depends, seed=0, record_id=str(index), links=links) or ())
+        for index in range(60)
+    }
+    # Blocks 0, 1 and (2, 3): only with 2 before both others are two links turned; 60 draws miss one of two
+    # orders with p = 2^-59.
+    assert orders == {(2, 3, 0, 1), (2, 3, 1, 0)}
+    assert shuffled_indices(depends, seed=0, record_id="r", links=links[1:]) is None
+    record = Facts(id="r", question="q", answer="a", facts=["A.", "B.", "C."])
+    left_out = ASPECTS["logicality"].reject(record, Perturbation(0, 0.5, links=lambda facts: []), None)
+    assert isinstance(left_out, Failure)
+    assert left_out.expected
+    untold = ASPECTS["logicality"].reject(record, Perturbation(0, 0.5, links=lambda facts: None), None)
+    assert untold == ASPECTS["logicality"].reject(record, Perturbation(0, 0.5), None)
 
 
 def test_deletion_reaches_every_fact_but_the_first() -> None:

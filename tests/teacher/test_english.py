@@ -14,7 +14,8 @@ from knowtuning.core.text import normal_form
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.english.facts import MAX_GROWTH, extract
 from knowtuning.teacher.english.grammar import depends_on, kind_of
-from knowtuning.teacher.english.text import split_sentences
+from knowtuning.teacher.english.words import split_sentences
+from knowtuning.teacher.order import links_of
 from knowtuning.teacher.tasks import (
     Extract,
     FactList,
@@ -144,10 +145,58 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
             ["Kest is a port.", "It is likely that Kest is old."],
         ),
         ("However, tin is soft. Also, lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        # What lacks its subject or its verb, however long: that of a relative clause is not its own.
+        ("The number of old towns. Has spread to the Vale. Kest is a port.", ["Kest is a port."]),
+        ("Cells that carry oxygen to the towns. Cells that carry oxygen are red.", 1),
+        ("A test in which blood is taken. Having a cold. Tests that measure blood are done.", 1),
+        # A title is no end of a sentence.
+        ("Orl met the miller Ms. Korth in Kest. Kest is a port.", 2),
+        # Lists and headings that ran in; a label whose word comes again goes, another takes its fact along.
+        ("Kest exports - wool - tin - amber. You may have - a cold - a cough. Kest is a port.", 1),
+        ("Signs of flu include: High fever Dry cough Loss of smell. Kest is a port.", 1),
+        (
+            "Old Towns Depending on the year, Kest is wet. Kest is a port The fair is in May.",
+            ["Depending on the year, Kest is wet."],
+        ),
+        ("Wool: Wool is warm. Trade - Ships sail to Kest. Amber: A resin.", ["Wool is warm."]),
+        # "That vale" and "the sauce" mean what the sentence before speaks of, or what is left out.
+        ("Orl mixed a sauce with wine. The guests ate the sauce. Kest is a port.", 2),
+        ("Leave it for a day. Within that day Kest is wet. Kest is a port.", ["Kest is a port."]),
+        ("Doctors treat them with care. Kest is a port.", ["Kest is a port."]),
+        ("Examples include wool. For other people, rest is needed. Kest is a port.", ["Kest is a port."]),
+        # Opinions and advice.
+        (
+            "You should go to Kest. A good way to go is by ship. Kest is truly old. Kest is a port.",
+            ["Kest is a port."],
+        ),
     ],
 )
-def test_what_is_a_fact(answer: str, facts: list[str]) -> None:
-    assert extract("What is known?", answer) == facts
+def test_what_is_a_fact(answer: str, facts: list[str] | int) -> None:
+    """facts: themselves, or how many there are."""
+    found = extract("What is known?", answer)
+    assert facts in (found, len(found)), found
+
+
+@pytest.mark.parametrize(
+    ("facts", "links"),
+    [
+        # A list, and facts of equal rank, hang together in any order.
+        (["Chess is a game.", "Polo is a game.", "Golf is a game."], []),
+        (["People sail.", "Ships carry wool.", "The market opens at dawn."], []),
+        # A definition, a name in full, a short form or a new noun comes before what comes back to it.
+        (["Velora is a town.", "The Vale is wet.", "Fog hides Velora."], [(0, 2)]),
+        (["Ida Korth came to Kest.", "Kest is a port.", "Korth painted."], [(0, 2)]),
+        (["The Old Port Union (OPU) met.", "OPU members sing."], [(0, 1)]),
+        (["Orl mixed a sauce.", "Guests ate the sauce."], [(0, 1)]),
+        # A word that goes on, and years in their order; not where one is out of it.
+        (["Wool is warm.", "Wool also lasts."], [(0, 1)]),
+        (["In 1850 Kest burned.", "In 1870 Orl died."], [(0, 1)]),
+        (["In 1870 Orl died.", "In 1850 Kest burned."], []),
+        (["光合作用是植物的过程。", "植物需要水。"], None),
+    ],
+)
+def test_what_ties_facts_to_their_order(facts: list[str], links: list[tuple[int, int]] | None) -> None:
+    assert links_of(facts) == links
 
 
 def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> None:

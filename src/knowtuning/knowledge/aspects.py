@@ -16,7 +16,7 @@ from knowtuning.core.records import Facts
 from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.judging import Preferred
-from knowtuning.teacher.tasks import Dependence, Revise, Task, independent
+from knowtuning.teacher.tasks import Dependence, Failure, Links, Revise, Task, independent
 
 
 class FactCounts(Protocol):
@@ -45,18 +45,21 @@ class Perturbation:
     """What the rejected facts of a record may depend on.
 
     beta_delete: share of facts to delete (0..1). revise_share: share of facts to revise (0..1], at least one.
-    depends_on: which facts lean on others.
+    depends_on: which facts lean on others. links: which must stand before which; None: every order but their
+    own is worse.
     """
 
     seed: int
     beta_delete: float
     revise_share: float = 1.0
     depends_on: Dependence = independent
+    links: Links | None = None
 
 
-# What replaces each of a record's facts on the rejected side, None where nothing does; or None where the
-# record cannot be made worse in this way. The last argument is the teacher's reply to the aspect's task.
-Rejected = Sequence[str | None] | None
+# What replaces each of a record's facts on the rejected side, None where nothing does; or None where a record
+# has too few facts to be made worse in this way, and a failure where it would be no worse. The last argument
+# is the teacher's reply to the aspect's task.
+Rejected = Sequence[str | None] | Failure | None
 Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
 
@@ -114,11 +117,21 @@ def deleted_indices(depends: Sequence[int | None], beta: float, *, seed: int, re
     return sorted(deleted)
 
 
-def shuffled_indices(depends: Sequence[int | None], *, seed: int, record_id: str) -> list[int] | None:
-    """Indices of the facts in a random order other than their own; None where they have no other.
+_LEAST_BROKEN = 2  # links of facts whose order can be broken: one sign alone is often wrong
+
+
+def shuffled_indices(
+    depends: Sequence[int | None],
+    *,
+    seed: int,
+    record_id: str,
+    links: Sequence[tuple[int, int]] | None = None,
+) -> list[int] | None:
+    """Indices of the facts in a random order other than their own; None where they have no worse one.
 
     depends: for each fact the one before it that it leans on, or None. A fact and all that lean on it move as
-    one block, in their order; every order of the blocks other than their own is equally likely.
+    one block, in their order; every order of the blocks other than their own is equally likely. links: pairs
+    of facts, the first of which must stand before the second; only orders that turn two of them are drawn.
     """
     blocks: dict[int, list[int]] = {}
     firsts: list[int] = []
@@ -127,11 +140,19 @@ def shuffled_indices(depends: Sequence[int | None], *, seed: int, record_id: str
         blocks.setdefault(firsts[index], []).append(index)
     rng = record_rng(seed, "shuffle", record_id)
     order = list(blocks)
-    if len(order) < 2:
+    between = [(firsts[a], firsts[b]) for a, b in links or () if firsts[a] != firsts[b]]
+    if len(order) < 2 or (links is not None and len(between) < _LEAST_BROKEN):
         return None
-    while order == sorted(order):
+    least = 0 if links is None else _LEAST_BROKEN
+    while order == sorted(order) or _turned(order, between) < least:
         rng.shuffle(order)
     return [index for first in order for index in blocks[first]]
+
+
+def _turned(order: Sequence[int], links: Sequence[tuple[int, int]]) -> int:
+    """How many links have their second before their first."""
+    position = {block: index for index, block in enumerate(order)}
+    return sum(position[first] > position[second] for first, second in links)
 
 
 def revised_indices(record: Facts, how: Perturbation) -> list[int]:
@@ -157,6 +178,11 @@ def _run(text: str) -> str:
     return "".join(f" {token}" for token in tokens(text)) + " "
 
 
+_NO_ORDER = (
+    "logicality: found no sign that the order of the facts matters; expected two that a shuffle breaks"
+)
+
+
 def _incomplete(record: Facts, how: Perturbation, reply: Any) -> Rejected:
     depends = how.depends_on(record.facts)
     deleted = deleted_indices(depends, how.beta_delete, seed=how.seed, record_id=record.id)
@@ -174,7 +200,10 @@ def _revised(record: Facts, how: Perturbation, reply: Any) -> Rejected:
 
 
 def _illogical(record: Facts, how: Perturbation, reply: Any) -> Rejected:
-    order = shuffled_indices(how.depends_on(record.facts), seed=how.seed, record_id=record.id)
+    depends, links = how.depends_on(record.facts), how.links and how.links(record.facts)
+    order = shuffled_indices(depends, seed=how.seed, record_id=record.id, links=links)
+    if order is None and links is not None:
+        return Failure(reason=_NO_ORDER, expected=True)
     return None if order is None else [record.facts[index] for index in order]
 
 

@@ -188,6 +188,9 @@ def _plan(
             continue
         enough = len(record.facts) >= aspect.least
         slots = aspect.reject(worded, settings.perturbation, reply) if enough else None
+        if isinstance(slots, Failure):
+            rejected[name] = slots
+            continue
         if slots is None:
             counts.skipped[name] += 1
             continue

@@ -41,10 +41,11 @@ def contrasts(records: Sequence[Facts], teacher: Teacher, how: Perturbation) -> 
         outcomes = ask(teacher, [(record, task(record, how)) for record in wide]) if task else ()
         replies = [outcome for _, _, outcome in outcomes] if task else [None] * len(wide)
         for record, reply in zip(wide, replies, strict=True):
-            if isinstance(reply, Failure):
-                yield reject(f"{record.id}-{name}", reply, record)
+            spoilt = reply if isinstance(reply, Failure) else aspect.reject(record, how, reply)
+            if isinstance(spoilt, Failure):
+                yield reject(f"{record.id}-{name}", spoilt, record)
             else:
-                yield from _pairs(record, name, aspect.reject(record, how, reply) or record.facts)
+                yield from _pairs(record, name, spoilt or record.facts)
 
 
 def _pairs(record: Facts, aspect: str, spoilt: Sequence[str | None]) -> Iterator[Pair]:

@@ -249,6 +249,9 @@ Outcome = Reply | Failure
 
 # For each fact the index of the one before it that it leans on; None where it stands alone.
 Dependence = Callable[[Sequence[str]], Sequence[int | None]]
+# Pairs of facts of which the first must stand before the second, one for each sign of it; None where their
+# language is not read.
+Links = Callable[[Sequence[str]], Sequence[tuple[int, int]] | None]
 
 
 def independent(facts: Sequence[str]) -> Sequence[int | None]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knowtuning.teacher.tasks import Dependence, Teacher, independent
+from knowtuning.teacher.tasks import Dependence, Links, Teacher, independent
 
 if TYPE_CHECKING:
     from knowtuning.config.teacher import TeacherParams
@@ -38,11 +38,12 @@ class Setting:
 @dataclass(frozen=True)
 class Kind:
     """How a teacher is built. judges: whether it can verify facts and compare answers. depends_on: which of
-    its facts lean on others."""
+    its facts lean on others. links: which of them must stand before which, if it can tell."""
 
     build: Callable[[TeacherParams, Setting], Teacher]
     judges: bool
     depends_on: Dependence = independent
+    links: Links | None = None
 
 
 def _world(params: TeacherParams, setting: Setting) -> Teacher:
@@ -76,6 +77,14 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
     )
 
 
+def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:
+    """Signs of order are read in the english teacher's facts alone. Those of the closed world have none, for
+    each has the place of its kind; what an LLM words may hang together by more than a rule sees."""
+    from knowtuning.teacher.order import links_of
+
+    return links_of(facts)
+
+
 def _by_pronouns(facts: Sequence[str]) -> Sequence[int | None]:
     from knowtuning.teacher.english.grammar import depends_on
 
@@ -85,7 +94,7 @@ def _by_pronouns(facts: Sequence[str]) -> Sequence[int | None]:
 # In the closed world every fact names its town.
 TEACHERS: dict[str, Kind] = {
     "world": Kind(_world, judges=False),
-    "english": Kind(_english, judges=False, depends_on=_by_pronouns),
+    "english": Kind(_english, judges=False, depends_on=_by_pronouns, links=_links),
     "openai": Kind(_openai, judges=True, depends_on=_by_pronouns),
 }
 

@@ -2,7 +2,7 @@
 
 It does what rules do well and leaves the rest out, with the reason: facts are sentences that stand alone, a
 revision is what the corpus says of something else or another value, a question is asked where a template
-parses, triples are plain sentences in three parts, and a text is not rephrased: it stays as it is.
+parses, triples are plain sentences in three parts, and a text is not rephrased.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from functools import partial
 
 from knowtuning.teacher import tasks as ask
 from knowtuning.teacher.english.facts import extract
-from knowtuning.teacher.english.questions import opening_of, question_for
+from knowtuning.teacher.english.questions import opening_of, question_for, triples_of
 from knowtuning.teacher.english.revise import Reviser
-from knowtuning.teacher.english.text import check_english
-from knowtuning.teacher.english.triples import triples_of
+from knowtuning.teacher.english.words import check_english
 
 
 class EnglishTeacher(ask.FreeTeacher):
     """Answers the tasks of a knowledge stage by rules.
 
     corpus: facts that lend their numbers to revisions. The tasks of a run lend each other what they say of
-    their topics. Choices are hashes of seed and task, so that one more record changes few replies.
-    """
+    their topics. Choices are hashes of seed and task, so that one more record changes few replies."""
 
     def __init__(self, *, seed: int, corpus: Sequence[str] = ()) -> None:
         self._seed = seed
@@ -32,8 +30,9 @@ class EnglishTeacher(ask.FreeTeacher):
     def run(self, tasks: Iterable[ask.Task]) -> Iterator[tuple[ask.Task, ask.Outcome]]:
         """Yield each task with its reply, or with the reason why it is left out."""
         everything = list(tasks)
-        revising = [task for task in everything if isinstance(task, ask.Revise)]
-        records = [(task.id, task.question, task.facts) for task in revising]
+        records = [
+            (task.id, task.question, task.facts) for task in everything if isinstance(task, ask.Revise)
+        ]
         reviser = Reviser(self._seed, records, self._corpus) if records else None
         for task in everything:
             yield task, ask.checked(task, partial(self._reply, task, reviser), expected=True)
@@ -47,10 +46,9 @@ class EnglishTeacher(ask.FreeTeacher):
                 assert reviser is not None
                 return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
             case ask.RewriteQA():
-                answer = " ".join(task.facts)
-                check_english(answer)
+                check_english(" ".join(task.facts))
                 question = question_for(task.question, task.facts, self._seed, task.id)
-                return ask.QuestionAnswer(question=question, answer=answer)
+                return ask.QuestionAnswer(question=question, answer=" ".join(task.facts))
             case ask.AskFact():
                 check_english(task.fact)
                 question = question_for(task.question, [task.fact], self._seed, task.id)

@@ -1,7 +1,6 @@
 """Atomic facts: the statements of an answer that stand alone, in its words and its order.
 
-A sentence that leans on the one before it has its pronoun replaced where the antecedent is plain, else it is
-joined to that sentence, else it is left out.
+A sentence that leans on the one before has its pronoun replaced where plain, else joins it, else is left out.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
-from knowtuning.core.text import normal_form
-from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
+from knowtuning.core.text import normal_form, words
+from knowtuning.teacher.english import words as lists
+from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
 from knowtuning.teacher.english.markup import Block, blocks_of
 from knowtuning.teacher.english.questions import asked_about, topic_of
-from knowtuning.teacher.english.text import check_english, split_sentences
-from knowtuning.teacher.english.words import AUXILIARIES, FUNCTION_WORDS, pattern, word_list
+from knowtuning.teacher.english.words import check_english, pattern, split_sentences, word_list
 
 MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
 _MAX_JOINED = 3  # sentences in one fact
@@ -28,8 +28,7 @@ class _Reading:
     """What has been read of an answer so far.
 
     budget: characters that names in place of pronouns may still add. open: whether the last fact ends with
-    the sentence before. antecedent: the clause whose subject a pronoun would mean.
-    """
+    the sentence before. antecedent: the clause whose subject a pronoun would mean."""
 
     question: str
     topic: str
@@ -68,9 +67,7 @@ def _about(question: str) -> Clause | None:
 
 
 def _read_prose(reading: _Reading, sentences: Sequence[str]) -> None:
-    reading.open = False
-    if reading.facts:
-        reading.antecedent = None
+    reading.open, reading.antecedent = False, None if reading.facts else reading.antecedent
     for sentence in sentences:
         _read(reading, _whole(sentence))
 
@@ -79,6 +76,12 @@ def _whole(sentence: str) -> str:
     """A sentence without the heading, the "yes" or the adding connective that stands before it."""
     bare = pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
     bare = pattern("heading_before").sub("", bare)
+    label = pattern("label").match(bare)
+    named = words_of(label["label"]) if label is not None else []
+    if label is not None and not any(is_verb(named, at) for at in range(len(named))):
+        # A label says what the rest is about, unless that says it again or it is a condition.
+        again = {word.lower for word in named} & set(words(bare[label.end() :])) - lists.FUNCTION_WORDS
+        bare = bare if named[0].lower in lists.SUBORDINATORS else bare[label.end() :] if again else ""
     return bare[:1].upper() + bare[1:]
 
 
@@ -92,14 +95,11 @@ def _read(reading: _Reading, sentence: str) -> None:
         reading.open, reading.antecedent = False, None if reading.facts else _about(reading.question)
         return
     resolved = _resolve(reading, sentence)
-    if resolved is not None:
-        reading.budget -= len(resolved) - len(sentence)
-        reading.facts.append([resolved])
+    if resolved is not None or not (has_reference(sentence) or _again(reading, sentence)):
+        reading.antecedent = parse(sentence) if resolved is None else reading.antecedent
+        reading.budget -= len(resolved or sentence) - len(sentence)
+        reading.facts.append([resolved or sentence])
         reading.open = True
-        return
-    if not has_reference(sentence):
-        reading.facts.append([sentence])
-        reading.open, reading.antecedent = True, parse(sentence)
         return
     reading.antecedent = None
     if reading.open and len(reading.facts[-1]) < _MAX_JOINED:
@@ -107,6 +107,16 @@ def _read(reading: _Reading, sentence: str) -> None:
         return
     reading.left_out["dependent sentence"] += 1
     reading.open = False
+
+
+def _again(reading: _Reading, sentence: str) -> bool:
+    """Whether "the sauce" of a sentence means one that only the sentences before it speak of."""
+    before, about = " ".join(chain(*reading.facts)), f"{reading.question} {reading.topic}".lower()
+    nouns = {match["noun"] for match in pattern("again").finditer(sentence)} - word_list("vague")
+    new = rf"\b(?:an?|another|two|three|several) (?:[\w-]+ ){{0,2}}(?:{'|'.join(nouns) or '-'})\b"
+    back = [match[0].split()[-1] for match in re.finditer(new, before)]
+    back += [match["noun"] for match in pattern("back").finditer(sentence)]
+    return any(noun.rstrip("s") not in about for noun in back)
 
 
 def _ended(sentence: str) -> bool:
@@ -124,10 +134,9 @@ def _resolve(reading: _Reading, sentence: str) -> str | None:
     match = pattern("pronoun").match(sentence) or pattern("named_again").match(sentence)
     if match is None or clause is None or not has_reference(sentence):
         return None
-    subject = clause.bare_subject
-    words = words_of(subject)
+    subject, words = clause.bare_subject, words_of(clause.bare_subject)
     resolved, growth = subject + sentence[match.end() :], len(subject) - len(match["pronoun"])
-    plain = words[0].lower not in FUNCTION_WORDS - {"the", "many", "most", "some"} and len(words) < 8
+    plain = words[0].lower not in lists.FUNCTION_WORDS - {"the", "many", "most", "some"} and len(words) < 8
     if growth > reading.budget or not plain or re.search("[,:;]", subject) or has_reference(resolved):
         return None
     return resolved if _means(match, clause, subject, reading.topic) else None
@@ -167,7 +176,7 @@ def _joined(lead: str, items: Sequence[str]) -> str | None:
     if not lead or sum(map(len, bare)) > _MAX_LIST or any(re.search(r"[.!?:]\s", item) for item in bare):
         return None
     head = re.sub(r"\s*:?$", "", re.sub(r",? (?:the|as) (?:following|follows)\b(?: \w+)?", "", lead))
-    verb = any(word.lower in AUXILIARIES | word_list("lead_verbs") for word in words_of(head))
+    verb = any(word.lower in lists.AUXILIARIES | word_list("lead_verbs") for word in words_of(head))
     if not verb or len(head.split()) < 3 or not _stands(f"{head} things."):
         return None
     comma = "; " if any("," in item for item in bare) else ", "
@@ -180,8 +189,8 @@ def _stands(sentence: str) -> bool:
 
 def _steps(blocks: Sequence[Block]) -> list[str]:
     """The steps of an answer that is a list of instructions alone, each clear without the others."""
-    lists = [[item.strip() for item in block.items] for block in blocks if block.items]
-    if len(lists) != 1 or len(lists[0]) < 3 or any(has_reference(item) for item in lists[0]):
+    steps = [[item.strip() for item in block.items] for block in blocks if block.items]
+    if len(steps) != 1 or len(steps[0]) < 3 or any(map(has_reference, steps[0])):
         return []
-    kinds = {kind_of(split_sentences(item)[0]) if item.endswith(".") else "" for item in lists[0]}
-    return lists[0] if {"instruction"} <= kinds <= {"instruction", "fragment"} else []
+    kinds = {kind_of(split_sentences(item)[0]) if item.endswith(".") else "" for item in steps[0]}
+    return steps[0] if {"instruction"} <= kinds <= {"instruction", "fragment"} else []

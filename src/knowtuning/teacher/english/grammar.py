@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from knowtuning.teacher.english import words as lists
-from knowtuning.teacher.english.text import is_english
+from knowtuning.teacher.english.words import is_english
 
 _MAX_SUBJECT = 10  # words
 ADVERB = lists.pattern("adverb")
@@ -53,11 +53,8 @@ def words_of(text: str) -> list[Word]:
 def parse(sentence: str) -> Clause | None:
     """The clause of a sentence that opens with its subject; None where that is not plain."""
     words = words_of(sentence)
-    if (
-        len(words) < 3
-        or words[0].lower in lists.SUBORDINATORS | lists.CONJUNCTIONS
-        or ADVERB.match(words[0].lower)
-    ):
+    first, unfit = words[0].lower if words else "", lists.SUBORDINATORS | lists.CONJUNCTIONS
+    if len(words) < 3 or first in unfit or ADVERB.match(first):
         return None
     depth = commas = 0
     for index, word in enumerate(words[: 2 * _MAX_SUBJECT]):
@@ -81,7 +78,7 @@ def is_verb(words: list[Word], index: int) -> bool:
     """Whether a word is a finite verb, by its form and the words beside it."""
     word, before = words[index].lower, words[index - 1].lower if index else ""
     if word in lists.AUXILIARIES:
-        return index > 0 and words[index].text[0].islower()
+        return index > 0 and words[index - 1].text != "to" and words[index].text[0].islower()
     unfit = lists.DETERMINERS | lists.PREPOSITIONS | {"and", "or", ","}
     if not index or before in unfit or not words[index].text.islower():
         return False
@@ -89,7 +86,7 @@ def is_verb(words: list[Word], index: int) -> bool:
         following = words[index + 1].lower if index + 1 < len(words) else "."
         return following not in lists.AUXILIARIES and (following != "of" or word.startswith("consist"))
     subject = [item.lower for item in words[max(0, index - 5) : index]]
-    plural = any(lists.pattern("plural").search(item) for item in subject)
+    plural = before in {"you", "we", "they"} or any(map(lists.pattern("plural").search, subject))
     return word in lists.BASE_VERBS and plural
 
 
@@ -103,28 +100,58 @@ def kind_of(sentence: str) -> str:
     words = words_of(sentence)
     if "?" in sentence[-3:]:
         return "question"
-    if not words or words[0].lower in {"whether", "how"}:
+    if not words or _is_cut(words) or lists.pattern("run_in").search(sentence):
         return "fragment"
     if sentence.rstrip('"”’)').endswith("!"):
         return "exclamation"
     if _instructs(words):
         return "instruction"
     judges = any(word.text in _JUDGEMENTS for word in words) and not lists.pattern("best").search(sentence)
-    if judges or lists.pattern("first_person").search(sentence):
+    if judges or any(lists.pattern(name).search(sentence) for name in ("first_person", "advice")):
         return "opinion"
     if lists.pattern("document").search(sentence):
         return "reference"
     return "statement" if _has_verb(words_of(re.sub(r"\([^)]*\)", "", sentence))) else "fragment"
 
 
+def _is_cut(words: list[Word]) -> bool:
+    """Whether a sentence lacks its subject or its verb: "cells that carry oxygen" has one in its relative."""
+    first, second = words[0].lower, words[min(1, len(words) - 1)].lower
+    objects = (lists.DETERMINERS - {"that"}) | {"how", "what", "you"}
+    if first in {"whether", "how", *lists.AUXILIARIES} or (first in lists.BASES and second in objects):
+        return True
+    at = next((index for index, word in enumerate(words[:7]) if word.lower in _RELATIVES), 0)
+    before = words[:at]
+    if not at or "," in {word.text for word in before} or any(is_verb(words, index) for index in range(at)):
+        return False
+    verbs = [index for index in range(at + 1, len(words)) if _finite(words, index)]
+    embedded = before[-1].lower in lists.PREPOSITIONS or {*verbs[:1]} <= {at + 1, at + 2}
+    return len(verbs) <= embedded and not lists.pattern("contraction").match(first)
+
+
+_RELATIVES = lists.word_set("that which who where")
+
+
+def _finite(words: list[Word], index: int) -> bool:
+    """Whether a word is a verb of its own: not "found" in "is found" and in "blood found in a vein"."""
+    word, before = words[index].lower, words[index - 1].lower
+    if word in lists.BASE_VERBS:
+        return before not in lists.DETERMINERS | lists.PREPOSITIONS | {"and", "or", ","}
+    following = words[index + 1].lower if index + 1 < len(words) else ""
+    part = before in lists.AUXILIARIES or following in lists.PREPOSITIONS
+    return is_verb(words, index) and (word in lists.AUXILIARIES | lists.BASES.keys() or not part)
+
+
 def _has_verb(words: list[Word]) -> bool:
+    contracted = bool(words and lists.pattern("contraction").match(words[0].lower))
     for index in range(1, len(words)):
         noun = words[index - 1].lower in lists.DETERMINERS | lists.PREPOSITIONS
-        if is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
+        if contracted or is_verb(words, index) or (words[index].lower.endswith("ed") and not noun):
             return len(words) > 2
         # A verb that is in no list: "The lake teems with pike", but not "parts of the body".
         following = words[index + 1].lower if index + 1 < len(words) else ""
-        opens = following in lists.DETERMINERS | {".", "in", "at", "on", "to", "by", "with"}
+        opens = following in lists.DETERMINERS | {"in", "at", "on", "to", "by", "with"}
+        opens = opens or (following == "." and len(words) < 5)
         if re.search(r"[a-z][^su]s$", words[index].text) and opens and not noun:
             return words[0].lower not in lists.PREPOSITIONS
     return False
@@ -134,10 +161,9 @@ def _instructs(words: list[Word]) -> bool:
     """Whether a sentence tells somebody to do something, at once or behind a purpose or a condition."""
     if words[0].lower in {"please", "let's", "remember", "don't", "do"} or _orders(words, 0):
         return True
-    if words[0].lower in _OPENS and _orders(words, 1):
-        return True
     commas = [index for index, word in enumerate(words) if word.text == ","][:2]
-    return words[0].lower in _LEAD and any(_orders(words, comma + 1) for comma in commas)
+    behind = words[0].lower in _LEAD and any(_orders(words, comma + 1) for comma in commas)
+    return behind or (words[0].lower in _OPENS and _orders(words, 1))
 
 
 def _orders(words: list[Word], index: int) -> bool:
@@ -157,11 +183,8 @@ _LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
 
 
 def depends_on(facts: Sequence[str]) -> list[int | None]:
-    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none.
-
-    A fact goes with the one it depends on, and with what that one depends on in turn. Facts that are not
-    English count as independent.
-    """
+    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none,
+    and where they are not English."""
     if not is_english(" ".join(facts)):
         return [None] * len(facts)
     return [index - 1 if index and has_reference(fact) else None for index, fact in enumerate(facts)]
@@ -190,10 +213,14 @@ def _dangles(sentence: str, words: list[Word], index: int) -> bool:
         if following in lists.word_set("who with that in of from which without"):
             return False
         # "…, and this leads to …" points back into its own sentence.
-        inside = following in lists.AUXILIARIES | lists.BASES.keys() or words[index - 1].text in {",", ";"}
+        mark, verb = words[index - 1].text, following in lists.AUXILIARIES | lists.BASES.keys()
+        inside = verb or mark == ";" or (mark == "," and words[0].lower not in lists.SUBORDINATORS)
         return not inside or len(nouns) < 3
     if word == "it" and lists.pattern("expletive").match(sentence[words[index].start :]):
         return False
+    clause = parse(sentence) if word in {"them", "him"} else None
+    if clause is not None and not any(noun.start > len(clause.subject) for noun in nouns):
+        return True  # An object is not its own subject.
     if word in _PERSONS:
         # A person is a name, or whoever the sentence opens with ("A patient …").
         named = any(item.text[0].isupper() for item in nouns)

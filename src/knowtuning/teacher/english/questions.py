@@ -1,4 +1,4 @@
-"""What a question is about, and questions that facts answer where a template parses, as people ask them."""
+"""What a question is about, questions that facts answer where a template parses, and facts as triples."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
 from knowtuning.teacher.english.words import BASES, FUNCTION_WORDS, PATTERNS, pattern, ranked, word_list
+from knowtuning.teacher.tasks import Triple
 
 _MAX_TOPIC = 9  # words
 _SMALL = FUNCTION_WORDS | word_list("generic")
@@ -26,8 +28,7 @@ def topic_of(question: str, text: str) -> str:
     """The longest run of words of the question that its answer also has, as the question spells it.
 
     It begins and ends with a word of content; "" where there is none. "What are the symptoms of X?" has the
-    topic X, whether or not the answer says "symptoms of X".
-    """
+    topic X, whether or not the answer says "symptoms of X"."""
     words = [word.rstrip(".,:;") for word in re.findall(r"[^\s?!\"“”]+", question)]
     folded = " ".join(text.casefold().split())
     for size in range(min(_MAX_TOPIC, len(words)), 0, -1):
@@ -51,8 +52,7 @@ def question_for(question: str, facts: Sequence[str], *key: object) -> str:
     """A question that all of the facts answer. Raises ValueError, saying why, where no template parses.
 
     Facts answer a question about the topic of their record's `question` if the first names it, and half of
-    all. `key` makes the choice among equal forms.
-    """
+    all. `key` makes the choice among equal forms."""
     if any(kind_of(fact) != "statement" or has_reference(fact) for fact in facts):
         raise ValueError("found a fact that is no statement of its own; no question can ask for it")
     about, topic = asked_about(question), topic_of(question, " ".join(facts))
@@ -62,8 +62,9 @@ def question_for(question: str, facts: Sequence[str], *key: object) -> str:
     if len(asked) == 2 and None not in asked and asked[0] != asked[1]:
         first, second = str(asked[0]), str(asked[1])
         return f"{first[:-1]}, and {second[0].lower()}{second[1:]}"
-    named = topic and re.sub(r"^(?:the|an?) ", "", about) == topic and _mentions(topic, facts[0])
-    if named and 2 * sum(_mentions(topic, fact) for fact in facts) >= len(facts):
+    rule = re.compile(rf"(?<!\w){re.escape(topic)}(?:s|'s)?(?!\w)", re.IGNORECASE)
+    named = topic and re.sub(r"^(?:the|an?) ", "", about) == topic and rule.search(facts[0])
+    if named and 2 * sum(bool(rule.search(fact)) for fact in facts) >= len(facts):
         return ranked(_ABOUT, *key)[0].format(about)
     raise ValueError("found no template that asks for all facts; no question reads as a person's")
 
@@ -114,5 +115,27 @@ def _filled(form: str, match: re.Match[str], clause: Clause, subject: str, *, wh
     return form.format(**values)
 
 
-def _mentions(topic: str, fact: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(topic)}(?:s|'s)?(?!\w)", fact, re.IGNORECASE) is not None
+# Verbs that say something without another; what follows the others is the verb.
+_FULL = lists.word_set("is are was were has have had")
+
+
+def triples_of(facts: Sequence[str]) -> list[Triple]:
+    """The triples of the facts that are one, in their order. Raises ValueError where no fact is one."""
+    triples = [triple for triple in map(_triple, facts) if triple is not None]
+    if not triples:
+        raise ValueError(f"none of {len(facts)} facts is plainly a subject, a predicate and an object")
+    return triples
+
+
+def _triple(fact: str) -> Triple | None:
+    """A fact in three parts, which joined are its words; the predicate ends with the verb's preposition."""
+    clause = parse(fact) if kind_of(fact) == "statement" and not has_reference(fact) else None
+    if clause is None:
+        return None
+    words = clause.rest.rstrip(".").split()
+    begins = int(clause.verb.lower() in lists.AUXILIARIES - _FULL)
+    behind = enumerate(words[begins : begins + 2], begins + 1)
+    ends = next((index for index, word in behind if word in lists.PREPOSITIONS), begins)
+    remainder = " ".join(words[ends:])
+    predicate = " ".join([clause.verb, *words[:ends]])
+    return Triple(subject=clause.subject, predicate=predicate, object=remainder) if remainder else None

@@ -1,7 +1,6 @@
 """False facts: borrowed from other records where one fits, else with another value; the rest stay.
 
-Facts that go on alike after their topics ("… was founded by") say things of one kind, so the end of one is
-fluent and plausible for the other, and false.
+The ends of facts that go on alike ("… was founded by") are fluent and plausible for each other, and false.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """False statements by another value: numbers and bounds, years, names, members of a closed class, opposites.
 
-Each rule changes one value of a fact for one of its kind; where it is not sure to be what it seems, or where
-the rest of the fact explains it, it does nothing. What would mark a false text by its form is exchanged no
-more often than its opposite.
+Each rule changes one value of a fact; where that may not be what it seems, or the rest of the fact explains
+it, it does nothing. What would mark a false text by its form is exchanged no more often than its opposite.
 """
 
 from __future__ import annotations
@@ -31,13 +30,8 @@ _MEMBER = re.compile(
 )
 _SLOTS = pattern("gene"), pattern("agent"), pattern("chromosome")
 _OTHER = {b: a for a, b in groups("opposites")} | {a: b for a, b, *_ in groups("opposites")} | _BOUNDS
-_PHRASES = (
-    re.compile(
-        rf"\b(?:{'|'.join(word for word in _OTHER if word not in _BOUNDS)})\b(?!-| (?:or|to|and|age) | \d)",
-        re.I,
-    ),
-    _BOUND,
-)
+_TURNED = "|".join(word for word in _OTHER if word not in _BOUNDS)
+_PHRASES = re.compile(rf"\b(?:{_TURNED})\b(?!-| (?:or|to|and|age) | \d)", re.I), _BOUND
 
 
 class Values:
@@ -57,9 +51,7 @@ class Values:
 
     def false_versions(self, fact: str, question: str, *key: object) -> Iterator[str]:
         """Versions of the fact that its own words exclude, likeliest first; `key` chooses among equals.
-
-        What the question names stays: it is what the fact is about.
-        """
+        What the question names stays: it is what the fact is about."""
         yield from self._named(fact, question, *key)
         yield from _dated(fact, question, *key)
         yield from self._counted(fact, question, *key)
