@@ -27,7 +27,7 @@ from knowtuning.core.storage import record_rng
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.audit import audit, warning
-from knowtuning.knowledge.perturb import Comparison, Settings, perturb
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.english.grammar import depends_on
 from knowtuning.teacher.order import links_of
@@ -132,7 +132,7 @@ def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]
     records = list({record.id: record for record in records}.values())  # MedQuAD has some ids twice
     how = Perturbation(seed, beta_delete=0.5, depends_on=depends_on, links=links_of)
     settings = Settings("matched", list(ASPECTS), how, max_growth=1.1)
-    rows = perturb(records, EnglishTeacher(seed=seed), settings, Comparison())
+    rows = perturb(records, EnglishTeacher(seed=seed), settings, PerturbCounts())
     made = [row for row in rows if isinstance(row, Pair)]
     for aspect, rates in audit(made, folds=5, how=Resampling(seed)).items():
         print(f"  {aspect}: {rates['pairs']} pairs, form tells {rates['accuracy']:.0f} %", rates["marks"])

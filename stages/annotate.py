@@ -19,7 +19,7 @@ from knowtuning.core.records import Example, Judgement, read_jsonl, read_predict
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.human import forms, items, verdicts
-from knowtuning.human.summary import summarise
+from knowtuning.human.agreement import summarise
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import BASELINE, METHOD
 from stages import PARAMS, run

@@ -25,7 +25,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
-from knowtuning.evaluation import pairwise, perplexity, results, summary, wordnet
+from knowtuning.evaluation import outputs, pairwise, perplexity, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.stats import Resampling
@@ -51,20 +51,20 @@ def main() -> None:
     status = read_json(METRICS / "verify.json")["status"]
 
     summaries = summary.summarise_groups(rows, how)
-    results.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
+    outputs.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
     words = {system: [len(one.answer.split()) for one in answers] for system, answers in predictions.items()}
     contests = pairwise.contests(judged, words, how)
-    results.write_judging(rows, contests, how, metrics=METRICS, status=status)
+    outputs.write_judging(rows, contests, how, metrics=METRICS, status=status)
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
-    results.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
+    outputs.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
-    results.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
-    tables = [results.render(summaries[0], baseline=BASELINE, confidence=settings.confidence)]
+    outputs.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)
+    tables = [outputs.render(summaries[0], baseline=BASELINE, confidence=settings.confidence)]
     if settings.bertscore.encoder is None:
         tables.append("BERTScore is not computed: evaluate.bertscore.encoder is null")
     if contests:
-        tables.append(results.render_contests(contests, confidence=settings.confidence))
+        tables.append(outputs.render_contests(contests, confidence=settings.confidence))
     nets = {c.aspect: c.estimates[pairwise.CONTROLLED] for c in contests if (c.a, c.b) == (METHOD, BASELINE)}
     outcome = verdict(summaries[0].differences[METHOD], nets)
     write_json(METRICS / "verdict.json", outcome.metrics())

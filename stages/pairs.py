@@ -27,7 +27,7 @@ from knowtuning.core.storage import write_json
 from knowtuning.generation.generate import Decoding, generate, load_backend
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
-from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb, summarise
 from knowtuning.knowledge.results import Results, reason_kind
 from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.load import weights_stamp
@@ -226,7 +226,7 @@ def kc_sampled_pairs(inputs: PairInputs) -> PairOutputs:
     facts = Results.of(extract(best, teacher))
     kind = TEACHERS[inputs.params.teacher.backend]
     how = Perturbation(seed, section.beta_delete, section.revise_share, kind.depends_on, kind.links)
-    counts, settings = Comparison(), Settings(section.style, list(ASPECTS), how)
+    counts, settings = PerturbCounts(), Settings(section.style, list(ASPECTS), how)
     pairs = perturb(facts.rows, teacher, settings, counts)
     results = Results.of(itertools.chain(facts.rejected, facts.left_out, pairs))
     teacher.save_replies(replies)

@@ -16,7 +16,7 @@ from knowtuning.core.storage import write_json
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.audit import audit, warning
-from knowtuning.knowledge.perturb import Comparison, Settings, perturb, summarise
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb, summarise
 from knowtuning.knowledge.results import Results
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from stages import CACHE, PARAMS, run
@@ -47,7 +47,7 @@ def main() -> None:
         revise=section.revise,
         offset=section.offset,
     )
-    counts = Comparison()
+    counts = PerturbCounts()
     bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)
     results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
     results.write(OUT)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
-from knowtuning.data.rows import RawRow
+from knowtuning.data.readers import RawRow
 
 COLUMNS = Columns("instruction", "output", context="input")
 OPTIONAL = Columns("instruction", "output", optional=True)

@@ -15,7 +15,7 @@ import pytest
 from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad, unwrap
-from knowtuning.data.rows import RawRow, read_rows
+from knowtuning.data.readers import RawRow, read_rows
 
 WANTED = ["instruction", "output"]
 GOOD = {"instruction": "Q?", "output": "A."}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict
-from knowtuning.evaluation.facts import fact_metrics, tally
+from knowtuning.evaluation.fact_metrics import fact_metrics, tally
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.teacher.judging import (
@@ -22,8 +22,8 @@ from knowtuning.teacher.judging import (
     Verify,
 )
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task
+from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.asking import ask_once
-from knowtuning.verification.facts import check_answers
 
 HOW = Resampling(seed=1, resamples=1000)
 EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round.")

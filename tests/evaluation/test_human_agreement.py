@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from knowtuning.evaluation.stats import Resampling
-from knowtuning.human.items import KeyItem, Side
-from knowtuning.human.summary import (
+from knowtuning.human.agreement import (
     category_counts,
     cohen_kappa,
     fleiss_kappa,
@@ -15,6 +14,7 @@ from knowtuning.human.summary import (
     people_agree,
     summarise,
 )
+from knowtuning.human.items import KeyItem, Side
 from knowtuning.human.verdicts import Case, Choice, Outcome, Vote, join, majority
 
 HOW = Resampling(seed=2, resamples=1000)

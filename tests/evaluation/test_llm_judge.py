@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Judgement, Scores
-from knowtuning.evaluation.facts import fact_metrics
+from knowtuning.evaluation.fact_metrics import fact_metrics
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.pairwise import contests, judge_metrics
 from knowtuning.evaluation.stats import Resampling

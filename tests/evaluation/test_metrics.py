@@ -12,8 +12,8 @@ from knowtuning.core.text import content_words, first_words
 from knowtuning.evaluation import lexical, metrics
 from knowtuning.evaluation.metrics import METRICS, MetricInputs, compute, label, leading, metric
 from knowtuning.teacher.tasks import FreeTeacher
+from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import f1_at_k
-from knowtuning.verification.facts import check_answers
 
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from knowtuning.core.records import Example, Judgement, write_jsonl
+from knowtuning.evaluation.outputs import render_contests
 from knowtuning.evaluation.pairwise import (
     contests,
     judge_metrics,
@@ -16,7 +17,6 @@ from knowtuning.evaluation.pairwise import (
     read_judgements,
     relative_length,
 )
-from knowtuning.evaluation.results import render_contests
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.teacher.judging import Preferred

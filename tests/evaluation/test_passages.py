@@ -12,7 +12,7 @@ import pytest
 from knowtuning.config.verify import JudgedBy
 from knowtuning.core.records import Example, Verified, read_jsonl, write_jsonl
 from knowtuning.teacher.judging import VerifyByPassages
-from knowtuning.verification.facts import check_answers
+from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.passages import KnowledgeSource, Passage, knowledge_source
 from tests.evaluation.test_facts import EXAMPLE, LOST, Scripted, predictions, verdicts
 from tests.evaluation.test_judge_stage import EXAMPLES, TRUTH, project, verify

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from knowtuning.core.records import Scores
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.evaluation.summary import summarise_groups
-from knowtuning.report import tables
+from knowtuning.report import metric_tables
 from knowtuning.report.answers import repeats
 from knowtuning.report.charts import colour, draw
 from knowtuning.report.page import policy, script_json
@@ -74,8 +74,8 @@ def test_resamples_are_drawn_in_the_order_of_the_questions(
         orders.append([row.question for row in rows if row.system == "kc"])
         return summarise_groups(rows, *args, **named)
 
-    monkeypatch.setattr(tables, "summarise_groups", note)
-    tables.against(replace(inputs, scores=turned))
+    monkeypatch.setattr(metric_tables, "summarise_groups", note)
+    metric_tables.against(replace(inputs, scores=turned))
     assert orders == [[example.id for example in inputs.examples]]
 
 

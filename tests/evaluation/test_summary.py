@@ -8,7 +8,7 @@ import pytest
 from knowtuning.core.records import Example, Prediction, Scores, Verified, read_predictions, write_jsonl
 from knowtuning.evaluation import metrics
 from knowtuning.evaluation.metrics import METRICS, Metric, MetricInputs, score_answers
-from knowtuning.evaluation.results import render
+from knowtuning.evaluation.outputs import render
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import (
     Summary,

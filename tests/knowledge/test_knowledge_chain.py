@@ -7,7 +7,7 @@ from pathlib import Path
 from knowtuning.core.records import Example, Record, dumps
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
-from knowtuning.knowledge.perturb import Comparison, Settings, perturb
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
 from knowtuning.knowledge.score import score
@@ -36,7 +36,7 @@ def chain(examples: list[Example]) -> list[Record]:
     scored = score(atoms, model, Formatter(tokenizer, "plain", {}), max_length=64).rows
     rewrites = rewrite(scored, teacher, alpha=0.5, counts=Augmentation())
     settings = Settings("matched", list(ASPECTS), Perturbation(seed=7, beta_delete=0.5))
-    return [*atoms, *scored, *rewrites, *perturb(atoms, teacher, settings, Comparison())]
+    return [*atoms, *scored, *rewrites, *perturb(atoms, teacher, settings, PerturbCounts())]
 
 
 def test_the_chain_matches_the_golden_file() -> None:

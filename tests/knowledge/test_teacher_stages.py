@@ -10,7 +10,7 @@ from knowtuning.core.records import Example, Facts, FactScore, Pair, Rejected, S
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
-from knowtuning.knowledge.perturb import Comparison, Settings, perturb
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
@@ -27,7 +27,7 @@ def settings(style="matched", aspects=ASPECTS) -> Settings:
 
 
 def pairs(records, teacher=None, chosen_settings=None) -> dict[str, Pair | Rejected]:
-    rows = perturb(records, teacher or ScriptedTeacher(), chosen_settings or settings(), Comparison())
+    rows = perturb(records, teacher or ScriptedTeacher(), chosen_settings or settings(), PerturbCounts())
     return {row.id: row for row in rows}
 
 
@@ -189,7 +189,7 @@ def test_both_sides_are_rephrased_under_one_task_id() -> None:
 
 
 def test_single_facts_skip_deletion_and_shuffling_and_are_counted() -> None:
-    counts = Comparison()
+    counts = PerturbCounts()
     rows = Results.of(perturb([ONE, TWO], ScriptedTeacher(), settings(), counts))
     assert [row.id for row in rows.rows] == [
         "q1-factuality", "q2-completeness", "q2-factuality"
@@ -308,7 +308,7 @@ def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_pla
 
 def test_facts_that_are_no_sentences_of_the_answer_are_joined_and_counted() -> None:
     record = Facts(id="q", question="Q?", answer="A and B, then C.", facts=["A.", "B.", "C."])
-    counts = Comparison()
+    counts = PerturbCounts()
     rows = list(perturb([record], ScriptedTeacher(), settings("original", ["completeness"]), counts))
     assert counts.joined == 1
     assert (rows[0].chosen, rows[0].rejected) == ("A and B, then C.", rows[0].rejected)
@@ -323,7 +323,7 @@ def test_what_is_deleted_is_filled_to_its_length() -> None:
 
     def rejected(fill: str) -> str:
         how = Settings("original", ["completeness"], Perturbation(1, 0.25), fill=fill)
-        return next(iter(perturb([record, other, same], ScriptedTeacher(), how, Comparison()))).rejected
+        return next(iter(perturb([record, other, same], ScriptedTeacher(), how, PerturbCounts()))).rejected
 
     bare, again, foreign = map(rejected, ("none", "repeat", "foreign"))
     (gone,) = [fact for fact in facts if fact not in bare]

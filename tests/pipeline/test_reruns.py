@@ -75,7 +75,7 @@ RERUNS: dict[str, set[str]] = {
     "src/knowtuning/training/logps.py": {"score", "rewrite"} | SFT | KA,
     "src/knowtuning/generation/vllm.py": PREDICT | EVALUATION,
     "src/knowtuning/knowledge/probe.py": {"probe", "evaluate", "report"},
-    "src/knowtuning/verification/facts.py": EVALUATION,
+    "src/knowtuning/verification/answer_facts.py": EVALUATION,
     # The audit of the pairs has intervals too.
     "src/knowtuning/evaluation/stats.py": {"perturb"} | KC,
     "src/knowtuning/evaluation/summary.py": {"evaluate", "report"},

@@ -19,7 +19,7 @@ from knowtuning.teacher.openai.limits import (
     limits_from_environment,
     price_of,
 )
-from knowtuning.teacher.openai.store import Journal, Store, command
+from knowtuning.teacher.openai.store import Store, StoreWriter, command
 from tests.support.fault_server import Call, FaultServer, fails, right_reply, says
 from tests.support.openai_setup import extracts, params_for, quick, teacher_at
 
@@ -134,7 +134,7 @@ def test_a_budget_reserves_the_most_a_call_can_cost(tmp_path: Path) -> None:
     """Price 1 and 2 dollars per million tokens: 88 bytes, the overhead of 512 and 200 tokens are 1000e-6."""
 
     async def story() -> None:
-        journal = Journal(Store(tmp_path / "s.sqlite"))
+        journal = StoreWriter(Store(tmp_path / "s.sqlite"))
         budget = Budget(0.0024, Price(1.0, 2.0), journal)
         first = await budget.reserve(88, 200)
         second = await budget.reserve(88, 200)

@@ -14,7 +14,7 @@ from knowtuning.core.records import Facts, Pair
 from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
-from knowtuning.knowledge.perturb import Comparison, Settings, Style, perturb
+from knowtuning.knowledge.perturb import PerturbCounts, Settings, Style, perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.teacher.judging import Judge
 from knowtuning.teacher.tasks import Extract, Failure, Rephrase, Reply, Revise, RewriteQA, Task, Triples
@@ -71,7 +71,7 @@ TEACHER = WorldTeacher(seed=1, corpus=CORPUS)
 
 def pairs(style: Style, share: float = 1.0, records: Iterable[Facts] = FACTS) -> list[Pair]:
     how = Settings(style, list(ASPECTS), Perturbation(1, 0.5, share))
-    results = Results.of(perturb(records, TEACHER, how, Comparison()))
+    results = Results.of(perturb(records, TEACHER, how, PerturbCounts()))
     assert results.rejected == []
     return results.rows
 
@@ -248,10 +248,10 @@ def test_replies_depend_on_seed_task_and_corpus_alone() -> None:
     first = [pair.model_dump() for pair in pairs("matched")]
     backwards = WorldTeacher(seed=1, corpus=CORPUS[::-1])
     how = Settings("matched", list(ASPECTS), Perturbation(1, 0.5))
-    again = Results.of(perturb(FACTS, backwards, how, Comparison())).rows
+    again = Results.of(perturb(FACTS, backwards, how, PerturbCounts())).rows
     assert [pair.model_dump() for pair in again] == first
     other = WorldTeacher(seed=2, corpus=CORPUS)
-    assert [p.model_dump() for p in Results.of(perturb(FACTS, other, how, Comparison())).rows] != first
+    assert [p.model_dump() for p in Results.of(perturb(FACTS, other, how, PerturbCounts())).rows] != first
 
 
 def test_one_more_value_changes_the_revisions_that_take_it_and_no_other() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from knowtuning.core.records import Example, Rejected
 from knowtuning.data.chat import COLUMNS, chat_column, exchange
 from knowtuning.data.normalise import normalise, placeholder, question_id, visible
-from knowtuning.data.rows import RawRow, type_name
+from knowtuning.data.readers import RawRow, type_name
 
 # Why a row is unusable: these count against prepare.max_rejected ...
 BAD = ("malformed", "missing_value", "not_text", "bad_turns", "empty_question", "empty_answer", "empty_id")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.data.chat import chat_column
-from knowtuning.data.rows import RawRow, check_columns
+from knowtuning.data.readers import RawRow, check_columns
 
 
 def read_hub(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
-from knowtuning.data.rows import RawRow
+from knowtuning.data.readers import RawRow
 
 # An item of a list in one line; whatever ends a sentence or a clause.
 _ITEM = re.compile(r"(?<=\S)[ \t]{2,}-[ \t]+(?=\S)")

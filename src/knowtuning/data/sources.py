@@ -14,7 +14,7 @@ from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.normalise import controlled
-from knowtuning.data.rows import RawRow, read_rows
+from knowtuning.data.readers import RawRow, read_rows
 from knowtuning.data.splits import SPLITS, SplitName
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
 from knowtuning.core.tables import entry
-from knowtuning.data.rows import read_rows
+from knowtuning.data.readers import read_rows
 from knowtuning.exchange.exporting import exported, write_rows
 from knowtuning.exchange.formats import FORMATS
 from knowtuning.exchange.importing import LEFT_OUT, imported, read_splits

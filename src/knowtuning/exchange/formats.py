@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from knowtuning.data.rows import type_name
+from knowtuning.data.readers import type_name
 
 
 class Slot(Enum):

@@ -16,7 +16,7 @@ from knowtuning.core.records import Example, Pair, Record, Rejected, Rewrite, it
 from knowtuning.core.storage import digest
 from knowtuning.data.examples import Columns, Reject, to_example
 from knowtuning.data.normalise import fold, normalise, question_id
-from knowtuning.data.rows import RawRow
+from knowtuning.data.readers import RawRow
 from knowtuning.exchange.formats import Format, Slot, Template, match, slot_paths
 
 What = Literal["ka", "kc"]

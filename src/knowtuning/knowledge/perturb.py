@@ -86,7 +86,7 @@ class Borrowing(FreeTeacher):
 
 
 @dataclass
-class Comparison:
+class PerturbCounts:
     """Counts of a run, filled while `perturb` runs.
 
     skipped: records that an aspect cannot make worse, for want of facts or of another order, by aspect.
@@ -122,7 +122,7 @@ def perturb(
     records: Iterable[Facts],
     teacher: Teacher,
     settings: Settings,
-    counts: Comparison,
+    counts: PerturbCounts,
     progress: Progress = quietly,
 ) -> Iterator[Pair | Rejected]:
     """Yield up to a pair a record and aspect; a failed task loses its aspect alone.
@@ -172,7 +172,7 @@ def _plan(
     replies: Mapping[str, Mapping[str, Outcome]],
     settings: Settings,
     fill: Candidates,
-    counts: Comparison,
+    counts: PerturbCounts,
 ) -> _Plan:
     """The rejected text of a record for each aspect that is on and possible."""
     shape = layout(record.answer, record.facts) if settings.style == "original" else None
@@ -264,7 +264,7 @@ def _named(step: str, failure: Failure) -> Failure:
     return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw, expected=failure.expected)
 
 
-def summarise(results: Results[Pair], settings: Settings, counts: Comparison) -> dict[str, Any]:
+def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:
     """Counts for metrics/perturb.json: pairs and skipped records by aspect; see Comparison."""
     pairs = Counter(row.aspect for row in results.rows)
     joined = {"joined": counts.joined} if settings.style == "original" else {}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.core.storage import atomic_write
-from knowtuning.report import charts, tables
+from knowtuning.report import charts, metric_tables
 from knowtuning.report.answers import browser_data
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, EVERY, METHOD
@@ -50,20 +50,20 @@ def render(inputs: Inputs) -> str:
         "inputs": inputs,
         "colours": {name: f"s-{charts.position(name)}" for name in EVERY},
         "system_names": {name: system.label for name, system in EVERY.items()},
-        "style_of": tables.style_of(inputs),
+        "style_of": metric_tables.style_of(inputs),
         "method": METHOD,
         "baseline": BASELINE,
-        "against": tables.against(inputs),
-        "results": tables.results(inputs),
-        "facts": tables.fact_lines(inputs),
-        "judged": tables.judged(inputs),
-        "people": tables.people(inputs),
-        "ablations": tables.ablations(inputs),
-        "audit": tables.audit_lines(inputs),
-        "budgets": tables.budgets(inputs),
-        "budget": tables.BUDGET,
-        "counts": tables.counts(inputs),
-        "parameters": tables.parameters(inputs),
+        "against": metric_tables.against(inputs),
+        "results": metric_tables.results(inputs),
+        "facts": metric_tables.fact_lines(inputs),
+        "judged": metric_tables.judged(inputs),
+        "people": metric_tables.people(inputs),
+        "ablations": metric_tables.ablations(inputs),
+        "audit": metric_tables.audit_lines(inputs),
+        "budgets": metric_tables.budgets(inputs),
+        "budget": metric_tables.BUDGET,
+        "counts": metric_tables.counts(inputs),
+        "parameters": metric_tables.parameters(inputs),
         "headline": charts.headline(inputs),
         "curves": charts.training(inputs),
         "perplexity": charts.perplexity(inputs),

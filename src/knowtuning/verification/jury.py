@@ -8,8 +8,8 @@ from pathlib import Path
 
 from knowtuning.core.records import Example, Judgement, Prediction, Verified
 from knowtuning.teacher.tasks import Teacher
+from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import Verifier, verify
-from knowtuning.verification.facts import check_answers
 from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
 from knowtuning.verification.passages import KnowledgeSource
 

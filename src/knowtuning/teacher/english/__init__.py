@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from knowtuning.teacher import tasks as ask
-from knowtuning.teacher.english.facts import extract
-from knowtuning.teacher.english.questions import opening_of, question_for, triples_of
+from knowtuning.teacher.english.asking import opening_of, question_for, triples_of
 from knowtuning.teacher.english.revise import Reviser
+from knowtuning.teacher.english.statements import extract
 from knowtuning.teacher.english.words import check_english
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from knowtuning.core.numbers import entailed
 from knowtuning.core.text import normal_form
 from knowtuning.teacher.english import words as lists
+from knowtuning.teacher.english.asking import topic_of
 from knowtuning.teacher.english.grammar import has_reference, kind_of, parse, words_of
-from knowtuning.teacher.english.questions import topic_of
 from knowtuning.teacher.english.values import Values
 
 Record = tuple[str, str, Sequence[str]]  # id, question, facts

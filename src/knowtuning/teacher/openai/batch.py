@@ -22,10 +22,10 @@ from knowtuning.teacher.openai.calls import pause
 from knowtuning.teacher.openai.client import (
     RETRIED,
     Client,
+    ClientRun,
     Completion,
     Fault,
     Request,
-    Run,
     body_of,
     completion_of,
     fault_of_status,
@@ -43,7 +43,7 @@ _Line = tuple[int, Any]  # HTTP status and body of a line's result
 class Batches:
     """Makes calls in batches. `complete` is what Client.complete is online."""
 
-    def __init__(self, run: Run, client: Client) -> None:
+    def __init__(self, run: ClientRun, client: Client) -> None:
         self._model, self._limits, self._journal, self._client = run.model, run.limits, run.journal, client
         self._scope = digest(run.model.endpoint, run.model.name)
         self._waiting: dict[str, asyncio.Future[Completion]] = {}

@@ -18,11 +18,11 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
-from knowtuning.teacher.openai.client import RETRIED, Completion, Fault, Model, Request, Run
+from knowtuning.teacher.openai.client import RETRIED, ClientRun, Completion, Fault, Model, Request
 from knowtuning.teacher.openai.limits import OVERHEAD, Limits, Price, TeacherError
 from knowtuning.teacher.openai.prompts import Message
 from knowtuning.teacher.openai.reading import read_reply
-from knowtuning.teacher.openai.store import Journal, Response, command
+from knowtuning.teacher.openai.store import Response, StoreWriter, command
 from knowtuning.teacher.openai.structured import reply_limit
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 
@@ -170,7 +170,7 @@ class Budget(Room):
     """What one command of the shell may spend, over all its stages. A call reserves the most that it can cost
     before it is made, on disk, so the limit holds; what a killed run had reserved stays spent."""
 
-    def __init__(self, limit: float, price: Price | None, journal: Journal) -> None:
+    def __init__(self, limit: float, price: Price | None, journal: StoreWriter) -> None:
         super().__init__()
         self._limit, self._journal = limit, journal
         self._price = None if limit == math.inf else price
@@ -292,7 +292,7 @@ class Calls:
     broken: done with the error of a run that cannot go on.
     """
 
-    def __init__(self, run: Run, deliver: Deliver) -> None:
+    def __init__(self, run: ClientRun, deliver: Deliver) -> None:
         self._run, self._deliver, self._journal = run, deliver, run.journal
         self._limits, self._usage, self._model = run.limits, run.usage, run.model
         self._budget = Budget(run.limits.budget, run.usage.price, run.journal)

@@ -31,7 +31,7 @@ from knowtuning.teacher.openai.structured import MODES, Mode, response_format, t
 from knowtuning.teacher.tasks import Task
 
 if TYPE_CHECKING:
-    from knowtuning.teacher.openai.store import Journal
+    from knowtuning.teacher.openai.store import StoreWriter
 
 OFFICIAL = "https://api.openai.com/v1"
 _PATH = "/chat/completions"
@@ -160,14 +160,14 @@ class Dialect:
 
 
 @dataclass(frozen=True)
-class Run:
+class ClientRun:
     """What the parts of a teacher share."""
 
     model: Model
     limits: Limits
     max_tokens: int  # of a first reply; a task that tells the length of its reply has a lower limit
     most_failed: float  # rows that may stay without a usable reply before the run stops
-    journal: Journal
+    journal: StoreWriter
     usage: Usage
     api_key: str | None
     headers: Mapping[str, str]  # as secret as the key
@@ -195,7 +195,7 @@ def body_of(model: Model, request: Request, dialect: Dialect, task: Task) -> dic
 class Client:
     """Calls to one endpoint. The key and the further headers are held here and shown to nobody."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: ClientRun) -> None:
         self.model, self._run, self._known = run.model, run, run.dialects
         # A short value may be any word of a text.
         values = [run.api_key or "", *(value for value in run.headers.values() if len(value) >= _SECRET)]

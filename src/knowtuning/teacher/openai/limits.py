@@ -154,7 +154,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CallEstimate:
     """What a run will take."""
 
     tasks: int

@@ -208,7 +208,7 @@ class Store:
         return total <= limit
 
 
-class Journal:
+class StoreWriter:
     """The store for many calls at once: what they want at one moment goes into one transaction.
 
     A commit that waits for the disk costs milliseconds; shared by all calls that finish meanwhile it costs

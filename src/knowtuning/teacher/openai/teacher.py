@@ -16,12 +16,12 @@ from tqdm import tqdm
 from knowtuning.config.teacher import Endpoint
 from knowtuning.teacher.openai.batch import Batches
 from knowtuning.teacher.openai.calls import Call, Calls
-from knowtuning.teacher.openai.client import OFFICIAL, Client, Model, Run
-from knowtuning.teacher.openai.limits import Estimate, Limits, TeacherError, Usage, price_of
+from knowtuning.teacher.openai.client import OFFICIAL, Client, ClientRun, Model
+from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, Usage, price_of
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.store import (
-    Journal,
     Store,
+    StoreWriter,
     export_replies,
     import_replies,
     previous_output,
@@ -78,8 +78,8 @@ class OpenAITeacher:
             limits = replace(limits, concurrency=wide, lookahead=wide, poll=limits.batch_poll)
             limits = replace(limits, rpm=math.inf, tpm=math.inf)
         self._limits, self._prompts, self._store = limits, Prompts(prompts), Store(cache / STORE_NAME)
-        journal, most = Journal(self._store), params.max_tokens
-        self._run = Run(model, limits, most, most_failed, journal, self.totals, api_key, headers or {})
+        journal, most = StoreWriter(self._store), params.max_tokens
+        self._run = ClientRun(model, limits, most, most_failed, journal, self.totals, api_key, headers or {})
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its outcome, in order, reading `tasks` as a stream.
@@ -107,7 +107,7 @@ class OpenAITeacher:
                 )
         yield from self._outcomes(tasks, estimate.tasks if estimate else None)
 
-    def estimate_of(self, tasks: Iterable[Task]) -> Estimate:
+    def estimate_of(self, tasks: Iterable[Task]) -> CallEstimate:
         """What a run over `tasks` will take, without making a call."""
         count = prompt_bytes = reply_tokens = 0
         max_tokens, stream = self._run.max_tokens, map(self._call, tasks)
@@ -123,7 +123,7 @@ class OpenAITeacher:
                     prompt_bytes += sum(len(message["content"].encode("utf-8")) for message in call.messages)
                     reply_tokens += reply_limit(call.task, max_tokens)
         calls, price = len(new), self.totals.price
-        return Estimate(count, count - calls, calls, prompt_bytes, reply_tokens, max_tokens, price)
+        return CallEstimate(count, count - calls, calls, prompt_bytes, reply_tokens, max_tokens, price)
 
     def usage(self) -> dict[str, Any]:
         """Totals of calls, tokens and money.

@@ -9,7 +9,7 @@ from typing import Any
 
 from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
-from knowtuning.evaluation.facts import fact_metrics
+from knowtuning.evaluation.fact_metrics import fact_metrics
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest, judge_metrics
 from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics

@@ -13,9 +13,9 @@ from itertools import chain
 
 from knowtuning.core.text import normal_form, words
 from knowtuning.teacher.english import words as lists
+from knowtuning.teacher.english.asking import asked_about, topic_of
 from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
 from knowtuning.teacher.english.markup import Block, blocks_of
-from knowtuning.teacher.english.questions import asked_about, topic_of
 from knowtuning.teacher.english.words import check_english, pattern, split_sentences, word_list
 
 MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
