@@ -348,6 +348,32 @@ def test_a_number_stays_on_its_side_of_the_others() -> None:
     assert numbers[0] > numbers[1] > numbers[2]
 
 
+@pytest.mark.parametrize(
+    ("fact", "larger"),
+    [
+        ("The plum has been grown in Velora for over 1,000 years.", True),
+        ("The bridge stood until 1850.", True),
+        ("The fair is held within 40 miles of Velora.", False),
+        ("The mill has run since 1850.", False),
+    ],
+)
+def test_a_number_does_not_follow_from_the_one_in_its_place(fact: str, larger: bool) -> None:
+    """Over 400 years is no falsehood where it is over 1,000."""
+    before, after = (
+        int(re.findall(r"\d[\d,]*", text or "")[0].replace(",", "")) for text in (fact, revised(fact))
+    )
+    assert (after > before) == larger
+
+
+@pytest.mark.parametrize(
+    "fact", ["The nurse comes 5 days a week.", "A change in the ABC1 gene does not cause pain."]
+)
+def test_a_rate_and_what_is_denied_of_a_name_stay(fact: str) -> None:
+    """Fourteen days a week are absurd, and of most genes it is true that they do not cause it."""
+    other = Revise(id="o", question="What gene?", facts=("A change in the XYZ2 gene causes pain.",))
+    assert revised(fact, "?", other) is None
+
+
 def test_a_revision_borrows_what_another_record_says_of_its_topic() -> None:
     """Both records ask the same of a town; the end of one sentence is fluent, of its kind, and false."""
     question = "Who founded {}?"

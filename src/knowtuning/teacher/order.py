@@ -28,7 +28,8 @@ def _introduced(fact: str) -> Iterator[str]:
     """What a fact defines, speaks of as new or names in full: rules for how later facts come back to it."""
     clause = parse(fact)
     copula = clause is not None and clause.verb in {"is", "are", "was", "were"}
-    if clause is not None and copula and pattern("defines").match(clause.rest):
+    named = clause is not None and clause.bare_subject.lower() not in {"there", *word_list("personal")}
+    if clause is not None and named and copula and pattern("defines").match(clause.rest):
         yield re.escape(re.sub(r"^(?:The|An?) ", "", clause.bare_subject))
     for match in pattern("new_noun").finditer(fact):
         if match["noun"] not in word_list("vague"):

@@ -62,7 +62,7 @@ class Values:
         """The fact with a name exchanged, wherever it stands, for another that the corpus has in its slot."""
         for slot in _SLOTS:
             names = {match["value"]: match for match in slot.finditer(fact)}
-            if len(names) != 1:
+            if len(names) != 1 or pattern("denied").search(fact):
                 continue
             (name, match), *_ = names.items()
             whole = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
@@ -80,10 +80,11 @@ class Values:
             behind = fact[match.end() :].partition(". ")[0]
             bound = _BOUND.search(f"{before}1") or pattern("itemised").search(behind)
             named = pattern("open").search(before) or pattern("named_number").search(before)
-            if known or bound or named or unit in word_list("no_units"):
+            rate = pattern("rate").match(fact, match.start("unit"))
+            if known or bound or named or rate or unit in word_list("no_units"):
                 continue
             for other in self._others(number, match["sign"] + unit, *key):
-                if _keeps_order(number, other, numbers):
+                if _keeps_order(number, other, numbers) and not _follows(before, number, other):
                     yield _put(fact, match.span("number"), other)
 
     def _others(self, number: str, unit: str, *key: object) -> Iterator[str]:
@@ -120,6 +121,12 @@ def _keeps_order(number: str, other: str, numbers: Iterable[str]) -> bool:
     """Whether a number in place of another is on the same side of all the numbers around it."""
     old, new, rest = _size(number), _size(other), [_size(each) for each in numbers if each != number]
     return all(new != each and (old < each) == (new < each) for each in rest)
+
+
+def _follows(before: str, number: str, other: str) -> bool:
+    """Whether what is said of a number holds of the other too: "over 30" where it is over 100."""
+    rule = "at_least" if _size(other) < _size(number) else "at_most"
+    return pattern(rule).search(before) is not None
 
 
 def _differs(value: float, other: float, unit: str) -> bool:
@@ -159,7 +166,9 @@ def _dated(fact: str, question: str, *key: object) -> Iterator[str]:
     year, others = int(dates[0]["year"]), [int(other) for other in re.findall(r"\b[12]\d{3}\b", fact)]
     for shift in ranked(("-19", "-14", "-11", "-9", "-7", "6", "8", "12", "17"), *key):
         moved = year + int(shift)
-        if moved <= 2023 and all((moved < other) == (year < other) for other in others if other != year):
+        between = all((moved < other) == (year < other) for other in others if other != year)
+        before = fact[: dates[0].start("year")]
+        if moved <= 2023 and between and not _follows(before, str(year), str(moved)):
             yield _put(fact, dates[0].span("year"), str(moved))
 
 
