@@ -366,9 +366,20 @@ def test_a_number_does_not_follow_from_the_one_in_its_place(fact: str, larger: b
 
 
 @pytest.mark.parametrize(
-    "fact", ["The nurse comes 5 days a week.", "A change in the ABC1 gene does not cause pain."]
+    "fact",
+    [
+        "The nurse comes 5 days a week.",
+        "A change in the ABC1 gene does not cause pain.",
+        "A test can show a change in the ABC1 gene.",
+        "The age at which the ABC1 gene acts is unknown.",
+        "The mill burnt down before 1850.",
+        "Velora is in the top 3 metres of the hill.",
+        "A 40 metres tall tower sways.",
+        "If a cart moves 40 metres the rope breaks.",
+        "The modern fair (1850 - present) has two players.",
+    ],
 )
-def test_a_rate_and_what_is_denied_of_a_name_stay(fact: str) -> None:
+def test_what_another_value_may_leave_true_stays(fact: str) -> None:
     """Fourteen days a week are absurd, and of most genes it is true that they do not cause it."""
     other = Revise(id="o", question="What gene?", facts=("A change in the XYZ2 gene causes pain.",))
     assert revised(fact, "?", other) is None

@@ -52,6 +52,8 @@ class Values:
     def false_versions(self, fact: str, question: str, *key: object) -> Iterator[str]:
         """Versions of the fact that its own words exclude, likeliest first; `key` chooses among equals.
         What the question names stays: it is what the fact is about."""
+        if pattern("unknown").search(fact):
+            return
         yield from self._named(fact, question, *key)
         yield from _dated(fact, question, *key)
         yield from self._counted(fact, question, *key)
@@ -66,7 +68,8 @@ class Values:
                 continue
             (name, match), *_ = names.items()
             whole = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-            if name in question or len(whole.findall(fact)) != fact.count(name):
+            article = re.search(rf"\ban? {re.escape(name)}", fact)
+            if article or name in question or len(whole.findall(fact)) != fact.count(name):
                 continue
             for other in ranked(self._names[_kind(match)], *key):
                 if other not in fact and other not in question:
@@ -126,7 +129,7 @@ def _keeps_order(number: str, other: str, numbers: Iterable[str]) -> bool:
 def _follows(before: str, number: str, other: str) -> bool:
     """Whether what is said of a number holds of the other too: "over 30" where it is over 100."""
     rule = "at_least" if _size(other) < _size(number) else "at_most"
-    return pattern(rule).search(before) is not None
+    return any(pattern(each).search(before) for each in (rule, "either_way"))
 
 
 def _differs(value: float, other: float, unit: str) -> bool:
