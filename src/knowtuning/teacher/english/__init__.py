@@ -29,24 +29,22 @@ class EnglishTeacher(ask.FreeTeacher):
 
     def run(self, tasks: Iterable[ask.Task]) -> Iterator[tuple[ask.Task, ask.Outcome]]:
         """Yield each task with its reply, or with the reason why it is left out."""
-        everything = list(tasks)
-        records = [
-            (task.id, task.question, task.facts) for task in everything if isinstance(task, ask.Revise)
-        ]
+        every = list(tasks)
+        records = [(t.id, t.question, t.facts) for t in every if isinstance(t, ask.Revise)]
         reviser = Reviser(self._seed, records, self._corpus) if records else None
-        for task in everything:
+        for task in every:
             yield task, ask.checked(task, partial(self._reply, task, reviser), expected=True)
 
     def _reply(self, task: ask.Task, reviser: Reviser | None) -> ask.Reply:
+        if isinstance(task, ask.Revise | ask.RewriteQA | ask.Triples):
+            check_english(" ".join(task.facts))
         match task:
             case ask.Extract():
                 return ask.FactList(facts=extract(task.question, task.answer))
             case ask.Revise():
-                check_english(" ".join(task.facts))
                 assert reviser is not None
                 return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
             case ask.RewriteQA():
-                check_english(" ".join(task.facts))
                 question = question_for(task.question, task.facts, self._seed, task.id)
                 return ask.QuestionAnswer(question=question, answer=" ".join(task.facts))
             case ask.AskFact():
@@ -54,7 +52,6 @@ class EnglishTeacher(ask.FreeTeacher):
                 question = question_for(task.question, [task.fact], self._seed, task.id)
                 return ask.FactQuestion(question=question, opening=opening_of(task.fact))
             case ask.Triples():
-                check_english(" ".join(task.facts))
                 return ask.TripleList(triples=triples_of(task.facts))
             case ask.Tell():
                 sentences = [f"{each.subject} {each.predicate} {each.object}." for each in task.triples]

@@ -118,14 +118,11 @@ class Reviser:
     def revise(self, record: str, question: str, facts: Sequence[str]) -> list[str]:
         """The facts, each false where one change can make it so. Raises ValueError where none can."""
         revised: list[str] = []
-        taken = {normal_form(fact) for fact in facts}
         for fact in facts:
             versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
-            new = ((normal_form(text), text) for text in versions)
             revised.append(
-                next((text for form, text in new if form not in taken and form not in self._true), fact)
+                next((t for t in versions if not (normal_form(t) in self._true or t in revised)), fact)
             )
-            taken.add(normal_form(revised[-1]))
         if revised == list(facts):
             raise ValueError("found no fact that another value makes false; expected at least one")
         return revised

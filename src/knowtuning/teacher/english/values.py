@@ -66,7 +66,7 @@ class Values:
             names = {match["value"]: match for match in slot.finditer(fact)}
             if len(names) != 1 or pattern("denied").search(fact):
                 continue
-            (name, match), *_ = names.items()
+            ((name, match),) = names.items()
             whole = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
             article = re.search(rf"\ban? {re.escape(name)}", fact)
             if article or name in question or len(whole.findall(fact)) != fact.count(name):
