@@ -1,8 +1,7 @@
 """The `english` teacher: deterministic, without network or key, for English text (docs/data-quality.md).
 
-It does what rules do well and leaves the rest out, with the reason: facts are sentences that stand alone, a
-revision is what the corpus says of something else or another value, a question is asked where a template
-parses, triples are plain sentences in three parts, and a text is not rephrased.
+It does what rules do well and leaves the rest out, with the reason: facts that stand alone, revisions by what
+the corpus says elsewhere, questions from templates, triples of plain sentences; nothing is rephrased.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from knowtuning.teacher.english.words import check_english
 class EnglishTeacher(ask.FreeTeacher):
     """Answers the tasks of a knowledge stage by rules.
 
-    corpus: facts that lend their numbers to revisions. The tasks of a run lend each other what they say of
-    their topics. Choices are hashes of seed and task, so that one more record changes few replies."""
+    corpus: facts that lend their numbers to revisions, as the tasks of a run do with what they say of their
+    topics. Choices are hashes of seed and task, so that one more record changes few replies."""
 
     def __init__(self, *, seed: int, corpus: Sequence[str] = ()) -> None:
         self._seed = seed
