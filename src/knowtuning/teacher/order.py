@@ -10,8 +10,7 @@ from knowtuning.teacher.english.words import is_english, pattern, word_list
 
 
 def links_of(facts: Sequence[str]) -> list[tuple[int, int]] | None:
-    """Pairs of facts of which the first must stand before the second, one for each sign; None for what is
-    not English."""
+    """Pairs of facts of which the first must stand before the second, one a sign; None if not English."""
     if not is_english(" ".join(facts)):
         return None
     going_on = [at for at, fact in enumerate(facts) if at and pattern("goes_on").search(fact)]

@@ -40,8 +40,7 @@ class EnglishTeacher(ask.FreeTeacher):
         match task:
             case ask.Extract():
                 return ask.FactList(facts=extract(task.question, task.answer))
-            case ask.Revise():
-                assert reviser is not None
+            case ask.Revise() if reviser is not None:
                 return ask.FactList(facts=reviser.revise(task.id, task.question, task.facts))
             case ask.RewriteQA():
                 question = question_for(task.question, task.facts, self._seed, task.id)
@@ -53,8 +52,7 @@ class EnglishTeacher(ask.FreeTeacher):
             case ask.Triples():
                 return ask.TripleList(triples=triples_of(task.facts))
             case ask.Tell():
-                sentences = [f"{each.subject} {each.predicate} {each.object}." for each in task.triples]
-                return ask.Text(text=" ".join(sentences))
+                return ask.Text(text=" ".join(f"{t.subject} {t.predicate} {t.object}." for t in task.triples))
             case ask.Rephrase():
                 return ask.Text(text=task.text)
         raise ValueError(f"the english teacher has no rules for the task {task.name!r}")

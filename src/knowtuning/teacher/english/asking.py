@@ -8,18 +8,22 @@ from functools import lru_cache
 
 from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.grammar import Clause, has_reference, kind_of, parse, words_of
-from knowtuning.teacher.english.words import BASES, FUNCTION_WORDS, PATTERNS, pattern, ranked, word_list
 from knowtuning.teacher.tasks import Triple
 
 _MAX_TOPIC = 9  # words
-_SMALL = FUNCTION_WORDS | word_list("generic")
+_SMALL = lists.FUNCTION_WORDS | lists.word_list("generic")
+# What a fact says after its subject {s}, and the question that asks for it. The first that matches holds.
+_TEMPLATES = [(re.compile(rule), form) for form, rule in lists.PATTERNS.items() if form.endswith("?")]
+_ABOUT = ["What can you tell me about {}?", "Can you tell me about {}?", "What is known about {}?"]
+# Verbs that say something without another; what follows the others is the verb.
+_FULL = lists.word_set("is are was were has have had")
 
 
 def asked_about(question: str) -> str:
     """What a question of a known form is about, a name or a term with its article; "" for others."""
-    match = pattern("about").search(question.strip())
+    match = lists.pattern("about").search(question.strip())
     about = match["about"].removeprefix("(are) ").strip() if match is not None else ""
-    named = len(about.split()) < 9 and "," not in about and not pattern("no_topic").search(about)
+    named = len(about.split()) < 9 and "," not in about and not lists.pattern("no_topic").search(about)
     return about if named else ""
 
 
@@ -43,11 +47,6 @@ def topic_of(question: str, text: str) -> str:
     return ""
 
 
-# What a fact says after its subject {s}, and the question that asks for it. The first that matches holds.
-_TEMPLATES = [(re.compile(rule), form) for form, rule in PATTERNS.items() if form.endswith("?")]
-_ABOUT = ["What can you tell me about {}?", "Can you tell me about {}?", "What is known about {}?"]
-
-
 def question_for(question: str, facts: Sequence[str], *key: object) -> str:
     """A question that all of the facts answer. Raises ValueError, saying why, where no template parses.
 
@@ -59,13 +58,13 @@ def question_for(question: str, facts: Sequence[str], *key: object) -> str:
     asked = list(dict.fromkeys(_question(fact, question) for fact in facts))
     if len(asked) == 1 and asked[0] is not None:
         return asked[0]
-    if len(asked) == 2 and None not in asked and asked[0] != asked[1]:
-        first, second = str(asked[0]), str(asked[1])
+    if len(asked) == 2 and None not in asked:
+        first, second = map(str, asked)
         return f"{first[:-1]}, and {second[0].lower()}{second[1:]}"
     rule = re.compile(rf"(?<!\w){re.escape(topic)}(?:s|'s)?(?!\w)", re.IGNORECASE)
     named = topic and re.sub(r"^(?:the|an?) ", "", about) == topic and rule.search(facts[0])
     if named and 2 * sum(bool(rule.search(fact)) for fact in facts) >= len(facts):
-        return ranked(_ABOUT, *key)[0].format(about)
+        return lists.ranked(_ABOUT, *key)[0].format(about)
     raise ValueError("found no template that asks for all facts; no question reads as a person's")
 
 
@@ -83,10 +82,8 @@ def _question(fact: str, question: str) -> str | None:
     subject = _spelt(clause.bare_subject, question) if clause is not None else ""
     if clause is None or not subject:
         return None
-    predicate = f"{clause.verb} {clause.rest}"
     for rule, form in _TEMPLATES:
-        match = rule.match(predicate)
-        if match is not None:
+        if match := rule.match(f"{clause.verb} {clause.rest}"):
             who = re.match(r"who (?:is|are|was|were)\b(?! at risk)", question, re.I) is not None
             return _filled(form, match, clause, subject, who=who)
     return None
@@ -95,17 +92,18 @@ def _question(fact: str, question: str) -> str | None:
 def _spelt(subject: str, question: str) -> str:
     """A subject as the question spells it; "" where the question does not name it."""
     bare = re.sub(r"^(?:the|an?) ", "", subject, flags=re.IGNORECASE)
-    telling = {word.lower for word in words_of(bare)} - FUNCTION_WORDS
+    telling = {word.lower for word in words_of(bare)} - lists.FUNCTION_WORDS
     match = re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", question, re.IGNORECASE)
     named = match is not None and telling and len(words_of(bare)) < 8
     return subject[: len(subject) - len(bare)].lower() + match[0] if match is not None and named else ""
 
 
 def _filled(form: str, match: re.Match[str], clause: Clause, subject: str, *, who: bool) -> str:
-    groups = {name: text or "" for name, text in match.groupdict().items()}
-    person = who or (pattern("person_name").match(subject) and pattern("lived").search(clause.rest))
+    groups = match.groupdict(default="")
+    named = lists.pattern("person_name").match(subject)
+    person = who or (named and lists.pattern("lived").search(clause.rest))
     values = {
-        "base": BASES.get(groups.get("v", ""), groups.get("v", "")),
+        "base": lists.BASES.get(groups.get("v", ""), groups.get("v", "")),
         "is": "are" if clause.plural else "is",
         "do": "do" if clause.plural else "does",
         "who": "Who" if person else "What",
@@ -113,10 +111,6 @@ def _filled(form: str, match: re.Match[str], clause: Clause, subject: str, *, wh
         "s": subject,
     }
     return form.format(**values)
-
-
-# Verbs that say something without another; what follows the others is the verb.
-_FULL = lists.word_set("is are was were has have had")
 
 
 def triples_of(facts: Sequence[str]) -> list[Triple]:

@@ -7,11 +7,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from knowtuning.teacher.english import words as lists
-from knowtuning.teacher.english.words import is_english
 
 _MAX_SUBJECT = 10  # words
 ADVERB = lists.pattern("adverb")
 _NO_SUBJECT = frozenset({"that", "which", "who", "because", "if", "when", ":", ";", "—", "–"})
+_LEAD = lists.word_set("to if when once after before for with first second next then finally now also lastly")
+_OPENS = lists.word_set("next then finally now also please always never simply carefully gently just slowly")
+_JUDGEMENTS = lists.word_list("judgements")
+_RELATIVES = lists.word_set("that which who where")
+_POINTING = lists.word_set("this these those such")
+_PERSONS = lists.word_set("he she him her his hers himself herself")
+_LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
 
 
 class Word(NamedTuple):
@@ -90,11 +96,6 @@ def is_verb(words: list[Word], index: int) -> bool:
     return word in lists.BASE_VERBS and plural
 
 
-_LEAD = lists.word_set("to if when once after before for with first second next then finally now also lastly")
-_JUDGEMENTS = lists.word_list("judgements")
-_OPENS = lists.word_set("next then finally now also please always never simply carefully gently just slowly")
-
-
 def kind_of(sentence: str) -> str:
     """ "statement", or question, exclamation, instruction, opinion, reference (to a text) or fragment."""
     words = words_of(sentence)
@@ -127,9 +128,6 @@ def _is_cut(words: list[Word]) -> bool:
     verbs = [index for index in range(at + 1, len(words)) if _finite(words, index)]
     embedded = before[-1].lower in lists.PREPOSITIONS or {*verbs[:1]} <= {at + 1, at + 2}
     return len(verbs) <= embedded and not lists.pattern("contraction").match(first)
-
-
-_RELATIVES = lists.word_set("that which who where")
 
 
 def _finite(words: list[Word], index: int) -> bool:
@@ -177,15 +175,9 @@ def _orders(words: list[Word], index: int) -> bool:
     return after[0].lower not in {"of", "and", "or"} and not any(word.lower in finite for word in after)
 
 
-_POINTING = lists.word_set("this these those such")
-_PERSONS = lists.word_set("he she him her his hers himself herself")
-_LEANING = lists.PERSONAL | _POINTING | lists.word_list("leaning")
-
-
 def depends_on(facts: Sequence[str]) -> list[int | None]:
-    """For each fact the one before it that it refers to by a pronoun, "this" or "such"; None where to none,
-    and where they are not English."""
-    if not is_english(" ".join(facts)):
+    """For each fact the one before that its pronoun, "this" or "such" means; None for none or no English."""
+    if not lists.is_english(" ".join(facts)):
         return [None] * len(facts)
     return [index - 1 if index and has_reference(fact) else None for index, fact in enumerate(facts)]
 
@@ -193,12 +185,11 @@ def depends_on(facts: Sequence[str]) -> list[int | None]:
 def has_reference(sentence: str) -> bool:
     """Whether a sentence leans on one before it: by a pronoun, "this", "such", "the former", a connective."""
     words = words_of(sentence)
-    if words and words[0].lower in _LEANING and not lists.pattern("expletive").match(sentence):
+    leans = words and words[0].lower in _LEANING and not lists.pattern("expletive").match(sentence)
+    if leans or lists.pattern("leaning_phrase").search(sentence):
         return True
     pronouns = lists.PERSONAL | _POINTING
-    indices = (index for index, word in enumerate(words) if word.lower in pronouns)
-    leans = lists.pattern("leaning_phrase").search(sentence) is not None
-    return leans or any(_dangles(sentence, words, index) for index in indices)
+    return any(word.lower in pronouns and _dangles(sentence, words, at) for at, word in enumerate(words))
 
 
 def _dangles(sentence: str, words: list[Word], index: int) -> bool:

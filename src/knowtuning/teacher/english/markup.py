@@ -6,14 +6,12 @@ A text with code or a table is refused: sentences cannot stand for these, nor ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from knowtuning.teacher.english.words import pattern
 
 _THOUGHT = re.compile(
-    r"<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>",
-    re.DOTALL | re.I,
+    r"(?is)<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>"
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 
@@ -42,43 +40,39 @@ def blocks_of(answer: str) -> list[Block]:
     return blocks
 
 
-def _grouped(lines: list[str]) -> Iterator[Block]:
+def _grouped(lines: list[str]) -> list[Block]:
     """Lines as paragraphs (those of a wrapped sentence joined) and lists."""
-    paragraph = ""
+    blocks: list[Block] = []
     while lines:
         items, rest = _list_at(lines)
-        line = lines[0].strip()
-        if len(items) < 2 and paragraph and line[:1].islower() and paragraph[-1] not in ".!?:":
-            paragraph, lines = f"{paragraph} {line}", lines[1:]
-            continue
-        if paragraph:
-            yield Block(paragraph)
+        line, before = lines[0].strip(), blocks[-1].text if blocks else ""
         if len(items) > 1:
-            yield Block("", tuple(items))
-        paragraph, lines = ("", rest) if len(items) > 1 else (line, lines[1:])
-    if paragraph:
-        yield Block(paragraph)
+            blocks.append(Block("", tuple(items)))
+        elif before and line[:1].islower() and before[-1] not in ".!?:":
+            blocks[-1] = Block(f"{before} {line}")
+        else:
+            blocks.append(Block(line))
+        lines = rest if len(items) > 1 else lines[1:]
+    return [block for block in blocks if block.text or block.items]
 
 
 def _list_at(lines: list[str]) -> tuple[list[str], list[str]]:
     """The items of the list that the lines begin with, and the lines after it; one mark alone is no list."""
     items: list[str] = []
-    before, index = "", 0
-    while index < len(lines):
-        mark = _mark_after(lines[index], before)
-        if mark:
+    before = ""
+    for index, line in enumerate(lines):
+        if mark := _mark_after(line, before):
             before = mark
-            items.append(pattern("mark").sub(r"\g<text>", lines[index]).strip())
-        else:
-            # A numbered item may have paragraphs, another item a blank or an indented line.
-            inside = not lines[index].strip() or lines[index].startswith(("  ", "\t"))
-            ahead = lines[index + 1 :] if before.isdigit() else lines[index + 1 : index + 2] * inside
-            follows = any(_mark_after(line, before) for line in ahead)
-            if not items or not (follows or (inside and lines[index].strip())):
-                break
-            items[-1] = f"{items[-1]} {lines[index].strip()}".strip()
-        index += 1
-    return items, lines[index:]
+            items.append(pattern("mark").sub(r"\g<text>", line).strip())
+            continue
+        # A numbered item may have paragraphs, another item a blank or an indented line.
+        inside = not line.strip() or line.startswith(("  ", "\t"))
+        ahead = lines[index + 1 :] if before.isdigit() else lines[index + 1 : index + 2] * inside
+        follows = any(_mark_after(each, before) for each in ahead)
+        if not items or not (follows or (inside and line.strip())):
+            return items, lines[index:]
+        items[-1] = f"{items[-1]} {line.strip()}".strip()
+    return items, []
 
 
 def _mark_after(line: str, before: str) -> str:
@@ -107,12 +101,11 @@ def _inline_lists(paragraph: str) -> list[Block]:
     if (not marks and opening is None) or len(items) < 2:
         return [Block(paragraph)]
     # The sentence that announces the list is its lead-in; the last item ends with its sentence.
-    before, lead = paragraph[:start].strip(), ""
+    before, lead, rest = paragraph[:start].strip(), "", ""
     if before.endswith((":", "include")):
         cut = max(before.rfind(end) + 2 for end in (". ", "? ", "! "))
         before, lead = (before[:cut].strip(), before[cut:]) if cut > 1 else ("", before)
     ended = re.search(r"[.!?]\s+(?=[A-Z])", items[-1])
-    rest = ""
     if ended is not None and not all(re.search(r"[.!?]\s+\S", item) for item in items):
         items[-1], rest = items[-1][: ended.start() + 1], items[-1][ended.end() :]
     prose = [Block(before)] if before else []

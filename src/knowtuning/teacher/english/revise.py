@@ -29,7 +29,6 @@ _BY_PLACE = frozenset({"by", "in", "at", "on", "near"})
 class _Fact(NamedTuple):
     """A fact of a record. cue: its verb and what comes next; end: the rest. record_words: of all of it."""
 
-    record: str
     text: str
     kind: str
     topic: str
@@ -38,29 +37,7 @@ class _Fact(NamedTuple):
     record_words: frozenset[str]
 
 
-class Borrower:
-    """The facts of records (id, question, facts) by how they go on after their topic."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._facts: dict[tuple[str, str], _Fact] = {}
-        self._cues: dict[tuple[str, ...], list[_Fact]] = defaultdict(list)
-        for record, question, facts in records:
-            for fact in _described(record, question, facts):
-                self._facts[record, fact.text] = fact
-                self._cues[fact.cue].append(fact)
-
-    def false_versions(self, record: str, text: str, *key: object) -> Iterator[str]:
-        """The fact with the ends of other records' facts that answer the same kind of question."""
-        fact = self._facts.get((record, text))
-        if fact is None:
-            return
-        others = {other.end: other for other in self._cues[fact.cue]}
-        for end in lists.ranked(others, *key):
-            if _fits(fact, others[end]):
-                yield text.removesuffix(fact.end) + end
-
-
-def _described(record: str, question: str, facts: Sequence[str]) -> Iterator[_Fact]:
+def _described(question: str, facts: Sequence[str]) -> Iterator[_Fact]:
     everything = " ".join(facts)
     topic = topic_of(question, everything)
     record_words = frozenset(word.lower for word in words_of(f"{question} {everything}"))
@@ -69,7 +46,7 @@ def _described(record: str, question: str, facts: Sequence[str]) -> Iterator[_Fa
     for text in facts:
         cue = _cue(text, topic)
         if cue is not None:
-            yield _Fact(record, text, kind, topic, *cue, record_words)
+            yield _Fact(text, kind, topic, *cue, record_words)
 
 
 def _cue(text: str, topic: str) -> tuple[tuple[str, ...], str] | None:
@@ -110,26 +87,35 @@ class Reviser:
 
     def __init__(self, seed: int, records: Sequence[Record], more: Sequence[str] = ()) -> None:
         self._seed = seed
-        facts = [fact for _, _, facts in records for fact in facts]
-        self._borrower = Borrower(records)
-        self._values = Values(dict.fromkeys([*facts, *more]))
-        self._true = frozenset(map(normal_form, [*facts, *more]))
+        every = dict.fromkeys([*(fact for _, _, facts in records for fact in facts), *more])
+        self._values = Values(every)
+        self._true = frozenset(map(normal_form, every))
+        # The facts by how they go on after their topic.
+        self._facts: dict[tuple[str, str], _Fact] = {}
+        self._cues: dict[tuple[str, ...], dict[str, _Fact]] = defaultdict(dict)
+        for record, question, facts in records:
+            for fact in _described(question, facts):
+                self._facts[record, fact.text] = self._cues[fact.cue][fact.end] = fact
 
     def revise(self, record: str, question: str, facts: Sequence[str]) -> list[str]:
         """The facts, each false where one change can make it so. Raises ValueError where none can."""
         revised: list[str] = []
         for fact in facts:
             versions = (text for text in self._versions(record, question, fact) if not entailed(fact, text))
-            revised.append(
-                next((t for t in versions if not (normal_form(t) in self._true or t in revised)), fact)
-            )
+            new = (text for text in versions if normal_form(text) not in self._true and text not in revised)
+            revised.append(next(new, fact))
         if revised == list(facts):
             raise ValueError("found no fact that another value makes false; expected at least one")
         return revised
 
-    def _versions(self, record: str, question: str, fact: str) -> Iterator[str]:
-        if kind_of(fact) != "statement":
+    def _versions(self, record: str, question: str, text: str) -> Iterator[str]:
+        """The fact with the ends of other records' that answer such a question, then with other values."""
+        if kind_of(text) != "statement":
             return
-        key = (self._seed, record, fact)
-        yield from self._borrower.false_versions(record, fact, *key)
-        yield from self._values.false_versions(fact, question, *key)
+        key = (self._seed, record, text)
+        fact = self._facts.get((record, text))
+        if fact is not None:
+            others = self._cues[fact.cue]
+            fitting = (end for end in lists.ranked(others, *key) if _fits(fact, others[end]))
+            yield from (text.removesuffix(fact.end) + end for end in fitting)
+        yield from self._values.false_versions(text, question, *key)

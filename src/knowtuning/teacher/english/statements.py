@@ -16,7 +16,6 @@ from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.asking import asked_about, topic_of
 from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
 from knowtuning.teacher.english.markup import Block, blocks_of
-from knowtuning.teacher.english.words import check_english, pattern, split_sentences, word_list
 
 MAX_GROWTH = 1.1  # the joined facts to the answer, in characters
 _MAX_JOINED = 3  # sentences in one fact
@@ -44,14 +43,14 @@ def extract(question: str, answer: str) -> list[str]:
     if not answer.strip():
         raise ValueError("found an empty answer; expected a text with at least one fact")
     blocks = blocks_of(answer)
-    check_english(answer)
+    lists.check_english(answer)
     topic = topic_of(question, answer.replace(question.strip(), ""))
     reading = _Reading(question, topic, int((MAX_GROWTH - 1) * len(answer)), antecedent=_about(question))
     for block in blocks:
         if block.items:
             _read_list(reading, block)
         else:
-            _read_prose(reading, split_sentences(block.text))
+            _read_prose(reading, lists.split_sentences(block.text))
     facts = [" ".join(sentences) for sentences in reading.facts] or _steps(blocks)
     if not facts:
         others = ", ".join(f"{kind}s" for kind in sorted(reading.left_out)) or "headings"
@@ -74,9 +73,9 @@ def _read_prose(reading: _Reading, sentences: Sequence[str]) -> None:
 
 def _whole(sentence: str) -> str:
     """A sentence without the heading, the "yes" or the adding connective that stands before it."""
-    bare = pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
-    bare = pattern("heading_before").sub("", bare)
-    label = pattern("label").match(bare)
+    bare = lists.pattern("adding").sub("", re.sub(r"^[-•]\s+(?=[A-Za-z])", "", sentence))
+    bare = lists.pattern("heading_before").sub("", bare)
+    label = lists.pattern("label").match(bare)
     named = words_of(label["label"]) if label is not None else []
     if label is not None and not any(is_verb(named, at) for at in range(len(named))):
         # A label says what the rest is about, unless that says it again or it is a condition.
@@ -100,22 +99,21 @@ def _read(reading: _Reading, sentence: str) -> None:
         reading.budget -= len(resolved or sentence) - len(sentence)
         reading.facts.append([resolved or sentence])
         reading.open = True
-        return
-    reading.antecedent = None
-    if reading.open and len(reading.facts[-1]) < _MAX_JOINED:
+    elif reading.open and len(reading.facts[-1]) < _MAX_JOINED:
         reading.facts[-1].append(sentence)
-        return
-    reading.left_out["dependent sentence"] += 1
-    reading.open = False
+        reading.antecedent = None
+    else:
+        reading.left_out["dependent sentence"] += 1
+        reading.open, reading.antecedent = False, None
 
 
 def _again(reading: _Reading, sentence: str) -> bool:
     """Whether "the sauce" of a sentence means one that only the sentences before it speak of."""
     before, about = " ".join(chain(*reading.facts)), f"{reading.question} {reading.topic}".lower()
-    nouns = {match["noun"] for match in pattern("again").finditer(sentence)} - word_list("vague")
+    nouns = {match["noun"] for match in lists.pattern("again").finditer(sentence)} - lists.word_list("vague")
     new = rf"\b(?:an?|another|two|three|several) (?:[\w-]+ ){{0,2}}(?:{'|'.join(nouns) or '-'})\b"
     back = [match[0].split()[-1] for match in re.finditer(new, before)]
-    back += [match["noun"] for match in pattern("back").finditer(sentence)]
+    back += [match["noun"] for match in lists.pattern("back").finditer(sentence)]
     return any(noun.rstrip("s") not in about for noun in back)
 
 
@@ -131,7 +129,7 @@ def _ended(sentence: str) -> bool:
 def _resolve(reading: _Reading, sentence: str) -> str | None:
     """The sentence with its leading pronoun replaced; None where the antecedent is not plain."""
     clause = reading.antecedent
-    match = pattern("pronoun").match(sentence) or pattern("named_again").match(sentence)
+    match = lists.pattern("pronoun").match(sentence) or lists.pattern("named_again").match(sentence)
     if match is None or clause is None or not has_reference(sentence):
         return None
     subject, words = clause.bare_subject, words_of(clause.bare_subject)
@@ -148,7 +146,7 @@ def _means(match: re.Match[str], clause: Clause, subject: str, topic: str) -> bo
     on_topic = bool(topic) and topic.casefold() in subject.casefold()
     if match["pronoun"] in {"He", "She"}:
         names = re.findall(r"(?:[A-Z][a-z]+ ){1,2}[A-Z][a-z]+", clause.rest)
-        return pattern("person").match(subject) is not None and (on_topic or not names)
+        return lists.pattern("person").match(subject) is not None and (on_topic or not names)
     if match["pronoun"] == "They":
         return clause.plural is True and (copula or on_topic)
     if match["pronoun"] != "It":
@@ -158,9 +156,9 @@ def _means(match: re.Match[str], clause: Clause, subject: str, topic: str) -> bo
 
 def _read_list(reading: _Reading, block: Block) -> None:
     """Items that are statements of their own as facts; others once, behind their lead-in."""
-    items = [split_sentences(item) for item in block.items]
+    items = [lists.split_sentences(item) for item in block.items]
     alone = [sentences for sentences in items if sentences and _stands(_whole(sentences[0]))]
-    lead = split_sentences(block.text)[-1] if block.text else ""
+    lead = lists.split_sentences(block.text)[-1] if block.text else ""
     joined = _joined(lead, block.items) if len(alone) < len(items) else None
     if joined is not None:
         reading.facts.append([joined])
@@ -176,7 +174,7 @@ def _joined(lead: str, items: Sequence[str]) -> str | None:
     if not lead or sum(map(len, bare)) > _MAX_LIST or any(re.search(r"[.!?:]\s", item) for item in bare):
         return None
     head = re.sub(r"\s*:?$", "", re.sub(r",? (?:the|as) (?:following|follows)\b(?: \w+)?", "", lead))
-    verb = any(word.lower in lists.AUXILIARIES | word_list("lead_verbs") for word in words_of(head))
+    verb = any(word.lower in lists.AUXILIARIES | lists.word_list("lead_verbs") for word in words_of(head))
     if not verb or len(head.split()) < 3 or not _stands(f"{head} things."):
         return None
     comma = "; " if any("," in item for item in bare) else ", "
@@ -192,5 +190,5 @@ def _steps(blocks: Sequence[Block]) -> list[str]:
     steps = [[item.strip() for item in block.items] for block in blocks if block.items]
     if len(steps) != 1 or len(steps[0]) < 3 or any(map(has_reference, steps[0])):
         return []
-    kinds = {kind_of(split_sentences(item)[0]) if item.endswith(".") else "" for item in steps[0]}
+    kinds = {kind_of(lists.split_sentences(item)[0]) if item.endswith(".") else "" for item in steps[0]}
     return steps[0] if {"instruction"} <= kinds <= {"instruction", "fragment"} else []

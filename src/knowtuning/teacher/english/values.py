@@ -54,11 +54,8 @@ class Values:
         What the question names stays: it is what the fact is about."""
         if pattern("unknown").search(fact):
             return
-        yield from self._named(fact, question, *key)
-        yield from _dated(fact, question, *key)
-        yield from self._counted(fact, question, *key)
-        yield from _classed(fact, question, *key)
-        yield from self._turned(fact, question, *key)
+        for rule in (self._named, _dated, self._counted, _classed, self._turned):
+            yield from rule(fact, question, *key)
 
     def _named(self, fact: str, question: str, *key: object) -> Iterator[str]:
         """The fact with a name exchanged, wherever it stands, for another that the corpus has in its slot."""
@@ -183,11 +180,9 @@ def _classed(fact: str, question: str, *key: object) -> Iterator[str]:
         group, everything = _CLASS_OF[word], f"{question} {fact}"
         kin = "|".join(each.rstrip("s") if len(each) < 6 else rf"{each[:5]}\w*" for each in group)
         alone = len(re.findall(rf"\b(?:{kin})s?\b", everything, re.I)) == 1
-        framed = group not in _FRAMED or (
-            pattern("framed_before").search(before) and pattern("framed_after").match(after)
-        )
-        if not alone or not framed or pattern("joined").search(before) or pattern("open").search(before):
-            continue
-        if word in {"men", "women", "males", "females"} and pattern("sexed").search(everything):
+        framed = pattern("framed_before").search(before) and pattern("framed_after").match(after)
+        unfit = pattern("joined").search(before) or pattern("open").search(before)
+        sexed = word in {"men", "women", "males", "females"} and pattern("sexed").search(everything)
+        if not alone or unfit or sexed or (group in _FRAMED and not framed):
             continue
         yield from (_put(fact, match.span(), other) for other in ranked(group, *key) if other != word)

@@ -63,9 +63,8 @@ def drawn(*key: object) -> float:
 
 
 AUXILIARIES, SINGULAR_VERBS, PLURAL_VERBS = map(word_list, ("auxiliaries", "singular_verbs", "plural_verbs"))
-DETERMINERS, PREPOSITIONS = word_list("determiners"), word_list("prepositions")
+DETERMINERS, PREPOSITIONS, PERSONAL = map(word_list, ("determiners", "prepositions", "personal"))
 CONJUNCTIONS, SUBORDINATORS = word_list("conjunctions"), word_list("subordinators")
-PERSONAL = word_list("personal")
 FUNCTION_WORDS = AUXILIARIES | DETERMINERS | PREPOSITIONS | CONJUNCTIONS | PERSONAL | word_list("others")
 BASES = {third: base for base, third, _ in groups("verbs")}
 BASE_VERBS, PAST_VERBS = frozenset(BASES.values()), frozenset(forms[2] for forms in groups("verbs"))
