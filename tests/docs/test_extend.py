@@ -51,8 +51,10 @@ def copy(folder: Path) -> None:
     run(folder, "git", "init", "-q")
 
 
-def add(folder: Path, example: str) -> None:
-    subprocess.run(["git", "apply", "-"], cwd=folder, input=EXAMPLES[example], text=True, check=True)
+def add(folder: Path, example: str, *options: str) -> None:
+    subprocess.run(
+        ["git", "apply", *options, "-"], cwd=folder, input=EXAMPLES[example], text=True, check=True
+    )
 
 
 def test_every_table_has_its_example() -> None:
@@ -123,14 +125,16 @@ def test_the_examples_run(tmp_path: Path) -> None:
     assert "repeated_words" in systems["length"]["overall"]
     assert json.loads((tmp_path / "metrics/perturb.json").read_text(encoding="utf-8"))["pairs"]["brevity"] > 0
 
-    add(tmp_path, "A data source")
+    # Its lines of params.yaml are for the file as it stands; here other examples have changed it.
+    add(tmp_path, "A data source", "--exclude=params.yaml")
     questions = tmp_path / "data/raw/questions"
     questions.mkdir()
     for number in range(30):
         town = f"Salton {number}"
         text = f"Tell me about {town}.\n{town} is a market town in the hills. It has {number + 7} bridges.\n"
         (questions / f"{number:02}.txt").write_text(text, encoding="utf-8")
-    set_params(tmp_path / "params.yaml", {"prepare.split.valid": 5, "prepare.split.test": 5})
+    source = {"prepare.source": "folder", "teacher.backend": "english"}
+    set_params(tmp_path / "params.yaml", source | {"prepare.split.valid": 5, "prepare.split.test": 5})
     repro(tmp_path)
     page = (tmp_path / "report/index.html").read_text(encoding="utf-8")
     assert "<code>folder</code>" in page
