@@ -130,8 +130,10 @@ def test_the_examples_run(tmp_path: Path) -> None:
     questions = tmp_path / "data/raw/questions"
     questions.mkdir()
     for number in range(30):
-        town = f"Salton{chr(97 + number % 26)}{chr(97 + number // 26)}"
-        text = f"Tell me about {town}.\n{town} is a market town in the hills. It has {number + 7} bridges.\n"
+        town = f"Salton {number}"
+        text = (
+            f"Tell me about {town}.\n{town} is a market town in the hills. {town} has {number + 7} bridges.\n"
+        )
         (questions / f"{number:02}.txt").write_text(text, encoding="utf-8")
     source = {"prepare.source": "folder", "teacher.backend": "english"}
     set_params(tmp_path / "params.yaml", source | {"prepare.split.valid": 5, "prepare.split.test": 5})
