@@ -100,8 +100,8 @@ def revisions(records: Sequence[Facts], seed: int) -> Iterator[dict[str, Any]]:
     """Each fact that is revised, with the revision and the facts of its answer."""
     tasks: list[Task] = [Revise(id=row.id, question=row.question, facts=tuple(row.facts)) for row in records]
     changed = 0
-    for place, reply in replies(EnglishTeacher(seed=seed), tasks, "revise"):
-        record = records[place]
+    for index, reply in replies(EnglishTeacher(seed=seed), tasks, "revise"):
+        record = records[index]
         assert isinstance(reply, FactList)
         for number, (fact, revised) in enumerate(zip(record.facts, reply.facts, strict=True), 1):
             if fact != revised:

@@ -48,9 +48,9 @@ class Stub(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.data += data
-        head, found, rest = self.data.partition(b"\r\n\r\n")
+        head, separator, rest = self.data.partition(b"\r\n\r\n")
         length = int((head.lower().partition(b"content-length: ")[2] or b"0").split(b"\r\n")[0])
-        if found and len(rest) >= length:
+        if separator and len(rest) >= length:
             self.data = b""
             asyncio.get_running_loop().call_later(self.latency, self.transport.write, self.reply)
 
@@ -113,8 +113,8 @@ def run_bare(url: str, count: int, concurrency: int, cache: Path) -> int:
             nonlocal done
             for task in stream:
                 wish: dict[str, Any] = {"model": "stub", "messages": prompts.messages(task), **settings}
-                found = await client.chat.completions.create(**wish)
-                done += "text" in json.loads(found.choices[0].message.content or "{}")
+                reply = await client.chat.completions.create(**wish)
+                done += "text" in json.loads(reply.choices[0].message.content or "{}")
 
         await asyncio.gather(*(work() for _ in range(concurrency)))
         return done
@@ -130,7 +130,7 @@ def run_distilabel(url: str, count: int, concurrency: int, cache: Path) -> int:
     llm.load()
     prompts, done, stream = Prompts(PROMPTS), 0, tasks(count)
     while batch := [prompts.messages(task) for task in itertools.islice(stream, concurrency)]:
-        done += sum(bool(found["generations"][0]) for found in llm.generate_outputs(inputs=batch))
+        done += sum(bool(reply["generations"][0]) for reply in llm.generate_outputs(inputs=batch))
     return done
 
 
@@ -191,11 +191,11 @@ def compare(calls: int, concurrency: int, latency: float) -> None:
 def _row(name: str, calls: int, ideal: float, done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode:
         return f"{name:<24} not run: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["done"] == calls, f"{name}: {found['done']} of {calls} calls answered"
-    rate = calls / found["wall"]
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["done"] == calls, f"{name}: {figures['done']} of {calls} calls answered"
+    rate = calls / figures["wall"]
     share = f"{rate / ideal:>8.0%}" if "cached" not in name else f"{'':>8}"
-    return f"{name:<24}{rate:>9.0f}{share}{1000 * found['cpu'] / calls:>8.2f} ms{found['peak']:>6.0f} MB"
+    return f"{name:<24}{rate:>9.0f}{share}{1000 * figures['cpu'] / calls:>8.2f} ms{figures['peak']:>6.0f} MB"
 
 
 def main() -> None:
@@ -209,15 +209,15 @@ def main() -> None:
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.cached:
-        run_cached(given.cached)
-    elif given.stub:
-        asyncio.run(serve(given.latency))
-    elif given.client:
-        measure(given.client, given.url, given.calls, given.concurrency, given.cache)
+    arguments = parser.parse_args()
+    if arguments.cached:
+        run_cached(arguments.cached)
+    elif arguments.stub:
+        asyncio.run(serve(arguments.latency))
+    elif arguments.client:
+        measure(arguments.client, arguments.url, arguments.calls, arguments.concurrency, arguments.cache)
     else:
-        compare(given.calls, given.concurrency, given.latency)
+        compare(arguments.calls, arguments.concurrency, arguments.latency)
 
 
 if __name__ == "__main__":

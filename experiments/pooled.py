@@ -108,7 +108,7 @@ class PooledScores:
             [self.estimate(*pair, metric, both, group) for metric in metrics]
             for pair, both in zip(pairs.values(), seeds, strict=True)
         ]
-        labels = [f"{label} ({len(both)})" for label, both in zip(pairs, seeds, strict=True)]
+        labels = [f"{name} ({len(both)})" for name, both in zip(pairs, seeds, strict=True)]
         return pd.DataFrame(cells, index=pd.Index(labels, name="difference (seeds)"), columns=list(metrics))
 
 
@@ -125,7 +125,7 @@ def markdown(table: pd.DataFrame, *, signed: bool = False) -> str:
     """A Markdown table of estimates, or of text as it stands; a metric goes by its label."""
     texts = table.map(lambda each: cell(each, signed=signed) if isinstance(each, Estimate) else str(each))
     texts = texts.rename(columns={metric: label(metric) for metric in METRICS})
-    lines = [[str(texts.index.name), *texts.columns], *([label, *row] for label, *row in texts.itertuples())]
+    lines = [[str(texts.index.name), *texts.columns], *([name, *row] for name, *row in texts.itertuples())]
     rule = "|---" + "|---:" * len(texts.columns) + "|"
     head, *body = (f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([head, rule, *body])

@@ -265,7 +265,7 @@ def test_sides_that_are_no_worse_are_left_out_with_the_reason() -> None:
     )  # fmt: skip
 
 
-SAID = Facts(
+LISTED = Facts(
     id="said",
     question="What is Aru?",
     answer="In short:\n- Aru is a port.\n- It was founded in 1204.\n- Salt comes from it.\n- Nobody rows.",
@@ -287,12 +287,12 @@ def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_pla
 
     how = Settings("original", list(ASPECTS), Perturbation(1, 0.5, depends_on=leans))
     teacher = Reviser()
-    result = pairs([SAID], teacher, how)
+    result = pairs([LISTED], teacher, how)
     assert [type(task) for task in teacher.tasks] == [Revise]
-    assert {row.chosen for row in result.values()} == {SAID.answer}
+    assert {row.chosen for row in result.values()} == {LISTED.answer}
     # The pronoun of the answer stays, the rest of the fact too.
-    assert result["said-factuality"].rejected == SAID.answer.replace("1204", "1304")
-    head, *items = SAID.answer.split("\n")
+    assert result["said-factuality"].rejected == LISTED.answer.replace("1204", "1304")
+    head, *items = LISTED.answer.split("\n")
     lines = result["said-completeness"].rejected.split("\n")
     assert lines[:2] == [head, items[0]]
     assert [item for item in items if item in lines] == lines[1:]

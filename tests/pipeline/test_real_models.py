@@ -23,7 +23,7 @@ from tests.support.real_models import gemma3, installed, smollm2
 from tests.support.stage_runs import CHAIN, finish
 from tests.support.training import curve
 
-THINGS = {
+SUBJECTS = {
     "tide": ("the rise and fall of the sea", "The moon causes it. It comes twice a day."),
     "dew": ("water that settles on cool ground", "It forms at night. The morning sun dries it."),
     "yeast": ("a fungus that makes dough rise", "It feeds on sugar. It gives off a gas."),
@@ -61,7 +61,7 @@ SMALL = {
 def project(folder: Path, source: str, template: str) -> Path:
     rows = [
         {"instruction": f"What is {name}?", "output": f"{name.title()} is {what}. {more}"}
-        for name, (what, more) in THINGS.items()
+        for name, (what, more) in SUBJECTS.items()
     ]
     write_json(folder / "data/raw/things.json", rows)
     shutil.copy2(ROOT / "params.yaml", folder)

@@ -173,8 +173,8 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
 )
 def test_what_is_a_fact(answer: str, facts: list[str] | int) -> None:
     """facts: themselves, or how many there are."""
-    found = extract("What is known?", answer)
-    assert facts in (found, len(found)), found
+    result = extract("What is known?", answer)
+    assert facts in (result, len(result)), result
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,9 @@ def shuffled_indices(
     rng = record_rng(seed, "shuffle", record_id)
     order = list(blocks)
     between = [(firsts[a], firsts[b]) for a, b in links or () if firsts[a] != firsts[b]]
-    if len(order) < 2 or (links is not None and len(between) < _LEAST_BROKEN):
-        return None
     least = 0 if links is None else _LEAST_BROKEN
+    if len(order) < 2 or len(between) < least:
+        return None
     while order == sorted(order) or _turned(order, between) < least:
         rng.shuffle(order)
     return [index for first in order for index in blocks[first]]

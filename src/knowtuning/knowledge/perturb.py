@@ -265,7 +265,7 @@ def _named(step: str, failure: Failure) -> Failure:
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:
-    """Counts for metrics/perturb.json: pairs and skipped records by aspect; see Comparison."""
+    """Counts for metrics/perturb.json: pairs and skipped records by aspect; see PerturbCounts."""
     pairs = Counter(row.aspect for row in results.rows)
     joined = {"joined": counts.joined} if settings.style == "original" else {}
     return {

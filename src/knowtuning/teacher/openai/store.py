@@ -82,7 +82,7 @@ def request_key(
 class Store:
     """Replies, claims, and what the batches and the budget need to survive a kill, in one file.
 
-    Not for several threads at once: see Journal. Methods that write run inside transaction().
+    Not for several threads at once: see StoreWriter. Methods that write run inside transaction().
     """
 
     def __init__(self, path: Path) -> None:
