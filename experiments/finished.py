@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,15 +92,15 @@ def code_here() -> Code:
 class FinishedRuns:
     """The experiments that are made, for one state of the checkout."""
 
-    def __init__(self, baseline: str | None = None) -> None:
-        """baseline: take the experiments that started from this commit, whatever their code and params."""
+    def __init__(self, baselines: Sequence[str] = ()) -> None:
+        """baselines: take the experiments that started from these commits, whatever their code and params."""
         self.runs: dict[str, list[Finished]] = {}
-        wanted = git("rev-parse", baseline).strip() if baseline else None
+        wanted = {git("rev-parse", baseline).strip() for baseline in baselines}
         for run in all_finished():
-            if wanted in (None, run.baseline):
+            if not wanted or run.baseline in wanted:
                 self.runs.setdefault(run.name, []).append(run)
-        self.by_name_alone = baseline is not None
-        self.code: Code = {} if baseline else code_here()
+        self.by_name_alone = bool(wanted)
+        self.code: Code = {} if wanted else code_here()
         self.params: Params = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
     def find(self, name: str, seed: int | None) -> Finished | None:

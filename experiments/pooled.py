@@ -34,6 +34,12 @@ METRICS = (
     "words",
     "repeated",
 )
+# Of runs on real text, which have no ground truth.
+TEXT_METRICS = (
+    *("similarity", "similarity_equal_length", "meteor_no_synonyms", "rougeL", "rougeL_equal_length"),
+    *("content_precision", "content_recall", "probe_factuality", "probe_completeness", "probe_logicality"),
+    *("words", "repeated", "truncated"),
+)
 OVERALL = "overall"
 GROUPS = ("general_transfer", "general_recall", "specific_transfer", "specific_recall")
 
@@ -61,10 +67,11 @@ class PooledScores:
         for key, run in runs.items():
             rows = pd.DataFrame(map(json.loads, filter(None, run.output(ANSWERS).split("\n"))))
             for system, part in rows.groupby("system"):
-                scores, groups = (pd.DataFrame(part[name].tolist()) for name in ("scores", "groups"))
-                self.answers[*key, str(system)] = scores.assign(
-                    group=groups["kind"] + "_" + groups["stratum"]
-                )
+                # Without its variant: the encoder of a similarity is one for all.
+                scores = pd.DataFrame(part["scores"].tolist())
+                scores = scores.rename(columns=lambda name: name.partition("(")[0])
+                kinds = [[each.get("kind", ""), each.get("stratum", "")] for each in part["groups"]]
+                self.answers[*key, str(system)] = scores.assign(group=list(map("_".join, kinds)))
 
     def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""
@@ -124,7 +131,7 @@ def cell(estimate: Estimate, *, signed: bool) -> str:
 def markdown(table: pd.DataFrame, *, signed: bool = False) -> str:
     """A Markdown table of estimates, or of text as it stands; a metric goes by its label."""
     texts = table.map(lambda each: cell(each, signed=signed) if isinstance(each, Estimate) else str(each))
-    texts = texts.rename(columns={metric: label(metric) for metric in METRICS})
+    texts = texts.rename(columns={metric: label(metric) for metric in (*METRICS, *TEXT_METRICS)})
     lines = [[str(texts.index.name), *texts.columns], *([name, *row] for name, *row in texts.itertuples())]
     rule = "|---" + "|---:" * len(texts.columns) + "|"
     head, *body = (f"| {' | '.join(line)} |" for line in lines)

@@ -2,8 +2,8 @@
 
 Nothing is typed by hand but the readings, which come from experiments/readings.md. Used are the
 experiments that the code and params.yaml of this checkout made (`experiments.run` makes the missing ones,
-`dvc exp pull` fetches them); with --baseline REV those that started from that commit. An experiment whose
-seeds are missing is left out of its section, and named.
+`dvc exp pull` fetches them); with --baseline REV ... those that started from these commits. An experiment
+whose seeds are missing is left out of its section, and named.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ import pandas as pd
 from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
 from experiments.figures import draw
 from experiments.finished import Finished, FinishedRuns, git
-from experiments.pooled import GROUPS, OVERALL, Pairs, PooledScores, Rows, Subject, markdown
+from experiments.pooled import (
+    GROUPS,
+    METRICS,
+    OVERALL,
+    TEXT_METRICS,
+    Pairs,
+    PooledScores,
+    Rows,
+    Subject,
+    markdown,
+)
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.systems import BASELINE, EVERY, METHOD, SYSTEMS
@@ -38,14 +48,16 @@ SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train
 CHOICES = [name for name in (*grid("ablations"), *grid("knowledge")) if name not in ("default", *ABLATIONS)]
 # Experiments with the baselines and the first version.
 BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
+# A real model on real text.
+REAL = {"real-medquad": "MedQuAD", "real-dolly": "Dolly"}
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
 
-def both(scores: PooledScores, rows: Rows, pairs: Pairs) -> str:
+def both(scores: PooledScores, rows: Rows, pairs: Pairs, metrics: Sequence[str] = METRICS) -> str:
     """The table of means and the one of differences."""
-    differences = markdown(scores.differences(pairs), signed=True)
-    return f"{markdown(scores.means(rows))}\n\n{differences}"
+    differences = markdown(scores.differences(pairs, metrics), signed=True)
+    return f"{markdown(scores.means(rows, metrics))}\n\n{differences}"
 
 
 def made(scores: PooledScores, names: dict[str, str]) -> Rows:
@@ -53,7 +65,7 @@ def made(scores: PooledScores, names: dict[str, str]) -> Rows:
     return {label: Subject(name, METHOD) for name, label in names.items() if scores.seeds("default", name)}
 
 
-def systems(scores: PooledScores, experiment: str) -> str:
+def systems(scores: PooledScores, experiment: str, metrics: Sequence[str] = METRICS) -> str:
     """The systems of an experiment and their differences to the baseline."""
     if not (seeds := scores.seeds(experiment)):
         return ""
@@ -63,7 +75,18 @@ def systems(scores: PooledScores, experiment: str) -> str:
         if (experiment, seeds[0], system) in scores.answers
     }
     pairs = {f"{s} − {BASELINE}": (row, rows[BASELINE]) for s, row in rows.items() if s != BASELINE}
-    return both(scores, rows, pairs | {"kc − ka": (rows["kc"], rows["ka"])})
+    return both(scores, rows, pairs | {"kc − ka": (rows["kc"], rows["ka"])}, metrics)
+
+
+def real_text(scores: PooledScores, experiment: str) -> str:
+    """The systems on real text, with the metrics that need no ground truth."""
+    if not (seeds := scores.seeds(experiment)):
+        return ""
+    opening = (
+        f"SmolLM2-135M-Instruct, seeds {', '.join(map(str, seeds))} (each another split and other adapters), "
+        f"{scores.questions(experiment)} test questions each."
+    )
+    return f"{opening}\n\n{systems(scores, experiment, TEXT_METRICS)}"
 
 
 def ablations(scores: PooledScores, folder: Path) -> str:
@@ -202,11 +225,13 @@ def sections(scores: PooledScores, folder: Path) -> Iterator[tuple[str, str]]:
     yield "A larger world", systems(scores, "world-large")
     for experiment, title in BASELINES.items():
         yield f"Baselines, {title}", systems(scores, experiment)
+    for experiment, title in REAL.items():
+        yield f"Real text: {title}", real_text(scores, experiment)
     yield "What perplexity finds", difficulty(scores)
     yield "Kinds of questions", kinds(scores)
 
 
-def opening(scores: PooledScores, missing: Sequence[str], baseline: str | None) -> str:
+def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[str]) -> str:
     """What was run, how to run it again, and what has not been made."""
     seeds = " ".join(map(str, scores.seeds("default")))
     names: dict[tuple[int, ...], list[str]] = {}
@@ -218,7 +243,7 @@ def opening(scores: PooledScores, missing: Sequence[str], baseline: str | None) 
             f"python -m experiments.run {' '.join(each)} --seeds {' '.join(map(str, its_seeds))}"
             for its_seeds, each in names.items()
         ),
-        f"python -m experiments.study{f' --baseline {baseline}' if baseline else ''} --readme"
+        f"python -m experiments.study{' '.join(['', '--baseline', *baselines]) if baselines else ''} --readme"
         "    # this page, its figures and the README's tables",
     ]
     about = (
@@ -234,13 +259,13 @@ def opening(scores: PooledScores, missing: Sequence[str], baseline: str | None) 
     return "\n".join(lines + (["", f"Not run: {', '.join(missing)}."] if missing else []))
 
 
-def page(scores: PooledScores, missing: Sequence[str], folder: Path, baseline: str | None) -> str:
+def page(scores: PooledScores, missing: Sequence[str], folder: Path, baselines: Sequence[str]) -> str:
     """The whole page; its figures go to `folder`.
 
     Raises ValueError on a reading whose title is no section's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    readings, parts = read_readings(), [opening(scores, missing, baseline)]
+    readings, parts = read_readings(), [opening(scores, missing, baselines)]
     for title, tables in sections(scores, folder):
         reading = readings.pop(title, "")
         if tables:
@@ -256,7 +281,7 @@ def collect(
     finished: FinishedRuns, seeds: Sequence[int]
 ) -> tuple[dict[tuple[str, int], Finished], list[str]]:
     """The study's runs that have been made, and the names of those that have not."""
-    names = dict.fromkeys(name for part in GRIDS for name in grid(part))
+    names = dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL])
     wanted = {(name, seed): finished.find(name, seed) for name in names for seed in seeds}
     runs = {key: run for key, run in wanted.items() if run}
     return runs, [name for name in names if not any(name == experiment for experiment, _ in runs)]
@@ -265,13 +290,14 @@ def collect(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="seeds to look for")
-    parser.add_argument("--baseline", help="take the experiments of this commit, whatever their code")
+    about = "take the experiments of these commits, whatever their code"
+    parser.add_argument("--baseline", nargs="+", default=[], help=about)
     parser.add_argument("--out", type=Path, default=ROOT / "docs/study.md")
     parser.add_argument("--readme", action="store_true", help="write the results of README.md too")
     parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
     arguments = parser.parse_args()
-    baseline = git("rev-parse", "--short", arguments.baseline).strip() if arguments.baseline else None
-    runs, missing = collect(FinishedRuns(baseline), arguments.seeds)
+    baselines = [git("rev-parse", "--short", each).strip() for each in arguments.baseline]
+    runs, missing = collect(FinishedRuns(baselines), arguments.seeds)
     if not any(name == "default" for name, _ in runs):
         sys.stderr.write(
             "error: no experiment default-s1 .. by this code and these parameters; run "
@@ -279,7 +305,7 @@ def main() -> int:
         )
         return 1
     scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
-    text = page(scores, missing, arguments.out.parent / "study", baseline)
+    text = page(scores, missing, arguments.out.parent / "study", baselines)
     with atomic_write(arguments.out) as stream:
         stream.write(text)
     if arguments.readme:

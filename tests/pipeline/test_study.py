@@ -92,7 +92,7 @@ def test_the_readme_gets_the_tables_between_its_marks(scores: PooledScores, tmp_
 
 
 def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, tmp_path: Path) -> None:
-    text = study.page(scores, ["gamma-0"], tmp_path, None)
+    text = study.page(scores, ["gamma-0"], tmp_path, [])
     assert "seeds 1, 2, 4 test questions each" in text
     assert "Not run: gamma-0." in text
     # full - (-KCC): 6 - 2 and 7 - 4.
@@ -108,13 +108,33 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, 
         assert ElementTree.parse(tmp_path / f"{figure}.svg").getroot().tag.endswith("svg")
 
 
+def test_real_text_is_scored_by_what_needs_no_truth(scores: PooledScores) -> None:
+    class Text(Written):
+        def output(self, path: str) -> str:
+            rows = [
+                {"question": f"q{i}", "system": system, "groups": {}}
+                | {"scores": {"similarity(encoder@1)": value + i, "words": 9.0, "probe_factuality": None}}
+                for i in range(3)
+                for system, value in self.correct.items()
+            ]
+            return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+    runs: dict[Any, Any] = {
+        ("real-medquad", seed): Text({"sft": 60, "ka": 61, "kc": 61.0 + seed}) for seed in (1, 2)
+    }
+    section = study.real_text(PooledScores(runs, scores.how), "real-medquad")
+    assert "seeds 1, 2 (each another split and other adapters), 3 test questions each" in section
+    # 62 and 63 less 60; a metric that no answer has is a dash.
+    assert "| kc − sft (2) | **+2.50 [+2.00, +3.00]** | – |" in section
+
+
 def test_a_reading_without_a_section_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: dict[Any, Any] = {("default", 1): Written({"base": 1, "sft": 2, "ka": 3, "kc": 5})}
     readings = tmp_path / "readings.md"
     readings.write_text("## Systems\n\nGood.\n\n## Sytle\n\nOdd.\n")
     monkeypatch.setattr(study, "READINGS", readings)
     with pytest.raises(ValueError, match=r"readings\.md: no section is called Sytle"):
-        study.page(PooledScores(runs, Resampling(1, 100, 0.95)), [], tmp_path, None)
+        study.page(PooledScores(runs, Resampling(1, 100, 0.95)), [], tmp_path, [])
 
 
 def test_a_figure_has_a_panel_a_metric_and_the_same_bytes_again(tmp_path: Path) -> None:
