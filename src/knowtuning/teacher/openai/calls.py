@@ -7,24 +7,26 @@ Trials: a model that cannot do a task is found out before it has cost much.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from knowtuning.teacher.openai.client import RETRIED, ClientRun, Completion, Fault, Model, Request
+from knowtuning.teacher.openai.client import Call, ClientRun, Model, Request
+from knowtuning.teacher.openai.completions import RETRIED, Completion, Fault
 from knowtuning.teacher.openai.limits import OVERHEAD, Limits, Price, TeacherError
-from knowtuning.teacher.openai.prompts import Message
+from knowtuning.teacher.openai.prompts import reply_limit
 from knowtuning.teacher.openai.reading import read_reply
 from knowtuning.teacher.openai.store import Response, StoreWriter, command
-from knowtuning.teacher.openai.structured import reply_limit
 from knowtuning.teacher.tasks import Failure, Outcome, Task
+
+T = TypeVar("T")
 
 TRIAL_CALLS = 40  # calls that may have been billed, without a usable reply among them, before a run stops
 TRIAL_ROWS = 10  # rows that are asked at once until the first usable reply
@@ -33,28 +35,17 @@ _BYTES_PER_TOKEN = 4  # of English text, for estimates
 _CUT, _BRIEF = 0.6, 100  # share of the tokens sent below which a prompt was cut; tokens too few to tell
 
 # How a call gets to the endpoint and its completion back: `complete` of Client or Batches.
-Deliver = Callable[[Request, Task], Awaitable[Completion]]
+Deliver = Callable[[Request], Awaitable[Completion]]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A task as a call: its key in the store and its opening messages."""
-
-    key: str
-    task: Task
-    messages: list[Message]
-
-
-def judged(
-    call: Call, request: Request, completion: Completion, ceiling: int
-) -> tuple[Outcome, Request | None]:
+def judged(request: Request, completion: Completion, ceiling: int) -> tuple[Outcome, Request | None]:
     """What a completion is to its task, and what to send where it cannot be used; None where that is final.
 
     One that is cut off is asked for once more with twice `ceiling`, the most tokens of a first reply, and an
     unchanged prompt; one that is no JSON, breaks the schema or fails the task's check once more with the
     error shown; a refusal is final.
     """
-    text = completion.text
+    call, text = request.call, completion.text
     if completion.refusal:
         return Failure(reason="the teacher refused", raw=completion.refusal), None
     if completion.finish == "content_filter":
@@ -63,61 +54,99 @@ def judged(
     if completion.reasoned and not text.strip():
         hint = "; only thoughts came: raise max_tokens, or lower the effort in extra"
     if completion.finish == "length":
-        longer = Request(request.messages, 2 * ceiling) if request.max_tokens <= ceiling else None
+        longer = replace(request, max_tokens=2 * ceiling) if request.max_tokens <= ceiling else None
         return Failure(reason=f"the reply was cut off at {request.max_tokens} tokens{hint}", raw=text), longer
     try:
         return read_reply(call.task, text, call.messages), None
     except ValueError as error:
         wish = f"That reply cannot be used: {error}{hint}. Reply again with the corrected JSON object alone."
         shown = [{"role": "assistant", "content": text}, {"role": "user", "content": wish}]
-        first = len(request.messages) == len(call.messages)
-        corrected = Request([*call.messages, *shown], request.max_tokens) if first else None
+        first = request.messages == call.messages
+        corrected = replace(request, messages=[*call.messages, *shown]) if first else None
         return Failure(reason=f"unusable reply: {error}{hint}", raw=text), corrected
 
 
+def pause(attempt: int, first: float, cap: float) -> float:
+    """Seconds to wait before repetition `attempt` (1, 2, …): even over 0..min(cap, first·2^(attempt-1)).
+
+    The jitter is meant to differ between processes, so it is not seeded; no output depends on it.
+    """
+    return random.uniform(0, min(cap, first * 2 ** min(attempt - 1, 30)))
+
+
+async def repeated(attempt: Callable[[], Awaitable[T]], limits: Limits) -> T:
+    """Make attempts until one succeeds, with a pause behind each. Raises Fault where that is given up."""
+    number, waited = 0, 0.0
+    while True:
+        number += 1
+        try:
+            return await attempt()
+        except Fault as error:
+            fault = error
+        wait = pause(number, limits.backoff, limits.backoff_cap)
+        if fault.kind == "rate_limit":
+            wait = wait if fault.retry_after is None else fault.retry_after
+            waited += wait
+            if waited > limits.patience:
+                raise replace(fault, message=f"rate-limited for {waited:.0f} s: {fault}")
+        elif fault.kind not in RETRIED:
+            raise replace(fault, message=f"turned down: {fault}")
+        elif number > limits.retries:
+            raise replace(fault, message=f"no reply in {number} attempts: {fault}")
+        else:
+            wait = max(wait, min(fault.retry_after or 0.0, limits.backoff_cap))
+        await asyncio.sleep(wait)
+
+
 class Room:
-    """Where some wait until they may go on."""
+    """Lets some in; the others wait until they are allowed to go in."""
 
     def __init__(self) -> None:
+        self.inside = 0
         self._changed = asyncio.Event()
 
-    async def until(self, allowed: Callable[[], bool]) -> None:
-        """Wait until something is allowed."""
+    @asynccontextmanager
+    async def enter(self, allowed: Callable[[], bool]) -> AsyncIterator[None]:
+        """Be inside, once something is allowed."""
         while not allowed():
             await self._changed.wait()
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+            self.look_again()
+
+    async def changed(self) -> None:
+        """Wait until something may have changed."""
+        await self._changed.wait()
 
     def look_again(self) -> None:
-        """Have all who wait look whether they may go on."""
+        """Have all who wait look whether they may go in."""
         self._changed.set()
         self._changed.clear()
 
 
-class Gate(Room):
+class Gate:
     """Lets at most `limit` calls in; a 429 halves the limit, `limit` successes raise it by one.
 
     The limit stays between 1 and `concurrency`. A pause holds back all calls that have not started.
     """
 
     def __init__(self, concurrency: int) -> None:
-        super().__init__()
         self._highest = concurrency
         self.limit = float(concurrency)
-        self._inside = 0
+        self._room = Room()
         self._closed_until = 0.0
         self._slowed_at = -math.inf
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
         """Wait for a turn, hold it; gives the time at which it began (time.monotonic)."""
-        await self.until(lambda: self._inside < int(self.limit))
-        self._inside += 1
-        try:
+        async with self._room.enter(lambda: self._room.inside < int(self.limit)):
             while (left := self._closed_until - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             yield time.monotonic()
-        finally:
-            self._inside -= 1
-            self.look_again()
 
     def succeeded(self) -> None:
         """A call got a reply: raise the limit by 1/limit, that is by one every `limit` replies."""
@@ -158,24 +187,15 @@ class Pace:
         self._next_token += tokens * self._seconds_per_token
 
 
-def pause(attempt: int, first: float, cap: float) -> float:
-    """Seconds to wait before repetition `attempt` (1, 2, …): even over 0..min(cap, first·2^(attempt-1)).
-
-    The jitter is meant to differ between processes, so it is not seeded; no output depends on it.
-    """
-    return random.uniform(0, min(cap, first * 2 ** min(attempt - 1, 30)))
-
-
-class Budget(Room):
+class Budget:
     """What one command of the shell may spend, over all its stages. A call reserves the most that it can cost
     before it is made, on disk, so the limit holds; what a killed run had reserved stays spent."""
 
     def __init__(self, limit: float, price: Price | None, journal: StoreWriter) -> None:
-        super().__init__()
         self._limit, self._journal = limit, journal
         self._price = None if limit == math.inf else price
         self._command = command()
-        self._open = 0
+        self._room = Room()
 
     async def reserve(self, prompt_bytes: int, max_tokens: int) -> int:
         """Set aside the most a call can cost, billionths of a dollar: no text has more tokens than bytes.
@@ -187,14 +207,14 @@ class Budget(Room):
             return 0
         most = math.ceil(1e9 * self._price.of(prompt_bytes + OVERHEAD, max_tokens))
         while not await self._journal.do(lambda store: store.spend(self._command, most, 1e9 * self._limit)):
-            if not self._open:
+            if not self._room.inside:
                 spent = await self._journal.do(lambda store: store.spent(self._command)) / 1e9
                 raise TeacherError(
                     f"budget: ${spent:.6f} of ${self._limit:.6f} is spent and the next call may cost "
                     f"${most / 1e9:.6f}; what was paid is kept, raise KNOWTUNING_BUDGET and run again"
                 )
-            await self._changed.wait()
-        self._open += 1
+            await self._room.changed()
+        self._room.inside += 1
         return most
 
     async def settle(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
@@ -203,11 +223,11 @@ class Budget(Room):
             return
         cost = math.ceil(1e9 * self._price.of(prompt_tokens, completion_tokens))
         await self._journal.do(lambda store: store.spend(self._command, cost - reserved, math.inf))
-        self._open -= 1
-        self.look_again()
+        self._room.inside -= 1
+        self._room.look_again()
 
 
-class Trial(Room):
+class Trial:
     """One kind of task at one model. Raises TeacherError where paying on would buy nothing.
 
     That is after so many rows, or calls that may have been billed, without a usable reply among them. Once
@@ -216,46 +236,34 @@ class Trial(Room):
     """
 
     def __init__(self, task: str, model: Model, limits: Limits) -> None:
-        super().__init__()
         self._task, self._model, self._concurrency = task, model, limits.concurrency
         self._most_rows, self._most_calls = limits.give_up_after, TRIAL_CALLS
         self._proven = False
-        self._failed = self._asked = 0  # rows
-        self._wasted = self._in_flight = 0  # calls
+        self._rows, self._calls = Room(), Room()
+        self._failed = self._wasted = 0  # rows, calls
         self.last: Failure | Fault | None = None  # why the last call or row brought nothing
 
-    @asynccontextmanager
-    async def row(self) -> AsyncIterator[None]:
+    def row(self) -> AbstractAsyncContextManager[None]:
         """Ask for a row. Until the first usable reply few are asked at once, and none that may be in vain."""
-        await self.until(
-            lambda: self._proven or self._asked < min(TRIAL_ROWS, self._most_rows - self._failed)
+        return self._rows.enter(
+            lambda: self._proven or self._rows.inside < min(TRIAL_ROWS, self._most_rows - self._failed)
         )
-        self._asked += 1
-        try:
-            yield
-        finally:
-            self._asked -= 1
-            self.look_again()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Make a call: it counts as wasted until `worked`, unless its fault was not billed."""
-        await self.until(
-            lambda: self._proven or not self._wasted < TRIAL_CALLS <= self._wasted + self._in_flight
-        )
-        if self._wasted >= self._most_calls:
-            raise self.hopeless(f"{self._wasted} calls in a row")
-        self._in_flight += 1
-        try:
-            yield
-            self._wasted += 1
-        except Fault as fault:
-            self._wasted += fault.billed
-            self.last = self.last if isinstance(self.last, Failure) and not fault.billed else fault
-            raise
-        finally:
-            self._in_flight -= 1
-            self.look_again()
+        async with self._calls.enter(
+            lambda: self._proven or not self._wasted < TRIAL_CALLS <= self._wasted + self._calls.inside
+        ):
+            if self._wasted >= self._most_calls:
+                raise self.hopeless(f"{self._wasted} calls in a row")
+            try:
+                yield
+                self._wasted += 1
+            except Fault as fault:
+                self._wasted += fault.billed
+                self.last = self.last if isinstance(self.last, Failure) and not fault.billed else fault
+                raise
 
     def worked(self) -> None:
         """A usable reply has come, now or in an earlier run."""
@@ -294,7 +302,6 @@ class Calls:
 
     def __init__(self, run: ClientRun, deliver: Deliver) -> None:
         self._run, self._deliver, self._journal = run, deliver, run.journal
-        self._limits, self._usage, self._model = run.limits, run.usage, run.model
         self._budget = Budget(run.limits.budget, run.usage.price, run.journal)
         self._gate, self._pace = Gate(run.limits.concurrency), Pace(run.limits.rpm, run.limits.tpm)
         self._workers = asyncio.Semaphore(run.limits.concurrency)
@@ -307,7 +314,6 @@ class Calls:
         self._unusable = self._cut_prompts = 0
         self._cut_off = False
         self._warned: dict[str, float] = {}
-        self._bytes_per_token = float(_BYTES_PER_TOKEN)
         self._reply_tokens = float(run.max_tokens)
 
     async def start(self, calls: Sequence[Call]) -> list[asyncio.Future[Outcome]]:
@@ -340,7 +346,7 @@ class Calls:
         self._stopped = True
         works = list(self._works)
         for work in works:
-            if at_once or self._limits.mode == "batch" or work not in self._in_flight:
+            if at_once or self._run.limits.mode == "batch" or work not in self._in_flight:
                 work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
         if self.broken.done():
@@ -364,15 +370,14 @@ class Calls:
                         return outcome
                     await self._journal.do(lambda store: store.forget(call.key))
                 else:
-                    await asyncio.sleep(self._limits.poll)
-                self._check_stopped()
+                    await asyncio.sleep(self._run.limits.poll)
 
     def _recall(self, call: Call, response: Response) -> Outcome | None:
         """The outcome that a stored reply is; None where it is to be asked for anew: today's checks refuse
         it, or it was unusable and is to be bought again."""
         outcome: Outcome
         if response.failure:
-            if self._limits.ask_again and call.key not in self._run.used:
+            if self._run.limits.ask_again and call.key not in self._run.used:
                 return None
             outcome = Failure(reason=response.failure, raw=response.text)
         else:
@@ -382,41 +387,40 @@ class Calls:
                 return None
         self._run.used.add(call.key)
         self._judge(call.task, outcome)
-        self._usage.cached += 1
-        self._usage.cached_prompt_tokens += response.prompt_tokens
-        self._usage.cached_completion_tokens += response.completion_tokens
+        self._run.usage.cached += 1
+        self._run.usage.cached_prompt_tokens += response.prompt_tokens
+        self._run.usage.cached_completion_tokens += response.completion_tokens
         return outcome
 
     async def _converse(self, call: Call) -> Outcome:
         # A model that thinks needs room that the task does not tell: once seen, every reply has it.
         ceiling = self._run.max_tokens
         limit = ceiling if self._cut_off else reply_limit(call.task, ceiling)
-        request: Request | None = Request(call.messages, limit)
+        request: Request | None = Request(call, call.messages, limit)
         sent: list[Completion] = []
         while request is not None:
             try:
-                completion = await self._send(request, call.task)
+                completion = await repeated(partial(self._send, request), self._run.limits)
             except Fault as fault:
                 # Given up for this run: nothing is kept, the next run asks again.
                 outcome: Outcome = Failure(reason=str(fault), raw=sent[-1].text if sent else None)
                 self._judge(call.task, outcome, fault)
                 return outcome
             sent.append(completion)
-            outcome, request = judged(call, request, completion, ceiling)
+            outcome, request = judged(request, completion, ceiling)
             if isinstance(outcome, Failure):
                 self._trial(call.task).last = outcome
                 self._cut_off |= completion.finish == "length"
         # On disk first: only then may anyone see it. An unusable one too, for it was paid.
-        response = _response(call, sent, outcome, self._model.name)
-        lines = [each.line for each in sent if each.line]
-        await self._journal.do(lambda store: store.put(response, lines))
+        response = _response(call, sent, outcome, self._run.model.name)
+        await self._journal.do(lambda store: store.put(response))
         self._run.used.add(call.key)
         self._judge(call.task, outcome)
         return outcome
 
     def _trial(self, task: Task) -> Trial:
         if task.name not in self._trials:
-            self._trials[task.name] = Trial(task.name, self._model, self._limits)
+            self._trials[task.name] = Trial(task.name, self._run.model, self._run.limits)
         return self._trials[task.name]
 
     def _judge(self, task: Task, outcome: Outcome, fault: Fault | None = None) -> None:
@@ -429,117 +433,89 @@ class Calls:
         if not isinstance(outcome, Failure):
             trial.worked()
             return
-        self._usage.failed += 1
+        self._run.usage.failed += 1
         trial.failed(fault or outcome)
         self._unusable += fault is None
         if self._unusable > self._run.most_failed:
             raise trial.hopeless(f"{self._unusable} rows, more than max_rejected allows,")
 
-    async def _send(self, request: Request, task: Task) -> Completion:
-        """Make a call until it is answered. Raises Fault where it is given up, or TeacherError."""
-        waited, limits = 0.0, self._limits
-        for attempt in itertools.count(1):
-            try:
-                return await self._once(request, task)
-            except Fault as error:
-                fault = error
-            finally:
-                self._in_flight.discard(asyncio.current_task())
-            wait = pause(attempt, limits.backoff, limits.backoff_cap)
-            if fault.kind == "rate_limit":
-                wait = wait if fault.retry_after is None else fault.retry_after
-                waited += wait
-                if waited > limits.patience:
-                    raise replace(fault, message=f"rate-limited for {waited:.0f} s: {fault}")
-            elif fault.kind not in RETRIED:
-                raise replace(fault, message=f"turned down: {fault}")
-            elif attempt > limits.retries:
-                raise replace(fault, message=f"no reply in {attempt} attempts: {fault}")
-            else:
-                wait = max(wait, min(fault.retry_after or 0.0, limits.backoff_cap))
-            await asyncio.sleep(wait)
-        raise AssertionError("attempts do not end")
-
-    async def _once(self, request: Request, task: Task) -> Completion:
+    async def _send(self, request: Request) -> Completion:
+        """Make a call once, within pace, budget and concurrency. Raises Fault or TeacherError."""
         prompt_bytes = sum(len(message["content"].encode("utf-8")) for message in request.messages)
         expected = prompt_bytes / _BYTES_PER_TOKEN + self._reply_tokens
         await self._pace.reserve(expected)
-        async with self._trial(task).turn(), self._gate.turn() as began:
-            self._check_stopped()
+        async with self._trial(request.call.task).turn(), self._gate.turn() as began:
+            if self._stopped:
+                raise asyncio.CancelledError
             reserved = await self._budget.reserve(prompt_bytes, request.max_tokens)
             self._in_flight.add(asyncio.current_task())
             try:
-                completion = _counted(await self._deliver(request, task), prompt_bytes)
+                completion = _counted(await self._deliver(request), prompt_bytes)
+                self._run.usage.paid += 1
+                await self._pay(reserved, completion.prompt_tokens, completion.completion_tokens)
             except TeacherError:
-                await self._budget.settle(reserved, 0, 0)
+                await self._pay(reserved, 0, 0)
                 raise
             except Fault as fault:
-                self._usage.maybe_billed += fault.billed
-                spent = (_tokens(prompt_bytes), request.max_tokens) if fault.billed else (0, 0)
-                await self._pay(reserved, *spent)
+                self._run.usage.maybe_billed += fault.billed
+                await self._pay(
+                    reserved, *((_tokens(prompt_bytes), request.max_tokens) if fault.billed else (0, 0))
+                )
                 self._slow_down(began, fault)
                 raise
-            self._usage.paid += 1
-            spent = completion.prompt_tokens, completion.completion_tokens
-            await self._pay(reserved, *spent)
-            self._gate.succeeded()
-            self._pace.correct(sum(spent) - expected)
-            # A running mean of reply lengths: limits count what replies take, not what they might.
-            self._reply_tokens += (completion.completion_tokens - self._reply_tokens) / 20
-            self._watch_context(completion, prompt_bytes, task)
-            return completion
+            finally:
+                self._in_flight.discard(asyncio.current_task())
+        self._gate.succeeded()
+        self._pace.correct(completion.prompt_tokens + completion.completion_tokens - expected)
+        # A running mean of reply lengths: limits count what replies take, not what they might.
+        self._reply_tokens += (completion.completion_tokens - self._reply_tokens) / 20
+        self._watch_context(completion, prompt_bytes, request.call.task)
+        return completion
 
     async def _pay(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
-        self._usage.paid_prompt_tokens += prompt_tokens
-        self._usage.paid_completion_tokens += completion_tokens
+        self._run.usage.paid_prompt_tokens += prompt_tokens
+        self._run.usage.paid_completion_tokens += completion_tokens
         await self._budget.settle(reserved, prompt_tokens, completion_tokens)
 
     def _slow_down(self, began: float, fault: Fault) -> None:
         """Lower the concurrency where the endpoint is overloaded, and say what is waited for."""
-        limits = self._limits
+        limits = self._run.limits
         if fault.kind == "timeout" and fault.billed:
             self._gate.refused(began, 0.0)
-            self._warn("timeout", f"{fault.message}; now {int(self._gate.limit)} at once")
+            self._warn("timeout", f"{fault}; now {int(self._gate.limit)} at once")
         if fault.kind != "rate_limit":
             return
         wait = fault.retry_after or 0.0
         if wait > limits.patience:
             raise TeacherError(
-                f"the endpoint asks to wait {wait:.0f} s ({fault.message}), longer than this run does; what "
-                "was paid is kept, run again then"
+                f"the endpoint asks to wait {wait:.0f} s ({fault}), longer than this run does; what was paid "
+                "is kept, run again then"
             )
         self._gate.refused(began, wait)
         span = f"{wait:.0f} s, as told"
         if fault.retry_after is None:
             cap, patience = limits.backoff_cap, limits.patience
             span = f"pauses of up to {cap:g} s, for {patience:g} s a row: no time was told"
-        self._warn("429", f"the endpoint asks to slow down ({fault.message}); waiting {span}")
+        self._warn("429", f"the endpoint asks to slow down ({fault}); waiting {span}")
+
+    def _watch_context(self, completion: Completion, prompt_bytes: int, task: Task) -> None:
+        """Warn where the endpoint counts far fewer tokens than were sent: some cut a prompt in silence."""
+        sent = prompt_bytes / _BYTES_PER_TOKEN
+        if completion.prompt_tokens < _CUT * sent and sent >= _BRIEF:
+            self._cut_prompts += 1
+            self._warn(
+                "context",
+                f"warning: about {sent:.0f} tokens were sent for {task.id} and {completion.prompt_tokens} "
+                "counted; the server may have cut the prompt to its context: raise that (num_ctx, "
+                f"--ctx-size, --max-model-len); {self._cut_prompts} such so far",
+            )
 
     def _warn(self, about: str, line: str) -> None:
         """Print a line, once a minute about one thing."""
         now = time.monotonic()
         if now - self._warned.get(about, -math.inf) >= 60:
             self._warned[about] = now
-            self._run.say(f"{self._model}: {line}")
-
-    def _watch_context(self, completion: Completion, prompt_bytes: int, task: Task) -> None:
-        """Warn where the endpoint counts far fewer tokens than were sent: some cut a prompt in silence."""
-        sent = prompt_bytes / self._bytes_per_token
-        if completion.prompt_tokens > _CUT * sent or sent < _BRIEF:
-            ratio = prompt_bytes / max(1, completion.prompt_tokens)
-            self._bytes_per_token += (ratio - self._bytes_per_token) / 20
-            return
-        self._cut_prompts += 1
-        self._warn(
-            "context",
-            f"warning: about {sent:.0f} tokens were sent for {task.id} and {completion.prompt_tokens} "
-            "counted; the server may have cut the prompt to its context: raise that (num_ctx, --ctx-size, "
-            f"--max-model-len); {self._cut_prompts} such so far",
-        )
-
-    def _check_stopped(self) -> None:
-        if self._stopped:
-            raise asyncio.CancelledError
+            self._run.say(f"{self._run.model}: {line}")
 
 
 def _response(call: Call, sent: Sequence[Completion], outcome: Outcome, model: str) -> Response:

@@ -79,6 +79,11 @@ def request_key(
     return digest("chat", endpoint, model, list(messages), sampling, schema, sample)
 
 
+def line_of(key: str, messages: Sequence[dict[str, str]], max_tokens: int) -> str:
+    """The name of a call in a batch, 64 characters: the start of its reply's key, then what sets it apart."""
+    return f"{key[:32]}-{digest('line', list(messages), max_tokens)[:31]}"
+
+
 class Store:
     """Replies, claims, and what the batches and the budget need to survive a kill, in one file.
 
@@ -108,14 +113,9 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A durable transaction: at its end everything is on disk, on an error nothing is."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement."""
@@ -157,16 +157,17 @@ class Store:
     def _lock_of(self, owner: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{owner}.lock")
 
-    def put(self, response: Response, lines: Iterable[str] = ()) -> None:
-        """Keep a reply and give up the claim on its key. The first accepted reply to a key stays.
+    def put(self, response: Response) -> None:
+        """Keep a reply, which settles the lines of batches that it came from, and give up the claim on its key.
 
-        lines: those of batches that it came from, whose results are settled by it.
+        The first accepted reply to a key stays.
         """
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
         self.execute(insert, [getattr(response, name) for name in _COLUMNS])
-        self._db.executemany("DELETE FROM batch_results WHERE call = ?", ((line,) for line in lines))
+        start = response.key[:32]
+        self.execute("DELETE FROM batch_results WHERE call BETWEEN ? AND ?", (f"{start}-", f"{start}."))
         self.release(response.key)
 
     def forget(self, key: str) -> None:
@@ -225,8 +226,8 @@ class StoreWriter:
         """Run `operation` and return its result once its transaction is on disk."""
         if not self._gathered:
             self._commit = asyncio.create_task(self._commit_behind(self._commit))
+        number, commit = len(self._gathered), self._commit
         self._gathered.append(operation)
-        number, commit = len(self._gathered) - 1, self._commit
         assert commit is not None
         result: T = (await asyncio.shield(commit))[number]
         return result
@@ -317,7 +318,15 @@ def previous_output(root: Path, out: Path) -> list[str] | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=60.0, isolation_level=None, check_same_thread=False)
-    _switch_to_wal(db)
+    for attempt in range(100):
+        # Two processes that open a new file at once get in each other's way for a moment.
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == 99:
+                raise
+            time.sleep(0.05)
     # FULL: a commit has reached the disk, so not even a power cut takes back a reply that was used.
     db.execute("PRAGMA synchronous = FULL")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -332,28 +341,16 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"{path}: holds open batches of an earlier version; collect them with that one, or move the "
             "store away"
         )
-    db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
-        db.execute(statement)
-    present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
-    for name in _COLUMNS:
-        if name not in present:
-            db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
-    db.execute(f"PRAGMA user_version = {VERSION}")
-    db.execute("COMMIT")
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
+        for name in _COLUMNS:
+            if name not in present:
+                db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+        db.execute(f"PRAGMA user_version = {VERSION}")
     return db
-
-
-def _switch_to_wal(db: sqlite3.Connection) -> None:
-    """Switch to WAL; two processes that open a new file at once get in each other's way for a moment."""
-    for attempt in range(100):
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == 99:
-                raise
-            time.sleep(0.05)
 
 
 def command() -> str:

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from knowtuning.config.teacher import Endpoint
 from knowtuning.teacher.openai.batch import Batches
-from knowtuning.teacher.openai.calls import Call, Calls
-from knowtuning.teacher.openai.client import OFFICIAL, Client, ClientRun, Model
+from knowtuning.teacher.openai.calls import Calls
+from knowtuning.teacher.openai.client import OFFICIAL, Call, Client, ClientRun, Model
 from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, Usage, price_of
-from knowtuning.teacher.openai.prompts import Prompts
+from knowtuning.teacher.openai.prompts import Prompts, reply_limit, task_schema
 from knowtuning.teacher.openai.store import (
     Store,
     StoreWriter,
@@ -27,7 +27,6 @@ from knowtuning.teacher.openai.store import (
     previous_output,
     request_key,
 )
-from knowtuning.teacher.openai.structured import reply_limit, task_schema
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 
 T = TypeVar("T")
