@@ -19,7 +19,7 @@ from knowtuning.teacher.openai.limits import (
     limits_from_environment,
     price_of,
 )
-from knowtuning.teacher.openai.store import Store, StoreWriter, command
+from knowtuning.teacher.openai.store import Store, command
 from tests.support.fault_server import Call, FaultServer, fails, right_reply, says
 from tests.support.openai_setup import extracts, params_for, quick, teacher_at
 
@@ -134,8 +134,8 @@ def test_a_budget_reserves_the_most_a_call_can_cost(tmp_path: Path) -> None:
     """Price 1 and 2 dollars per million tokens: 88 bytes, the overhead of 512 and 200 tokens are 1000e-6."""
 
     async def story() -> None:
-        journal = StoreWriter(Store(tmp_path / "s.sqlite"))
-        budget = Budget(0.0024, Price(1.0, 2.0), journal)
+        store = Store(tmp_path / "s.sqlite")
+        budget = Budget(0.0024, Price(1.0, 2.0), store)
         first = await budget.reserve(88, 200)
         second = await budget.reserve(88, 200)
         assert (first, second) == (1_000_000, 1_000_000)
@@ -146,12 +146,12 @@ def test_a_budget_reserves_the_most_a_call_can_cost(tmp_path: Path) -> None:
         await budget.settle(second, 100, 200)  # cost 500e-6
         third = await waiting
         # The next run of the same command: what it may spend is what is left, the call in flight included.
-        other = Budget(0.0024, Price(1.0, 2.0), journal)
+        other = Budget(0.0024, Price(1.0, 2.0), store)
         with pytest.raises(TeacherError, match=r"budget: \$0\.001600 of \$0\.002400 is spent"):
             await other.reserve(88, 200)
         await budget.settle(third, 100, 200)
-        assert await journal.do(lambda store: store.spent(command())) == 1_100_000
-        await journal.close()
+        assert await store.do(lambda store: store.spent(command())) == 1_100_000
+        await store.settle()
 
     asyncio.run(story())
 
@@ -208,7 +208,7 @@ def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.Captur
         tasks = [*extracts(5), *extracts(1, start=3)]
         estimate = teacher.estimate_of(tasks)
         # Two are in the store, one occurs twice; three replies of at most 256 tokens.
-        assert (estimate.tasks, estimate.cached, estimate.calls) == (6, 3, 3)
+        assert (estimate.tasks, estimate.calls) == (6, 3)
         assert len(server.calls) == 2
         list(teacher.run(tasks))
     shown = capfd.readouterr().err

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from knowtuning.core.storage import digest
 from knowtuning.teacher.openai.calls import repeated
-from knowtuning.teacher.openai.client import Client, ClientRun, Request, body_of
+from knowtuning.teacher.openai.client import Call, Client, Run
 from knowtuning.teacher.openai.completions import Completion, Fault, completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.store import line_of
@@ -31,9 +31,9 @@ _ENDED = ("completed", "failed", "expired", "cancelled")
 class Batches:
     """Makes calls in batches. `complete` is what Client.complete is online."""
 
-    def __init__(self, run: ClientRun, client: Client) -> None:
+    def __init__(self, run: Run, client: Client) -> None:
         self._run, self._client = run, client
-        self._scope = digest(run.model.endpoint, run.model.name)
+        self._scope = digest(run.endpoint, run.params.model)
         self._waiting: dict[str, asyncio.Future[Completion]] = {}
         self._buffer: dict[str, dict[str, Any]] = {}
         self._open: dict[str, set[str]] = {}  # the lines of each open batch
@@ -41,23 +41,23 @@ class Batches:
         self._driver: asyncio.Task[None] | None = None
         self._grown = asyncio.Event()
 
-    async def complete(self, request: Request) -> Completion:
+    async def complete(self, call: Call) -> Completion:
         """Make one call by batch; the first of each task goes online, to learn the dialect."""
         async with self._introduced:
             if self._driver is None:
-                await self._client.open()
+                self._client.open()
                 await self._resume()
                 self._driver = asyncio.create_task(self._drive())
-        line = line_of(request.call.key, request.messages, request.max_tokens)
-        result = await self._run.journal.do(lambda store: store.batch_result(line))
+        line = line_of(call.key, call.messages, call.max_tokens)
+        result = await self._run.store.do(lambda store: store.batch_result(line))
         if result is not None:
             return completion_of(200, json.loads(result), {})
         if not any(line in lines for lines in self._open.values()):
             async with self._introduced:
-                dialect = self._client.dialect(request.call.task)
+                dialect = self._client.dialect(call.task)
                 if dialect is None:
-                    return await self._client.complete(request)
-            self._buffer[line] = body_of(self._run.model, request, dialect)
+                    return await self._client.complete(call)
+            self._buffer[line] = self._run.body(call, dialect)
             self._grown.set()
         if self._driver.done():
             await self._driver
@@ -72,7 +72,7 @@ class Batches:
 
     async def _resume(self) -> None:
         """Find the batches that an earlier run left open, or had no time to collect."""
-        rows = await self._run.journal.do(lambda store: store.execute("SELECT batch FROM collected"))
+        rows = await self._run.store.do(lambda store: store.execute("SELECT batch FROM collected"))
         collected = {row[0] for row in rows}
         for batch in await self._do(self._list):
             if batch.id not in collected:
@@ -139,7 +139,7 @@ class Batches:
             responses |= {row["custom_id"]: row["response"] for row in rows if row.get("response")}
         bodies = {line: json.dumps(it["body"]) for line, it in responses.items() if it["status_code"] == 200}
         # On disk first: what no one waits for yet is paid too, and is found in one place or the other.
-        await self._run.journal.do(lambda store: store.collect(name, bodies))
+        await self._run.store.do(lambda store: store.collect(name, bodies))
         for line in self._open.pop(name):
             future = self._waiting.pop(line, None)
             if future is None or future.done():
@@ -150,7 +150,7 @@ class Batches:
                 response = responses[line]
                 future.set_result(completion_of(int(response["status_code"]), response["body"], {}))
             except Fault as fault:
-                future.set_exception(self._run.model.error(fault) or fault)
+                future.set_exception(self._run.error(fault) or fault)
 
     async def _rows(self, file: str) -> list[Any]:
         """The rows of a file at the endpoint."""
@@ -165,21 +165,23 @@ class Batches:
         return [batch async for batch in pages if (batch.metadata or {}).get(MARK) == self._scope]
 
     async def _do(self, request: Callable[[Any], Awaitable[T]]) -> T:
-        """What a request about files or batches brings. Raises TeacherError: it has to do with the setting."""
+        """What a request about files or batches brings. Raises TeacherError: the setting is at fault."""
 
         async def attempt() -> T:
             try:
-                return await request(self._client.api)
+                result = await request(self._client.api)
             except Exception as error:
                 raise self._client.fault(error) from None
+            self._client.reached = True
+            return result
 
         try:
             return await repeated(attempt, self._run.limits)
         except Fault as fault:
             fault.kind = "auth" if fault.kind == "forbidden" else fault.kind
-            known = None if fault.kind == "missing" else self._run.model.error(fault)
+            known = None if fault.kind == "missing" else self._run.error(fault)
             raise known or TeacherError(
-                f"KNOWTUNING_TEACHER_MODE is batch and {self._run.model.endpoint} does not take it: {fault}; "
+                f"KNOWTUNING_TEACHER_MODE is batch and {self._run.endpoint} does not take it: {fault}; "
                 "what was paid is kept, run again, or without that variable"
             ) from None
 

@@ -1,4 +1,4 @@
-"""What an endpoint answers: a completion, or the fault in its place. Online and in a batch it is read alike."""
+"""What an endpoint answers, online or in a batch: a completion, or the fault in its place."""
 
 from __future__ import annotations
 
@@ -9,34 +9,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 CRASHES = (500, 501)  # a server that is still loading says 503
 TOO_LONG = ("context_length_exceeded", "string_above_max_length")
 
-FaultKind = Literal[
-    "rate_limit",  # 429: wait, lower the concurrency, ask again
-    "quota",  # 429 insufficient_quota, 402: stop the run
-    "server",  # 5xx: back off and ask again
-    "timeout",  # no complete reply in time: the same
-    "connection",  # refused, reset or dropped: the same
-    "malformed",  # status 200 whose body is no chat completion: the same
-    "filtered",  # the provider's content filter: final for this row
-    "rejected",  # any other 4xx: final for this row
-    "auth",  # 401: stop the run
-    "forbidden",  # 403: the key, if even a minimal call meets it; else final for this row
-    "missing",  # 404: stop the run
-]
-RETRIED: frozenset[FaultKind] = frozenset({"server", "timeout", "connection", "malformed"})
-
-_KINDS: dict[int, FaultKind] = {
-    401: "auth",
-    402: "quota",
-    403: "forbidden",
-    404: "missing",
-    429: "rate_limit",
-}
-_KINDS |= {408: "timeout", 409: "timeout", 425: "timeout"}
+# rate_limit: wait, lower the concurrency, ask again. The retried ones: back off, ask again; malformed has status
+# 200 and no chat completion. filtered (by the provider's content filter) and rejected: final for the row, and so
+# is forbidden where a minimal call is allowed. auth, quota, missing: every further call would meet them.
+_Retried = Literal["server", "timeout", "connection", "malformed"]
+FaultKind = _Retried | Literal["rate_limit", "filtered", "rejected", "forbidden", "auth", "quota", "missing"]
+RETRIED: tuple[FaultKind, ...] = get_args(_Retried)
+# By HTTP status; any other is server from 500 on, else rejected.
+_KINDS: dict[int, FaultKind] = {401: "auth", 402: "quota", 403: "forbidden", 404: "missing"}
+_KINDS |= {408: "timeout", 409: "timeout", 425: "timeout", 429: "rate_limit"}
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
 # Errors that come with status 200, or in a batch, by their word.
@@ -68,7 +54,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What came back, tokens as the endpoint counted them."""
+    """What came back; the tokens are as the endpoint counts them."""
 
     text: str
     finish: str = "stop"  # the endpoint's finish_reason

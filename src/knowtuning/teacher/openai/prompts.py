@@ -101,8 +101,7 @@ def task_schema(task: Task) -> dict[str, Any]:
 def reply_schema(kind: type[Reply], fewest: int = 0, most: int | None = None) -> dict[str, Any]:
     """JSON schema of a reply as strict endpoints want it: every property required, no others allowed.
 
-    Without titles, descriptions and defaults, so that a changed docstring asks for nothing anew. fewest, most:
-    the bounds of its lists.
+    Without documentation, so that a changed docstring asks for nothing anew. fewest, most: bounds of its lists.
     """
     bounds = {"minItems": fewest} if fewest else {}
     bounds |= {} if most is None else {"maxItems": most}
