@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from knowtuning.core.storage import digest
@@ -34,41 +34,52 @@ class Batches:
     def __init__(self, run: Run, client: Client) -> None:
         self._run, self._client = run, client
         self._scope = digest(run.endpoint, run.params.model)
-        self._waiting: dict[str, asyncio.Future[Completion]] = {}
-        self._buffer: dict[str, dict[str, Any]] = {}
-        self._open: dict[str, set[str]] = {}  # the lines of each open batch
+        self._waiting: dict[str, asyncio.Future[Completion]] = {}  # by line
+        self._buffer: dict[str, dict[str, Any]] = {}  # bodies to submit
+        self._open: set[str] = set()  # lines of batches that are not collected
+        self._works: set[asyncio.Task[None]] = set()
         self._introduced = asyncio.Lock()
-        self._driver: asyncio.Task[None] | None = None
-        self._grown = asyncio.Event()
+        self._resumed = False
 
     async def complete(self, call: Call) -> Completion:
         """Make one call by batch; the first of each task goes online, to learn the dialect."""
         async with self._introduced:
-            if self._driver is None:
+            if not self._resumed:
                 self._client.open()
                 await self._resume()
-                self._driver = asyncio.create_task(self._drive())
+                self._resumed = True
         line = line_of(call.key, call.messages, call.max_tokens)
         result = await self._run.store.do(lambda store: store.batch_result(line))
         if result is not None:
             return completion_of(200, json.loads(result), {})
-        if not any(line in lines for lines in self._open.values()):
+        if line not in self._open:
             async with self._introduced:
                 dialect = self._client.dialect(call.task)
                 if dialect is None:
                     return await self._client.complete(call)
+            if not self._buffer:
+                self._start(self._submit())
             self._buffer[line] = self._run.body(call, dialect)
-            self._grown.set()
-        if self._driver.done():
-            await self._driver
         future = self._waiting[line] = asyncio.get_running_loop().create_future()
         return await future
 
     async def close(self) -> None:
         """Stop polling; open batches go on at the endpoint and are found again by the next run."""
-        if self._driver is not None:
-            self._driver.cancel()
-            await asyncio.gather(self._driver, return_exceptions=True)
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._works.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, work: asyncio.Task[None]) -> None:
+        self._works.discard(work)
+        if not work.cancelled() and (error := work.exception()):
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(error)
 
     async def _resume(self) -> None:
         """Find the batches that an earlier run left open, or had no time to collect."""
@@ -76,38 +87,22 @@ class Batches:
         collected = {row[0] for row in rows}
         for batch in await self._do(self._list):
             if batch.id not in collected:
-                self._open[batch.id] = {row["custom_id"] for row in await self._rows(batch.input_file_id)}
-
-    async def _drive(self) -> None:
-        """Submit what has gathered, look at what is open, until closed."""
-        try:
-            while True:
-                await self._gather()
-                while self._buffer:
-                    await self._submit()
-                for name in list(self._open):
-                    await self._look(name)
-        except Exception as error:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(error)
-            raise
-
-    async def _gather(self) -> None:
-        """Wait for the next look, or less when new calls come; then until no more have come for a while."""
-        limits = self._run.limits
-        try:
-            await asyncio.wait_for(self._grown.wait(), limits.batch_poll if self._open else None)
-        except TimeoutError:
-            return
-        while self._grown.is_set() and len(self._buffer) < limits.batch_size:
-            self._grown.clear()
-            await asyncio.sleep(min(1.0, limits.batch_poll))
+                lines = {row["custom_id"] for row in await self._rows(batch.input_file_id)}
+                self._open |= lines
+                self._start(self._collect(batch.id, lines))
 
     async def _submit(self) -> None:
-        lines = sorted(self._buffer)[: self._run.limits.batch_size]
+        """Gather calls until no more have come for a while, submit them, and collect what they bring."""
+        limits, size = self._run.limits, 0
+        while size < len(self._buffer) < limits.batch_size:
+            size = len(self._buffer)
+            await asyncio.sleep(min(1.0, limits.batch_poll))
+        bodies = {line: self._buffer.pop(line) for line in sorted(self._buffer)[: limits.batch_size]}
+        self._open |= bodies.keys()
+        if self._buffer:
+            self._start(self._submit())
         rows = (
-            {"custom_id": line, "method": "POST", "url": _PATH, "body": self._buffer[line]} for line in lines
+            {"custom_id": line, "method": "POST", "url": _PATH, "body": body} for line, body in bodies.items()
         )
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         file = await self._do(lambda api: api.files.create(file=("calls.jsonl", data), purpose="batch"))
@@ -117,21 +112,17 @@ class Batches:
             for batch in await self._list(api):
                 if batch.input_file_id == file.id:
                     return batch
-            return await api.batches.create(
-                input_file_id=file.id,
-                endpoint=_PATH,
-                completion_window="24h",
-                metadata={MARK: self._scope},
-            )
+            settings = {"completion_window": "24h", "metadata": {MARK: self._scope}}
+            return await api.batches.create(input_file_id=file.id, endpoint=_PATH, **settings)
 
-        self._open[(await self._do(create)).id] = set(lines)
-        for line in lines:
-            del self._buffer[line]
+        batch = await self._do(create)
+        await self._collect(batch.id, set(bodies))
 
-    async def _look(self, name: str) -> None:
-        batch = await self._do(lambda api: api.batches.retrieve(name))
-        if batch.status not in _ENDED:
-            return
+    async def _collect(self, name: str, lines: set[str]) -> None:
+        """Wait for the end of a batch and hand out its results."""
+        poll = self._run.limits.batch_poll
+        while (batch := await self._do(lambda api: api.batches.retrieve(name))).status not in _ENDED:
+            await asyncio.sleep(poll)
         responses: dict[str, dict[str, Any]] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             # A line that the endpoint could not run carries an error and no response.
@@ -140,13 +131,14 @@ class Batches:
         bodies = {line: json.dumps(it["body"]) for line, it in responses.items() if it["status_code"] == 200}
         # On disk first: what no one waits for yet is paid too, and is found in one place or the other.
         await self._run.store.do(lambda store: store.collect(name, bodies))
-        for line in self._open.pop(name):
+        self._open -= lines
+        for line in lines:
             future = self._waiting.pop(line, None)
             if future is None or future.done():
                 continue
             try:
                 if line not in responses:
-                    raise _unanswered(batch, self._run.limits.batch_poll)
+                    raise _unanswered(batch, poll)
                 response = responses[line]
                 future.set_result(completion_of(int(response["status_code"]), response["body"], {}))
             except Fault as fault:

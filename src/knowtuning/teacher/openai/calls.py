@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 from knowtuning.teacher.openai.client import Call, Run
 from knowtuning.teacher.openai.completions import RETRIED, Completion, Fault
-from knowtuning.teacher.openai.limits import OVERHEAD, Limits, Price, TeacherError
+from knowtuning.teacher.openai.limits import OVERHEAD, Limits, TeacherError
 from knowtuning.teacher.openai.prompts import reply_limit
 from knowtuning.teacher.openai.reading import read_reply
-from knowtuning.teacher.openai.store import Response, Store, command
+from knowtuning.teacher.openai.store import Response, command
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 
 T = TypeVar("T")
@@ -33,15 +33,12 @@ _SHOWN = 160  # characters of an example reply
 _BYTES_PER_TOKEN = 4  # of English text, for estimates
 _CUT, _BRIEF = 0.6, 100  # share of the tokens sent below which a prompt was cut; tokens too few to tell
 
-# How a call gets to the endpoint and its completion back: `complete` of Client or Batches.
-Deliver = Callable[[Call], Awaitable[Completion]]
-
 
 def judged(call: Call, completion: Completion, ceiling: int) -> tuple[Outcome, Call | None]:
-    """What a completion is to its task, and the call to make where it cannot be used; None: that is final.
+    """What a completion is to its task, and the call to make where it cannot be used; None: it is final.
 
-    One that is cut off is asked for once more with twice `ceiling`, the most tokens of a first reply; one that
-    is no JSON, breaks the schema or fails the task's check once more with the error shown; a refusal is final.
+    What was cut off is asked for once more with twice `ceiling`, the most tokens of a first reply; what is no
+    JSON, breaks the schema or fails the task's check once more with the error shown; a refusal is final.
     """
     text = completion.text
     if completion.refusal:
@@ -65,10 +62,8 @@ def judged(call: Call, completion: Completion, ceiling: int) -> tuple[Outcome, C
 
 
 def pause(attempt: int, first: float, cap: float) -> float:
-    """Seconds to wait before repetition `attempt` (1, 2, …): even over 0..min(cap, first·2^(attempt-1)).
-
-    The jitter is meant to differ between processes, so it is not seeded; no output depends on it.
-    """
+    """Seconds to wait before repetition `attempt` (1, 2, …): even over 0..min(cap, first·2^(attempt-1))."""
+    # Not seeded: it is meant to differ between processes, and no output depends on it.
     return random.uniform(0, min(cap, first * 2 ** min(attempt - 1, 30)))
 
 
@@ -152,12 +147,9 @@ class Gate:
         self._next_token += further * self._token_seconds
 
     def refused(self, began: float, wait: float) -> None:
-        """A call that began at `began` met a 429: hold all calls for `wait` seconds, halve the limit.
-
-        One overload answers many calls in flight with 429; only those that began after the last halving
-        tell something new.
-        """
+        """A call that began at `began` met a 429: hold all calls for `wait` seconds, halve the limit."""
         now = time.monotonic()
+        # One overload answers many calls; only those that began after the last halving tell something new.
         if began > self._slowed_at:
             self._slowed_at = now
             self.limit = max(1.0, self.limit / 2)
@@ -168,17 +160,15 @@ class Budget:
     """What one command of the shell may spend, over all its stages. A call reserves the most that it can cost
     before it is made, on disk, so the limit holds; what a killed run had reserved stays spent."""
 
-    def __init__(self, limit: float, price: Price | None, store: Store) -> None:
-        self._limit, self._store = limit, store
-        self._price = None if limit == math.inf else price
-        self._command = command()
-        self._room = Room()
+    def __init__(self, run: Run) -> None:
+        self._limit, self._usage, self._store = run.limits.budget, run.usage, run.store
+        self._price = None if self._limit == math.inf else run.usage.price
+        self._command, self._room = command(), Room()
 
     async def reserve(self, prompt_bytes: int, max_tokens: int) -> int:
         """Set aside the most a call can cost, billionths of a dollar: no text has more tokens than bytes.
 
-        Waits for calls in flight to cost less than was set aside for them. Raises TeacherError when the
-        next call may still cost more than is left.
+        Waits for calls in flight to cost less than that. Raises TeacherError when too little is left even so.
         """
         if self._price is None:
             return 0
@@ -195,7 +185,9 @@ class Budget:
         return most
 
     async def settle(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
-        """Turn what was set aside for a call into what it cost."""
+        """Count what a call took, in place of what was set aside for it."""
+        self._usage.paid_prompt_tokens += prompt_tokens
+        self._usage.paid_completion_tokens += completion_tokens
         if self._price is None:
             return
         cost = math.ceil(1e9 * self._price.of(prompt_tokens, completion_tokens))
@@ -204,20 +196,17 @@ class Budget:
 
 
 class Trial:
-    """One kind of task at one model. Raises TeacherError where paying on would buy nothing.
-
-    That is after so many rows, or calls that may have been billed, without a usable reply among them. Once
-    one has come both allow for as many as are made at once, whose failures come in a bunch since they take
-    twice the time.
-    """
+    """One kind of task at one model. Raises TeacherError where paying on would buy nothing: after so many
+    rows, or calls that may have been billed, without a usable reply among them. Once one has come both allow
+    for as many as are made at once, whose failures come in a bunch since they take twice the time."""
 
     def __init__(self, run: Run, task: str) -> None:
         self._task, self._run = task, run
         self._most_rows, self._most_calls = run.limits.give_up_after, TRIAL_CALLS
         self._proven = False
         self._rows, self._calls = Room(), Room()
-        self._failed = self._wasted = 0  # rows, calls, in a row
-        self._unusable = 0  # rows
+        self._failed = self._unusable = 0  # rows: in a row, in all
+        self._wasted = 0  # calls in a row
         self.last: Failure | Fault | None = None  # why the last call or row brought nothing
 
     def row(self) -> AbstractAsyncContextManager[None]:
@@ -243,9 +232,9 @@ class Trial:
                 raise
 
     def judge(self, outcome: Outcome, fault: Fault | None = None) -> None:
-        """Count the outcome of a row. Raises TeacherError when rows fail one after the other, or more than may.
+        """Count the outcome of a row. Raises TeacherError when rows fail in a row, or more than may.
 
-        fault: why no reply came; such a row is asked again by the next run, and counts only in a row with others.
+        fault: why no reply came; such a row is asked again by the next run and is not among those that may.
         """
         limits = self._run.limits
         if not isinstance(outcome, Failure):
@@ -281,23 +270,23 @@ class Trial:
 class Calls:
     """Answers calls, side by side: from the store, or paid for at most once among all who share it.
 
-    error: why the run cannot go on.
+    deliver: takes a call to the endpoint and brings its completion, `complete` of Client or Batches.
     """
 
-    def __init__(self, run: Run, deliver: Deliver) -> None:
+    def __init__(self, run: Run, deliver: Callable[[Call], Awaitable[Completion]]) -> None:
         self._run, self._deliver, self._store = run, deliver, run.store
-        self._budget = Budget(run.limits.budget, run.usage.price, run.store)
+        self._budget = Budget(run)
         self._gate = Gate(run.limits.concurrency, run.limits.rpm, run.limits.tpm)
         self._workers = asyncio.Semaphore(run.limits.concurrency)
         self._works: set[asyncio.Task[Outcome]] = set()
         self._in_flight: set[asyncio.Task[Any] | None] = set()
         self._stopped = False
-        self.error: BaseException | None = None
+        self.error: BaseException | None = None  # why the run cannot go on
         self._trial = cache(partial(Trial, run))
         self._cut_prompts = 0
         self._cut_off = False
         self._warned: dict[str, float] = {}
-        self._reply_tokens = float(run.params.max_tokens)
+        self._bytes_per_token, self._reply_tokens = float(_BYTES_PER_TOKEN), float(run.params.max_tokens)
 
     async def start(self, calls: Sequence[Call]) -> list[asyncio.Future[Outcome]]:
         """Begin to answer calls. Raises TeacherError where too many stored replies are unusable."""
@@ -324,14 +313,12 @@ class Calls:
     def _stop(self, *, at_once: bool) -> None:
         self._stopped = True
         for work in self._works:
+            # A call in a batch is never waited for: the batch outlives us.
             if at_once or self._run.limits.mode == "batch" or work not in self._in_flight:
                 work.cancel()
 
     async def end(self, *, at_once: bool) -> None:
-        """Start no further call; those in flight end, so that what is being paid for is kept, or at once.
-
-        A call in a batch is never waited for: the batch outlives us.
-        """
+        """Start no further call; those in flight end, so that what is being paid for is kept, or at once."""
         self._stop(at_once=at_once)
         await asyncio.gather(*self._works, return_exceptions=True)
 
@@ -413,14 +400,14 @@ class Calls:
             try:
                 completion = _counted(await self._deliver(call), prompt_bytes)
                 self._run.usage.paid += 1
-                await self._pay(reserved, completion.prompt_tokens, completion.completion_tokens)
+                await self._budget.settle(reserved, completion.prompt_tokens, completion.completion_tokens)
             except TeacherError:
-                await self._pay(reserved, 0, 0)
+                await self._budget.settle(reserved, 0, 0)
                 raise
             except Fault as fault:
                 self._run.usage.maybe_billed += fault.billed
                 spent = (_tokens(prompt_bytes), call.max_tokens) if fault.billed else (0, 0)
-                await self._pay(reserved, *spent)
+                await self._budget.settle(reserved, *spent)
                 self._slow_down(began, fault)
                 raise
             finally:
@@ -430,11 +417,6 @@ class Calls:
         self._reply_tokens += (completion.completion_tokens - self._reply_tokens) / 20
         self._watch_context(completion, prompt_bytes, call.task)
         return completion
-
-    async def _pay(self, reserved: int, prompt_tokens: int, completion_tokens: int) -> None:
-        self._run.usage.paid_prompt_tokens += prompt_tokens
-        self._run.usage.paid_completion_tokens += completion_tokens
-        await self._budget.settle(reserved, prompt_tokens, completion_tokens)
 
     def _slow_down(self, began: float, fault: Fault) -> None:
         """Lower the concurrency where the endpoint is overloaded, and say what is waited for."""
@@ -459,15 +441,17 @@ class Calls:
 
     def _watch_context(self, completion: Completion, prompt_bytes: int, task: Task) -> None:
         """Warn where the endpoint counts far fewer tokens than were sent: some cut a prompt in silence."""
-        sent = prompt_bytes / _BYTES_PER_TOKEN
-        if completion.prompt_tokens < _CUT * sent and sent >= _BRIEF:
-            self._cut_prompts += 1
-            self._warn(
-                "context",
-                f"warning: about {sent:.0f} tokens were sent for {task.id} and {completion.prompt_tokens} "
-                "counted; the server may have cut the prompt to its context: raise that (num_ctx, "
-                f"--ctx-size, --max-model-len); {self._cut_prompts} such so far",
-            )
+        sent, counted = prompt_bytes / self._bytes_per_token, completion.prompt_tokens
+        if counted > _CUT * sent or sent < _BRIEF:
+            self._bytes_per_token += (prompt_bytes / max(1, counted) - self._bytes_per_token) / 20
+            return
+        self._cut_prompts += 1
+        self._warn(
+            "context",
+            f"warning: about {sent:.0f} tokens were sent for {task.id} and {counted} counted; the server may "
+            "have cut the prompt to its context: raise that (num_ctx, --ctx-size, --max-model-len); "
+            f"{self._cut_prompts} such so far",
+        )
 
     def _warn(self, about: str, line: str) -> None:
         """Print a line, once a minute about one thing."""

@@ -97,10 +97,7 @@ class Dialect:
 
 
 class Run:
-    """What the parts of a teacher share: settings, replies, and what its runs have in common.
-
-    used: the keys of the replies that served. dialects: how the endpoint is asked for each task, and until when.
-    """
+    """What the parts of a teacher share, over all its runs."""
 
     def __init__(self, params: Endpoint, setting: Setting, limits: Limits) -> None:
         # Always named, so that no variable of the package can redirect calls and their keys.
@@ -126,8 +123,8 @@ class Run:
             limits = replace(limits, rpm=math.inf, tpm=math.inf)
         self.limits, self.usage = limits, Usage(price=price)
         self.store = Store(setting.cache / STORE_NAME)
-        self.dialects: dict[str, tuple[Dialect, float]] = {}
-        self.used: set[str] = set()
+        self.dialects: dict[str, tuple[Dialect, float]] = {}  # by task; valid until
+        self.used: set[str] = set()  # the keys of the replies that served
 
     def __str__(self) -> str:
         return f"{self.section}.model {self.params.model!r} at {self.endpoint}"
@@ -174,20 +171,19 @@ class Client:
 
     async def complete(self, call: Call) -> Completion:
         """Make one call. Raises Fault, or TeacherError when the endpoint or a setting is at fault."""
-        dialect = self.dialect(call.task)
-        if self._apis and dialect:
-            return await self._call(call, dialect)
-        async with self._lock:
-            if self._refused is not None:
-                raise self._refused
-            try:
-                self.open()
-                dialect = self.dialect(call.task)
-                return await (self._call(call, dialect) if dialect else self._search(call))
-            except TeacherError as error:
-                # Calls that wait for this one would meet the same.
-                self._refused = error
-                raise
+        self.open()
+        if self.dialect(call.task) is None:
+            async with self._lock:
+                if self._refused is not None:
+                    raise self._refused
+                if self.dialect(call.task) is None:
+                    try:
+                        return await self._search(call)
+                    except TeacherError as error:
+                        # Calls that wait for this one would meet the same.
+                        self._refused = error
+                        raise
+        return await self._call(call, self.dialect(call.task) or Dialect())
 
     def dialect(self, task: Task) -> Dialect | None:
         """How the endpoint wants to be asked for this task, where that is known."""
@@ -235,8 +231,8 @@ class Client:
         return text
 
     def fault(self, error: Exception) -> Fault:
-        """The fault behind an exception of the package. Raises TeacherError where the first call finds no
-        server, and anything unknown as it is."""
+        """The fault behind an exception of the package. Raises TeacherError where no server was ever reached,
+        and anything unknown as it is."""
         import openai
 
         run, cause = self._run, error.__cause__ or error
@@ -295,8 +291,8 @@ class Client:
         return completion
 
     async def _search(self, call: Call) -> Completion:
-        """Make the first call of a task: try the dialects, best first. Raises the first fault if none works but a
-        minimal call would."""
+        """Make the first call of a task: try the dialects, best first. Raises the first fault if none works
+        but a minimal call would."""
         # What one task has taught holds for the next, but for the mode.
         known = next((dialect for dialect, _ in self._known.values()), Dialect())
         dialect = replace(known, mode=MODES[0])
@@ -327,9 +323,8 @@ class Client:
             dialect = following
         self._turned_down += faults[0].kind == "rejected"
         if self._turned_down >= _ROWS:
-            raise TeacherError(
-                f"{self._run} turns down every task {call.task.name!r} ({faults[0]}), {self._turned_down} so far"
-            )
+            every = f"every task {call.task.name!r} ({faults[0]}), {self._turned_down} so far"
+            raise TeacherError(f"{self._run} turns down {every}")
         raise faults[0]
 
     def _take(self, task: Task, dialect: Dialect, faults: list[Fault]) -> None:

@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 CRASHES = (500, 501)  # a server that is still loading says 503
 TOO_LONG = ("context_length_exceeded", "string_above_max_length")
 
-# rate_limit: wait, lower the concurrency, ask again. The retried ones: back off, ask again; malformed has status
-# 200 and no chat completion. filtered (by the provider's content filter) and rejected: final for the row, and so
-# is forbidden where a minimal call is allowed. auth, quota, missing: every further call would meet them.
+# rate_limit: wait, lower the concurrency, ask again. Retried: back off, ask again; malformed has status 200
+# and no chat completion. filtered (by the provider's content filter) and rejected are final for the row, and
+# so is forbidden where a minimal call is allowed. auth, quota, missing: every further call would meet them.
 _Retried = Literal["server", "timeout", "connection", "malformed"]
 FaultKind = _Retried | Literal["rate_limit", "filtered", "rejected", "forbidden", "auth", "quota", "missing"]
 RETRIED: tuple[FaultKind, ...] = get_args(_Retried)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -40,19 +40,12 @@ class Prompts:
     """The prompts of a folder, read once each."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._read: dict[type[Task], tuple[str, str]] = {}
+        self._read = cache(lambda kind: _load(folder / f"{kind.name}.txt", kind))
 
     def messages(self, task: Task) -> list[Message]:
         """The system and the user message that put `task` to the teacher."""
-        kind = type(task)
-        if kind not in self._read:
-            self._read[kind] = _load(self._folder / f"{kind.name}.txt", kind)
-        system, user = self._read[kind]
-        return [
-            {"role": "system", "content": _fill(system, task)},
-            {"role": "user", "content": _fill(user, task)},
-        ]
+        parts = zip(("system", "user"), self._read(type(task)), strict=True)
+        return [{"role": role, "content": _fill(text, task)} for role, text in parts]
 
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
@@ -90,10 +83,8 @@ def _shown(value: object) -> str:
 
 
 def task_schema(task: Task) -> dict[str, Any]:
-    """JSON schema of the reply to a task, its list bounded by the task's entries.
-
-    Texts that are kept have no greatest length: a server that keeps to a schema would cut them in silence.
-    """
+    """JSON schema of the reply to a task, its list bounded by the task's entries."""
+    # Texts that are kept have no greatest length: a server that keeps to a schema would cut them in silence.
     return reply_schema(task.reply_type, *task.entries())
 
 
@@ -101,7 +92,7 @@ def task_schema(task: Task) -> dict[str, Any]:
 def reply_schema(kind: type[Reply], fewest: int = 0, most: int | None = None) -> dict[str, Any]:
     """JSON schema of a reply as strict endpoints want it: every property required, no others allowed.
 
-    Without documentation, so that a changed docstring asks for nothing anew. fewest, most: bounds of its lists.
+    Without documentation: a changed docstring asks for nothing anew. fewest, most: the bounds of its lists.
     """
     bounds = {"minItems": fewest} if fewest else {}
     bounds |= {} if most is None else {"maxItems": most}
@@ -126,10 +117,8 @@ def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, 
 
 
 def reply_limit(task: Task, ceiling: int) -> int:
-    """Tokens that a usable reply may take, at most `ceiling`: one for each byte of the text it says again.
-
-    English has four bytes a token. Thoughts are in no estimate: see calls.py on replies that are cut off.
-    """
+    """Tokens that a usable reply may take, at most `ceiling`: one for each byte of the text it says again."""
+    # English has four bytes a token. Thoughts are in no estimate: see calls.py on replies that are cut off.
     return min(ceiling, _OPENING + sum(_size(getattr(task, name)) for name in task.repeats))
 
 

@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from knowtuning.core.storage import atomic_write, digest
 
 T = TypeVar("T")
+Messages = Sequence[dict[str, str]]
 
 VERSION = 3
 _CHUNK = 500
@@ -69,16 +70,16 @@ def request_key(
     *,
     endpoint: str,
     model: str,
-    messages: Sequence[dict[str, str]],
+    messages: Messages,
     sampling: dict[str, Any],
     schema: dict[str, Any],
-    sample: int = 0,
+    sample: int,
 ) -> str:
     """sha256 of everything that determines a reply, and of nothing else (no row, no order, no code)."""
     return digest("chat", endpoint, model, list(messages), sampling, schema, sample)
 
 
-def line_of(key: str, messages: Sequence[dict[str, str]], max_tokens: int) -> str:
+def line_of(key: str, messages: Messages, max_tokens: int) -> str:
     """The name of a call in a batch, 64 characters: the start of its reply's key, then what sets it apart."""
     return f"{key[:32]}-{digest('line', list(messages), max_tokens)[:31]}"
 
@@ -86,7 +87,7 @@ def line_of(key: str, messages: Sequence[dict[str, str]], max_tokens: int) -> st
 class Store:
     """Replies, claims, and what the batches and the budget need to survive a kill, in one file.
 
-    Methods that write run inside transaction(), or by do(); neither is for several threads at once.
+    Methods that write run inside transaction() or by do(), neither for several threads at once.
     """
 
     def __init__(self, path: Path) -> None:
@@ -152,7 +153,6 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._thread, together)
 
     def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run a statement."""
         return self._db.execute(statement, values).fetchall()
 
     def find(self, keys: Sequence[str]) -> dict[str, Response]:
@@ -192,10 +192,7 @@ class Store:
         return self.path.with_name(f"{self.path.name}.{owner}.lock")
 
     def put(self, response: Response) -> None:
-        """Keep a reply, settle the lines of batches that it came from, give up the claim on its key.
-
-        The first accepted reply to a key stays.
-        """
+        """Keep a reply where no accepted one is, settle the lines of batches it came from, release it."""
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", response.key)
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
@@ -236,10 +233,8 @@ class Store:
 
 
 def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
-    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number.
-
-    Raises ValueError when a key has no reply: the file would not replay the stage.
-    """
+    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number. Raises ValueError
+    when a key has no reply: the file would not replay the stage."""
     ordered = sorted(set(keys))
     with atomic_write(path) as stream:
         for start in range(0, len(ordered), _CHUNK):
@@ -254,10 +249,8 @@ def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
 
 
 def import_replies(store: Store, lines: Iterable[str], name: object) -> int:
-    """Put the replies of an exported file into the store; returns how many were new.
-
-    Raises ValueError naming file and line when a line is not a reply; nothing is imported then.
-    """
+    """Put the replies of an exported file into the store; returns how many were new. Raises ValueError naming
+    file and line when a line is not a reply; nothing is imported then."""
     before = store.count()
     with store.transaction():
         for number, line in enumerate(lines, 1):
@@ -335,11 +328,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def command() -> str:
-    """What this process belongs to: a command of the shell with all that it starts, such as `dvc repro`.
-
-    Its process group, with the start of the group's leader (the 22nd field of its status), since numbers are
-    given again.
-    """
+    """What this process belongs to: a command of the shell with all that it starts, such as `dvc repro`."""
+    # Its process group, with the start of the group's leader (22nd field of its status): numbers come again.
     group, started = os.getpgrp(), ""
     with suppress(OSError, IndexError):
         started = Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[19]

@@ -40,12 +40,9 @@ class OpenAITeacher:
         self._prompts = Prompts(setting.prompts)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Yield each task with its outcome, in order, reading `tasks` as a stream.
-
-        A sequence is looked through first, for an estimate. Calls go on while the caller asks for
-        outcomes; close the generator to end them. Raises TeacherError when the run cannot go on, and behind a
-        preview that leaves calls to pay.
-        """
+        """Yield each task with its outcome, in order, reading `tasks` as a stream; a sequence is looked
+        through first, for an estimate. Close the generator to end the calls. Raises TeacherError when the run
+        cannot go on, and behind a preview that leaves calls to pay."""
         preview = self._limits.preview
         if preview is not None:
             tasks = list(tasks)
@@ -83,11 +80,8 @@ class OpenAITeacher:
         return CallEstimate(count, len(new), prompt_bytes, reply_tokens, max_tokens, self.totals.price)
 
     def usage(self) -> dict[str, Any]:
-        """Totals of calls, tokens and money.
-
-        `paid` is this run's part and `cached` what earlier runs paid for; `total` is both, and the same
-        whether the stage was resumed or not.
-        """
+        """Totals of calls, tokens and money: `paid` is this run's part, `cached` what earlier runs paid for,
+        and `total` both, the same whether the stage was resumed or not."""
         return {"teacher": self.totals.metrics()}
 
     def load_replies(self, out: Path, root: Path) -> int:
@@ -154,16 +148,16 @@ class OpenAITeacher:
             await self._store.settle()
 
     def _call(self, task: Task) -> Call:
-        run, messages = self._run, self._prompts.messages(task)
+        run, params, messages = self._run, self._run.params, self._prompts.messages(task)
         key = request_key(
             endpoint=run.endpoint,
-            model=run.params.model,
+            model=params.model,
             messages=messages,
-            sampling={**run.sampling, **run.params.extra, "max_tokens": run.params.max_tokens},
+            sampling={**run.sampling, **params.extra, "max_tokens": params.max_tokens},
             schema=task_schema(task),
             sample=getattr(task, "sample", 0),
         )
-        return Call(key, task, messages, run.params.max_tokens)
+        return Call(key, task, messages, params.max_tokens)
 
 
 async def _awaited(value: Awaitable[T]) -> T:
