@@ -46,11 +46,6 @@ _SECRET = 8  # characters from which on a header's value is blacked out
 _BELIEVED = 300.0  # seconds that a dialect counts that a crash led to
 _ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
 _PROBE = {"role": "user", "content": "Reply with the JSON object {}."}
-_NO_SYSTEM = re.compile(
-    r"system.{0,3} (role|message|prompt|instruction)|role.{0,30}system|developer instruction"
-    r"|roles? must alternate|only user and assistant|messages\[0\]\.role",
-    re.IGNORECASE,
-)
 # Faults that every further call would meet too.
 _STOPS: dict[FaultKind, str] = {
     "auth": "{key} is not accepted by {endpoint} ({fault}); expected a key that is valid there and may use "
@@ -391,10 +386,7 @@ def _following(dialect: Dialect, fault: Fault, sampling: Iterable[str]) -> Diale
     text = (fault.param or fault.message).lower()
     if "max_completion_tokens" in fault.message and dialect.limit_field == "max_tokens":
         return replace(dialect, limit_field="max_completion_tokens")
-    if "response_format" not in text and "schema" not in text:
-        for name in sampling:
-            if re.search(rf"\b{name}\b", text) and name not in dialect.unsent:
-                return replace(dialect, unsent=(*dialect.unsent, name))
-        if _NO_SYSTEM.search(f"{fault.param} {fault.message}") and not dialect.merged:
-            return replace(dialect, merged=True)
+    for name in () if "response_format" in text or "schema" in text else sampling:
+        if re.search(rf"\b{name}\b", text) and name not in dialect.unsent:
+            return replace(dialect, unsent=(*dialect.unsent, name))
     return dialect.lower()

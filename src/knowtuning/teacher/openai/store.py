@@ -209,6 +209,10 @@ class Store:
         """Give up our claim on a key."""
         self.execute("DELETE FROM claimed WHERE key = ? AND owner = ?", key, self.owner)
 
+    def release_all(self) -> None:
+        """Give up all our claims."""
+        self.execute("DELETE FROM claimed WHERE owner = ?", self.owner)
+
     def collect(self, batch: str, bodies: Mapping[str, str]) -> None:
         """Keep the results of a batch, by line."""
         self._db.executemany("INSERT OR REPLACE INTO batch_results VALUES (?, ?)", bodies.items())

@@ -17,7 +17,13 @@ from knowtuning.teacher.openai.calls import Calls
 from knowtuning.teacher.openai.client import Call, Client, Run
 from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, limits_from_environment
 from knowtuning.teacher.openai.prompts import Prompts, reply_limit, task_schema
-from knowtuning.teacher.openai.store import export_replies, import_replies, previous_output, request_key
+from knowtuning.teacher.openai.store import (
+    Store,
+    export_replies,
+    import_replies,
+    previous_output,
+    request_key,
+)
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 from knowtuning.teacher.teachers import Setting
 
@@ -145,6 +151,8 @@ class OpenAITeacher:
             if batches is not None:
                 await batches.close()
             await client.close()
+            # A call that was cancelled may not have come to give up its claim.
+            await self._store.do(Store.release_all)
             await self._store.settle()
 
     def _call(self, task: Task) -> Call:
