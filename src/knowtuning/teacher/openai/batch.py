@@ -60,8 +60,8 @@ class Batches:
             if not self._buffer:
                 self._start(self._submit())
             self._buffer[line] = self._run.body(call, dialect)
-        future = self._waiting[line] = asyncio.get_running_loop().create_future()
-        return await future
+        self._waiting[line] = asyncio.get_running_loop().create_future()
+        return await self._waiting[line]
 
     async def close(self) -> None:
         """Stop polling; open batches go on at the endpoint and are found again by the next run."""
