@@ -29,6 +29,7 @@ from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.store import Response
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Rephrase
+from knowtuning.teacher.teachers import Setting
 
 PROMPTS = ROOT / "prompts"
 # This program, for processes of its own; started in the root, as it is.
@@ -88,7 +89,7 @@ def _teacher(url: str, cache: Path, concurrency: int) -> OpenAITeacher:
         seed=None,
     )
     limits = Limits(concurrency=concurrency, progress=False)
-    return OpenAITeacher(params, prompts=PROMPTS, cache=cache, api_key=KEY, limits=limits)
+    return OpenAITeacher(params, Setting({"OPENAI_API_KEY": KEY}, cache, prompts=PROMPTS), limits)
 
 
 def run_ours(url: str, count: int, concurrency: int, cache: Path) -> int:

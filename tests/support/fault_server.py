@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from knowtuning.teacher.openai.structured import Mode
+from knowtuning.teacher.openai.prompts import Mode
 
 Drop = Literal["none", "before", "body"]
 

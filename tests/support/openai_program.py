@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from knowtuning.core.records import Record, write_jsonl
@@ -29,8 +28,8 @@ class Dying(Store):
     puts = 0
     die_at = 0
 
-    def put(self, response: Response, lines: Iterable[str] = ()) -> None:
-        super().put(response, lines)
+    def put(self, response: Response) -> None:
+        super().put(response)
         Dying.puts += 1
         if Dying.puts == Dying.die_at:
             os.kill(os.getpid(), signal.SIGKILL)

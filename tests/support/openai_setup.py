@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from knowtuning.config.teacher import TeacherParams
 from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Extract, Rephrase, Revise
+from knowtuning.teacher.teachers import Setting
 from tests.support.checkout import PROMPTS
 
 KEY = "sk-test-5f1c9a7e-not-a-real-key"
@@ -35,11 +37,17 @@ def params_for(url: str | None, **changes: Any) -> TeacherParams:
 
 
 def teacher_at(
-    url: str | None, cache: Path, *, limits: Limits | None = None, key: str | None = KEY, **changes: Any
+    url: str | None,
+    cache: Path,
+    *,
+    limits: Limits | None = None,
+    key: str | None = KEY,
+    most_failed: float = math.inf,
+    **changes: Any,
 ) -> OpenAITeacher:
-    return OpenAITeacher(
-        params_for(url, **changes), prompts=PROMPTS, cache=cache, api_key=key, limits=limits or quick()
-    )
+    environ = {"OPENAI_API_KEY": key} if key else {}
+    setting = Setting(environ, cache, prompts=PROMPTS, most_failed=most_failed)
+    return OpenAITeacher(params_for(url, **changes), setting, limits or quick())
 
 
 def extracts(count: int, start: int = 0) -> list[Extract]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx2
+import openai
 import pytest
 
+from knowtuning.teacher.openai.client import Client
 from knowtuning.teacher.openai.limits import TeacherError, headers_from_environment
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Outcome, Task
@@ -40,6 +43,20 @@ def test_a_key_that_is_barred_stops_at_the_first_call(tmp_path: Path) -> None:
     ):
         outcomes(teacher_at(server.url, tmp_path), extracts(5))
     assert len(server.calls) == 2
+
+
+def test_a_server_that_was_reached_once_is_waited_for(tmp_path: Path) -> None:
+    """A refused connection is a wrong address before the first answer, and a fault that passes behind it."""
+    client = Client(teacher_at("http://localhost:9/v1", tmp_path)._run)
+    error = openai.APIConnectionError(request=httpx2.Request("POST", "http://localhost:9/v1"))
+    error.__cause__ = httpx2.ConnectError("refused")
+    with pytest.raises(
+        TeacherError, match=r"^teacher\.base_url: .* cannot be reached \(ConnectError: refused"
+    ):
+        client.fault(error)
+    client.reached = True
+    fault = client.fault(error)
+    assert (fault.kind, fault.billed) == ("connection", False)
 
 
 def test_a_404_about_the_parameters_goes_on_to_the_next_dialect(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from knowtuning.teacher.openai.limits import TeacherError
-from knowtuning.teacher.openai.structured import MODES
+from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Outcome, Task
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.teacher.openai.limits import TeacherError
-from knowtuning.teacher.openai.structured import MODES
+from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
 from tests.support.openai_setup import KEY, extracts, mixed, quick, teacher_at

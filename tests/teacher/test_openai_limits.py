@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.calls import Budget, Gate, Pace, pause
-from knowtuning.teacher.openai.client import fault_of_status
+from knowtuning.teacher.openai.calls import Budget, Gate, pause
+from knowtuning.teacher.openai.completions import fault_of_status
 from knowtuning.teacher.openai.limits import (
     VARIABLES,
     Limits,
@@ -19,7 +19,7 @@ from knowtuning.teacher.openai.limits import (
     limits_from_environment,
     price_of,
 )
-from knowtuning.teacher.openai.store import Store, StoreWriter, command
+from knowtuning.teacher.openai.store import command
 from tests.support.fault_server import Call, FaultServer, fails, right_reply, says
 from tests.support.openai_setup import extracts, params_for, quick, teacher_at
 
@@ -85,17 +85,17 @@ def test_a_pause_holds_back_every_call() -> None:
 def test_requests_and_tokens_a_minute() -> None:
     """600 rpm are 0.1 s a request; 60,000 tpm are 1 ms a token."""
 
-    async def starts(pace: Pace, tokens: list[float]) -> list[float]:
+    async def starts(gate: Gate, tokens: list[float]) -> list[float]:
         loop, results = asyncio.get_running_loop(), []
         begin = loop.time()
         for count in tokens:
-            await pace.reserve(count)
-            results.append(round(loop.time() - begin, 2))
+            async with gate.turn(count):
+                results.append(round(loop.time() - begin, 2))
         return results
 
-    by_request = asyncio.run(starts(Pace(600, math.inf), [1e6, 1e6, 1e6]))
+    by_request = asyncio.run(starts(Gate(4, 600, math.inf), [1e6, 1e6, 1e6]))
     assert by_request == pytest.approx([0, 0.1, 0.2], abs=0.04)
-    by_token = asyncio.run(starts(Pace(math.inf, 60_000), [100, 50, 0]))
+    by_token = asyncio.run(starts(Gate(4, math.inf, 60_000), [100, 50, 0]))
     assert by_token == pytest.approx([0, 0.1, 0.15], abs=0.04)
 
 
@@ -132,10 +132,12 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], seconds: float | 
 
 def test_a_budget_reserves_the_most_a_call_can_cost(tmp_path: Path) -> None:
     """Price 1 and 2 dollars per million tokens: 88 bytes, the overhead of 512 and 200 tokens are 1000e-6."""
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("stub: {prompt: 1, completion: 2}\n")
+    run = teacher_at(None, tmp_path, limits=quick(prices=prices, budget=0.0024))._run
 
     async def story() -> None:
-        journal = StoreWriter(Store(tmp_path / "s.sqlite"))
-        budget = Budget(0.0024, Price(1.0, 2.0), journal)
+        budget = Budget(run)
         first = await budget.reserve(88, 200)
         second = await budget.reserve(88, 200)
         assert (first, second) == (1_000_000, 1_000_000)
@@ -146,12 +148,12 @@ def test_a_budget_reserves_the_most_a_call_can_cost(tmp_path: Path) -> None:
         await budget.settle(second, 100, 200)  # cost 500e-6
         third = await waiting
         # The next run of the same command: what it may spend is what is left, the call in flight included.
-        other = Budget(0.0024, Price(1.0, 2.0), journal)
+        other = Budget(run)
         with pytest.raises(TeacherError, match=r"budget: \$0\.001600 of \$0\.002400 is spent"):
             await other.reserve(88, 200)
         await budget.settle(third, 100, 200)
-        assert await journal.do(lambda store: store.spent(command())) == 1_100_000
-        await journal.close()
+        assert await run.store.do(lambda store: store.spent(command())) == 1_100_000
+        await run.store.settle()
 
     asyncio.run(story())
 
@@ -208,7 +210,7 @@ def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.Captur
         tasks = [*extracts(5), *extracts(1, start=3)]
         estimate = teacher.estimate_of(tasks)
         # Two are in the store, one occurs twice; three replies of at most 256 tokens.
-        assert (estimate.tasks, estimate.cached, estimate.calls) == (6, 3, 3)
+        assert (estimate.tasks, estimate.calls) == (6, 3)
         assert len(server.calls) == 2
         list(teacher.run(tasks))
     shown = capfd.readouterr().err

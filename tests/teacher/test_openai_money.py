@@ -11,9 +11,8 @@ from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.store import Store
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure
-from tests.support.checkout import PROMPTS
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import KEY, extracts, params_for, quick, teacher_at
+from tests.support.openai_setup import extracts, quick, teacher_at
 
 
 def outcomes(teacher, tasks):
@@ -80,9 +79,7 @@ def test_the_run_stops_when_max_rejected_cannot_be_met(tmp_path: Path) -> None:
     with FaultServer(script) as server:
 
         def teacher() -> OpenAITeacher:
-            limits = quick(concurrency=2)
-            inputs = {"prompts": PROMPTS, "cache": tmp_path, "api_key": KEY, "limits": limits}
-            return OpenAITeacher(params_for(server.url), most_failed=3, **inputs)
+            return teacher_at(server.url, tmp_path, limits=quick(concurrency=2), most_failed=3)
 
         with pytest.raises(TeacherError, match=r"4 rows, more than max_rejected allows, without a usable"):
             outcomes(teacher(), extracts(300))
@@ -109,7 +106,7 @@ def test_unusable_replies_travel_with_the_others_and_are_not_bought_again(tmp_pa
         server.script = obliging
         asked = teacher_at(server.url, tmp_path / "b", limits=quick(ask_again=True))
         estimate = asked.estimate_of(extracts(3))
-        assert (estimate.cached, estimate.calls) == (2, 1)
+        assert (estimate.tasks, estimate.calls) == (3, 1)
         assert not any(isinstance(outcome, Failure) for outcome in outcomes(asked, extracts(3)))
         assert len(server.calls) == made + 1
 

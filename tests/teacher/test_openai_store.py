@@ -89,7 +89,7 @@ def test_claims_exclude_live_owners_and_ignore_dead_ones(tmp_path: Path) -> None
     first, second = Store(path), Store(path)
     with first.transaction():
         assert first.claim("k") is True
-        assert first.claim("k") is True
+        assert first.claim("k") is False
     with second.transaction():
         assert second.claim("k") is False
     with first.transaction():

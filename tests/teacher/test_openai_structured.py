@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.teacher.judging import FactVerdicts, Judge, Preferral, Recall, Verify, VerifyByPassages
-from knowtuning.teacher.openai.prompts import Prompts
-from knowtuning.teacher.openai.reading import parse_reply, read_reply
-from knowtuning.teacher.openai.structured import (
+from knowtuning.teacher.openai.prompts import (
     MODES,
+    Prompts,
     reply_limit,
     reply_schema,
     response_format,
     task_schema,
 )
+from knowtuning.teacher.openai.reading import parse_reply, read_reply
 from knowtuning.teacher.tasks import (
     AskFact,
     Extract,

@@ -59,22 +59,9 @@ def _english(params: TeacherParams, setting: Setting) -> Teacher:
 
 
 def _openai(params: TeacherParams, setting: Setting) -> Teacher:
-    from knowtuning.teacher.openai.limits import headers_from_environment, limits_from_environment
     from knowtuning.teacher.openai.teacher import OpenAITeacher
 
-    keys = ["KNOWTUNING_JUDGE_API_KEY"] if setting.section == "judge" else []
-    key = next((name for name in keys if setting.environ.get(name)), "OPENAI_API_KEY")
-    return OpenAITeacher(
-        params,
-        prompts=setting.prompts,
-        cache=setting.cache,
-        api_key=setting.environ.get(key) or None,
-        limits=limits_from_environment(setting.environ),
-        section=setting.section,
-        key=key,
-        headers=headers_from_environment(setting.environ),
-        most_failed=setting.most_failed,
-    )
+    return OpenAITeacher(params, setting)
 
 
 def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:

@@ -19,7 +19,7 @@ from knowtuning.core.params import read_yaml
 
 OVERHEAD = 512  # tokens that an endpoint adds to a prompt at most: roles, its template, the reply's schema
 PRICES = Path(__file__).with_name("prices.yaml")  # OpenAI's list prices, dated
-BATCH_DISCOUNT = 0.5  # a batch costs half of online calls
+BATCH_SHARE = 0.5  # what a batch costs of online calls
 _DATED = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
 
 
@@ -95,25 +95,18 @@ class Price:
 def price_of(model: str, table: Path | None, *, official: bool, batch: bool = False) -> Price | None:
     """The price of a model, dated names included; None where the table does not know it.
 
-    table: YAML or JSON, `{model: {prompt: …, completion: …}}` in US dollars per million tokens, used instead
-    of PRICES. official: the endpoint is OpenAI's own; PRICES holds nowhere else. batch: the price of batches.
-    Raises ValueError naming the entry that is wrong.
+    table: YAML or JSON, `{model: {prompt: …, completion: …}}`, used instead of PRICES. official: the endpoint
+    is OpenAI's own; PRICES holds nowhere else. Raises ValueError naming the entry that is wrong.
     """
-    prices: dict[str, Price] = {}
-    if table or official:
-        entries = read_yaml(table or PRICES)
-        try:
-            prices = TypeAdapter(dict[str, Price]).validate_python(entries)
-        except ValidationError as error:
-            wrong = str(error.errors()[0]["loc"][0])
-            raise ValueError(
-                f"{table}: {wrong}: found {entries[wrong]!r}; expected prompt and completion in US dollars "
-                ">= 0 per million tokens"
-            ) from error
-    price = prices.get(model) or prices.get(_DATED.sub("", model))
-    if price is None or not batch:
-        return price
-    return Price(price.prompt * BATCH_DISCOUNT, price.completion * BATCH_DISCOUNT)
+    entries = read_yaml(table or PRICES) if table or official else {}
+    try:
+        prices = TypeAdapter(dict[str, Price]).validate_python(entries)
+    except ValidationError as error:
+        wrong = str(error.errors()[0]["loc"][0])
+        expected = "expected prompt and completion in US dollars >= 0 per million tokens"
+        raise ValueError(f"{table}: {wrong}: found {entries[wrong]!r}; {expected}") from error
+    price, share = prices.get(model) or prices.get(_DATED.sub("", model)), BATCH_SHARE if batch else 1.0
+    return price and Price(price.prompt * share, price.completion * share)
 
 
 @dataclass
@@ -158,7 +151,6 @@ class CallEstimate:
     """What a run will take."""
 
     tasks: int
-    cached: int
     calls: int
     prompt_bytes: int  # of the prompts that are sent
     reply_tokens: int  # the limits of all first replies
@@ -176,6 +168,6 @@ class CallEstimate:
             most = self.price.of(sent, 5 * replies)
             cost = f"${likely:.2f} if each reply takes all of it, at most ${most:.2f} with corrections"
         return (
-            f"{self.tasks} tasks: {self.cached} cached, {self.calls} calls to make, about "
+            f"{self.tasks} tasks: {self.tasks - self.calls} cached, {self.calls} calls to make, about "
             f"{self.prompt_bytes // 4} prompt and {self.reply_tokens} reply tokens, {cost}"
         )

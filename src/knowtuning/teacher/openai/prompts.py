@@ -1,6 +1,6 @@
-"""Prompt files: one text a task, a system and a user part, with the task's fields filled in.
+"""What is asked: the prompt of a task, the JSON schema of its reply, and the length that this may have.
 
-A file reads
+A prompt file reads
 
     [system]
     what the teacher is to do, and a worked example that ends in the JSON object it replies with
@@ -14,35 +14,38 @@ stay what they are. A text goes in as it is, a list with a number before each en
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from knowtuning.teacher.tasks import Task
+from knowtuning.teacher.tasks import Reply, Task
 
 Message = dict[str, str]
+# The ways to ask for a structured reply, best first. OpenAI takes no lengths of texts in a schema;
+# llama-cpp-python, Together and Fireworks take a schema beside json_object alone.
+Mode = Literal["json_schema", "json_schema_bare", "json_object_schema", "json_object", "prompted"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 _PARTS = re.compile(r"\A\s*\[system\]\s*\n(.*?)\n\[user\]\s*\n(.*)\Z", re.DOTALL)
+_BOUNDS = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
+_DOCUMENTATION = frozenset({"title", "description", "default"})
+_OPENING = 256  # tokens of a reply beside the text that it says again: reasons, brackets
 
 
 class Prompts:
     """The prompts of a folder, read once each."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._read: dict[type[Task], tuple[str, str]] = {}
+        self._read = cache(lambda kind: _load(folder / f"{kind.name}.txt", kind))
 
     def messages(self, task: Task) -> list[Message]:
         """The system and the user message that put `task` to the teacher."""
-        kind = type(task)
-        if kind not in self._read:
-            self._read[kind] = _load(self._folder / f"{kind.name}.txt", kind)
-        system, user = self._read[kind]
-        return [
-            {"role": "system", "content": _fill(system, task)},
-            {"role": "user", "content": _fill(user, task)},
-        ]
+        parts = zip(("system", "user"), self._read(type(task)), strict=True)
+        return [{"role": role, "content": _fill(text, task)} for role, text in parts]
 
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
@@ -77,3 +80,68 @@ def _shown(value: object) -> str:
         entries = (_shown(each).replace("\n", "\n   ") for each in value)
         return "\n".join(f"{number}. {entry}" for number, entry in enumerate(entries, 1))
     return str(value)
+
+
+def task_schema(task: Task) -> dict[str, Any]:
+    """JSON schema of the reply to a task, its list bounded by the task's entries."""
+    # Texts that are kept have no greatest length: a server that keeps to a schema would cut them in silence.
+    return reply_schema(task.reply_type, *task.entries())
+
+
+@lru_cache(maxsize=256)
+def reply_schema(kind: type[Reply], fewest: int = 0, most: int | None = None) -> dict[str, Any]:
+    """JSON schema of a reply as strict endpoints want it: every property required, no others allowed.
+
+    Without documentation: a changed docstring asks for nothing anew. fewest, most: the bounds of its lists.
+    """
+    bounds = {"minItems": fewest} if fewest else {}
+    bounds |= {} if most is None else {"maxItems": most}
+
+    def strict(node: dict[str, Any]) -> dict[str, Any]:
+        if "properties" in node:
+            node |= {"required": list(node["properties"]), "additionalProperties": False}
+        return node | bounds if node.get("type") == "array" else node
+
+    schema: dict[str, Any] = _rewritten(kind.model_json_schema(), _DOCUMENTATION, strict)
+    return schema
+
+
+def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The `response_format` field of a request in `mode`; None: the field is not sent."""
+    if mode in ("json_schema", "json_schema_bare"):
+        shown = schema if mode == "json_schema" else _rewritten(schema, _BOUNDS, dict)
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": shown, "strict": True}}
+    if mode == "json_object_schema":
+        return {"type": "json_object", "schema": schema}
+    return {"type": "json_object"} if mode == "json_object" else None
+
+
+def reply_limit(task: Task, ceiling: int) -> int:
+    """Tokens that a usable reply may take, at most `ceiling`: one for each byte of the text it says again."""
+    # English has four bytes a token. Thoughts are in no estimate: see calls.py on replies that are cut off.
+    return min(ceiling, _OPENING + sum(_size(getattr(task, name)) for name in task.repeats))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-8"))
+    if isinstance(value, BaseModel):
+        value = [text for _, text in value]
+    # With each entry come quotes, names and a short reason.
+    return sum(32 + _size(each) for each in value)
+
+
+def _rewritten(node: Any, left_out: frozenset[str], change: Callable[[dict[str, Any]], Any]) -> Any:
+    """A schema without some keywords, each of its nodes changed."""
+    if isinstance(node, list):
+        return [_rewritten(item, left_out, change) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in ("properties", "$defs"):
+            # Names in these tables are the model's: a field may well be called `title`.
+            kept[key] = {name: _rewritten(each, left_out, change) for name, each in value.items()}
+        elif key not in left_out:
+            kept[key] = _rewritten(value, left_out, change)
+    return change(kept)

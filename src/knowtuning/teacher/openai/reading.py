@@ -66,10 +66,8 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_pairs)
 
 
 def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
-    """The reply to `task` in `text`; prompt: the messages that asked for it.
-
-    Raises ValueError when it is malformed, fails the task's check, or repeats an example of the prompt.
-    """
+    """The reply to `task` in `text`; prompt: the messages that asked for it. Raises ValueError when it is
+    malformed, fails the task's check, or repeats an example of the prompt."""
     reply: Reply = task.accept(parse_reply(text, task.reply_type))
     if prompt and _is_echo(reply, prompt[0]["content"], prompt[-1]["content"]):
         raise ValueError("found the prompt's own example; expected a reply to this question")
@@ -77,10 +75,8 @@ def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
 
 
 def parse_reply(text: str, kind: type[T]) -> T:
-    """The reply in `text`, which may be fenced, follow a thought or have prose around it.
-
-    Raises ValueError in words that the model can act on.
-    """
+    """The reply in `text`, which may be fenced, follow a thought or have prose around it. Raises ValueError
+    in words that the model can act on."""
     complaint = NO_OBJECT
     replies: list[T] = []
     for value in _values(final_answer(text)):
@@ -113,11 +109,8 @@ def examples(prompt: str, kind: type[T]) -> list[T]:
 
 
 def _is_echo(reply: Reply, system: str, user: str) -> bool:
-    """Whether a reply repeats an example of the system's message.
-
-    That is where both have an entry of a list or a reason, or where six words in a row of its texts stand
-    there and not in the user's message. Of reasons all is compared: two may well begin alike.
-    """
+    """Whether a reply repeats an example of the system's message: both have an entry of a list or a reason,
+    or six words in a row of its texts stand there and not in the user's message."""
     parts, runs = _shown(system, type(reply))
     echoed = _runs(*_strings(reply.model_dump(), reasons=False)) & runs
     return bool(_parts(reply) & parts or (echoed and echoed - _runs(user)))

@@ -1,7 +1,7 @@
 """The store of replies: one SQLite file (WAL), shared by runs, experiments and processes.
 
-A reply is found by the hash of everything that determines it. Before a call is made its key is claimed,
-so that two processes never pay for one key. Every process holds a lock on a file of its own, which the kernel
+A reply is found by the hash of everything that determines it. Before a call is made its key is claimed, so
+that two processes never pay for one key. Every process holds a lock on a file of its own, which the kernel
 lets go of when it dies: then its claims count for nothing.
 
 Replies travel: a stage writes those it used beside its output, and DVC keeps that file like any other.
@@ -10,7 +10,6 @@ Replies travel: a stage writes those it used beside its output, and DVC keeps th
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import secrets
@@ -23,15 +22,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from knowtuning.core.storage import atomic_write, digest
 
 T = TypeVar("T")
+Messages = Sequence[dict[str, str]]
 
 VERSION = 3
 _CHUNK = 500
-
 # Further columns of responses are added where they lack: a store may be of an earlier version.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -70,55 +70,89 @@ def request_key(
     *,
     endpoint: str,
     model: str,
-    messages: Sequence[dict[str, str]],
+    messages: Messages,
     sampling: dict[str, Any],
     schema: dict[str, Any],
-    sample: int = 0,
+    sample: int,
 ) -> str:
     """sha256 of everything that determines a reply, and of nothing else (no row, no order, no code)."""
     return digest("chat", endpoint, model, list(messages), sampling, schema, sample)
 
 
+def line_of(key: str, messages: Messages, max_tokens: int) -> str:
+    """The name of a call in a batch, 64 characters: the start of its reply's key, then what sets it apart."""
+    return f"{key[:32]}-{digest('line', list(messages), max_tokens)[:31]}"
+
+
 class Store:
     """Replies, claims, and what the batches and the budget need to survive a kill, in one file.
 
-    Not for several threads at once: see StoreWriter. Methods that write run inside transaction().
+    Methods that write run inside transaction() or by do(), neither for several threads at once.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.owner = secrets.token_hex(8)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_of(self.owner).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = FileLock(self._lock_of(self.owner), thread_local=False)
+        self._lock.acquire()
         try:
             self._db = _connect(path)
         except sqlite3.DatabaseError as error:
             wrong = f"{path}: not a usable reply store ({error})"
             raise ValueError(f"{wrong}; move it away to start an empty one") from error
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher-store")
+        self._gathered: list[Callable[[Store], Any]] = []
+        self._commit: asyncio.Task[list[Any]] | None = None
 
     def close(self) -> None:
-        """Release this store's claims and close the file."""
-        with self.transaction():
-            self.release_all()
+        """Close the file; claims that are left count for nothing."""
         self._db.close()
-        self._lock.close()
+        self._lock.release()
         self._lock_of(self.owner).unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """A durable transaction: at its end everything is on disk, on an error nothing is."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement."""
+    async def do(self, operation: Callable[[Store], T]) -> T:
+        """Run `operation` and return its result once it is on disk.
+
+        A commit waits milliseconds for the disk: what many calls want meanwhile shares the next one.
+        """
+        if not self._gathered:
+            self._commit = asyncio.create_task(self._commit_behind(self._commit))
+        number, commit = len(self._gathered), self._commit
+        self._gathered.append(operation)
+        assert commit is not None
+        result: T = (await asyncio.shield(commit))[number]
+        return result
+
+    async def settle(self) -> None:
+        """Wait for what was asked for; the next run may have another event loop."""
+        if self._commit is not None:
+            await asyncio.wait({self._commit})
+            self._commit = None
+
+    async def _commit_behind(self, earlier: asyncio.Task[list[Any]] | None) -> list[Any]:
+        """Do what gathers until the earlier transaction is on disk."""
+        if earlier is not None:
+            await asyncio.wait({earlier})
+        operations, self._gathered = self._gathered, []
+
+        def together() -> list[Any]:
+            try:
+                with self.transaction():
+                    return [operation(self) for operation in operations]
+            except sqlite3.Error as error:
+                raise OSError(f"{self.path}: the reply store cannot be used: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, together)
+
+    def execute(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         return self._db.execute(statement, values).fetchall()
 
     def find(self, keys: Sequence[str]) -> dict[str, Response]:
@@ -132,132 +166,79 @@ class Store:
         rows = self._db.execute(f"SELECT {_NAMES} FROM responses ORDER BY time, key")
         return (Response(*row) for row in rows)
 
+    def count(self) -> int:
+        """The number of replies in the store."""
+        return int(self.execute("SELECT count(*) FROM responses")[0][0])
+
     def claim(self, key: str) -> Response | bool:
-        """The reply if it is there, else True when the key is ours to call, False when another's."""
+        """The reply if it is there; else True where the key is the caller's now, False where another's."""
         if response := self.find([key]).get(key):
             return response
-        for (owner,) in self.execute("SELECT owner FROM claimed WHERE key = ?", (key,)):
-            if owner != self.owner and self._is_alive(owner):
+        for (owner,) in self.execute("SELECT owner FROM claimed WHERE key = ?", key):
+            if self._is_alive(owner):
                 return False
-        self.execute("INSERT OR REPLACE INTO claimed VALUES (?, ?)", (key, self.owner))
+        self.execute("INSERT OR REPLACE INTO claimed VALUES (?, ?)", key, self.owner)
         return True
 
     def _is_alive(self, owner: str) -> bool:
-        lock = self._lock_of(owner)
         try:
-            with lock.open() as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
+            with FileLock(self._lock_of(owner), blocking=False):
+                self._lock_of(owner).unlink()
+        except Timeout:
             return True
-        lock.unlink(missing_ok=True)
         return False
 
     def _lock_of(self, owner: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{owner}.lock")
 
-    def put(self, response: Response, lines: Iterable[str] = ()) -> None:
-        """Keep a reply and give up the claim on its key. The first accepted reply to a key stays.
-
-        lines: those of batches that it came from, whose results are settled by it.
-        """
-        self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", (response.key,))
+    def put(self, response: Response) -> None:
+        """Keep a reply where no accepted one is, settle the lines of batches it came from, release it."""
+        self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", response.key)
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
-        self.execute(insert, [getattr(response, name) for name in _COLUMNS])
-        self._db.executemany("DELETE FROM batch_results WHERE call = ?", ((line,) for line in lines))
+        self.execute(insert, *(getattr(response, name) for name in _COLUMNS))
+        start = response.key[:32]
+        self.execute("DELETE FROM batch_results WHERE call BETWEEN ? AND ?", f"{start}-", f"{start}.")
         self.release(response.key)
 
     def forget(self, key: str) -> None:
         """Drop a reply that today's checks no longer accept, so that it is asked for anew."""
-        self.execute("DELETE FROM responses WHERE key = ?", (key,))
+        self.execute("DELETE FROM responses WHERE key = ?", key)
 
     def release(self, key: str) -> None:
         """Give up our claim on a key."""
-        self.execute("DELETE FROM claimed WHERE key = ? AND owner = ?", (key, self.owner))
+        self.execute("DELETE FROM claimed WHERE key = ? AND owner = ?", key, self.owner)
 
     def release_all(self) -> None:
         """Give up all our claims."""
-        self.execute("DELETE FROM claimed WHERE owner = ?", (self.owner,))
+        self.execute("DELETE FROM claimed WHERE owner = ?", self.owner)
 
     def collect(self, batch: str, bodies: Mapping[str, str]) -> None:
         """Keep the results of a batch, by line."""
         self._db.executemany("INSERT OR REPLACE INTO batch_results VALUES (?, ?)", bodies.items())
-        self.execute("INSERT OR REPLACE INTO collected VALUES (?)", (batch,))
+        self.execute("INSERT OR REPLACE INTO collected VALUES (?)", batch)
 
     def batch_result(self, line: str) -> str | None:
         """The result of a line of a batch, where it is not settled yet."""
-        rows = self.execute("SELECT body FROM batch_results WHERE call = ?", (line,))
+        rows = self.execute("SELECT body FROM batch_results WHERE call = ?", line)
         return str(rows[0][0]) if rows else None
-
-    def count(self) -> int:
-        """The number of replies in the store."""
-        return int(self.execute("SELECT count(*) FROM responses")[0][0])
 
     def spent(self, command: str) -> int:
         """What a command has spent or set aside, billionths of a US dollar."""
-        rows = self.execute("SELECT nanodollars FROM spending WHERE command = ?", (command,))
+        rows = self.execute("SELECT nanodollars FROM spending WHERE command = ?", command)
         return int(rows[0][0]) if rows else 0
 
     def spend(self, command: str, nanodollars: int, limit: float) -> bool:
         """Add to what a command has spent; False, and nothing is added, where that would exceed the limit."""
         total = self.spent(command) + nanodollars
         if total <= limit:
-            self.execute("INSERT OR REPLACE INTO spending VALUES (?, ?)", (command, total))
+            self.execute("INSERT OR REPLACE INTO spending VALUES (?, ?)", command, total)
         return total <= limit
 
 
-class StoreWriter:
-    """The store for many calls at once: what they want at one moment goes into one transaction.
-
-    A commit that waits for the disk costs milliseconds; shared by all calls that finish meanwhile it costs
-    each of them little, and still no reply is used before it is on disk.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher-store")
-        self._gathered: list[Callable[[Store], Any]] = []
-        self._commit: asyncio.Task[list[Any]] | None = None
-
-    async def do(self, operation: Callable[[Store], T]) -> T:
-        """Run `operation` and return its result once its transaction is on disk."""
-        if not self._gathered:
-            self._commit = asyncio.create_task(self._commit_behind(self._commit))
-        self._gathered.append(operation)
-        number, commit = len(self._gathered) - 1, self._commit
-        assert commit is not None
-        result: T = (await asyncio.shield(commit))[number]
-        return result
-
-    async def close(self) -> None:
-        """Wait for what was asked for; the next run may have another event loop."""
-        if self._commit is not None:
-            await asyncio.wait({self._commit})
-            self._commit = None
-
-    async def _commit_behind(self, earlier: asyncio.Task[list[Any]] | None) -> list[Any]:
-        """Do what gathers until the earlier transaction is on disk."""
-        if earlier is not None:
-            await asyncio.wait({earlier})
-        operations, self._gathered = self._gathered, []
-
-        def transaction() -> list[Any]:
-            try:
-                with self._store.transaction():
-                    return [operation(self._store) for operation in operations]
-            except sqlite3.Error as error:
-                raise OSError(f"{self._store.path}: the reply store cannot be used: {error}") from error
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
-
-
 def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
-    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number.
-
-    Raises ValueError when a key has no reply: the file would not replay the stage.
-    """
+    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number. Raises ValueError
+    when a key has no reply: the file would not replay the stage."""
     ordered = sorted(set(keys))
     with atomic_write(path) as stream:
         for start in range(0, len(ordered), _CHUNK):
@@ -272,10 +253,8 @@ def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
 
 
 def import_replies(store: Store, lines: Iterable[str], name: object) -> int:
-    """Put the replies of an exported file into the store; returns how many were new.
-
-    Raises ValueError naming file and line when a line is not a reply; nothing is imported then.
-    """
+    """Put the replies of an exported file into the store; returns how many were new. Raises ValueError naming
+    file and line when a line is not a reply; nothing is imported then."""
     before = store.count()
     with store.transaction():
         for number, line in enumerate(lines, 1):
@@ -317,7 +296,15 @@ def previous_output(root: Path, out: Path) -> list[str] | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=60.0, isolation_level=None, check_same_thread=False)
-    _switch_to_wal(db)
+    for attempt in range(100):
+        # Two processes that open a new file at once get in each other's way for a moment.
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == 99:
+                raise
+            time.sleep(0.05)
     # FULL: a commit has reached the disk, so not even a power cut takes back a reply that was used.
     db.execute("PRAGMA synchronous = FULL")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -332,36 +319,21 @@ def _connect(path: Path) -> sqlite3.Connection:
             f"{path}: holds open batches of an earlier version; collect them with that one, or move the "
             "store away"
         )
-    db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
-        db.execute(statement)
-    present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
-    for name in _COLUMNS:
-        if name not in present:
-            db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
-    db.execute(f"PRAGMA user_version = {VERSION}")
-    db.execute("COMMIT")
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        present = {row[1] for row in db.execute("PRAGMA table_info(responses)")}
+        for name in _COLUMNS:
+            if name not in present:
+                db.execute(f"ALTER TABLE responses ADD COLUMN {name} TEXT NOT NULL DEFAULT ''")
+        db.execute(f"PRAGMA user_version = {VERSION}")
     return db
 
 
-def _switch_to_wal(db: sqlite3.Connection) -> None:
-    """Switch to WAL; two processes that open a new file at once get in each other's way for a moment."""
-    for attempt in range(100):
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == 99:
-                raise
-            time.sleep(0.05)
-
-
 def command() -> str:
-    """What this process belongs to: a command of the shell with all that it starts, such as `dvc repro`.
-
-    Its process group, with the start of the group's leader (the 22nd field of its status), since numbers are
-    given again.
-    """
+    """What this process belongs to: a command of the shell with all that it starts, such as `dvc repro`."""
+    # Its process group, with the start of the group's leader (22nd field of its status): numbers come again.
     group, started = os.getpgrp(), ""
     with suppress(OSError, IndexError):
         started = Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[19]

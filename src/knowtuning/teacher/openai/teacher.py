@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,79 +13,42 @@ from tqdm import tqdm
 
 from knowtuning.config.teacher import Endpoint
 from knowtuning.teacher.openai.batch import Batches
-from knowtuning.teacher.openai.calls import Call, Calls
-from knowtuning.teacher.openai.client import OFFICIAL, Client, ClientRun, Model
-from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, Usage, price_of
-from knowtuning.teacher.openai.prompts import Prompts
+from knowtuning.teacher.openai.calls import Calls
+from knowtuning.teacher.openai.client import Call, Client, Run
+from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, limits_from_environment
+from knowtuning.teacher.openai.prompts import Prompts, reply_limit, task_schema
 from knowtuning.teacher.openai.store import (
     Store,
-    StoreWriter,
     export_replies,
     import_replies,
     previous_output,
     request_key,
 )
-from knowtuning.teacher.openai.structured import reply_limit, task_schema
 from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.teachers import Setting
 
 T = TypeVar("T")
 
-STORE_NAME = "teacher.sqlite"
 _CHUNK = 500
 
 
 class OpenAITeacher:
     """Answers tasks through an OpenAI-compatible endpoint and a durable store of replies.
 
-    cache: the folder of the store. api_key: may be None where no call has to be made, and for endpoints
-    that need none. section: where params.yaml has `params`, key: the variable that holds the key, both for
-    messages. headers: sent with every call, and as secret as the key. most_failed: rows that may stay
-    without a usable reply before the run stops. `totals` counts over all runs of this teacher.
+    limits: those of the environment if not given. `totals` counts over all runs of this teacher.
     """
 
     has_bar = True  # with calls, tokens and money
 
-    def __init__(
-        self,
-        params: Endpoint,
-        *,
-        prompts: Path,
-        cache: Path,
-        api_key: str | None,
-        limits: Limits,
-        section: str = "teacher",
-        key: str = "OPENAI_API_KEY",
-        headers: Mapping[str, str] | None = None,
-        most_failed: float = math.inf,
-    ) -> None:
-        # The address is always named, so that no variable of the package can redirect calls and their keys.
-        endpoint = (params.base_url or OFFICIAL).rstrip("/")
-        official, batch = endpoint == OFFICIAL, limits.mode == "batch"
-        named = {"temperature": params.temperature, "top_p": params.top_p, "seed": params.seed}
-        sampling = {name: value for name, value in named.items() if value is not None}
-        model = Model(endpoint, params.model, sampling, params.extra, section, key)
-        self.totals = Usage(price=price_of(params.model, limits.prices, official=official, batch=batch))
-        if self.totals.price is None and limits.budget < math.inf:
-            raise ValueError(
-                f"KNOWTUNING_BUDGET is set but no price is known for {model}; name it in a price table "
-                "(KNOWTUNING_PRICES)"
-            )
-        if batch:
-            # A batch takes as many calls as there are, at the endpoint's own pace.
-            wide = max(limits.lookahead, limits.batch_size)
-            limits = replace(limits, concurrency=wide, lookahead=wide, poll=limits.batch_poll)
-            limits = replace(limits, rpm=math.inf, tpm=math.inf)
-        self._limits, self._prompts, self._store = limits, Prompts(prompts), Store(cache / STORE_NAME)
-        journal, most = StoreWriter(self._store), params.max_tokens
-        self._run = ClientRun(model, limits, most, most_failed, journal, self.totals, api_key, headers or {})
+    def __init__(self, params: Endpoint, setting: Setting, limits: Limits | None = None) -> None:
+        self._run = Run(params, setting, limits or limits_from_environment(setting.environ))
+        self._limits, self._store, self.totals = self._run.limits, self._run.store, self._run.usage
+        self._prompts = Prompts(setting.prompts)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Yield each task with its outcome, in order, reading `tasks` as a stream.
-
-        A sequence is looked through first, for an estimate. Calls go on while the caller asks for
-        outcomes; close the generator to end them. Raises TeacherError when the run cannot go on, and behind a
-        preview that leaves calls to pay.
-        """
+        """Yield each task with its outcome, in order, reading `tasks` as a stream; a sequence is looked
+        through first, for an estimate. Close the generator to end the calls. Raises TeacherError when the run
+        cannot go on, and behind a preview that leaves calls to pay."""
         preview = self._limits.preview
         if preview is not None:
             tasks = list(tasks)
@@ -110,7 +71,7 @@ class OpenAITeacher:
     def estimate_of(self, tasks: Iterable[Task]) -> CallEstimate:
         """What a run over `tasks` will take, without making a call."""
         count = prompt_bytes = reply_tokens = 0
-        max_tokens, stream = self._run.max_tokens, map(self._call, tasks)
+        max_tokens, stream = self._run.params.max_tokens, map(self._call, tasks)
         new: set[str] = set()
         while chunk := list(itertools.islice(stream, _CHUNK)):
             responses = self._store.find([call.key for call in chunk])
@@ -122,15 +83,11 @@ class OpenAITeacher:
                     new.add(call.key)
                     prompt_bytes += sum(len(message["content"].encode("utf-8")) for message in call.messages)
                     reply_tokens += reply_limit(call.task, max_tokens)
-        calls, price = len(new), self.totals.price
-        return CallEstimate(count, count - calls, calls, prompt_bytes, reply_tokens, max_tokens, price)
+        return CallEstimate(count, len(new), prompt_bytes, reply_tokens, max_tokens, self.totals.price)
 
     def usage(self) -> dict[str, Any]:
-        """Totals of calls, tokens and money.
-
-        `paid` is this run's part and `cached` what earlier runs paid for; `total` is both, and the same
-        whether the stage was resumed or not.
-        """
+        """Totals of calls, tokens and money: `paid` is this run's part, `cached` what earlier runs paid for,
+        and `total` both, the same whether the stage was resumed or not."""
         return {"teacher": self.totals.metrics()}
 
     def load_replies(self, out: Path, root: Path) -> int:
@@ -162,7 +119,7 @@ class OpenAITeacher:
     async def _batches(self, stream: Iterator[Call]) -> AsyncGenerator[list[tuple[Task, Outcome]], None]:
         """Outcomes in order, in lists of those that are ready together. Reads ahead and answers side by side;
         memory holds the look-ahead and no more."""
-        limits, journal = self._limits, self._run.journal
+        limits = self._limits
         client = Client(self._run)
         batches = Batches(self._run, client) if limits.mode == "batch" else None
         calls = Calls(self._run, (batches or client).complete)
@@ -172,16 +129,15 @@ class OpenAITeacher:
         ended = False
         try:
             while True:
-                while not ended and not calls.broken.done() and len(ahead) <= window - size:
+                while not ended and not calls.error and len(ahead) <= window - size:
                     chunk = list(itertools.islice(stream, size))
                     ended = len(chunk) < size
                     ahead.extend(zip(chunk, await calls.start(chunk), strict=True))
                 if not ahead:
                     return
-                either: set[asyncio.Future[Any]] = {ahead[0][1], calls.broken}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if calls.broken.done():
-                    await calls.broken
+                await asyncio.wait({ahead[0][1]})
+                if calls.error:
+                    raise calls.error
                 ready = []
                 while ahead and ahead[0][1].done():
                     call, outcome = ahead.popleft()
@@ -195,20 +151,21 @@ class OpenAITeacher:
             if batches is not None:
                 await batches.close()
             await client.close()
-            await journal.do(Store.release_all)
-            await journal.close()
+            # A call that was cancelled may not have come to give up its claim.
+            await self._store.do(Store.release_all)
+            await self._store.settle()
 
     def _call(self, task: Task) -> Call:
-        model, messages = self._run.model, self._prompts.messages(task)
+        run, params, messages = self._run, self._run.params, self._prompts.messages(task)
         key = request_key(
-            endpoint=model.endpoint,
-            model=model.name,
+            endpoint=run.endpoint,
+            model=params.model,
             messages=messages,
-            sampling={**model.sampling, **model.extra, "max_tokens": self._run.max_tokens},
+            sampling={**run.sampling, **params.extra, "max_tokens": params.max_tokens},
             schema=task_schema(task),
             sample=getattr(task, "sample", 0),
         )
-        return Call(key, task, messages)
+        return Call(key, task, messages, params.max_tokens)
 
 
 async def _awaited(value: Awaitable[T]) -> T:
