@@ -9,4 +9,8 @@ else
 fi
 stage="$1"
 shift
-PYTHONPATH=src exec "$python" -m "stages.$stage" "$@"
+export PYTHONPATH=src
+# The whole of params.yaml, before any stage: a slip in the section of a late one would end the run hours later.
+# `stages` first, which says when this Python is the wrong one.
+"$python" -c "import stages" && "$python" -m knowtuning.config.schema params.yaml || exit 1
+exec "$python" -m "stages.$stage" "$@"

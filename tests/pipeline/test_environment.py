@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.checkout import ROOT, run_python
+
+
+def test_make_declines_a_python_that_is_too_old(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "pyproject.toml").touch()
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+    words = ["make", "--no-print-directory", "setup", f"PYTHON={old}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    message = done.stderr.splitlines()[0]
+    assert message == (
+        f"error: PYTHON is {old}, Python 3.9.2; expected 3.11 or later, as in: make setup PYTHON=python3.11"
+    )
+    assert not (tmp_path / ".venv").exists()
 
 
 @pytest.fixture
@@ -62,12 +81,31 @@ def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_pa
 
     def started(**extra: str) -> str:
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
-        return subprocess.run(
-            words, cwd=copy, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=True)
+        lines = done.stdout.splitlines()
+        # The stage itself is the last; before it this Python and the whole of params.yaml are looked at.
+        assert len({line.partition(" -")[0] for line in lines}) == 1
+        return lines[-1]
 
-    assert started() == started(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc\n"
+    assert started() == started(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc"
     # An activated environment is the user's choice, and a copy without one takes the path's.
-    assert (
-        started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc\n"
+    assert started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc"
+
+
+def test_no_stage_starts_where_the_section_of_another_has_a_fault(tmp_path: Path) -> None:
+    for folder in ("src", "stages"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("reference: adapter", "reference: adaptor", 1))
+    words = ["sh", "stages/run.sh", "prepare"]
+    environment = {
+        **os.environ,
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+    }
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: params.yaml: train_kc.reference is 'adaptor'; expected 'adapter' or 'base'\n"
     )
+    assert not (tmp_path / "data").exists()

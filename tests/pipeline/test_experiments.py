@@ -23,9 +23,28 @@ def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
     assert check(tmp_path / "params.yaml").seed == 7
 
 
-def test_an_override_of_a_key_that_is_not_there_is_named() -> None:
-    with pytest.raises(KeyError, match=r"params\.yaml has no key lora\.rank"):
-        catalogue.applied({"lora": {"r": 16}}, {"lora.rank": 8})
+@pytest.mark.parametrize("key", ["lora.rank", "lroa.r", "lora.r.rank", "rank"])
+def test_an_override_of_a_key_that_is_not_there_is_named(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"params\.yaml has no key {key}, which an experiment sets"):
+        catalogue.applied({"lora": {"r": 16}}, {key: 8})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("mine: {lora.r: 8}", r"mine\.yaml: mine is \{'lora\.r': 8\}; expected `about: a line`, `set: "),
+        ("mine:", r"mine\.yaml: mine is None; expected"),
+        ("mine: {about: x, set: {lora.r 8}}\n: [", r"mine\.yaml: not YAML: "),
+        ("default: {about: x, set: {}}", r"mine\.yaml: the experiment default is defined twice"),
+    ],
+)
+def test_a_file_of_experiments_with_a_fault_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.setattr(catalogue, "HERE", tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        catalogue.experiments()
 
 
 def test_the_command_names_seed_and_overrides() -> None:

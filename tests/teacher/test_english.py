@@ -214,6 +214,8 @@ def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> 
         ),
         ("x = 1\ny = 2\nprint(x)", "found code"),
         ("| metal | °C |\n|---|---|\n| tin | 232 |", "found a table"),
+        ("<p>Tin is a metal.</p><ul><li>Tin melts at 232 °C.</li></ul>", "found HTML"),
+        ("Tin is a metal.<br>Tin melts at 232 °C.", "found HTML"),
         ("metal\t°C\tuse\ntin\t232\tsolder\nlead\t327\tweights", "found a table"),
         ("SELECT a FROM t;\nSELECT b FROM t;\nThe query returns all rows.", "found code"),
         ("Symptoms include:\n- fever\n- cough", "list items"),

@@ -1,6 +1,6 @@
 """The parts of an answer: prose and lists, with thoughts and headings taken out.
 
-A text with code or a table is refused: sentences cannot stand for these, nor can pieces of them.
+A text with code, HTML or a table is refused: sentences cannot stand for these, nor can pieces of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ _THOUGHT = re.compile(
     r"(?is)<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>"
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+# An end of an element: who writes of a tag names its beginning.
+_HTML = re.compile(
+    r"(?i)</(?:p|div|span|a|b|i|em|strong|ul|ol|li|dl|dd|dt|table|tr|t[dh]|h[1-6]|pre|code|blockquote)\s*>|<br\s*/?>"
+)
 
 
 class Block(NamedTuple):
@@ -24,12 +28,13 @@ class Block(NamedTuple):
 
 
 def blocks_of(answer: str) -> list[Block]:
-    """The blocks of an answer, in order. Raises ValueError where it holds code or a table."""
+    """The blocks of an answer, in order. Raises ValueError where it holds code, HTML or a table."""
     text = _THOUGHT.sub("\n", answer).replace("\r\n", "\n")
     lines = text.split("\n")
     code = _FENCE.search(text) or sum(bool(pattern("code_line").match(line)) for line in lines) > 1
-    if code or sum(bool(pattern("table_line").match(line)) for line in lines) > 1:
-        what = "code" if code else "a table"
+    table = sum(bool(pattern("table_line").match(line)) for line in lines) > 1
+    what = "code" if code else "HTML" if _HTML.search(text) else "a table" if table else ""
+    if what:
         raise ValueError(f"found {what} in the answer, which no sentences can stand for; expected prose")
     blocks: list[Block] = []
     unsaid = pattern("heading"), pattern("formula")
