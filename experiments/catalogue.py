@@ -26,9 +26,9 @@ def read_yaml(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def aspect_ablations() -> dict[str, dict[str, Any]]:
-    """For each aspect that params.yaml switches on the experiment without its pairs."""
-    on = core.read_yaml(ROOT / "params.yaml")["perturb"]["aspects"]
+def aspect_ablations(params: Params | None = None) -> dict[str, dict[str, Any]]:
+    """For each aspect that params.yaml (or `params`) switches on the experiment without its pairs."""
+    on = (params or core.read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
     named = {aspect: entry(ASPECTS, aspect, "params.yaml: perturb.aspects").ablation for aspect in on}
     return {
         name: {"about": about, "set": {"perturb.aspects": [other for other in on if other != aspect]}}
@@ -36,10 +36,13 @@ def aspect_ablations() -> dict[str, dict[str, Any]]:
     }
 
 
-def experiments() -> dict[str, dict[str, Any]]:
-    """All named experiments: name -> about, set. Raises ValueError on another entry, or a name twice."""
+def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
+    """All named experiments, of params.yaml or of `params`: name -> about, set.
+
+    Raises ValueError on an entry of another form, or a name twice.
+    """
     named: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
-    named |= aspect_ablations()
+    named |= aspect_ablations(params)
     for path in sorted(HERE.glob("*.yaml")):
         for name, content in core.read_yaml(path).items():
             if name in named:

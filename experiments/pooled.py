@@ -61,10 +61,10 @@ class PooledScores:
         for key, run in runs.items():
             rows = pd.DataFrame(map(json.loads, filter(None, run.output(ANSWERS).split("\n"))))
             for system, part in rows.groupby("system"):
-                scores, groups = (pd.DataFrame(part[name].tolist()) for name in ("scores", "groups"))
-                self.answers[*key, str(system)] = scores.assign(
-                    group=groups["kind"] + "_" + groups["stratum"]
-                )
+                scores = pd.DataFrame(part["scores"].tolist())
+                # Kind and stratum; questions of other data have neither.
+                groups = ["_".join(each.values()) for each in part["groups"]]
+                self.answers[*key, str(system)] = scores.assign(group=groups)
 
     def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""

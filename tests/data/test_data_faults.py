@@ -66,8 +66,8 @@ def message(path: Path, data: bytes) -> str:
         ),
         (
             "a.csv",
-            b"\n\ninstruction, output\nQ,A\n",
-            "a.csv:3: no column 'output'; found 'instruction', ' output'",
+            b"\n\ninstruction, answer\nQ,A\n",
+            "a.csv:3: no column 'output'; found 'instruction', 'answer'",
         ),
         (
             "a.jsonl",
@@ -324,6 +324,12 @@ def test_same_rows_from_every_kind_of_file(tmp_path: Path) -> None:
         assert [row.values for row in read_rows(tmp_path / name, WANTED)] == rows, name
     # In the CSV the first row fills lines 2 and 3, line 4 is blank: the second row is on line 5.
     assert [row.where for row in read_rows(tmp_path / "a.csv", WANTED)] == ["a.csv line 2", "a.csv line 5"]
+
+
+def test_a_blank_behind_a_comma_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('instruction, output\nQ?, "A, b."\n"R?", "\n  C."\n')
+    rows = [row.values for row in read_rows(tmp_path / "a.csv", WANTED)]
+    assert rows == [{"instruction": "Q?", "output": "A, b."}, {"instruction": "R?", "output": "\n  C."}]
 
 
 def test_csv_row_of_another_width_is_rejected_as_a_row(tmp_path: Path) -> None:

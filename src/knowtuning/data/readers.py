@@ -178,7 +178,8 @@ def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     problem = shapes.separator(path, next(_text_lines(path), ""))
     if problem:
         raise ValueError(problem)
-    reader = csv.reader(_text_lines(path), strict=True)
+    # A quote behind a blank opens a cell too; blanks around a lone line are no part of its text (normalise).
+    reader = csv.reader(_text_lines(path), strict=True, skipinitialspace=True)
     start = 1
     try:
         header = next(filter(None, reader), [])
