@@ -186,17 +186,3 @@ def test_an_incomplete_wordnet_is_named(tmp_path: Path) -> None:
         wordnet.lay_out(root, tmp_path / "nltk")
     with pytest.raises(ValueError, match="found 44 rows; expected 45"):
         wordnet.lay_out(debian(tmp_path / "short", rows=44), tmp_path / "nltk")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("Tin isn't dear, 5.5 % at most.", 7),
-        ("", 0),
-        ("光合作用是过程。", 7),  # seven characters and a full stop
-        ("北京 is the capital (中国).", 7),  # 2 + 3 + 2
-        ("서울은 수도 이다.", 3),  # Korean puts spaces between words
-    ],
-)
-def test_a_length_is_words_or_where_no_spaces_are_characters(text: str, words: int) -> None:
-    assert lexical.length(text) == words

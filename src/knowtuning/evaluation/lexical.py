@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.text import content_words, words
+from knowtuning.core.text import content_words
 
 MODULES = Path(__file__).resolve().parent / "modules"
 
@@ -43,13 +43,6 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str], *, cache: Pat
     """ROUGE-L of each prediction in 0..100."""
     values = load_metric("rouge_l", cache).compute(predictions=list(predictions), references=list(references))
     return [100 * value for value in values["scores"]]
-
-
-def length(text: str) -> int:
-    """Words of a text, split at white space; of scripts that put none between words, characters."""
-    return sum(
-        max(1, sum(len(word) == 1 and word > "\u0e00" for word in words(part))) for part in text.split()
-    )
 
 
 def content_share(first: Sequence[str], second: Sequence[str]) -> list[float]:

@@ -21,6 +21,7 @@ from knowtuning.core.tables import entry
 from knowtuning.core.text import first_words, repeated_share, words
 from knowtuning.evaluation import lexical
 from knowtuning.evaluation.encoders import Encoder, bertscore, similarity
+from knowtuning.evaluation.stats import length
 
 Kind = Literal["exact", "text"]
 
@@ -188,7 +189,7 @@ METRICS: dict[str, Metric] = {
     "content_recall": Metric("Content-word recall", _PERCENT, 1, function=_content_recall, compares=True),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
-        function=lambda answers: [float(lexical.length(text)) for text in answers.texts],
+        function=lambda answers: [float(length(text)) for text in answers.texts],
     ),
     "repeated": Metric(
         *("Repeated, in runs of four words", _PERCENT, -1, ("exact", "text")),

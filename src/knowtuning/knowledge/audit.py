@@ -19,8 +19,7 @@ import numpy as np
 
 from knowtuning.core.records import Pair
 from knowtuning.core.text import FUNCTION_WORDS
-from knowtuning.evaluation.lexical import length
-from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
+from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates, length
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TOKEN = re.compile(r"\d[\d.,]*\d|\d|\w+(?:['’]\w+)*|[^\w\s]")

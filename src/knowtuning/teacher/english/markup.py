@@ -20,6 +20,9 @@ _HTML = re.compile(
 )
 
 
+_ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+
+
 class Block(NamedTuple):
     """A paragraph of prose, or a list: its lead-in, which may be empty, and its items."""
 
@@ -36,6 +39,7 @@ def blocks_of(answer: str) -> list[Block]:
     what = "code" if code else "HTML" if _HTML.search(text) else "a table" if table else ""
     if what:
         raise ValueError(f"found {what} in the answer, which no sentences can stand for; expected prose")
+    lines = [pattern("quoted").sub("", line) for line in lines]
     blocks: list[Block] = []
     unsaid = pattern("heading"), pattern("formula")
     for block in _grouped([line for line in lines if not any(each.match(line) for each in unsaid)]):
@@ -87,10 +91,16 @@ def _mark_after(line: str, before: str) -> str:
         return ""
     mark = match["bullet"] or match["mark"]
     if match["bullet"] or not before:
-        return mark if mark in {"1", "a", "A"} or (match["bullet"] and not before.isalnum()) else ""
-    numbered = mark.isdigit() and before.isdigit() and int(mark) == int(before) + 1
-    lettered = mark.isalpha() and before.isalpha() and ord(mark) == ord(before) + 1
+        return mark if mark in {"1", "a", "A", "i", "I"} or (match["bullet"] and not before.isalnum()) else ""
+    numbered = 0 < _number(before) == _number(mark) - 1
+    letters = len(mark) == len(before) == 1 and mark.isalpha() and before.isalpha()
+    lettered = letters and ord(mark) == ord(before) + 1
     return mark if numbered or lettered else ""
+
+
+def _number(mark: str) -> int:
+    """The number that a mark of a list is, in digits or Roman; 0 for another mark."""
+    return int(mark) if mark.isdigit() else _ROMAN.index(mark.lower()) if mark.lower() in _ROMAN else 0
 
 
 def _inline_lists(paragraph: str) -> list[Block]:
@@ -122,7 +132,7 @@ def _numbers(paragraph: str) -> list[tuple[int, int]]:
     marks: list[tuple[int, int]] = []
     for match in pattern("inline_number").finditer(paragraph):
         before = paragraph[: match.start()].rstrip()
-        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        number = _number(match[1]) or ord(match[1]) - ord("a") + 1
         if number == len(marks) + 1 and (marks or not before or before[-1] in ".,:!?"):
             marks.append(match.span())
     return marks if len(marks) > 1 else []
