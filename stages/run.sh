@@ -10,7 +10,11 @@ fi
 stage="$1"
 shift
 export PYTHONPATH=src
-# The whole of params.yaml, before any stage: a slip in the section of a late one would end the run hours later.
+# The whole of params.yaml, once after each edit: a slip in the section of a late stage would end the run hours later.
 # `stages` first, which says when this Python is the wrong one.
-"$python" -c "import stages" && "$python" -m knowtuning.config.schema params.yaml || exit 1
+checked=.dvc/tmp/params.checked
+if [ ! "$checked" -nt params.yaml ]; then
+  "$python" -c "import stages" && "$python" -m knowtuning.config.schema params.yaml || exit 1
+  mkdir -p .dvc/tmp && touch "$checked"
+fi
 exec "$python" -m "stages.$stage" "$@"
