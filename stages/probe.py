@@ -64,7 +64,8 @@ def main() -> None:
         "systems": summarise(scored, Resampling(params.seed)),
     }
     write_json(Path("metrics/probe.json"), {**metrics, **results.counts(), **teacher.usage()})
-    results.check(PAIRS, params.probe.max_rejected, "probe.max_rejected")
+    way = "set probe.limit to 0 for a run without the probe"
+    results.check(PAIRS, params.probe.max_rejected, "probe.max_rejected", way=way)
     print(f"probe: {len(results.rows)} pairs of {len(ids)} questions")
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,17 +80,26 @@ def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_pa
         (folder / "python").chmod(0o755)
     words = ["sh", "stages/run.sh", "train", "kc"]
 
-    def started(**extra: str) -> str:
+    def started(**extra: str) -> list[str]:
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
         done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines()
-        # The stage itself is the last; before it this Python and the whole of params.yaml are looked at.
-        assert len({line.partition(" -")[0] for line in lines}) == 1
-        return lines[-1]
+        return done.stdout.splitlines()
 
-    assert started() == started(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc"
+    (copy / "params.yaml").touch()
+    os.utime(copy / "params.yaml", (1, 1))
+    *checks, stage = started()
+    assert stage == "the environment's src -m stages.train kc"
+    assert checks == [
+        "the environment's src -c import stages",
+        "the environment's src -m knowtuning.config.schema params.yaml",
+    ]
+    # The parameters have been checked.
+    assert started(DVC_ROOT=str(copy)) == [stage]
     # An activated environment is the user's choice, and a copy without one takes the path's.
-    assert started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc"
+    machine = ["the machine's src -m stages.train kc"]
+    assert started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == machine
+    os.utime(copy / "params.yaml", (time.time() + 9, time.time() + 9))
+    assert len(started()) == 3
 
 
 def test_no_stage_starts_where_the_section_of_another_has_a_fault(tmp_path: Path) -> None:

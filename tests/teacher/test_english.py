@@ -256,6 +256,10 @@ def test_what_is_left_out_says_why_and_is_expected(answer: str, reason: str) -> 
     assert "\n" not in outcome.reason
 
 
+def test_a_day_of_a_month_is_no_number_of_things() -> None:
+    assert re.fullmatch(r"The fair opens on 20 (?!July)\w+\.", revised("The fair opens on 20 July."))
+
+
 @pytest.mark.parametrize(
     ("fact", "false"),
     [
@@ -296,7 +300,10 @@ def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
         # Known without any knowledge to be absurd, or as true as before.
         "Sheep cannot eat the berries.",
         "Dogs have two eyes.",
+        # Not every month has a 31st, nor every year a 29th of February.
         "He was born on 29 February 2004.",
+        "The fair ends on 31 January.",
+        "The fair ends on January 31 of each year.",
         "One country that was invaded is Poland.",
         "Pregnancy is risky for older women.",
     ],
