@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from knowtuning.core import params as core
+from knowtuning.core.tables import entry
 from knowtuning.knowledge.aspects import ASPECTS
 
 HERE = Path(__file__).resolve().parent
@@ -24,32 +26,41 @@ def read_yaml(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def aspect_ablations() -> dict[str, dict[str, Any]]:
-    """For each aspect that params.yaml switches on the experiment without its pairs."""
-    on = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))["perturb"]["aspects"]
-    named = {aspect: ASPECTS[aspect].ablation for aspect in on}
+def aspect_ablations(params: Params | None = None) -> dict[str, dict[str, Any]]:
+    """For each aspect that params.yaml (or `params`) switches on the experiment without its pairs."""
+    on = (params or core.read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
+    named = {aspect: entry(ASPECTS, aspect, "params.yaml: perturb.aspects").ablation for aspect in on}
     return {
         name: {"about": about, "set": {"perturb.aspects": [other for other in on if other != aspect]}}
         for aspect, (name, about) in named.items()
     }
 
 
-def experiments() -> dict[str, dict[str, Any]]:
-    """All named experiments: name -> about, set. Raises ValueError on a name defined twice."""
+def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
+    """All named experiments, of params.yaml or of `params`: name -> about, set.
+
+    Raises ValueError on an entry of another form, or a name twice.
+    """
     named: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
-    named |= aspect_ablations()
+    named |= aspect_ablations(params)
     for path in sorted(HERE.glob("*.yaml")):
-        for name, entry in read_yaml(path.read_text(encoding="utf-8")).items():
+        for name, content in core.read_yaml(path).items():
             if name in named:
                 raise ValueError(f"{path}: the experiment {name} is defined twice; rename one")
-            named[name] = entry
+            if not (
+                isinstance(content, dict) and isinstance(content.get("set"), dict) and "about" in content
+            ):
+                raise ValueError(
+                    f"{path}: {name} is {content!r}; expected `about: a line`, `set: {{params key: value}}`"
+                )
+            named[name] = content
     return named
 
 
 def grid(name: str) -> list[str]:
     """The experiments of a list, `default` first, for every comparison needs it."""
     aspects = aspect_ablations() if name == "ablations" else {}
-    return ["default", *aspects, *read_yaml((HERE / f"{name}.yaml").read_text(encoding="utf-8"))]
+    return ["default", *aspects, *core.read_yaml(HERE / f"{name}.yaml")]
 
 
 def run_name(name: str, seed: int | None) -> str:
@@ -64,15 +75,15 @@ def overrides(name: str, seed: int | None) -> Params:
 
 
 def applied(params: Params, changes: Params) -> Params:
-    """`params` with the dotted keys of `changes` set. Raises KeyError on a key it does not have."""
+    """`params` with the dotted keys of `changes` set. Raises ValueError on a key it does not have."""
     result = copy.deepcopy(params)
     for key, value in changes.items():
         *parents, last = key.split(".")
-        section = result
+        section: Any = result
         for part in parents:
-            section = section[part]
-        if last not in section:
-            raise KeyError(f"params.yaml has no key {key}")
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
+            raise ValueError(f"params.yaml has no key {key}, which an experiment sets; check its spelling")
         # As `dvc exp run` does, which adds to a mapping.
         section[last] = {**section[last], **value} if isinstance(value, dict) else value
     return result
@@ -93,7 +104,7 @@ def words_of(changes: Params) -> list[str]:
 def sweep(key: str, default: Any) -> dict[float, str]:
     """value -> experiment, for those that set `key` alone; `default` is its value in params.yaml."""
     points = {float(default): "default"}
-    for name, entry in experiments().items():
-        if list(entry["set"]) == [key]:
-            points.setdefault(float(entry["set"][key]), name)
+    for name, content in experiments().items():
+        if list(content["set"]) == [key]:
+            points.setdefault(float(content["set"][key]), name)
     return dict(sorted(points.items()))

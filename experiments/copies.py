@@ -25,7 +25,7 @@ def copy_tracked(target: Path) -> None:
 def set_params(path: Path, changes: Params) -> None:
     """Write `changes` (dotted keys) into a params file; its comments stay.
 
-    Raises KeyError on a key it does not have.
+    Raises ValueError on a key it does not have.
     """
     yaml = YAML()
     params = applied(yaml.load(path.read_text(encoding="utf-8")), changes)

@@ -22,8 +22,11 @@ SOURCES = ("src/", "stages/", "prompts", "data/raw")
 
 
 def git(*words: str) -> str:
-    """What a git command prints."""
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """What a git command prints. Raises ValueError where it fails, as in a folder that is no repository."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"`git {' '.join(words)}` failed: {' '.join(done.stderr.split())}")
+    return done.stdout
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ class PooledScores:
                 # Without its variant: the encoder of a similarity is one for all.
                 scores = pd.DataFrame(part["scores"].tolist())
                 scores = scores.rename(columns=lambda name: name.partition("(")[0])
-                kinds = [[each.get("kind", ""), each.get("stratum", "")] for each in part["groups"]]
-                self.answers[*key, str(system)] = scores.assign(group=list(map("_".join, kinds)))
+                # Kind and stratum; questions of other data have neither.
+                groups = ["_".join(each.values()) for each in part["groups"]]
+                self.answers[*key, str(system)] = scores.assign(group=groups)
 
     def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""

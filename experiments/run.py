@@ -20,8 +20,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.catalogue import GRIDS, ROOT, experiments, grid, overrides, run_name, words_of
+from experiments.catalogue import GRIDS, ROOT, applied, experiments, grid, overrides, run_name, words_of
 from experiments.finished import FinishedRuns, git
+from knowtuning.core.params import read_yaml
 
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
@@ -55,9 +56,11 @@ def raw_files() -> list[str]:
 
 
 def restore_params() -> None:
-    """Put params.yaml back where a killed start left an experiment's values in it."""
+    """Put params.yaml back where a killed start left an experiment's values in it; other edits stay."""
     if KEPT.exists():
-        if KEPT.read_bytes() != PARAMS.read_bytes():
+        before, now = read_yaml(KEPT), read_yaml(PARAMS)
+        changes = [{**each["set"], "seed": now.get("seed")} for each in experiments(before).values()]
+        if now != before and any(now == applied(before, change) for change in changes):
             print("params.yaml held an experiment's values; it is put back as it was before")
             PARAMS.write_bytes(KEPT.read_bytes())
         KEPT.unlink()
@@ -90,9 +93,17 @@ def dvc(words: list[str]) -> int:
 
 
 def one_after_another(runs: list[Run]) -> None:
-    """Run them in this process, up to the first that fails."""
+    """Run them in this process, up to the first that fails.
+
+    Raises ValueError where params.yaml was edited meanwhile: DVC would take that into the runs that are left.
+    """
     raw = raw_files()
     for run in runs:
+        if read_yaml(PARAMS) != read_yaml(KEPT):
+            raise ValueError(
+                f"params.yaml is not what it was when this began; {run.name} and all behind it have not "
+                "run: start again for runs with the file as it is now"
+            )
         if dvc(run.command(raw=raw)):
             return
 

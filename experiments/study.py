@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from experiments.pooled import (
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.systems import BASELINE, EVERY, METHOD, SYSTEMS
+from knowtuning.terminal import run
 
 READINGS = Path(__file__).resolve().parent / "readings.md"
 CLAIMS = "What the paper claims, and what was found"
@@ -171,7 +171,7 @@ def kinds(scores: PooledScores) -> str:
     pairs = {"kc − sft": (FULL, SFT)}
     pairs |= {f"full − ({label})": (FULL, row) for label, row in made(scores, ABLATIONS).items()}
     parts = []
-    for group in GROUPS:
+    for group in GROUPS if closed_world(scores) else ():
         parts += ["### " + group.replace("_", " questions, "), markdown(scores.means(rows, SHORT, group))]
         parts.append(markdown(scores.differences(pairs, SHORT, group), signed=True))
     return "\n\n".join(parts)
@@ -231,6 +231,11 @@ def sections(scores: PooledScores, folder: Path) -> Iterator[tuple[str, str]]:
     yield "Kinds of questions", kinds(scores)
 
 
+def closed_world(scores: PooledScores) -> bool:
+    """Whether the questions are those of the closed world, for which the hand-written readings are too."""
+    return any(rows["group"].isin(GROUPS).any() for rows in scores.answers.values())
+
+
 def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[str]) -> str:
     """What was run, how to run it again, and what has not been made."""
     seeds = " ".join(map(str, scores.seeds("default")))
@@ -246,9 +251,10 @@ def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[st
         f"python -m experiments.study{' '.join(['', '--baseline', *baselines]) if baselines else ''} --readme"
         "    # this page, its figures and the README's tables",
     ]
+    on, makes = ("the closed world", "world, another ") if closed_world(scores) else ("data of your own", "")
     about = (
-        f"On the closed world, seeds {seeds.replace(' ', ', ')}, {scores.questions('default')} test "
-        "questions each. A seed makes another world, another base model and other adapters. Counts of facts "
+        f"On {on}, seeds {seeds.replace(' ', ', ')}, {scores.questions('default')} test "
+        f"questions each. A seed makes another {makes}base model and other adapters. Counts of facts "
         "are per answer, words are words, the rest is in %. Intervals: "
         f"{100 * scores.how.confidence:g} %, two-level bootstrap over seeds and questions, "
         f"{scores.how.resamples:,} resamples; with few seeds they are rather too narrow. Bold: the interval "
@@ -265,7 +271,8 @@ def page(scores: PooledScores, missing: Sequence[str], folder: Path, baselines: 
     Raises ValueError on a reading whose title is no section's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    readings, parts = read_readings(), [opening(scores, missing, baselines)]
+    readings = read_readings() if closed_world(scores) else {}
+    parts = [opening(scores, missing, baselines)]
     for title, tables in sections(scores, folder):
         reading = readings.pop(title, "")
         if tables:
@@ -287,7 +294,7 @@ def collect(
     return runs, [name for name in names if not any(name == experiment for experiment, _ in runs)]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="seeds to look for")
     about = "take the experiments of these commits, whatever their code"
@@ -299,11 +306,10 @@ def main() -> int:
     baselines = [git("rev-parse", "--short", each).strip() for each in arguments.baseline]
     runs, missing = collect(FinishedRuns(baselines), arguments.seeds)
     if not any(name == "default" for name, _ in runs):
-        sys.stderr.write(
-            "error: no experiment default-s1 .. by this code and these parameters; run "
-            "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline\n"
+        raise ValueError(
+            "no experiment default-s1 .. by this code and these parameters; run "
+            "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline"
         )
-        return 1
     scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
     text = page(scores, missing, arguments.out.parent / "study", baselines)
     with atomic_write(arguments.out) as stream:
@@ -311,8 +317,7 @@ def main() -> int:
     if arguments.readme:
         into(ROOT / "README.md", summary(scores))
     print(f"{arguments.out}: {len(runs)} runs; not there: {', '.join(missing) or 'none'}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

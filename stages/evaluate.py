@@ -28,7 +28,7 @@ from knowtuning.core.storage import atomic_write, read_json, write_json
 from knowtuning.evaluation import outputs, pairwise, perplexity, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
-from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.stats import Resampling, length
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
 from knowtuning.systems import BASELINE, METHOD
@@ -52,7 +52,7 @@ def main() -> None:
 
     summaries = summary.summarise_groups(rows, how)
     outputs.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
-    words = {system: [len(one.answer.split()) for one in answers] for system, answers in predictions.items()}
+    words = {system: [length(one.answer) for one in answers] for system, answers in predictions.items()}
     contests = pairwise.contests(judged, words, how)
     outputs.write_judging(rows, contests, how, metrics=METRICS, status=status)
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)

@@ -64,7 +64,8 @@ def main() -> None:
         "systems": summarise(scored, Resampling(params.seed)),
     }
     write_json(Path("metrics/probe.json"), {**metrics, **results.counts(), **teacher.usage()})
-    results.check(PAIRS, params.probe.max_rejected, "probe.max_rejected")
+    way = "set probe.limit to 0 for a run without the probe"
+    results.check(PAIRS, params.probe.max_rejected, "probe.max_rejected", way=way)
     print(f"probe: {len(results.rows)} pairs of {len(ids)} questions")
 
 
@@ -112,7 +113,9 @@ def score(
 
 
 def _logps(system: str, texts: Sequence[Tokens], hardware: Hardware) -> list[float]:
-    """Summed log-probabilities of all texts under a system."""
+    """Summed log-probabilities of all texts under a system; no model is loaded for none."""
+    if not texts:
+        return []
     model = load_system(BASE, adapter_of(system), dtype=hardware.weights_dtype, device=hardware.device)
     add_head(model)
     return completion_logps(model, texts, hardware.forward_tokens, title=f"probe: {system}")

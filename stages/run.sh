@@ -9,4 +9,12 @@ else
 fi
 stage="$1"
 shift
-PYTHONPATH=src exec "$python" -m "stages.$stage" "$@"
+export PYTHONPATH=src
+# The whole of params.yaml, once after each edit: a slip in the section of a late stage would end the run hours later.
+# `stages` first, which says when this Python is the wrong one.
+checked=.dvc/tmp/params.checked
+if [ ! "$checked" -nt params.yaml ]; then
+  "$python" -c "import stages" && "$python" -m knowtuning.config.schema params.yaml || exit 1
+  mkdir -p .dvc/tmp && touch "$checked"
+fi
+exec "$python" -m "stages.$stage" "$@"

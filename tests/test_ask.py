@@ -13,6 +13,7 @@ from experiments.copies import set_params
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
+from knowtuning.systems import adapter_of
 from knowtuning.terminal import Screen
 from knowtuning.world.verifier import Truth
 from tests.support.checkout import ROOT
@@ -107,3 +108,41 @@ def test_what_cannot_be_asked_is_one_line(
     shutil.rmtree(project / "models/base")
     with pytest.raises(ValueError, match=r"^models/base: base has not been trained; run `dvc repro base`"):
         ask.main()
+
+
+def test_files_that_do_not_fit_or_are_damaged_are_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from knowtuning.config.training import LoraParams
+    from knowtuning.model.load import load_base
+    from knowtuning.training.adapters import CONFIG, WEIGHTS, new_adapter, save_adapter
+
+    monkeypatch.setattr(sys, "argv", ["ask", "Who?"])
+    lora = LoraParams(r=2, alpha=4, dropout=0.0, targets="all-linear")
+    folder = project / "models/kc"
+    save_adapter(new_adapter(load_base(ask.BASE, dtype=torch.float32, device="cpu"), lora), folder)
+    config, weights = (folder / CONFIG).read_text(), (folder / WEIGHTS).read_bytes()
+    # Weights of rank 2 where the configuration has 4, as when one of two files is of another run.
+    (folder / CONFIG).write_text(config.replace('"r": 2', '"r": 4'))
+    with pytest.raises(ValueError, match=r"^models/kc: made for another base model; run `dvc repro`"):
+        ask.main()
+    (folder / CONFIG).write_text(config[:-9])
+    with pytest.raises(ValueError, match=r"^models/kc/adapter_config\.json: not JSON"):
+        ask.main()
+    (folder / WEIGHTS).write_bytes(weights[:-9])
+    (folder / CONFIG).write_text(config)
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged .*; `dvc checkout --force models/kc`"):
+        ask.main()
+
+
+def test_the_hub_is_not_asked_for_an_adapter_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert adapter_of("base") is None
+    with pytest.raises(
+        ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`, or"
+    ):
+        adapter_of("kc")

@@ -85,7 +85,12 @@ def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]
     formatter, context = load_formatter(BASE, params.model), load_context(BASE)
 
     def answerer(system: str) -> Answer:
-        backend = load_backend(BASE, adapter_of(system), formatter, decoding, hardware)
+        try:
+            backend = load_backend(BASE, adapter_of(system), formatter, decoding, hardware)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise ValueError(f"models/{system}: made for another base model; run `dvc repro`") from error
 
         def answer(question: str) -> str:
             example = Example(id="your question", question=question, answer="")
@@ -121,8 +126,8 @@ def main() -> None:
         "--system", nargs="+", metavar="NAME", help=f"of {', '.join(EVERY)}; default: all trained"
     )
     arguments = parser.parse_args()
-    check_made("base")
-    for system in arguments.system or []:
+    named = list(dict.fromkeys(arguments.system or made()))
+    for system in ("base", *named):
         check_made(system)
     if arguments.question is not None and not arguments.question.strip():
         raise ValueError("the question is empty; expected some text, or no argument at all")
@@ -133,7 +138,7 @@ def main() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    systems = answerers(list(dict.fromkeys(arguments.system or made())), params)
+    systems = answerers(named, params)
     for question in questions(arguments.question):
         try:
             answers = {system: answer(question) for system, answer in systems.items()}

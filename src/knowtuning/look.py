@@ -108,9 +108,12 @@ def kind_of(line: str, path: Path) -> type[Record]:
 
 def read(path: Path) -> list[Record]:
     """The records of a file, of the kind that its first one is."""
-    with path.open(encoding="utf-8") as stream:
-        first = stream.readline()
-    return list(records.iter_jsonl(path, kind_of(first, path))) if first else []
+    try:
+        with path.open(encoding="utf-8") as stream:
+            first = stream.readline()
+        return list(records.iter_jsonl(path, kind_of(first, path))) if first else []
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8; expected records of docs/records.md, not packed") from error
 
 
 def drawn(every: Sequence[Record], count: int, seed: int) -> list[Record]:

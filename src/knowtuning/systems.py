@@ -102,5 +102,14 @@ def trained() -> dict[str, System]:
 
 
 def adapter_of(name: str) -> Path | None:
-    """The folder of a system's adapter; None for the base model."""
-    return Path("models") / name if name in trained() else None
+    """The folder of a system's adapter; None for the base model.
+
+    Raises ValueError where nothing lies there: PEFT would ask the hub for a repository of that name.
+    """
+    if name not in trained():
+        return None
+    folder = Path("models") / name
+    if not (folder / "adapter_config.json").is_file():
+        stage = trained()[name].section
+        raise ValueError(f"{folder}: {name} has not been trained; run `dvc repro {stage}`, or `dvc pull`")
+    return folder

@@ -53,7 +53,42 @@ def message(path: Path, data: bytes) -> str:
         ),
         ("a.csv", b"instruction,answer\nQ,A\n", "no column 'output'; found 'instruction', 'answer'"),
         ("a.csv", b"output,output\nQ,A\n", "a.csv:1: column 'output' occurs twice"),
-        ("a.csv", b'instruction,output\nQ,"A\n', "a.csv:2: not CSV: unexpected end of data"),
+        (
+            "a.csv",
+            b'instruction,output\nP,A\nQ,"A\nR,A\nS,A\n',
+            "a.csv:5: not CSV: unexpected end of data, in the row that begins on line 3; expected",
+        ),
+        # Another line in the place of the header.
+        (
+            "a.csv",
+            b"# from the clinic\ninstruction,output\nQ,A\n",
+            "a.csv:1: no column 'instruction'; found '#",
+        ),
+        (
+            "a.csv",
+            b"\n\ninstruction, answer\nQ,A\n",
+            "a.csv:3: no column 'output'; found 'instruction', 'answer'",
+        ),
+        (
+            "a.jsonl",
+            b'{"output": "A", "output": "B"}',
+            "a.jsonl:1: not JSON: an object has the key 'output' twice",
+        ),
+        (
+            "a.json",
+            b'[{"output": ["A"], "output": ["B"]}]',
+            "twice, with ['A'] and ['B']; expected distinct keys",
+        ),
+        (
+            "a.jsonl",
+            b'{"instruction": "Q"},\n',
+            "a.jsonl:1: not JSON: Extra data at column 21; expected one object a",
+        ),
+        (
+            "a.json",
+            b'{"Q?": "A.", "R?": "B."}',
+            "its 2 keys ('Q?', 'R?') are no columns: make each row an object",
+        ),
         ("a.jsonl.gz", gzip.compress(b'{"a": "Q"}\n', mtime=0)[:-6], "a.jsonl.gz: broken gzip file"),
         ("a.jsonl.gz", b'{"instruction": "Q"}\n', "a.jsonl.gz: broken gzip file"),
         ("a.parquet", b"PAR0", "a.parquet: not a readable Parquet file"),
@@ -254,6 +289,13 @@ def test_bad_row_is_rejected_and_can_be_written(values: Any, kind: str, reason: 
     json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
 
+def test_a_key_that_is_repeated_with_its_value_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"output": "A", "instruction": "Q", "output": "A"}')
+    assert [row.values for row in read_rows(tmp_path / "a.jsonl", WANTED)] == [
+        {"instruction": "Q", "output": "A"}
+    ]
+
+
 def test_context_joins_the_question_as_in_alpaca() -> None:
     def question(context: Any) -> str:
         row = to_example(RawRow("r", {**GOOD, "key": 7, "input": context}), COLUMNS)
@@ -282,6 +324,12 @@ def test_same_rows_from_every_kind_of_file(tmp_path: Path) -> None:
         assert [row.values for row in read_rows(tmp_path / name, WANTED)] == rows, name
     # In the CSV the first row fills lines 2 and 3, line 4 is blank: the second row is on line 5.
     assert [row.where for row in read_rows(tmp_path / "a.csv", WANTED)] == ["a.csv line 2", "a.csv line 5"]
+
+
+def test_a_blank_behind_a_comma_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('instruction, output\nQ?, "A, b."\n"R?", "\n  C."\n')
+    rows = [row.values for row in read_rows(tmp_path / "a.csv", WANTED)]
+    assert rows == [{"instruction": "Q?", "output": "A, b."}, {"instruction": "R?", "output": "\n  C."}]
 
 
 def test_csv_row_of_another_width_is_rejected_as_a_row(tmp_path: Path) -> None:

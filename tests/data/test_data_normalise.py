@@ -74,7 +74,9 @@ def test_normalise_is_idempotent_and_changes_only_ends_of_lines_and_edges(text: 
     assert once == once.rstrip()
 
 
-@pytest.mark.parametrize("text", ["", " ", "\u200b\ufeff", "\u00ad", "\x00\x07", "\u200d", "\u3000\u2028"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u200b\ufeff", "\u00ad", "\x00\x07", "\u200d", "\u3000\u2028", "\u3164\ufe0f"]
+)
 def test_nothing_to_see(text: str) -> None:
     assert not visible(text)
 
@@ -139,6 +141,22 @@ def test_control_characters_are_seen() -> None:
 def test_comparison_folds(one: str, other: str) -> None:
     assert fold(one) == fold(other)
     assert fold("x\u00b2") != fold("x2")  # a superscript keeps its meaning
+
+
+@pytest.mark.parametrize(
+    "char",
+    [
+        *("\u034f", "\u061c", "\u115f", "\u180e", "\u200e", "\u200f", "\u202b"),
+        *("\u2060", "\u2069", "\u3164", "\ufe0f", "\ufeff", "\uffa0", "\U000e0100"),
+    ],
+)
+def test_what_shows_nothing_makes_no_other_question(char: str) -> None:
+    assert fold(f"{char}What is {char}x?") == fold("What is x?")
+    assert normalise(f"a {char}b") == f"a {char}b"  # the text itself is kept
+
+
+def test_joiners_make_another_word() -> None:
+    assert fold("می\u200cخواهم") != fold("میخواهم")
 
 
 @given(TEXT)

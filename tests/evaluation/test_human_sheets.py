@@ -139,6 +139,7 @@ def test_sheets_come_back_as_spreadsheets_save_them(tmp_path: Path) -> None:
         "commas": "item,factuality\nitem-1,2\n",
         "semicolons, mark, line ends": "\ufeffitem;comment;factuality\r\nitem-1;a, b;2\r\n",
         "apostrophe, spaces": "item,factuality\nitem-1, '2 \n",
+        "a long answer": f"item,answer_1,factuality\nitem-1,{'far ' * 50_000},2\n",
     }.items():
         path = tmp_path / f"{name}.csv"
         path.write_bytes(text.encode("utf-8"))

@@ -69,6 +69,16 @@ def test_a_function_that_returns_the_wrong_number_of_values_is_refused(
         compute(answers(tmp_path))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_no_number_names_the_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    broken = replace(METRICS["words"], function=lambda _: [1.0, value])
+    monkeypatch.setattr(metrics, "METRICS", {"words": broken})
+    with pytest.raises(ValueError, match=rf"^metric words: found {value}, expected a number, or None"):
+        compute(answers(tmp_path))
+
+
 def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
     # Names as they come, which is not the order of the table.
     encoder = "bertscore(enc@01234567,L2)"

@@ -67,14 +67,23 @@ def judge(path: str | None, backend: str = "openai") -> JudgedBy:
         ('{"title": "A"}', r"k\.jsonl:1: text: Field required; expected lines of"),
         ('{"title": 1, "text": "B."}', r"k\.jsonl:1: title: .* valid string; expected lines of"),
         ("A\tB.", r"k\.jsonl:1: line: Invalid JSON.*; expected lines of"),
-        ("", r"k\.jsonl: found no row; expected lines of"),
+        ("\n", r"k\.jsonl: found no row; expected lines of"),
+        ('{"title": "A", "text": "\x81"}', r"k\.jsonl: not UTF-8 at byte 24; expected lines of"),
     ],
 )
 def test_a_file_that_holds_no_passages_is_named(line: str, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "k.jsonl"
-    path.write_text(line)
+    path.write_text(line, encoding="latin-1")
     with pytest.raises(ValueError, match=complaint):
         knowledge_source(judge(str(path)), tmp_path / "none")
+
+
+def test_a_file_as_windows_writes_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "k.jsonl"
+    path.write_text('\ufeff{"title": "Tin", "text": "Tin melts."}\r\n\r\n', encoding="utf-8")
+    source = knowledge_source(judge(str(path)), tmp_path / "none")
+    assert source is not None
+    assert source.passages("What melts?", ["Tin melts."]) == ("Tin: Tin melts.",)
 
 
 def test_a_source_that_nobody_reads_or_that_is_not_there_is_named(tmp_path: Path) -> None:

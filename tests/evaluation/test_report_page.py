@@ -199,6 +199,10 @@ def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> Non
     start = words.index("no-ka")
     # Fewer incorrect facts with the part than without it: better.
     assert [word for word in words[start:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
+    for cells in ("0.5,,0.7", "0.5"):
+        write_text(study, f"group,ablation,metric,value,low,high\noverall,no-ka,incorrect,{cells}\n")
+        with pytest.raises(ValueError, match=r"study\.csv:2: low: found (''|None), expected a number"):
+            build(tmp_path, ablations=study)
     write_text(study, "name,value\n")
     with pytest.raises(ValueError, match=r"study\.csv: found no row; expected the columns group, ablation"):
         build(tmp_path, ablations=study)

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, bootstrap_p, estimates, holm, pool
+from knowtuning.evaluation.stats import (
+    Estimate,
+    Ratios,
+    Resampling,
+    bootstrap_p,
+    estimates,
+    holm,
+    length,
+    pool,
+)
 
 HOW = Resampling(seed=1)
 
@@ -188,3 +197,17 @@ def test_net_rates_without_a_difference_are_rejected_5_times_in_100() -> None:
         rejected += bootstrap_p(draws[:, 0]) < 0.05
     assert 0.93 <= covered / 2000 <= 0.97
     assert 0.03 <= rejected / 2000 <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Tin isn't dear, 5.5 % at most.", 7),
+        ("", 0),
+        ("光合作用是过程。", 7),  # seven characters and a full stop
+        ("北京 is the capital (中国).", 7),  # 2 + 3 + 2
+        ("서울은 수도 이다.", 3),  # Korean puts spaces between words
+    ],
+)
+def test_a_length_is_words_or_where_no_spaces_are_characters(text: str, words: int) -> None:
+    assert length(text) == words

@@ -11,7 +11,9 @@ from knowtuning.knowledge.probe import contrasts, fitting, preference, probed, s
 from knowtuning.model.prompt import Formatter
 from knowtuning.teacher.tasks import FactList, Failure, FreeTeacher, Revise
 from knowtuning.training.logps import add_head, completion_logps
+from stages import probe as stage
 from tests.support.tiny_models import unigram_model, word_tokenizer
+from tests.support.training import CPU
 
 
 class Liar(FreeTeacher):
@@ -102,3 +104,8 @@ def test_a_model_is_asked_without_the_end_of_the_answer() -> None:
     (output,) = fitting([first], formatter, context=4)
     assert isinstance(output, Rejected)
     assert output.reason == "prompt and text have 5 tokens; expected 4 at most"
+
+
+def test_without_a_pair_no_model_is_loaded() -> None:
+    # There is no system of that name.
+    assert stage._logps("nobody", [], CPU) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -304,6 +305,14 @@ def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_pla
     assert order[1:] != items
     # It was founded goes with Aru.
     assert order.index(items[1]) == order.index(items[0]) + 1
+
+
+def test_what_an_aspect_adds_to_the_facts_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As of an aspect of one's own: behind the facts, what the teacher made of them.
+    added = replace(ASPECTS["factuality"], reject=lambda record, _, reply: [*record.facts, *reply.facts])
+    monkeypatch.setitem(ASPECTS, "added", added)
+    rejected = pairs([TWO], chosen_settings=settings("original", ["added"]))["q2-added"].rejected
+    assert rejected.startswith(f"{TWO.answer} ")
 
 
 def test_facts_that_are_no_sentences_of_the_answer_are_joined_and_counted() -> None:

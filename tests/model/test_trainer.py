@@ -18,6 +18,7 @@ from knowtuning.model.load import load_base
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
 from knowtuning.training.arguments import order_of
 from knowtuning.training.logps import completion_logps
+from knowtuning.training.losses import LOSSES, dpo
 from knowtuning.training.rows import PairRow, Row, split_rows
 from knowtuning.training.trainer import (
     PairTrainer,
@@ -139,6 +140,14 @@ def test_another_loss_is_one_parameter(tiny_base: Path, ka: Path, tmp_path: Path
     summary, _, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, loss="ipo")
     assert summary.first_loss == pytest.approx(25.0, abs=1e-3)
     assert summary.best_eval_loss < 25.0
+
+
+def test_a_loss_of_all_pairs_at_once_is_refused(
+    tiny_base: Path, ka: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LOSSES, "total", lambda pairs, beta: dpo(pairs, beta).sum())
+    with pytest.raises(ValueError, match=r"gives the shape \(\), expected a loss of each pair, \(\d+,\)"):
+        run_kc(tiny_base, ka, tmp_path, loss="total")
 
 
 def eval_losses(curves: Path) -> dict[int, float]:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.checkout import ROOT, run_python
+
+
+def test_make_declines_a_python_that_is_too_old(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "pyproject.toml").touch()
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+    words = ["make", "--no-print-directory", "setup", f"PYTHON={old}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    message = done.stderr.splitlines()[0]
+    assert message == (
+        f"error: PYTHON is {old}, Python 3.9.2; expected 3.11 or later, as in: make setup PYTHON=python3.11"
+    )
+    assert not (tmp_path / ".venv").exists()
 
 
 @pytest.fixture
@@ -60,14 +80,42 @@ def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_pa
         (folder / "python").chmod(0o755)
     words = ["sh", "stages/run.sh", "train", "kc"]
 
-    def started(**extra: str) -> str:
+    def started(**extra: str) -> list[str]:
         environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
-        return subprocess.run(
-            words, cwd=copy, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
 
-    assert started() == started(DVC_ROOT=str(copy)) == "the environment's src -m stages.train kc\n"
+    (copy / "params.yaml").touch()
+    os.utime(copy / "params.yaml", (1, 1))
+    *checks, stage = started()
+    assert stage == "the environment's src -m stages.train kc"
+    assert checks == [
+        "the environment's src -c import stages",
+        "the environment's src -m knowtuning.config.schema params.yaml",
+    ]
+    # The parameters have been checked.
+    assert started(DVC_ROOT=str(copy)) == [stage]
     # An activated environment is the user's choice, and a copy without one takes the path's.
-    assert (
-        started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == "the machine's src -m stages.train kc\n"
+    machine = ["the machine's src -m stages.train kc"]
+    assert started(VIRTUAL_ENV="x") == started(DVC_ROOT="/nowhere") == machine
+    os.utime(copy / "params.yaml", (time.time() + 9, time.time() + 9))
+    assert len(started()) == 3
+
+
+def test_no_stage_starts_where_the_section_of_another_has_a_fault(tmp_path: Path) -> None:
+    for folder in ("src", "stages"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("reference: adapter", "reference: adaptor", 1))
+    words = ["sh", "stages/run.sh", "prepare"]
+    environment = {
+        **os.environ,
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+    }
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: params.yaml: train_kc.reference is 'adaptor'; expected 'adapter' or 'base'\n"
     )
+    assert not (tmp_path / "data").exists()

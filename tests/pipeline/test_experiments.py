@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from experiments import catalogue
+from experiments import run as runner
+from experiments.copies import set_params
 from experiments.run import Run
 from knowtuning.config.schema import check
 from tests.support.checkout import ROOT
@@ -23,9 +26,28 @@ def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
     assert check(tmp_path / "params.yaml").seed == 7
 
 
-def test_an_override_of_a_key_that_is_not_there_is_named() -> None:
-    with pytest.raises(KeyError, match=r"params\.yaml has no key lora\.rank"):
-        catalogue.applied({"lora": {"r": 16}}, {"lora.rank": 8})
+@pytest.mark.parametrize("key", ["lora.rank", "lroa.r", "lora.r.rank", "rank"])
+def test_an_override_of_a_key_that_is_not_there_is_named(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"params\.yaml has no key {key}, which an experiment sets"):
+        catalogue.applied({"lora": {"r": 16}}, {key: 8})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("mine: {lora.r: 8}", r"mine\.yaml: mine is \{'lora\.r': 8\}; expected `about: a line`, `set: "),
+        ("mine:", r"mine\.yaml: mine is None; expected"),
+        ("mine: {about: x, set: {lora.r 8}}\n: [", r"mine\.yaml: not YAML: "),
+        ("default: {about: x, set: {}}", r"mine\.yaml: the experiment default is defined twice"),
+    ],
+)
+def test_a_file_of_experiments_with_a_fault_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.setattr(catalogue, "HERE", tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        catalogue.experiments()
 
 
 def test_the_command_names_seed_and_overrides() -> None:
@@ -71,3 +93,51 @@ def test_an_unknown_name_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: no experiment nothing; expected one of default, ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def params_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """params.yaml as it is, and as the runner has kept it."""
+    for name in ("PARAMS", "KEPT"):
+        monkeypatch.setattr(runner, name, tmp_path / name)
+        shutil.copy2(ROOT / "params.yaml", tmp_path / name)
+    return tmp_path / "PARAMS"
+
+
+def test_what_a_killed_start_left_is_put_back_and_an_edit_stays(
+    params_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, tmp = params_file.read_text(), params_file.parent
+    # Which aspects there are to leave out says the file as it was, not the one that lacks one of them.
+    monkeypatch.setattr(catalogue, "ROOT", tmp)
+    for name in ("gamma-0", "no-kcc"):
+        shutil.copy2(params_file, tmp / "params.yaml")
+        changes = catalogue.overrides(name, 3)
+        set_params(params_file, changes)
+        set_params(tmp / "params.yaml", changes)
+        runner.restore_params()
+        assert params_file.read_text() == before
+        shutil.copy2(params_file, runner.KEPT)
+    set_params(params_file, {"train_kc.gamma": 0.0, "train_kc.beta": 0.5})
+    edited = params_file.read_text()
+    runner.restore_params()
+    assert params_file.read_text() == edited
+
+
+def test_an_edit_reaches_no_run_that_began_before_it(
+    params_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def dvc(words: list[str]) -> int:
+        started.append(words)
+        set_params(params_file, {"train_kc.beta": 0.5})
+        return 0
+
+    monkeypatch.setattr(runner, "dvc", dvc)
+    monkeypatch.setattr(runner, "raw_files", list)
+    with pytest.raises(
+        ValueError, match=r"^params\.yaml is not what it was .*; gamma-0-s1 and all behind it"
+    ):
+        runner.one_after_another([Run("default", 1), Run("gamma-0", 1)])
+    assert len(started) == 1

@@ -66,6 +66,9 @@ def rewritten(question: str, *facts: str) -> str | None:
         "The term d2 - N_a is positive.",
         "Dr. A. B. Alder met Mr. Finch at 5 p.m. in St. Olan.",
         "The .NET Framework runs on Windows.",
+        "Vol. 2 was printed in 1999.",
+        "Fig. 3 shows the rest.",
+        "Pope John XXII. was born in Cahors.",
         "Prices rose by 3.5 % (i.e. by $1.20 each).",
         "In A.D. 70 the temple fell.",
         "D) is wrong because 2 + 2 = 5 is false.",
@@ -93,6 +96,19 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
             "1. Iron melts at 1538 °C. 2. Tin melts at 232 °C.",
             ["Iron melts at 1538 °C.", "Tin melts at 232 °C."],
         ),
+        (
+            "i. Tin is soft. ii. Lead is heavy. iii. Iron rusts.",
+            ["Tin is soft.", "Lead is heavy.", "Iron rusts."],
+        ),
+        ("I. Tin is soft.\nII. Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        ("- [ ] Tin is soft.\n- [x] Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        ("\u2014 Tin is soft.\n\u2014 Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        (
+            "> Tin is soft.\n> > Lead is heavy.\n\nIron rusts.",
+            ["Tin is soft.", "Lead is heavy.", "Iron rusts."],
+        ),
+        # As texts are that were split into tokens.
+        ("Tin is soft . Lead is heavy .", ["Tin is soft .", "Lead is heavy ."]),
         # Items that are no sentences: once, behind their lead-in, or not at all.
         (
             "The main exports of Velora are:\n- amber\n- wool",
@@ -214,6 +230,8 @@ def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> 
         ),
         ("x = 1\ny = 2\nprint(x)", "found code"),
         ("| metal | °C |\n|---|---|\n| tin | 232 |", "found a table"),
+        ("<p>Tin is a metal.</p><ul><li>Tin melts at 232 °C.</li></ul>", "found HTML"),
+        ("Tin is a metal.<br>Tin melts at 232 °C.", "found HTML"),
         ("metal\t°C\tuse\ntin\t232\tsolder\nlead\t327\tweights", "found a table"),
         ("SELECT a FROM t;\nSELECT b FROM t;\nThe query returns all rows.", "found code"),
         ("Symptoms include:\n- fever\n- cough", "list items"),
@@ -236,6 +254,10 @@ def test_what_is_left_out_says_why_and_is_expected(answer: str, reason: str) -> 
     assert outcome.expected
     assert reason in outcome.reason
     assert "\n" not in outcome.reason
+
+
+def test_a_day_of_a_month_is_no_number_of_things() -> None:
+    assert re.fullmatch(r"The fair opens on 20 (?!July)\w+\.", revised("The fair opens on 20 July."))
 
 
 @pytest.mark.parametrize(
@@ -278,6 +300,10 @@ def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
         # Known without any knowledge to be absurd, or as true as before.
         "Sheep cannot eat the berries.",
         "Dogs have two eyes.",
+        # Not every month has a 31st, nor every year a 29th of February.
+        "He was born on 29 February 2004.",
+        "The fair ends on 31 January.",
+        "The fair ends on January 31 of each year.",
         "One country that was invaded is Poland.",
         "Pregnancy is risky for older women.",
     ],

@@ -12,10 +12,14 @@ _LINE_END = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # What may stand before the first and after the last line without being text: white space, a byte-order mark
 # and zero-width spaces.
 _EDGE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b"
-# They show nothing, so they make no other question. The zero-width joiners do: Indic and Persian words and
-# emoji are spelt with them.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_INVISIBLE = re.compile(f"[\u200b\ufeff\u00ad]|{_CONTROL.pattern}")
+# They show nothing, so they make no other question: control characters, and what Unicode calls default
+# ignorable (soft hyphens, marks of direction, word joiners, variation selectors, Hangul fillers). Zero-width
+# joiners and the tags of flags do: Indic and Persian words and emoji are spelt with them.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    f"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0100-\U000e01ef]|{_CONTROL.pattern}"
+)
 
 # What programs write for a value that is not there: pandas' list (`read_csv`, without the C formats of
 # numbers), database dumps, spreadsheets.
@@ -50,7 +54,7 @@ def normalise(text: str) -> str:
 
 def visible(text: str) -> bool:
     """Whether anything of the text can be seen."""
-    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
+    return any(unicodedata.category(character)[0] not in "CZ" for character in _INVISIBLE.sub("", text))
 
 
 def controlled(text: str) -> bool:

@@ -121,13 +121,23 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value; write null for a value that is missing")
 
 
-def _parse(text: str, path: Path, line: int) -> Any:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys; of a key that comes twice Python would keep the last value."""
+    value = dict(pairs)
+    for key, first in pairs if len(value) < len(pairs) else ():
+        if value[key] != first:
+            both = f"{ascii(first)[:60]} and {ascii(value[key])[:60]}"
+            raise ValueError(f"an object has the key {key!r} twice, with {both}; expected distinct keys")
+    return value
+
+
+def _parse(text: str, path: Path, line: int, expected: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
-        at = line + error.lineno - 1
+        at, problem = line + error.lineno - 1, error.msg.removesuffix(" at")
         raise ValueError(
-            f"{path}:{at}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+            f"{path}:{at}: not JSON: {problem} at column {error.colno}; expected {expected}"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}:{line}: not JSON: {error}") from error
@@ -140,7 +150,7 @@ def _read_json(path: Path, wanted: list[str]) -> Iterator[RawRow]:
             f"{path}: holds one object a line, which is JSONL, expected an array of rows; rename it to "
             f"{shapes.renamed(path, '.jsonl')}"
         )
-    value = _parse(text, path, 1)
+    value = _parse(text, path, 1, "one array of objects, with nothing behind it")
     if isinstance(value, dict):
         raise ValueError(shapes.of_object(path, value, wanted))
     if not isinstance(value, list):
@@ -159,7 +169,7 @@ def _read_jsonl(path: Path, wanted: list[str]) -> Iterator[RawRow]:
                     f"rename it to {shapes.renamed(path, '.json')}"
                 )
             first = False
-            yield RawRow(f"{path.name} line {number}", _parse(line, path, number))
+            yield RawRow(f"{path.name} line {number}", _parse(line, path, number, "one object a line"))
 
 
 def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
@@ -168,12 +178,20 @@ def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     problem = shapes.separator(path, next(_text_lines(path), ""))
     if problem:
         raise ValueError(problem)
-    reader = csv.reader(_text_lines(path), strict=True)
+    # A quote behind a blank opens a cell too; blanks around a lone line are no part of its text (normalise).
+    reader = csv.reader(_text_lines(path), strict=True, skipinitialspace=True)
+    start = 1
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         for name, group in itertools.groupby(sorted(header)):
             if len(list(group)) > 1:
-                raise ValueError(f"{path}:1: column {name!r} occurs twice; expected distinct names")
+                raise ValueError(
+                    f"{path}:{reader.line_num}: column {name!r} occurs twice; expected distinct names; "
+                    "rename or remove one"
+                )
+        if header:
+            # At once: were another line taken for the header, every row would be of a wrong width.
+            check_columns(f"{path}:{reader.line_num}", header, wanted)
         start = reader.line_num + 1
         for cells in reader:
             if cells:
@@ -182,7 +200,10 @@ def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
                 yield RawRow(f"{path.name} line {start}", values)
             start = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not CSV: {error}") from error
+        raise ValueError(
+            f"{path}:{reader.line_num}: not CSV: {error}, in the row that begins on line {start}; expected a "
+            "cell that begins with a quote to end with one, and quotes inside of it doubled"
+        ) from error
 
 
 def _read_parquet(path: Path, wanted: list[str]) -> Iterator[RawRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def _value(text: str) -> Any:
         return None
 
 
-def of_object(path: Path, value: dict[str, Any], wanted: Iterable[str]) -> str:
+def of_object(path: Path, value: dict[str, Any], wanted: Sequence[str]) -> str:
     """What the object is that stands where an array of rows is expected, with the way out."""
     start = f"{path}: found an object, expected an array of rows"
     under = list(_arrays(value))
@@ -129,6 +129,9 @@ def of_object(path: Path, value: dict[str, Any], wanted: Iterable[str]) -> str:
         )
     if len(value) > 1 and all(isinstance(row, dict) for row in value.values()):
         return f"{start}; rows seem to be the values of its {len(value)} keys: make an array of them"
+    if wanted and not any(key in value for key in wanted):
+        listed = ", ".join(map(repr, list(value)[:5]))
+        return f"{start}; its {len(value)} keys ({listed}) are no columns: make each row an object of those"
     return f"{start}; one object a line is JSONL: name the file {renamed(path, '.jsonl')}"
 
 

@@ -9,6 +9,7 @@ none is stated) is null in the record, leaves the mean, and is visible in that m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from knowtuning.core.tables import entry
 from knowtuning.core.text import first_words, repeated_share, words
 from knowtuning.evaluation import lexical
 from knowtuning.evaluation.encoders import Encoder, bertscore, similarity
+from knowtuning.evaluation.stats import length
 
 Kind = Literal["exact", "text"]
 
@@ -187,7 +189,7 @@ METRICS: dict[str, Metric] = {
     "content_recall": Metric("Content-word recall", _PERCENT, 1, function=_content_recall, compares=True),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
-        function=lambda answers: [float(len(text.split())) for text in answers.texts],
+        function=lambda answers: [float(length(text)) for text in answers.texts],
     ),
     "repeated": Metric(
         *("Repeated, in runs of four words", _PERCENT, -1, ("exact", "text")),
@@ -221,6 +223,11 @@ def compute(answers: MetricInputs) -> dict[str, list[float | None]]:
             if len(values) != len(answers.examples):
                 raise ValueError(
                     f"metric {name}: found {len(values)} values for {len(answers.examples)} answers"
+                )
+            odd = [value for value in values if value is not None and not math.isfinite(value)]
+            if odd:
+                raise ValueError(
+                    f"metric {name}: found {odd[0]}, expected a number, or None where there is none"
                 )
             scores[name + (each.variant(answers) if each.variant else "")] = list(values)
     return scores

@@ -15,11 +15,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from knowtuning.core.storage import record_rng
+from knowtuning.core.text import words
 
 Floats = NDArray[np.float64]
 
 # Weights held in memory at a time (8 bytes each).
 _BLOCK = 2_000_000
+
+
+def length(text: str) -> int:
+    """Words of a text, split at white space; of scripts that put none between words, characters.
+
+    The length that metrics, length control and the shortcut audit mean.
+    """
+    return sum(
+        max(1, sum(len(word) == 1 and word > "\u0e00" for word in words(part))) for part in text.split()
+    )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def read_sheet(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[str], a
     if missing:
         columns = ", ".join(rows.fieldnames or ["no header"])
         raise ValueError(f"{path}: row 1: no column {missing[0]}; found {columns}; keep the header as it was")
+    csv.field_size_limit(2**31 - 1)  # the default is less than some answers
     return list(_votes(path, rows, key, aspects, annotator))
 
 

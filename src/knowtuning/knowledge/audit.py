@@ -19,7 +19,7 @@ import numpy as np
 
 from knowtuning.core.records import Pair
 from knowtuning.core.text import FUNCTION_WORDS
-from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates
+from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates, length
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TOKEN = re.compile(r"\d[\d.,]*\d|\d|\w+(?:['’]\w+)*|[^\w\s]")
@@ -57,7 +57,7 @@ def lengths(texts: Sequence[str]) -> Floats:
     """Lengths of texts, shape (texts, 4): words, sentences, words per sentence, characters per word."""
     rows = []
     for text in texts:
-        words, sentences = len(text.split()), len(mask(text))
+        words, sentences = length(text), len(mask(text))
         rows.append([words, sentences, words / max(sentences, 1), len(text) / max(words, 1)])
     return np.log1p(np.array(rows, dtype=np.float64))
 
@@ -105,7 +105,7 @@ _NEGATION = re.compile(
 )
 LENGTH = ("words", "sentences")
 MARKS: dict[str, Callable[[str], int]] = {
-    "words": lambda text: len(text.split()),
+    "words": length,
     "sentences": lambda text: len(mask(text)),
     "negations": lambda text: len(_NEGATION.findall(text)),
     "line breaks": lambda text: text.count("\n"),
@@ -166,8 +166,8 @@ def _wins(chosen: Floats, rejected: Floats) -> Floats:
 
 def _words(pairs: Sequence[Pair]) -> tuple[Floats, Floats]:
     """Numbers of words of the chosen and of the rejected texts."""
-    chosen = np.array([len(pair.chosen.split()) for pair in pairs], dtype=np.float64)
-    return chosen, np.array([len(pair.rejected.split()) for pair in pairs], dtype=np.float64)
+    chosen = np.array([length(pair.chosen) for pair in pairs], dtype=np.float64)
+    return chosen, np.array([length(pair.rejected) for pair in pairs], dtype=np.float64)
 
 
 def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, Any]:

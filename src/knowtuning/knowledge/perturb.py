@@ -194,7 +194,7 @@ def _plan(
         if slots is None:
             counts.skipped[name] += 1
             continue
-        if aspect.task is not None and shape is not None:
+        if aspect.task is not None and shape is not None and len(slots) == len(shape.pieces):
             slots = list(map(_changed, record.facts, shape.pieces, slots))
         differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:

@@ -176,14 +176,24 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def table(path: Path, delimiter: str = ",") -> list[Row]:
-    """Rows of a delimited file with a header; none where there is no file."""
+    """Rows of a delimited file with a header; none without a file. Raises ValueError for a bad cell."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         return [
-            {key: cell if key in _TEXT else float(cell) for key, cell in row.items()}
-            for row in csv.DictReader(stream, delimiter=delimiter)
+            {
+                key: cell if key in _TEXT else _number(cell, f"{path}:{line}: {key}")
+                for key, cell in row.items()
+            }
+            for line, row in enumerate(csv.DictReader(stream, delimiter=delimiter), 2)
         ]
+
+
+def _number(cell: str | None, where: str) -> float:
+    try:
+        return float(cell or "")
+    except ValueError as error:
+        raise ValueError(f"{where}: found {cell!r}, expected a number; make the file anew") from error
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:

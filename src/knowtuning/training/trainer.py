@@ -162,7 +162,11 @@ class PairTrainer(DeviceMetrics, DPOTrainer):
         }
         self.note(metrics)
         likelihood = losses.mean_nll(logps.chunk(2)[0], counted.chunk(2)[0])
-        return (self.loss(pairs, self.beta) + self.gamma * likelihood).mean()
+        values = self.loss(pairs, self.beta)
+        if values.shape != likelihood.shape:
+            shapes = f"{tuple(values.shape)}, expected a loss of each pair, {tuple(likelihood.shape)}"
+            raise ValueError(f"the loss that `loss` names in params.yaml gives the shape {shapes}")
+        return (values + self.gamma * likelihood).mean()
 
 
 @dataclass(frozen=True)

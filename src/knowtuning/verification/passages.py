@@ -90,8 +90,11 @@ def _of_training(path: Path) -> Iterator[Passage]:
 
 def _read(path: Path) -> Iterator[Passage]:
     try:
-        with path.open(encoding="utf-8") as stream:
+        # As a user's file of questions is read: a byte-order mark and blank lines are no rows.
+        with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
                 try:
                     yield Passage.model_validate_json(line)
                 except ValidationError as error:
@@ -100,6 +103,10 @@ def _read(path: Path) -> Iterator[Passage]:
                     raise ValueError(f"{path}:{number}: {column}: {first['msg']}; {_EXPECTED}") from error
     except FileNotFoundError as error:
         raise ValueError(f"judge.knowledge.path: {path} not found; expected a JSONL file") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 at byte {error.start}; {_EXPECTED}, in UTF-8, not packed"
+        ) from error
 
 
 def _parts(row: Passage) -> Iterator[Passage]:

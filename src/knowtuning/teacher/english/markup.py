@@ -1,6 +1,6 @@
 """The parts of an answer: prose and lists, with thoughts and headings taken out.
 
-A text with code or a table is refused: sentences cannot stand for these, nor can pieces of them.
+A text with code, HTML or a table is refused: sentences cannot stand for these, nor can pieces of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ _THOUGHT = re.compile(
     r"(?is)<(think\w*|reasoning)>.*?(?:</\1>|\Z)|\A(?:(?!<think|<reason).)*</(?:think\w*|reasoning)>"
 )
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+# An end of an element: who writes of a tag names its beginning.
+_HTML = re.compile(
+    r"(?i)</(?:p|div|span|a|b|i|em|strong|ul|ol|li|dl|dd|dt|table|tr|t[dh]|h[1-6]|pre|code|blockquote)\s*>|<br\s*/?>"
+)
+
+
+_ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 
 
 class Block(NamedTuple):
@@ -24,13 +31,15 @@ class Block(NamedTuple):
 
 
 def blocks_of(answer: str) -> list[Block]:
-    """The blocks of an answer, in order. Raises ValueError where it holds code or a table."""
+    """The blocks of an answer, in order. Raises ValueError where it holds code, HTML or a table."""
     text = _THOUGHT.sub("\n", answer).replace("\r\n", "\n")
     lines = text.split("\n")
     code = _FENCE.search(text) or sum(bool(pattern("code_line").match(line)) for line in lines) > 1
-    if code or sum(bool(pattern("table_line").match(line)) for line in lines) > 1:
-        what = "code" if code else "a table"
+    table = sum(bool(pattern("table_line").match(line)) for line in lines) > 1
+    what = "code" if code else "HTML" if _HTML.search(text) else "a table" if table else ""
+    if what:
         raise ValueError(f"found {what} in the answer, which no sentences can stand for; expected prose")
+    lines = [pattern("quoted").sub("", line) for line in lines]
     blocks: list[Block] = []
     unsaid = pattern("heading"), pattern("formula")
     for block in _grouped([line for line in lines if not any(each.match(line) for each in unsaid)]):
@@ -82,10 +91,16 @@ def _mark_after(line: str, before: str) -> str:
         return ""
     mark = match["bullet"] or match["mark"]
     if match["bullet"] or not before:
-        return mark if mark in {"1", "a", "A"} or (match["bullet"] and not before.isalnum()) else ""
-    numbered = mark.isdigit() and before.isdigit() and int(mark) == int(before) + 1
-    lettered = mark.isalpha() and before.isalpha() and ord(mark) == ord(before) + 1
+        return mark if mark in {"1", "a", "A", "i", "I"} or (match["bullet"] and not before.isalnum()) else ""
+    numbered = 0 < _number(before) == _number(mark) - 1
+    letters = len(mark) == len(before) == 1 and mark.isalpha() and before.isalpha()
+    lettered = letters and ord(mark) == ord(before) + 1
     return mark if numbered or lettered else ""
+
+
+def _number(mark: str) -> int:
+    """The number that a mark of a list is, in digits or Roman; 0 for another mark."""
+    return int(mark) if mark.isdigit() else _ROMAN.index(mark.lower()) if mark.lower() in _ROMAN else 0
 
 
 def _inline_lists(paragraph: str) -> list[Block]:
@@ -117,7 +132,7 @@ def _numbers(paragraph: str) -> list[tuple[int, int]]:
     marks: list[tuple[int, int]] = []
     for match in pattern("inline_number").finditer(paragraph):
         before = paragraph[: match.start()].rstrip()
-        number = int(match[1]) if match[1].isdigit() else ord(match[1]) - ord("a") + 1
+        number = _number(match[1]) or ord(match[1]) - ord("a") + 1
         if number == len(marks) + 1 and (marks or not before or before[-1] in ".,:!?"):
             marks.append(match.span())
     return marks if len(marks) > 1 else []

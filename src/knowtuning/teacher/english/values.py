@@ -183,6 +183,7 @@ def _classed(fact: str, question: str, *key: object) -> Iterator[str]:
         framed = pattern("framed_before").search(before) and pattern("framed_after").match(after)
         unfit = pattern("joined").search(before) or pattern("open").search(before)
         sexed = word in {"men", "women", "males", "females"} and pattern("sexed").search(everything)
-        if not alone or unfit or sexed or (group in _FRAMED and not framed):
+        late = pattern("late_before").search(before) or pattern("late_after").match(after)
+        if not alone or unfit or sexed or ("July" in group and late) or (group in _FRAMED and not framed):
             continue
         yield from (_put(fact, match.span(), other) for other in ranked(group, *key) if other != word)

@@ -98,18 +98,22 @@ def is_english(text: str) -> bool:
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text, each as it stands there."""
     sentences: list[str] = []
-    for piece in segment("en", " ".join(text.split())):
-        piece = piece.strip()
-        if sentences and _continues(sentences[-1], piece):
-            sentences[-1] += piece if sentences[-1].endswith(" .") else f" {piece}"
+    apart = False
+    for raw in segment("en", " ".join(text.split())):
+        piece = raw.strip()
+        # A full stop between two blanks ends a sentence, one before a word is its first sign: ".NET".
+        dotted = bool(sentences) and sentences[-1].endswith(" .") and not (apart or raw[:1].isspace())
+        if sentences and (dotted or _continues(sentences[-1], piece)):
+            sentences[-1] += piece if dotted else f" {piece}"
         elif piece:
             sentences.append(piece)
+        apart = raw[-1:].isspace()
     return sentences
 
 
 def _continues(before: str, piece: str) -> bool:
     """Whether a piece belongs to the sentence before it."""
-    marks = pattern("number").match(before) or before.endswith(" .") or not re.search(r"\w", piece)
+    marks = pattern("number").match(before) or not re.search(r"\w", piece)
     within = before.count("(") > before.count(")") and len(before) < _MAX_BRACKET
     opens = re.match(r"(?:The|It|In|He|She|They|This)\b", piece)
     shortened = pattern("abbreviation").search(before) and not opens

@@ -1,0 +1,38 @@
+"""The numbers that README and docs/results.md quote are those of the study, the default run or the log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import ROOT
+
+_NUMBER = r"([+\u2212-]?\d+(?:\.\d+)?)"
+_INTERVAL = re.compile(rf"{_NUMBER} \[{_NUMBER}, {_NUMBER}\]")
+SOURCES = ("docs/study.md", "metrics/table.txt", "LOG.md")
+
+
+def intervals(path: Path) -> list[list[str]]:
+    """Every value with its interval, as [value, low, high]."""
+    text = path.read_text(encoding="utf-8").replace("*", "").replace("\u2212", "-")
+    return [list(match.groups()) for match in _INTERVAL.finditer(text)]
+
+
+def rounds_to(exact: list[float], quoted: list[str]) -> bool:
+    """Whether every number is within half a unit of the last digit quoted."""
+    return all(
+        abs(number - float(text)) <= 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9
+        for number, text in zip(exact, quoted, strict=True)
+    )
+
+
+@pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
+def test_every_interval_is_one_of_the_study_the_default_run_or_the_log(page: str) -> None:
+    exact = [[float(text) for text in found] for source in SOURCES for found in intervals(ROOT / source)]
+    # A difference the other way round.
+    exact += [[-value, -high, -low] for value, low, high in exact]
+    quoted = intervals(ROOT / page)
+    assert len(quoted) > 10
+    assert [each for each in quoted if not any(rounds_to(other, each) for other in exact)] == []
