@@ -30,7 +30,7 @@ def rounds_to(exact: list[float], quoted: list[str]) -> bool:
 
 @pytest.mark.parametrize("page", ["docs/results.md", "README.md"])
 def test_every_interval_is_one_of_the_study_the_default_run_or_the_log(page: str) -> None:
-    exact = [[float(text) for text in found] for source in SOURCES for found in intervals(ROOT / source)]
+    exact = [[float(text) for text in row] for source in SOURCES for row in intervals(ROOT / source)]
     # A difference the other way round.
     exact += [[-value, -high, -low] for value, low, high in exact]
     quoted = intervals(ROOT / page)
