@@ -10,6 +10,15 @@ fi
 stage="$1"
 shift
 export PYTHONPATH=src
+# A slip in a name would leave a limit unset, such as the budget.
+known="ASK_AGAIN BATCH_TOKENS BUDGET CHECKPOINTING CONCURRENCY DEBUG DEVICE HEADERS JUDGE_API_KEY MICRO_BATCH PRECISION PREVIEW
+PRICES PROCESSES RETRIES RPM SAVE_SECONDS TEACHER_MODE TIMEOUT TPM VLLM VLLM_CARDS VLLM_MEMORY VLLM_URL"
+for name in $(env | sed -n 's/^KNOWTUNING_\([A-Za-z0-9_]*\)=.*/\1/p'); do
+  if ! echo "$known" | grep -qw -- "$name"; then
+    echo "error: environment: KNOWTUNING_$name is no variable of this project; expected KNOWTUNING_ and one of" $known >&2
+    exit 1
+  fi
+done
 # The whole of params.yaml, once after each edit: a slip in the section of a late stage would end the run hours later.
 # `stages` first, which says when this Python is the wrong one.
 checked=.dvc/tmp/params.checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.teacher.openai.limits import VARIABLES
 from tests.support.checkout import ROOT, run_python
 
 
@@ -119,3 +121,16 @@ def test_no_stage_starts_where_the_section_of_another_has_a_fault(tmp_path: Path
         "error: params.yaml: train_kc.reference is 'adaptor'; expected 'adapter' or 'base'\n"
     )
     assert not (tmp_path / "data").exists()
+
+
+def test_a_slip_in_the_name_of_a_variable_stops_every_stage(tmp_path: Path) -> None:
+    script = (ROOT / "stages/run.sh").read_text()
+    texts = [path.read_text() for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"KNOWTUNING_([A-Z_]*[A-Z])", text)}
+    read = named | {variable.removeprefix("KNOWTUNING_") for variable in VARIABLES}
+    assert set(re.findall(r'known="([^"]+)"', script)[0].split()) == read
+    words = ["sh", str(ROOT / "stages/run.sh"), "prepare"]
+    environment = {"PATH": "/usr/bin:/bin", "KNOWTUNING_VLLM": "x", "KNOWTUNING_BUDGT": "5"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: environment: KNOWTUNING_BUDGT is no variable of this project; ")
