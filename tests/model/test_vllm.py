@@ -246,6 +246,7 @@ def test_trouble_at_load_is_told_in_one_line(
         pass
 
 
+@pytest.mark.slow
 def test_a_server_that_died_leaves_what_it_had_answered(
     base: Path, server: Any, install: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -121,6 +121,7 @@ def test_metrics_of_two_commits_compare_in_a_clone_without_data(project: Path) -
     assert cells == ["metrics/sum.json", "total", "600", "1800", "1200"]
 
 
+@pytest.mark.slow
 def test_a_pull_that_loses_its_server_says_so_and_goes_on(project: Path, sshd: servers.Sshd) -> None:
     # Enough to be under way when the server dies: 60 files of 0.9 MB.
     (project / "params.yaml").write_text(params(rows=60, size=300_000))
@@ -193,6 +194,7 @@ def test_missing_and_corrupted_objects_are_named_and_mended(project: Path) -> No
     assert "Running stage" not in run(clone, "dvc", "repro")
 
 
+@pytest.mark.slow
 def test_gc_keeps_what_branches_and_experiments_need(project: Path) -> None:
     run(project, "git", "checkout", "-q", "-b", "other")
     (project / "params.yaml").write_text(params(seed=2))
