@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.catalogue import ROOT, Params, applied, overrides, read_yaml, run_name
+from knowtuning.core import params as core
 
 # (stage, path) -> md5 of what a stage reads and no stage writes.
 Code = dict[tuple[str, str], str]
@@ -104,7 +105,7 @@ class FinishedRuns:
                 self.runs.setdefault(run.name, []).append(run)
         self.by_name_alone = bool(wanted)
         self.code: Code = {} if wanted else code_here()
-        self.params: Params = read_yaml((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        self.params: Params = core.read_yaml(ROOT / "params.yaml")
 
     def find(self, name: str, seed: int | None) -> Finished | None:
         """The newest run of an experiment; None where it has to be run."""
