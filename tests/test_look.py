@@ -135,7 +135,7 @@ def test_another_seed_draws_other_records_and_more_of_them_hold_the_fewer() -> N
         (["nobody"], r"^nobody: not found; name a file, or base, sft,"),
         (["odd.jsonl"], r"^odd\.jsonl: its fields are text; expected a record of docs/records\.md$"),
         (["bad.jsonl"], r"^bad\.jsonl: not JSON Lines"),
-        (["packed.jsonl.gz"], r"^packed\.jsonl\.gz: not UTF-8; expected records"),
+        (["packed.jsonl.gz"], r"^packed\.jsonl\.gz: not UTF-8 .*; save it as UTF-8, not packed"),
         (["score", "--n", "0"], r"^--n is 0; expected at least 1$"),
     ],
 )

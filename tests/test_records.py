@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowtuning.core.params import read_yaml
 from knowtuning.core.records import Example, Rejected, check_rejected, read_jsonl, rejected_path, write_jsonl
 from knowtuning.core.storage import atomic_write, digest, digest_folder, read_json, record_rng, write_json
+from knowtuning.replies import replies_of
+from knowtuning.teacher.openai.prompts import Prompts
+from knowtuning.teacher.tasks import Extract
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
 examples = st.lists(
@@ -36,6 +42,26 @@ def test_a_bad_line_names_file_line_and_field(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"x\.jsonl:2: question: .*; expected a Example record"):
         read_jsonl(path, Example)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("params.yaml", read_yaml),
+        ("metrics.json", read_json),
+        ("train.jsonl", lambda path: read_jsonl(path, Example)),
+        ("replies.jsonl", lambda path: list(replies_of(path))),
+        (
+            "extract.txt",
+            lambda path: Prompts(path.parent).messages(Extract(id="a", question="Q?", answer="A")),
+        ),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:
+    path = tmp_path / name
+    path.write_bytes("# für mich".encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}: not .*invalid start byte"):
+        read(path)
 
 
 def test_double_ids_are_an_error(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from knowtuning.checkout import BASE, is_made
 from knowtuning.core import records
 from knowtuning.core.params import load
 from knowtuning.core.records import Pair, Record
-from knowtuning.core.storage import digest
+from knowtuning.core.storage import digest, open_text
 from knowtuning.systems import EVERY, PAIRS, REWRITES
 from knowtuning.terminal import Screen, clean, run, screen, wrapped
 
@@ -108,12 +108,9 @@ def kind_of(line: str, path: Path) -> type[Record]:
 
 def read(path: Path) -> list[Record]:
     """The records of a file, of the kind that its first one is."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            first = stream.readline()
-        return list(records.iter_jsonl(path, kind_of(first, path))) if first else []
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8; expected records of docs/records.md, not packed") from error
+    with open_text(path) as stream:
+        first = stream.readline()
+    return list(records.iter_jsonl(path, kind_of(first, path))) if first else []
 
 
 def drawn(every: Sequence[Record], count: int, seed: int) -> list[Record]:

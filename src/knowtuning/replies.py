@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from knowtuning.core.storage import open_text
 from knowtuning.teacher.openai.store import Response, Store, read_response
 from knowtuning.terminal import clean, run
 
@@ -34,7 +35,7 @@ def replies_of(path: Path) -> Iterator[Response]:
         yield from store.all()
         store.close()
         return
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path) as stream:
         for number, line in enumerate(stream, 1):
             yield read_response(line, f"{path}:{number}")
 

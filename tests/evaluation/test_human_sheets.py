@@ -156,7 +156,7 @@ def test_sheets_come_back_as_spreadsheets_save_them(tmp_path: Path) -> None:
         (b"item,factuality\nitem-1,1\nitem-1,1\n", r"row 3: item item-1 is in row 2 too; delete one"),
         (b"item,fact\nitem-1,1\n", r"row 1: no column factuality; found item, fact; keep the header"),
         (b"", r"row 1: no column item; found no header"),
-        (b"item,factuality\nitem-1,\xff\n", r"not UTF-8; save it as CSV UTF-8"),
+        (b"item,factuality\nitem-1,\xff\n", r"not UTF-8 .*; save it as UTF-8"),
     ],
 )
 def test_faulty_sheets_end_in_one_line(tmp_path: Path, text: bytes, error: str) -> None:

@@ -68,7 +68,7 @@ def judge(path: str | None, backend: str = "openai") -> JudgedBy:
         ('{"title": 1, "text": "B."}', r"k\.jsonl:1: title: .* valid string; expected lines of"),
         ("A\tB.", r"k\.jsonl:1: line: Invalid JSON.*; expected lines of"),
         ("\n", r"k\.jsonl: found no row; expected lines of"),
-        ('{"title": "A", "text": "\x81"}', r"k\.jsonl: not UTF-8 at byte 24; expected lines of"),
+        ('{"title": "A", "text": "\x81"}', r"k\.jsonl: not UTF-8 \(invalid start byte\); save it as"),
     ],
 )
 def test_a_file_that_holds_no_passages_is_named(line: str, complaint: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knowtuning.model import hardware
-from knowtuning.model.hardware import Hardware, Processes, detect, detect_processes
+from knowtuning.model.hardware import Hardware, Processes, detect
 
 
 def test_settings_override_what_is_detected() -> None:
@@ -51,9 +51,3 @@ def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
 def test_processes_take_turns_and_split_no_item() -> None:
     shares = [Processes(rank, 3).share(range(10)) for rank in range(3)]
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
-
-
-def test_a_launcher_that_started_another_number_is_named() -> None:
-    with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher started 1"):
-        detect_processes({"KNOWTUNING_PROCESSES": "2"}, "cpu")
-    assert detect_processes({}, "cpu") == Processes()

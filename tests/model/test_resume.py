@@ -140,6 +140,8 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch: pytest.Monkey
 
 def test_a_launcher_that_starts_another_number_of_processes_is_refused() -> None:
     assert detect_processes({}, "cpu") == Processes(0, 1)
+    with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 'two'; expected a whole number"):
+        detect_processes({"KNOWTUNING_PROCESSES": "two"}, "cpu")
     # What `accelerate launch --cpu --num_processes 2` does: one process that does not know of another.
     with pytest.raises(ValueError, match="KNOWTUNING_PROCESSES is 2 but the launcher started 1; start with"):
         detect_processes({"KNOWTUNING_PROCESSES": "2"}, "cpu")

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from knowtuning.core.storage import open_text
+
 Seed = Annotated[int, Field(ge=0, description="seed of every random choice")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Template = Literal["bare", "plain", "alpaca", "chat"]
@@ -88,7 +90,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
-        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        with open_text(path) as stream:
+            value = YAML(typ="safe", pure=True).load(stream.read())
     except FileNotFoundError as error:
         raise ValueError(f"{path}: not found; run the stage from the repository root") from error
     except YAMLError as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from knowtuning.core.storage import atomic_write
+from knowtuning.core.storage import atomic_write, open_text
 
 
 class RecordPart(BaseModel):
@@ -234,7 +234,7 @@ def dumps(record: Record) -> str:
 
 def iter_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
     """Stream the records of a file. Raises ValueError naming file, line and field on a bad line."""
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path) as stream:
         for number, line in enumerate(stream, start=1):
             try:
                 yield kind.model_validate_json(line)

@@ -27,6 +27,16 @@ def atomic_write(path: Path) -> Iterator[IO[str]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -> Iterator[IO[str]]:
+    """Open a text file for reading. Raises ValueError with the path where its bytes are not UTF-8."""
+    try:
+        with path.open(encoding=encoding, newline=newline) as stream:
+            yield stream
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8, not packed") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically. NaN and infinity are errors."""
     with atomic_write(path) as stream:

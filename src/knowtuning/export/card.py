@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.storage import read_json
+from knowtuning.core.storage import open_text, read_json
 from knowtuning.evaluation.metrics import label, leading, metric
 from knowtuning.systems import BASELINE, EVERY, METHOD
 
@@ -32,7 +32,7 @@ def read_run(params: Tree, metrics: Path, groups: Path) -> RunFiles:
     """The run of the checkout; metrics: its folder of JSON files, groups: plots/groups.csv."""
     values = {}
     if groups.is_file():
-        with groups.open(encoding="utf-8", newline="") as stream:
+        with open_text(groups, newline="") as stream:
             for row in csv.DictReader(stream):
                 if row["group"] == "overall":
                     numbers = (float(row["value"]), float(row["low"]), float(row["high"]))

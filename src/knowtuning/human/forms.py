@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from knowtuning.core.storage import atomic_write, read_json, write_json
+from knowtuning.core.storage import atomic_write, open_text, read_json, write_json
 from knowtuning.human.items import Item, KeyItem
 from knowtuning.human.verdicts import CHOICES, Choice, Vote
 from knowtuning.knowledge.aspects import ASPECTS
@@ -52,10 +52,8 @@ def read_sheet(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[str], a
     Commas or semicolons, with or without a byte-order mark, as spreadsheets save. Raises ValueError
     naming file, row (as a spreadsheet counts them) and column.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8; save it as CSV UTF-8") from error
+    with open_text(path, encoding="utf-8-sig") as stream:
+        text = stream.read()
     head = text.partition("\n")[0]
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=";" if ";" in head else ",")
     missing = [name for name in ("item", *aspects) if name not in (rows.fieldnames or [])]

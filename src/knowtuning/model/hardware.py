@@ -187,8 +187,8 @@ def detect_processes(environ: Mapping[str, str], device: str) -> Processes:
     Raises ValueError when they contradict each other or what Accelerate runs: `accelerate launch --cpu
     --num_processes 2` (1.15) runs a single process and says nothing.
     """
-    world = int(environ.get("WORLD_SIZE") or 1)
-    wanted = int(environ.get("KNOWTUNING_PROCESSES") or world)
+    world = whole_number(environ, "WORLD_SIZE", least=1) or 1
+    wanted = whole_number(environ, "KNOWTUNING_PROCESSES", least=1) or world
     if wanted != world:
         raise ValueError(
             f"KNOWTUNING_PROCESSES is {wanted} but the launcher started {world}; start with "
@@ -208,7 +208,7 @@ def detect_processes(environ: Mapping[str, str], device: str) -> Processes:
 
 def check_single_process(environ: Mapping[str, str], stage: str) -> None:
     """Raise ValueError when a launcher started several processes of a stage that works in one."""
-    if int(environ.get("WORLD_SIZE") or 1) > 1:
+    if (whole_number(environ, "WORLD_SIZE", least=1) or 1) > 1:
         raise ValueError(
             f"{stage} runs in one process, but WORLD_SIZE is {environ['WORLD_SIZE']}; start it with "
             f"`python -m stages.{stage}`; train_*, score and predict can share their work"

@@ -11,7 +11,7 @@ from typing import Any
 
 from knowtuning import look
 from knowtuning.core.records import Example, Prediction, Record, Scores, iter_jsonl, read_jsonl
-from knowtuning.core.storage import read_json
+from knowtuning.core.storage import open_text, read_json
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.
@@ -171,7 +171,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
     """JSON objects, one a line; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as stream:
+    with open_text(path) as stream:
         return [json.loads(line) for line in stream]
 
 
@@ -179,7 +179,7 @@ def table(path: Path, delimiter: str = ",") -> list[Row]:
     """Rows of a delimited file with a header; none without a file. Raises ValueError for a bad cell."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
+    with open_text(path, newline="") as stream:
         return [
             {
                 key: cell if key in _TEXT else _number(cell, f"{path}:{line}: {key}")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from knowtuning.config.verify import TRAIN, JudgedBy, JudgeParams
 from knowtuning.core.records import Evidence, Example, iter_jsonl
+from knowtuning.core.storage import open_text
 from knowtuning.core.text import content_words, word_spans
 
 _EXPECTED = 'expected lines of {"title": …, "text": …}, both text'
@@ -91,7 +92,7 @@ def _of_training(path: Path) -> Iterator[Passage]:
 def _read(path: Path) -> Iterator[Passage]:
     try:
         # As a user's file of questions is read: a byte-order mark and blank lines are no rows.
-        with path.open(encoding="utf-8-sig") as stream:
+        with open_text(path, encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 if not line.strip():
                     continue
@@ -103,10 +104,6 @@ def _read(path: Path) -> Iterator[Passage]:
                     raise ValueError(f"{path}:{number}: {column}: {first['msg']}; {_EXPECTED}") from error
     except FileNotFoundError as error:
         raise ValueError(f"judge.knowledge.path: {path} not found; expected a JSONL file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 at byte {error.start}; {_EXPECTED}, in UTF-8, not packed"
-        ) from error
 
 
 def _parts(row: Passage) -> Iterator[Passage]:

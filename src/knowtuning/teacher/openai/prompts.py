@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
+from knowtuning.core.storage import open_text
 from knowtuning.teacher.tasks import Reply, Task
 
 Message = dict[str, str]
@@ -50,7 +51,8 @@ class Prompts:
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_text(path) as stream:
+            text = stream.read()
     except FileNotFoundError as error:
         raise ValueError(f"{path}: not found; the task {kind.name!r} needs its prompt there") from error
     parts = _PARTS.match(text)
