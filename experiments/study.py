@@ -49,7 +49,11 @@ CHOICES = [name for name in (*grid("ablations"), *grid("knowledge")) if name not
 # Experiments with the baselines and the first version.
 BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
 # A real model on real text.
-REAL = {"real-medquad": "MedQuAD", "real-medquad-first-version": "MedQuAD, first version", "real-dolly": "Dolly"}
+REAL = {
+    "real-medquad": "MedQuAD",
+    "real-medquad-first-version": "MedQuAD, first version",
+    "real-dolly": "Dolly",
+}
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
