@@ -31,8 +31,8 @@ class EvaluateParams(Section):
     confidence: float = Field(
         gt=0.5,
         lt=1,
-        description="level of every interval of this stage, a fraction (0.95: 95 %); those of probe and of the "
-        "shortcut audit are 95 % ones",
+        description="level of every interval of this stage, a fraction (0.95: 95 %); those of probe and of "
+        "the shortcut audit are 95 % ones",
     )
     meteor_synonyms: bool = Field(
         description="METEOR matches synonyms, for which WordNet must be installed (paper: yes); else the "

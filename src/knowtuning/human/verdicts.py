@@ -84,11 +84,11 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
     item, which would pass for both orders.
     """
     cast = Counter((vote.annotator, vote.item, vote.aspect) for vote in votes)
-    for (annotator, item, aspect), count in cast.most_common(1):
+    for (annotator, name, aspect), count in cast.most_common(1):
         if count > 1:
             raise ValueError(
-                f"{annotator} has {count} votes on {item} in {aspect}; expected one; give each sheet and export "
-                "once, and sheets of different people different names"
+                f"{annotator} has {count} votes on {name} in {aspect}; expected one; give each sheet and "
+                "export once, and sheets of different people different names"
             )
     shown = Counter((each.question, each.a, each.b) for each in key.values())
     table: dict[Case, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
