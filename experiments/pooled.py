@@ -1,7 +1,8 @@
 """Scores of experiments pooled over seeds and questions, as tables of estimates.
 
 Every value is a mean over the runs of an experiment, one a seed, with an interval from a two-level bootstrap
-(seeds, then questions within a seed); a difference is taken question by question within a seed.
+(seeds, then questions within a seed); a difference is that of two means on the same draws. An answer that
+does not define a metric leaves the mean of its system alone: there the two are not over the same questions.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from knowtuning.core.storage import atomic_write, read_json, write_json
 from knowtuning.evaluation import outputs, pairwise, perplexity, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
-from knowtuning.evaluation.stats import Resampling, length
+from knowtuning.evaluation.stats import Resampling, length, unit_of
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.model.hardware import detect
 from knowtuning.systems import BASELINE, METHOD
@@ -41,8 +41,9 @@ def main() -> None:
     params = load(PARAMS, EvaluateStage)
     check_watched(local_paths(params.evaluate))
     settings, predict = params.evaluate, params.predict
-    how = Resampling(params.seed, settings.resamples, settings.confidence)
     examples = read_jsonl(DATA / f"prepared/{predict.split}.jsonl", Example)[: predict.limit]
+    units = list(map(unit_of, examples))
+    how = Resampling(params.seed, settings.resamples, settings.confidence, units)
     predictions = read_predictions(DATA / "predictions", params.systems, examples)
     rows = _score(examples, predictions, settings)
     write_jsonl(DATA / "evaluation/answers.jsonl", rows)
@@ -56,7 +57,8 @@ def main() -> None:
     contests = pairwise.contests(judged, words, how)
     outputs.write_judging(rows, contests, how, metrics=METRICS, status=status)
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)
-    write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how))
+    trained = {row.id: unit_of(row) for row in read_jsonl(DATA / "prepared/train.jsonl", Example)}
+    write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how, trained))
     outputs.write_csv(PLOTS / "ppl.csv", perplexity.histogram(scored))
     calibrated = perplexity.calibration(scored, confidence=settings.confidence)
     outputs.write_csv(PLOTS / "calibration.csv", calibrated, perplexity.CALIBRATION)

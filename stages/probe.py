@@ -17,7 +17,7 @@ from knowtuning.config.probe import ProbeStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, Facts, Pair, Probed, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.evaluation.stats import Resampling
+from knowtuning.evaluation.stats import Resampling, unit_of
 from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.probe import (
@@ -51,17 +51,21 @@ def main() -> None:
     setting = Setting(os.environ, CACHE, seed=params.seed, corpus=corpus)
     teacher = open_teacher(params.teacher, setting, REPLIES)
     formatter = load_formatter(BASE, params.model)
-    results = make_pairs(params, teacher, formatter)
+    split = read_jsonl(Path(f"data/prepared/{params.predict.split}.jsonl"), Example)
+    examples = split[: params.predict.limit][: params.probe.limit]
+    results = make_pairs(params, examples, teacher, formatter)
     results.write(PAIRS)
     teacher.save_replies(REPLIES)
     ids = sorted({pair.source for pair in results.rows})
     scored = score(params, results.rows, formatter, hardware, ids)
     write_jsonl(OUT / "scores.jsonl", chain.from_iterable(scored.values()))
     counts = Counter(pair.aspect for pair in results.rows)
+    subjects = {example.id: unit_of(example) for example in examples}
+    how = Resampling(params.seed, units=[subjects[question] for question in ids])
     metrics = {
         "questions": len(ids),
         "pairs": {name: counts[name] for name in PROBES},
-        "systems": summarise(scored, Resampling(params.seed)),
+        "systems": summarise(scored, how),
     }
     write_json(Path("metrics/probe.json"), {**metrics, **results.counts(), **teacher.usage()})
     way = "set probe.limit to 0 for a run without the probe"
@@ -69,15 +73,15 @@ def main() -> None:
     print(f"probe: {len(results.rows)} pairs of {len(ids)} questions")
 
 
-def make_pairs(params: ProbeStage, teacher: Teacher, formatter: Formatter) -> Results[Pair]:
+def make_pairs(
+    params: ProbeStage, examples: Sequence[Example], teacher: Teacher, formatter: Formatter
+) -> Results[Pair]:
     """Held-out answers against what the teacher makes of their facts, where both fit into the model."""
-    section, predict = params.probe, params.predict
-    split = read_jsonl(Path(f"data/prepared/{predict.split}.jsonl"), Example)[: predict.limit]
-    examples = [example for example in split[: section.limit] if example.answer.strip()]
-    extracted = Results.of(extract(examples, teacher))
+    answered = [example for example in examples if example.answer.strip()]
+    extracted = Results.of(extract(answered, teacher))
     kind = TEACHERS[params.teacher.backend]
     depends_on, links = kind.depends_on, kind.links
-    perturbation = Perturbation(params.seed, section.beta_delete, depends_on=depends_on, links=links)
+    perturbation = Perturbation(params.seed, params.probe.beta_delete, depends_on=depends_on, links=links)
     longest = params.model.max_length
     context = min(longest, load_context(BASE) or longest)
     pairs = fitting(contrasts(extracted.rows, teacher, perturbation), formatter, context=context)

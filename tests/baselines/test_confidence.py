@@ -37,6 +37,15 @@ def test_confidence_is_the_share_of_the_largest_bin_and_silence_is_none() -> Non
 def test_a_short_answer_ends_with_its_sentence_or_line() -> None:
     assert mc.short_answer(" salt. It lies in the hills.") == "salt."
     assert mc.short_answer("salt\nQuestion: what else?") == "salt"
+    assert mc.short_answer("1897. It lies in the hills.") == "1897."
+
+
+def test_a_full_stop_of_an_abbreviation_ends_no_answer() -> None:
+    names = ["St. Louis", "St. Paul", "J. K. Rowling", "J. R. R. Tolkien", "Dr. Lind"]
+    assert [mc.short_answer(f"{name}. She wrote it.") for name in names] == [f"{name}." for name in names]
+    # Four answers that differ are no certainty.
+    counts = mc.bins(map(mc.short_answer, names[:4]))
+    assert mc.confidence(counts) == 0.25
 
 
 WORLD = WorldTeacher(seed=1)

@@ -86,6 +86,13 @@ def test_orders_are_joined_and_half_a_verdict_is_none() -> None:
     assert result.consensus()[Case("s", "kc", "sft", "factuality")] == "tie"
 
 
+def test_a_vote_counted_twice_would_pass_for_both_orders() -> None:
+    # The same sheet again, or a second one of that name, which says something else.
+    for again in (votes("ann", pa="first"), votes("ann", pa="tie")):
+        with pytest.raises(ValueError, match="ann has 2 votes on pa in factuality; expected one"):
+            join([*votes("ann", pa="first"), *again], key_of("p"), ["factuality"])
+
+
 def verdicts_of(table: dict[str, dict[str, Outcome]]) -> tuple[list[Vote], dict[str, KeyItem]]:
     """Votes in one order that give these verdicts: question -> annotator -> outcome."""
     choices: dict[Outcome, Choice] = {"win": "first", "lose": "second", "tie": "tie"}

@@ -50,6 +50,7 @@ def project(
     (folder / "params.yaml").write_text(PARAMS.format(backend=backend, url=url, knowledge=knowledge))
     (folder / "prompts").symlink_to(PROMPTS)
     write_jsonl(data / "prepared/test.jsonl", EXAMPLES)
+    write_jsonl(data / "prepared/train.jsonl", [])
     write_json(data / "prepared/truth.json", {"towns": TRUTH.towns if truth else {}})
     for system, inputs in answers_of(TRUTH, EXAMPLES).items():
         write_jsonl(data / f"predictions/{system}.jsonl", inputs)

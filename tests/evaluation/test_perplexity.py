@@ -46,6 +46,13 @@ def test_interval_resamples_questions_not_facts() -> None:
     assert (result["auroc"], result["low"], result["high"]) == (0.5, 0.0, 1.0)
 
 
+def test_questions_of_one_subject_are_drawn_together() -> None:
+    # The questions above, both of one town: every resample is the town.
+    records = [scored("a", (9.0, False), (2.0, True)), scored("b", (1.0, False), (8.0, True))]
+    result = auroc_metrics(records, HOW, {"a": "aford", "b": "aford", "c": "brimm"})
+    assert (result["auroc"], result["low"], result["high"]) == (0.5, 0.5, 0.5)
+
+
 def test_draws_agree_with_scikit_learn_on_repeated_facts() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     random = np.random.default_rng(0)

@@ -1,11 +1,13 @@
 """Bootstrap intervals: hand-derived values, pairing, undefined entries, pooling, coverage."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+from knowtuning.core.records import Example
 from knowtuning.evaluation.stats import (
     Estimate,
     Ratios,
@@ -15,6 +17,7 @@ from knowtuning.evaluation.stats import (
     holm,
     length,
     pool,
+    unit_of,
 )
 
 HOW = Resampling(seed=1)
@@ -98,6 +101,36 @@ def test_agrees_with_scipy() -> None:
     # 0.0011 / 0.0584 standard errors = 0.019 of them, twice that for the two estimates: 0.002 here.
     assert result.low == pytest.approx(other.confidence_interval.low, abs=0.004)
     assert result.high == pytest.approx(other.confidence_interval.high, abs=0.004)
+
+
+def test_questions_of_a_unit_are_drawn_together() -> None:
+    # Said three times a value is no more certain than once, but rests on three questions.
+    once = mean_interval([0.0, 1.0], HOW)
+    thrice = mean_interval([0.0, 1.0] * 3, replace(HOW, units=["y", "x"] * 3))
+    assert thrice == replace(once, n=6)
+    # A larger unit weighs more: y twice is 0, x and y 2 of 3, x twice 1, each beyond a 2.5 % tail.
+    one = mean_interval([0.0, 1.0, 1.0], replace(HOW, units=["y", "x", "x"]))
+    assert (one.value, one.low, one.high) == (pytest.approx(2 / 3), 0.0, 1.0)
+    # Units of one question each are the questions.
+    assert mean_interval([0.0, 1.0, 5.0], replace(HOW, units=["c", "a", "b"])) == mean_interval(
+        [0.0, 1.0, 5.0], HOW
+    )
+    assert replace(HOW, units=["c", "a", "b"]).at([2, 0]).units == ["b", "c"]
+    with pytest.raises(ValueError):  # noqa: PT011 (NumPy's)
+        mean_interval([0.0, 1.0, 5.0], replace(HOW, units=["c", "a"]))
+
+
+@pytest.mark.parametrize(
+    ("meta", "unit"),
+    [
+        ({"entity": "Aford", "kind": "general"}, "aford"),
+        ({"focus": "Breast  Cancer", "type": "information"}, "breast cancer"),
+        ({"focus": ""}, "q-1"),
+        ({}, "q-1"),
+    ],
+)
+def test_the_unit_of_a_question_is_its_subject_or_itself(meta: dict[str, str], unit: str) -> None:
+    assert unit_of(Example(id="q-1", question="?", answer=".", meta=meta)) == unit
 
 
 def test_no_values_is_an_error() -> None:

@@ -144,6 +144,15 @@ def test_averages_of_a_system(summaries: list[Summary]) -> None:
     }
 
 
+def test_a_group_draws_the_subjects_of_its_own_questions() -> None:
+    rows = rows_of("sft", "three", "one", "nothing")
+    how = replace(HOW, units=["aford", "brimm", "aford"])
+    overall, general, *_ = summarise_groups(rows, how)
+    both = [each.systems["sft"]["correct"] for each in (overall, general)]
+    # 3, 1 and 0 correct facts: Aford twice is 1.5, Brimm twice 1; the general questions are Aford's alone.
+    assert [(each.low, each.high, each.n) for each in both] == [(1.0, 1.5, 3), (1.5, 1.5, 2)]
+
+
 def test_groups_are_the_strata_and_their_crossings(summaries: list[Summary]) -> None:
     result = {summary.group: summary.questions for summary in summaries}
     assert result == {

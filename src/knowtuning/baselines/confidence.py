@@ -15,12 +15,14 @@ from dataclasses import dataclass
 
 from knowtuning.core.records import FactConfidence, Sample
 from knowtuning.core.text import normal_form, words
+from knowtuning.teacher.english.words import pattern
 from knowtuning.teacher.judging import Claims
 from knowtuning.teacher.tasks import AskFact, FactList, FactQuestion, Failure, Teacher
 from knowtuning.verification.asking import ask_once
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+_STOP = re.compile(r"(?<=[.!?])\s")
+_INITIAL = re.compile(r"(?:^|[\s.])[A-Z]\.$")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,14 @@ def ask_for_facts(samples: Sequence[Sample], stated: SampleFacts, teacher: Teach
 
 
 def short_answer(text: str) -> str:
-    """The first sentence of the first line, which is where a short answer ends."""
-    return _SENTENCE_END.split(text.strip())[0].strip()
+    """The first sentence of the first line, which is where a short answer ends.
+
+    A full stop behind an initial or an abbreviation ends none: St. Louis and St. Paul are two answers.
+    """
+    line = text.strip().partition("\n")[0].strip()
+    begins = (line[: stop.start()] for stop in _STOP.finditer(line))
+    ends = (part for part in begins if not (_INITIAL.search(part) or pattern("abbreviation").search(part)))
+    return next(ends, line)
 
 
 def _form(answer: str) -> tuple[str, ...]:

@@ -29,7 +29,12 @@ class EvaluateParams(Section):
     resamples: int = Field(
         ge=1000, description="bootstrap resamples of the questions; 10,000 or more to quote"
     )
-    confidence: float = Field(gt=0.5, lt=1, description="level of every interval, a fraction (0.95: 95 %)")
+    confidence: float = Field(
+        gt=0.5,
+        lt=1,
+        description="level of every interval of this stage, a fraction (0.95: 95 %); those of probe and of "
+        "the shortcut audit are 95 % ones",
+    )
     meteor_synonyms: bool = Field(
         description="METEOR matches synonyms, for which WordNet must be installed (paper: yes); else the "
         "score goes by the name meteor_no_synonyms"

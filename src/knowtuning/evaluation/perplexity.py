@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ CALIBRATION = ("bin", "low", "high", "facts", "not_recalled", "percent", "percen
 _STATES = {True: "recalled", False: "not recalled", None: "unknown"}
 
 
-def auroc_metrics(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, float | str]:
+def auroc_metrics(
+    records: Sequence[ScoredFacts], how: Resampling, units: Mapping[str, str] | None = None
+) -> dict[str, float | str]:
     """AUROC of perplexity as a detector of facts the base model cannot recall, with its interval.
 
     auroc: probability that such a fact has a higher perplexity than a recalled one, ties half; 0.5 is
-    chance. low, high: bootstrap over questions, because facts of one question are not independent.
+    chance. low, high: bootstrap over questions, because facts of one question are not independent, or over
+    units (id of a question -> stats.unit_of), because a fact comes again in another question of its subject.
     Where it cannot be computed those three are absent and `status` says why; it is `computed` else.
     """
     facts = [fact for record in records for fact in record.facts]
@@ -39,14 +42,17 @@ def auroc_metrics(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, 
     if hard in (0, len(known)):
         which = "every" if hard == 0 else "no"
         return {"status": f"not computed: the base model recalls {which} fact", **metrics}
-    return {"status": "computed", **_auroc(records, how), **metrics}
+    owners = [(units or {}).get(record.id, record.id) for record in records]
+    return {"status": "computed", **_auroc(records, owners, how), **metrics}
 
 
-def _auroc(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, float]:
+def _auroc(records: Sequence[ScoredFacts], owners: Sequence[str], how: Resampling) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
-    checked = [(i, f) for i, record in enumerate(records) for f in record.facts if f.recalled is not None]
-    clusters = np.unique([i for i, _ in checked], return_inverse=True)[1]
+    rows = zip(owners, records, strict=True)
+    checked = [(owner, f) for owner, record in rows for f in record.facts if f.recalled is not None]
+    number = {owner: index for index, owner in enumerate(dict.fromkeys(owner for owner, _ in checked))}
+    clusters = np.array([number[owner] for owner, _ in checked])
     ppl = np.array([fact.ppl for _, fact in checked])
     hard = np.array([not fact.recalled for _, fact in checked])
     low, high = how.bounds(auroc_draws(ppl, hard, clusters, how))
@@ -60,7 +66,7 @@ def _auroc(records: Sequence[ScoredFacts], how: Resampling) -> dict[str, float]:
 def auroc_draws(ppl: Floats, hard: NDArray[np.bool_], clusters: NDArray[np.int64], how: Resampling) -> Floats:
     """AUROC on each resample of the clusters, shape (resamples,); NaN where one class is missing.
 
-    ppl, hard, clusters: one entry per fact; clusters number the questions from 0. Facts are sorted
+    ppl, hard, clusters: one entry per fact; clusters number what is resampled from 0. Facts are sorted
     once, and every resample is a weighting of them.
     """
     order = np.argsort(ppl, kind="stable")

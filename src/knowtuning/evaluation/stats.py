@@ -1,4 +1,5 @@
-"""Bootstrap intervals for means, ratios and differences, with questions as the unit of resampling.
+"""Bootstrap intervals for means, ratios and differences, with questions, or those of one subject together, as
+the unit of resampling.
 
 Every statistic here is a ratio of sums over questions, sum(numerator) / sum(denominator): a mean has the
 denominator 1 for each defined value and 0 for an undefined one (NaN), a pooled rate has counts in both.
@@ -9,13 +10,14 @@ resamples. All statistics of a call share the weights, so differences between th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from knowtuning.core.records import Example
 from knowtuning.core.storage import record_rng
-from knowtuning.core.text import words
+from knowtuning.core.text import normal_form, words
 
 Floats = NDArray[np.float64]
 
@@ -64,13 +66,30 @@ class Estimate:
         return {key: round(number, 4) for key, number in numbers.items()}
 
 
+def unit_of(example: Example) -> str:
+    """What the source names as the subject of a question (world: its town, MedQuAD: its focus), else its id.
+
+    Answers to questions about one subject are right or wrong together: they are no independent draws.
+    """
+    subject = normal_form(str(example.meta.get("entity") or example.meta.get("focus") or ""))
+    return subject or example.id
+
+
 @dataclass(frozen=True)
 class Resampling:
-    """Settings of the bootstrap. confidence: level of the interval, in (0, 1)."""
+    """Settings of the bootstrap. confidence: level of the interval, in (0, 1).
+
+    units: of each question in turn, see `unit_of`; those of a unit are drawn together. None: each for itself.
+    """
 
     seed: int
     resamples: int = 10_000
     confidence: float = 0.95
+    units: Sequence[str] | None = None
+
+    def at(self, positions: Sequence[int]) -> Resampling:
+        """The same for the questions at these positions alone."""
+        return self if self.units is None else replace(self, units=[self.units[i] for i in positions])
 
     def generator(self, purpose: str) -> np.random.Generator:
         """A generator that depends on the seed and on `purpose` alone."""
@@ -122,8 +141,9 @@ class Ratios:
 
     def draws(self, how: Resampling, purpose: str) -> Floats:
         """The statistics on every resample, shape (resamples, statistics)."""
-        blocks = resample_counts(how.generator(purpose), len(self.numerator), how.resamples)
-        return np.vstack([_divide(w @ self.numerator, w @ self.denominator) for w in blocks])
+        numerator, denominator = (_by_unit(part, how.units) for part in (self.numerator, self.denominator))
+        blocks = resample_counts(how.generator(purpose), len(numerator), how.resamples)
+        return np.vstack([_divide(w @ numerator, w @ denominator) for w in blocks])
 
 
 def _table(values: ArrayLike) -> Floats:
@@ -133,6 +153,16 @@ def _table(values: ArrayLike) -> Floats:
     if len(table) == 0:
         raise ValueError("found no values; expected those of at least one question")
     return table
+
+
+def _by_unit(table: Floats, units: Sequence[str] | None) -> Floats:
+    """Sums over the questions of each unit, in the order in which the units come first."""
+    if units is None:
+        return table
+    position = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
+    sums = np.zeros((len(position), table.shape[1]))
+    np.add.at(sums, [position[unit] for unit in units], table)
+    return sums
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:

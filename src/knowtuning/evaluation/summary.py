@@ -43,7 +43,7 @@ def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: str =
     for row in rows:
         tables.setdefault(row.system, []).append(row)
     groups = [row.groups for row in tables[baseline]]
-    return [_summary(name, _at(tables, places), how, baseline) for name, places in members(groups)]
+    return [_summary(name, _at(tables, places), how.at(places), baseline) for name, places in members(groups)]
 
 
 def members(groups: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, list[int]]]:

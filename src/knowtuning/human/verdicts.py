@@ -80,8 +80,16 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
     """Verdicts of every annotator on every pair.
 
     A pair shown in both orders is won or lost only if the annotator says so in both; else it is a tie. One
-    judged in one of its two orders only has no verdict.
+    judged in one of its two orders only has no verdict. Raises ValueError where somebody has two votes on one
+    item, which would pass for both orders.
     """
+    cast = Counter((vote.annotator, vote.item, vote.aspect) for vote in votes)
+    for (annotator, name, aspect), count in cast.most_common(1):
+        if count > 1:
+            raise ValueError(
+                f"{annotator} has {count} votes on {name} in {aspect}; expected one; give each sheet and "
+                "export once, and sheets of different people different names"
+            )
     shown = Counter((each.question, each.a, each.b) for each in key.values())
     table: dict[Case, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     for vote in votes:

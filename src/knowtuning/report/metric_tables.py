@@ -8,7 +8,7 @@ from typing import Any
 
 from knowtuning.evaluation.metrics import label, leading, metric
 from knowtuning.evaluation.pairwise import CONTROLLED
-from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.evaluation.stats import Estimate, Resampling, unit_of
 from knowtuning.evaluation.summary import summarise_groups
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.report.inputs import Inputs
@@ -125,7 +125,8 @@ def against(inputs: Inputs) -> list[Against]:
     The resamples are those of `evaluate`: beside the baseline the numbers are those of its metrics.
     """
     settings = inputs.params["evaluate"]
-    how = Resampling(inputs.params["seed"], settings["resamples"], settings["confidence"])
+    units = list(map(unit_of, inputs.examples))
+    how = Resampling(inputs.params["seed"], settings["resamples"], settings["confidence"], units)
     # In the order of the questions, as evaluate has them: a resample draws them by position.
     rows = [mine[example.id] for mine in inputs.scores.values() for example in inputs.examples]
     summaries = summarise_groups(rows, how, baseline=METHOD)
