@@ -21,6 +21,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import digest_folder, read_json, write_json
+from knowtuning.evaluation.metrics import METRICS
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import SYSTEMS
 from knowtuning.world.wording import NAMES, say
@@ -172,7 +173,12 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         "comparisons_unjudged": 0,
     }
     assert (tmp_path / "data/verification/replies.jsonl").read_bytes() == b""
-    assert (tmp_path / "plots/systems.csv").read_text().startswith("group,system,metric,value,low,high,n\n")
+    # The bars of `dvc plots`: what headlines show, as readers call it.
+    bars = (tmp_path / "plots/systems.csv").read_text()
+    assert bars.startswith('group,system,metric,value,low,high,n\noverall,base,"Correct facts, per answer",')
+    assert {row.split('"')[1].split(",")[0] for row in bars.splitlines()[1:]} == {
+        metric.label for metric in METRICS.values() if "exact" in metric.leads
+    }
     assert "correct" in printed
     assert "sft-base logicality" in printed
     assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in printed

@@ -37,9 +37,10 @@ def length(text: str) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its percentile bootstrap interval.
+    """A statistic with its percentile bootstrap interval, rounded to four decimals when it is made.
 
-    n: questions on which it is defined. With n = 0 value, low and high are NaN.
+    So every table, file and page shows the same digits. n: questions on which it is defined. With n = 0
+    value, low and high are NaN.
     """
 
     value: float
@@ -60,8 +61,7 @@ class Estimate:
         """The value and its bounds as metrics `name`, `name_low`, `name_high`; none where undefined."""
         if not self.n:
             return {}
-        numbers = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-        return {key: round(number, 4) for key, number in numbers.items()}
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Re
     """Estimates from values (statistics,), draws (resamples, statistics) and counts (statistics,)."""
     low, high = how.bounds(draws)
     return [
-        Estimate(float(v), float(a), float(b), int(n))
-        for v, a, b, n in zip(values, low, high, defined, strict=True)
+        Estimate(*(round(float(number), 4) for number in numbers), int(n))
+        for *numbers, n in zip(values, low, high, defined, strict=True)
     ]
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from knowtuning.core.records import Example, Prediction, Scores, Sentence
 from knowtuning.core.tables import entry
 from knowtuning.core.text import word_spans
-from knowtuning.evaluation.metrics import label, leading
+from knowtuning.evaluation.metrics import label, leading, metric
+from knowtuning.evaluation.verdict import in_a_sentence
 from knowtuning.report.charts import position
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, METHOD
@@ -56,7 +57,10 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
             dict(zip(("label", "kind", "mark"), entry(LOOKS, name, "verdict"), strict=True))
             for name in verdicts
         ],
-        "metrics": [{"name": name, "label": label(name)} for name in first.scores],
+        "metrics": [
+            {"name": name, "label": in_a_sentence(label(name)), "percent": metric(name).unit == "%"}
+            for name in first.scores
+        ],
         "groups": list(first.groups),
         "pairs": [f"{a}–{b}" for a, b in pairs],
         "aspects": aspects,

@@ -224,7 +224,7 @@
     const scores = data.metrics.map((metric, place) => [metric, answer.s[place]]).filter(([metric, value]) =>
       value !== null && (value !== 0 || !SELDOM.includes(metric.name)));
     article.append(element("dl", { class: "scores" }, ...scores.map(([metric, value]) =>
-      element("div", {}, element("dt", { text: metric.label.toLowerCase().replace("rouge-l", "ROUGE-L").replace("meteor", "METEOR") }), element("dd", { text: String(value) })))));
+      element("div", {}, element("dt", { text: metric.label }), element("dd", { text: metric.percent ? `${value} %` : String(value) })))));
     return article;
   }
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from knowtuning.core.records import Example, Judgement, Prediction, Verified
 from knowtuning.teacher.tasks import Teacher
 from knowtuning.verification.answer_facts import check_answers
-from knowtuning.verification.exact import Verifier, verify
+from knowtuning.verification.exact import verify
 from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
 from knowtuning.verification.passages import KnowledgeSource
+from knowtuning.world.verifier import Truth
 
 # Verdicts from which on a preference for one position is no chance, and the share that is one.
 _ENOUGH, _ONE_SIDED = 20, 0.9
@@ -26,7 +27,7 @@ class Jury:
     source: what the teacher holds facts against beside the reference answer.
     """
 
-    truth: Verifier | None
+    truth: Truth | None
     teacher: Teacher | None
     status: str
     source: KnowledgeSource | None = None
@@ -63,7 +64,7 @@ class Jury:
 
 
 def appoint(
-    backend: str, truth: Verifier | None, teacher: Teacher | None, source: KnowledgeSource | None = None
+    backend: str, truth: Truth | None, teacher: Teacher | None, source: KnowledgeSource | None = None
 ) -> Jury:
     """The jury that `judge.backend` names: exact (a ground truth alone), none, or a teacher."""
     if teacher is not None:
