@@ -40,12 +40,12 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     rows = [row for mine in inputs.scores.values() for row in mine.values()]
     verdicts = list(dict.fromkeys(sentence.verdict for row in rows for sentence in row.sentences))
     first = next(iter(inputs.scores.values()))[inputs.examples[0].id]
-    pairs = list(dict.fromkeys((each["a"], each["b"]) for each in inputs.judgements))
-    aspects = list(dict.fromkeys(each["aspect"] for each in inputs.judgements))
+    pairs = list(dict.fromkeys((each.a, each.b) for each in inputs.judgements))
+    aspects = list(dict.fromkeys(each.aspect for each in inputs.judgements))
     judged: dict[str, list[Any]] = {}
     for each in inputs.judgements:
-        row = [pairs.index((each["a"], each["b"])), aspects.index(each["aspect"]), each["outcome"]]
-        judged.setdefault(each["question"], []).append([*row, *filter(None, [each.get("reason")])])
+        row = [pairs.index((each.a, each.b)), aspects.index(each.aspect), each.outcome]
+        judged.setdefault(each.question, []).append([*row, *filter(None, [each.reason])])
     questions = [_question(each, inputs, verdicts, list(first.scores)) for each in inputs.examples]
     return {
         "systems": inputs.systems,
