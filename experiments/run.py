@@ -27,7 +27,8 @@ from knowtuning.core.params import read_yaml
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
 KEPT = ROOT / ".dvc/tmp/params.before-experiments.yaml"
-COLUMNS = r"^Experiment$|^kc\.overall\.(correct|incorrect|f1_at_k|completeness|order|meteor(_no_synonyms)?|rougeL)$"
+METRICS = "correct|incorrect|f1_at_k|completeness|order|meteor(_no_synonyms)?|rougeL"
+COLUMNS = rf"^Experiment$|^kc\.overall\.({METRICS})$"
 
 
 @dataclass(frozen=True)
