@@ -166,8 +166,8 @@ def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Re
     """Estimates from values (statistics,), draws (resamples, statistics) and counts (statistics,)."""
     low, high = how.bounds(draws)
     return [
-        Estimate(*(round(float(number), 4) for number in numbers), int(n))
-        for *numbers, n in zip(values, low, high, defined, strict=True)
+        Estimate(round(float(v), 4), round(float(a), 4), round(float(b), 4), int(n))
+        for v, a, b, n in zip(values, low, high, defined, strict=True)
     ]
 
 
