@@ -1,7 +1,7 @@
 """Make the README's pictures from a report: `python docs/pictures.py [report/index.html]`.
 
 Writes docs/pictures/report-{light,dark,phone,training}.png with a headless Chromium (`apt-get install
-chromium`, or the path in CHROMIUM). Run it after `dvc repro`.
+chromium`, or the path in CHROMIUM), each with the verdict of its run as description. Run after `dvc repro`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 HERE = Path(__file__).resolve().parent
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
@@ -44,7 +47,11 @@ def take(browser: Any, page: str, out: Path, look: tuple[str, tuple[int, int], f
         tab.keyboard.press(key)
     tab.wait_for_timeout(300)
     tab.screenshot(path=out)
+    about = PngInfo()
+    about.add_text("Description", tab.text_content("[data-against].chosen h1"))
     context.close()
+    with Image.open(out) as image:
+        image.save(out, pnginfo=about, optimize=True)
 
 
 def main() -> None:

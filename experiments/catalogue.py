@@ -14,6 +14,8 @@ from knowtuning.knowledge.aspects import ASPECTS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 # Lists that run as a whole: `--grid ablations` is `default` and every name in ablations.yaml.
+LISTS = sorted(path.stem for path in HERE.glob("*.yaml"))
+# Those whose runs make docs/study.md.
 GRIDS = ("ablations", "knowledge", "sweeps", "baselines")
 
 Params = dict[str, Any]

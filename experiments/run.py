@@ -20,14 +20,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.catalogue import GRIDS, ROOT, applied, experiments, grid, overrides, run_name, words_of
+from experiments.catalogue import LISTS, ROOT, applied, experiments, grid, overrides, run_name, words_of
 from experiments.finished import FinishedRuns, git
 from knowtuning.core.params import read_yaml
 
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
 KEPT = ROOT / ".dvc/tmp/params.before-experiments.yaml"
-COLUMNS = r"^Experiment$|^kc\.overall\.(correct|incorrect|completeness|order|meteor|rougeL)$"
+METRICS = "correct|incorrect|f1_at_k|completeness|order|meteor(_no_synonyms)?|rougeL"
+COLUMNS = rf"^Experiment$|^kc\.overall\.({METRICS})$"
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def chosen(arguments: argparse.Namespace) -> list[Run]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments to run, in this order")
-    parser.add_argument("--grid", nargs="+", default=[], choices=GRIDS, help="whole lists, default first")
+    parser.add_argument("--grid", nargs="+", default=[], choices=LISTS, help="whole lists, default first")
     parser.add_argument("--seeds", nargs="*", type=int, help="run each once a seed (default: params.yaml's)")
     parser.add_argument("--queue", action="store_true", help="run them by DVC's queue")
     parser.add_argument("--jobs", type=int, default=1, help="workers of the queue (default: 1)")

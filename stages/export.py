@@ -14,7 +14,6 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-from knowtuning.checkout import BASE, MODELS, check_made
 from knowtuning.config.schema import Params, Shared
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, iter_jsonl
@@ -32,7 +31,7 @@ from knowtuning.export.files import (
     modelfile,
 )
 from knowtuning.model.prompt import load_formatter
-from knowtuning.systems import EVERY, trained
+from knowtuning.systems import BASE, EVERY, MODELS, check_made, trained
 from knowtuning.training.adapters import CONFIG, saved_hash
 from stages import PARAMS, run
 

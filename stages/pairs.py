@@ -20,8 +20,7 @@ from typing import Any
 from knowtuning.baselines import confidence, facttune, rlaif
 from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
-from knowtuning.config.verify import local_paths
-from knowtuning.core.params import check_watched, load
+from knowtuning.core.params import load
 from knowtuning.core.records import Example, Pair, Record, Sample, Verified, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.generation.generate import Decoding, generate, load_backend
@@ -38,8 +37,6 @@ from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.verification.judgements import ExactJudge, TeacherJudge
-from knowtuning.verification.passages import knowledge_source
-from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, named, run
 
 BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/baselines")
@@ -82,19 +79,11 @@ class PairOutputs:
 
 
 def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
-    """Who judges by the section `judge`, and whose usage counts; a ground truth is as free as a free teacher.
-
-    Raises ValueError where nobody judges.
-    """
-    judge, truth = inputs.params.judge, Truth.find(PREPARED / "truth.json")
-    check_watched(local_paths(judge))
-    source = knowledge_source(judge, PREPARED / "train.jsonl")
-    setting = Setting(os.environ, CACHE, section="judge")
-    teacher = open_teacher(judge.teacher, setting, inputs.replies) if judge.teacher else None
-    appointed = jury.appoint(judge.backend, truth, teacher, source)
+    """Who judges, and whose usage counts; see jury.open_jury. Raises ValueError where nobody judges."""
+    appointed, paid = jury.open_jury(inputs.params.judge, os.environ, CACHE, PREPARED, inputs.replies)
     if appointed.status != "computed":
         raise ValueError(f"{inputs.baseline} is {appointed.status}; or take it out of baselines")
-    return appointed, teacher or FreeTeacher()
+    return appointed, paid
 
 
 def rlaif_pairs(inputs: PairInputs) -> PairOutputs:

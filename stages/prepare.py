@@ -1,4 +1,4 @@
-"""python -m stages.prepare: the source -> data/prepared/ and metrics/data.json."""
+"""prepare: the source as clean splits without duplicates or leaks. `python -m stages.prepare`"""
 
 from __future__ import annotations
 

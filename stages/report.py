@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 
 from knowtuning import report
-from knowtuning.checkout import is_made
 from knowtuning.config.schema import Params
 from knowtuning.core.params import load
+from knowtuning.systems import is_made
 from stages import PARAMS, run
 
 OUT, HUMAN = Path("report/index.html"), Path("metrics/human.json")

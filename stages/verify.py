@@ -10,15 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from knowtuning.config.verify import VerifyStage, local_paths
-from knowtuning.core.params import check_watched, load
+from knowtuning.config.verify import VerifyStage
+from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl, read_predictions, write_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.teacher.tasks import FreeTeacher
-from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.passages import knowledge_source
-from knowtuning.world.verifier import Truth
 from stages import CACHE, PARAMS, run
 
 PREPARED, PREDICTIONS, OUT = Path("data/prepared"), Path("data/predictions"), Path("data/verification")
@@ -30,12 +26,7 @@ def main() -> None:
     judge, predict, matchups = params.judge, params.predict, params.matchups
     examples = read_jsonl(PREPARED / f"{predict.split}.jsonl", Example)[: predict.limit]
     predictions = read_predictions(PREDICTIONS, params.systems, examples)
-    truth = Truth.find(PREPARED / "truth.json")
-    check_watched(local_paths(judge))
-    source = knowledge_source(judge, PREPARED / "train.jsonl")
-    setting = Setting(os.environ, CACHE, section="judge")
-    teacher = open_teacher(judge.teacher, setting, REPLIES) if judge.teacher else None
-    judges = jury.appoint(judge.backend, truth, teacher, source)
+    judges, paid = jury.open_jury(judge, os.environ, CACHE, PREPARED, REPLIES)
     if judges.status != "computed":
         sys.stderr.write(f"Facts and pairs are {judges.status}\n")
     verdicts = judges.verify(examples, predictions)
@@ -45,8 +36,6 @@ def main() -> None:
     line = jury.position_warning(judgements)
     if line:
         sys.stderr.write(f"warning: verify: {line}\n")
-    # A ground truth is as free as a free teacher.
-    paid = teacher or FreeTeacher()
     paid.save_replies(REPLIES)
     counts = jury.count(verdicts, judgements)
     write_json(Path("metrics/verify.json"), {"status": judges.status, **counts, **paid.usage()})

@@ -146,3 +146,6 @@ def test_the_hub_is_not_asked_for_an_adapter_that_is_not_there(
         ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`, or"
     ):
         adapter_of("kc")
+    # Whose stage is in no dvc.yaml before params name it.
+    with pytest.raises(ValueError, match=r"^models/rlaif: .*; name it in `baselines` of params"):
+        adapter_of("rlaif")

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from knowtuning.checkout import BASE, check_made, made
 from knowtuning.config.predict import PredictStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example
-from knowtuning.systems import EVERY, adapter_of
+from knowtuning.systems import BASE, EVERY, adapter_of, check_made, is_made
 from knowtuning.terminal import Screen, beside, clean, run, screen, wrapped
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import read_text
@@ -126,7 +125,7 @@ def main() -> None:
         "--system", nargs="+", metavar="NAME", help=f"of {', '.join(EVERY)}; default: all trained"
     )
     arguments = parser.parse_args()
-    named = list(dict.fromkeys(arguments.system or made()))
+    named = list(dict.fromkeys(arguments.system or filter(is_made, EVERY)))
     for system in ("base", *named):
         check_made(system)
     if arguments.question is not None and not arguments.question.strip():

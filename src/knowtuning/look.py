@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from knowtuning.checkout import BASE, is_made
 from knowtuning.core import records
 from knowtuning.core.params import load
 from knowtuning.core.records import Pair, Record
 from knowtuning.core.storage import digest, open_text
-from knowtuning.systems import EVERY, PAIRS, REWRITES
+from knowtuning.systems import BASE, EVERY, PAIRS, REWRITES, is_made
 from knowtuning.terminal import Screen, clean, run, screen, wrapped
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
 from knowtuning.config.schema import Params
@@ -78,6 +78,14 @@ def limits(field: FieldInfo) -> str:
     return ", ".join(bounds)
 
 
+def choices(field: FieldInfo) -> str:
+    """The names that a key may hold, where they are those of a table (core/tables.py); else nothing."""
+    checks = [each.func for each in field.metadata if isinstance(each, AfterValidator)]
+    tables = [inspect.getclosurevars(check).nonlocals.get("table", ()) for check in checks]
+    marked = [f"`{name}`" for table in tables for name in table]
+    return " or ".join(marked) if field.annotation is str or not marked else f"list of {', '.join(marked)}"
+
+
 def cell(text: str) -> str:
     """Text that cannot break a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
@@ -136,7 +144,7 @@ def params_page(values: dict[str, Any]) -> str:
             ]
         rows = [
             f"| `{key}` | {cell(value)} | "
-            f"{', '.join(filter(None, (kind(field.annotation), limits(field))))} | "
+            f"{choices(field) or ', '.join(filter(None, (kind(field.annotation), limits(field))))} | "
             f"{cell(field.description or '')} |"
             for key, value, field in fields
         ]

@@ -1,4 +1,4 @@
-"""The systems that are compared, and how each is trained: one entry a system.
+"""The systems that are compared, how each is trained, and whether it is there: one entry a system.
 
 Training (stages/train.py), predict, verify, evaluate, the report, human evaluation and the study all read
 these tables. A new baseline is an entry here and its training stage in dvc.yaml (docs/extend.md).
@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from knowtuning.core.records import Example, Pair, Rewrite
+from knowtuning.core.storage import read_json
+from knowtuning.core.tables import entry
+
+BASE, MODELS = Path("models/base"), Path("models")
 
 
 @dataclass(frozen=True)
@@ -101,15 +105,52 @@ def trained() -> dict[str, System]:
     return {name: system for name, system in EVERY.items() if system.objective != "none"}
 
 
+def is_made(system: str) -> bool:
+    """Whether the weights of a system lie in models/: its adapter, or the base model's files."""
+    file = "adapter_model.safetensors" if EVERY[system].section else "*.json"
+    return any((MODELS / system).glob(file))
+
+
+def check_made(system: str) -> None:
+    """Raise ValueError, with the stage to run, for a system that no table has, or that is not trained yet, or
+    whose files are damaged."""
+    section = entry(EVERY, system, "system").section or "base"
+    if not is_made(system):
+        how = f"run `dvc repro {section}`"
+        if system in ON_REQUEST:
+            key = "set `first_version: [kg]` in" if system in FIRST_VERSION else "name it in `baselines` of"
+            how = f"{key} params.yaml and run `dvc repro`"
+        raise ValueError(f"models/{system}: {system} has not been trained; {how}, or `dvc pull`")
+    for path in sorted((MODELS / system).iterdir()):
+        try:
+            _check_whole(path)
+        except ValueError as error:
+            back = f"`dvc checkout --force models/{system}` puts back what the cache has"
+            raise ValueError(f"{error}; {back}, `dvc repro --force {section}` makes it anew") from error
+
+
+def _check_whole(path: Path) -> None:
+    """Raise ValueError for a JSON file, or one of weights, that was cut off or is another kind of file."""
+    if path.suffix == ".json":
+        read_json(path)
+    elif path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            # Reads the header alone, and compares it with the length of the file.
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(f"{path}: damaged ({error})") from error
+
+
 def adapter_of(name: str) -> Path | None:
     """The folder of a system's adapter; None for the base model.
 
-    Raises ValueError where nothing lies there: PEFT would ask the hub for a repository of that name.
+    Raises ValueError where none lies there (PEFT would ask the hub for a repository of that name), or a
+    damaged one.
     """
     if name not in trained():
         return None
-    folder = Path("models") / name
-    if not (folder / "adapter_config.json").is_file():
-        stage = trained()[name].section
-        raise ValueError(f"{folder}: {name} has not been trained; run `dvc repro {stage}`, or `dvc pull`")
-    return folder
+    check_made(name)
+    return MODELS / name

@@ -24,6 +24,13 @@ def test_every_key_has_a_meaning() -> None:
     assert without == []
 
 
+def test_the_names_of_a_table_are_what_a_key_may_be() -> None:
+    fields = dict(reference.leaves(Params))
+    assert reference.choices(fields["train_kc.loss"]) == "`dpo` or `dpo_mean` or `ipo`"
+    assert reference.choices(fields["prepare.drop"]) == "list of `link_list`, `shared_opening`"
+    assert reference.choices(fields["seed"]) == ""
+
+
 def test_every_record_is_on_the_page() -> None:
     kinds = {k for k in vars(records).values() if isinstance(k, type) and issubclass(k, BaseModel)}
     assert kinds - {records.Record, records.RecordPart, BaseModel} == set(reference.RECORDS)

@@ -1,4 +1,4 @@
-"""The numbers that README and docs/results.md quote are those of the study, the default run or the log."""
+"""What README and docs/results.md show is of the study, the default run or the log: numbers and pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from knowtuning.core.storage import read_json
 from tests.support.checkout import ROOT
 
 _NUMBER = r"([+\u2212-]?\d+(?:\.\d+)?)"
@@ -36,3 +38,10 @@ def test_every_interval_is_one_of_the_study_the_default_run_or_the_log(page: str
     quoted = intervals(ROOT / page)
     assert len(quoted) > 10
     assert [each for each in quoted if not any(rounds_to(other, each) for other in exact)] == []
+
+
+@pytest.mark.parametrize("name", ["light", "dark", "phone", "training"])
+def test_the_pictures_show_the_default_run(name: str) -> None:
+    with Image.open(ROOT / f"docs/pictures/report-{name}.png") as image:
+        shown = image.info.get("Description")
+    assert shown == read_json(ROOT / "metrics/verdict.json")["line"], "run: python docs/pictures.py"

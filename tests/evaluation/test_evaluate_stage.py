@@ -1,5 +1,6 @@
 """Verify, evaluate and report as a user runs them, on a closed world of three towns."""
 
+import csv
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import digest_folder, read_json, write_json
+from knowtuning.evaluation.metrics import METRICS, label_and_unit
 from knowtuning.knowledge.aspects import ASPECTS
 from knowtuning.systems import SYSTEMS
 from knowtuning.world.wording import NAMES, say
@@ -173,7 +175,11 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         "comparisons_unjudged": 0,
     }
     assert (tmp_path / "data/verification/replies.jsonl").read_bytes() == b""
-    assert (tmp_path / "plots/systems.csv").read_text().startswith("group,system,metric,value,low,high,n\n")
+    # The bars of `dvc plots`: what headlines show and nothing else, as readers call it.
+    with (tmp_path / "plots/systems.csv").open(encoding="utf-8", newline="") as stream:
+        bars = {row["metric"] for row in csv.DictReader(stream)}
+    assert {"Correct facts, per answer", "Completeness, %", "Length, words"} < bars
+    assert bars <= {label_and_unit(name) for name, each in METRICS.items() if "exact" in each.leads}
     assert "correct" in printed
     assert "sft-base logicality" in printed
     assert f"+{gain:.2f} [+{gain:.2f}, +{gain:.2f}]*" in printed

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowtuning.core.records import Scores
+from knowtuning.core.records import Judgement, Scores, write_jsonl
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.evaluation.summary import summarise_groups
 from knowtuning.report import metric_tables
@@ -152,10 +152,9 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     pairs = {"kc-sft": {"factuality": {**rates, **net}, "logicality": {**rates, "judged": 0}}}
     write_json(tmp_path / "metrics/judge.json", {"status": "computed", **pairs})
     write_json(tmp_path / "metrics/facts.json", {"kc": {"answers": 4, "recall": 50.0}})
-    rows = [
-        {"question": "beta", "a": "kc", "b": "sft", "aspect": "factuality", "outcome": "win", "reason": None}
-    ]
-    write_text(tmp_path / "data/verification/judgements.jsonl", json.dumps(rows[0]) + "\n")
+    sides = {"question": "beta", "a": "kc", "b": "sft", "forward": "a", "backward": "a"}
+    row = Judgement(id="beta/kc-sft/factuality", **sides, aspect="factuality", outcome="win", reason=None)
+    write_jsonl(tmp_path / "data/verification/judgements.jsonl", [row])
     page = Page(build(tmp_path).read_text(encoding="utf-8"))
     words = [word for word in page.words if word]
     start = words.index("win: 50.0 %")

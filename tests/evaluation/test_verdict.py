@@ -39,7 +39,7 @@ def test_better_and_worse_follow_direction_and_interval() -> None:
 def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
     outcome = verdict({"order": OPEN, "truncated": estimate(5.0, -1.0, 11.0), "repeated": CLEAR}, {})
     # No interval leaves out 0 for the better; of the rises one is below three points.
-    assert outcome.line == "kc is better than sft in nothing, worse in repeated, in runs of four words."
+    assert outcome.line == "kc is better than sft in nothing, worse in repeated (in runs of four words)."
     assert outcome.warnings == [
         "kc is not shown to be better than sft in anything",
         "kc has 5.0 points more cut off at the token limit than sft",

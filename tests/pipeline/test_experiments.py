@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,15 @@ def test_the_sweeps_of_the_study_have_all_their_points() -> None:
     }
     assert list(catalogue.sweep("perturb.beta_delete", 0.5)) == [0.25, 0.5, 0.75]
     assert list(catalogue.sweep("train_kc.gamma", 0.2)) == [0.0, 0.2, 1.0]
+
+
+def test_every_file_of_experiments_is_a_list_for_grid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", "--grid", "modern", "--show"])
+    assert runner.main() == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 1 + len(YAML(typ="safe").load(ROOT / "experiments/modern.yaml"))
 
 
 def test_an_unknown_name_is_one_line() -> None:

@@ -214,6 +214,11 @@ def label(name: str) -> str:
     return f"{metric(name).label} {bracket}{variant}".strip()
 
 
+def label_and_unit(name: str) -> str:
+    """What charts call a score: its label and its unit."""
+    return ", ".join(filter(None, [label(name), metric(name).unit]))
+
+
 def compute(answers: MetricInputs) -> dict[str, list[float | None]]:
     """Every metric that has a function and is on in this run: score name -> a value an answer."""
     scores: dict[str, list[float | None]] = {}

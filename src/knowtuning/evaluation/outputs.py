@@ -10,18 +10,22 @@ from typing import Any
 from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.evaluation.fact_metrics import fact_metrics
+from knowtuning.evaluation.metrics import label_and_unit, leading
 from knowtuning.evaluation.pairwise import CONTROLLED, Contest, judge_metrics
 from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
 
 
 def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path) -> None:
-    """Write systems.json and differences.json under `metrics`, and under `plots` systems.csv (all
-    questions together) and groups.csv (every group of questions)."""
+    """Write systems.json and differences.json under `metrics`, and under `plots` groups.csv (every group of
+    questions) and systems.csv (the metrics of headlines on all questions, by label and unit)."""
     write_json(metrics / "systems.json", systems_metrics(summaries))
     write_json(metrics / "differences.json", difference_metrics(summaries))
     rows = plot_rows(summaries)
-    write_csv(plots / "systems.csv", [row for row in rows if row["group"] == "overall"])
+    overall = [row for row in rows if row["group"] == "overall"]
+    main = leading(list(dict.fromkeys(row["metric"] for row in overall)))
+    named = [row | {"metric": label_and_unit(row["metric"])} for row in overall if row["metric"] in main]
+    write_csv(plots / "systems.csv", named)
     write_csv(plots / "groups.csv", rows)
 
 

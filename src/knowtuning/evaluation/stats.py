@@ -39,9 +39,10 @@ def length(text: str) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its percentile bootstrap interval.
+    """A statistic with its percentile bootstrap interval, rounded to four decimals when it is made.
 
-    n: questions on which it is defined. With n = 0 value, low and high are NaN.
+    So every table, file and page shows the same digits. n: questions on which it is defined. With n = 0
+    value, low and high are NaN.
     """
 
     value: float
@@ -62,8 +63,7 @@ class Estimate:
         """The value and its bounds as metrics `name`, `name_low`, `name_high`; none where undefined."""
         if not self.n:
             return {}
-        numbers = {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-        return {key: round(number, 4) for key, number in numbers.items()}
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 def unit_of(example: Example) -> str:
@@ -196,7 +196,7 @@ def summarise(values: Floats, draws: Floats, defined: NDArray[np.int64], how: Re
     """Estimates from values (statistics,), draws (resamples, statistics) and counts (statistics,)."""
     low, high = how.bounds(draws)
     return [
-        Estimate(float(v), float(a), float(b), int(n))
+        Estimate(round(float(v), 4), round(float(a), 4), round(float(b), 4), int(n))
         for v, a, b, n in zip(values, low, high, defined, strict=True)
     ]
 

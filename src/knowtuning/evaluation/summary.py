@@ -115,7 +115,7 @@ def systems_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
             leaf: dict[str, float] = {"questions": summary.questions}
             for name, estimate in metrics.items():
                 if estimate.n:
-                    leaf[name] = round(estimate.value, 4)
+                    leaf[name] = estimate.value
                 if name in PARTIAL or (name != POOLED and estimate.n < summary.questions):
                     leaf[f"{name}_n"] = estimate.n
             tree.setdefault(system, {})[summary.group] = leaf
@@ -128,14 +128,11 @@ def difference_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
     for summary in summaries:
         for system, metrics in summary.differences.items():
             tree.setdefault(system, {})[summary.group] = {
-                name: _rounded(estimate, "mean") for name, estimate in metrics.items() if estimate.n
+                name: {"mean": each.value, "low": each.low, "high": each.high}
+                for name, each in metrics.items()
+                if each.n
             }
     return tree
-
-
-def _rounded(estimate: Estimate, name: str) -> dict[str, float]:
-    numbers = {name: estimate.value, "low": estimate.low, "high": estimate.high}
-    return {key: round(number, 4) for key, number in numbers.items()}
 
 
 def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
@@ -145,7 +142,9 @@ def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
             "group": summary.group,
             "system": system,
             "metric": name,
-            **_rounded(estimate, "value"),
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
             "n": estimate.n,
         }
         for summary in summaries

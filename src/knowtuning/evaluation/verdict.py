@@ -85,7 +85,7 @@ def _sides(differences: Mapping[str, Estimate]) -> dict[str, list[str]]:
         direction = metric(name).better * _direction(difference)
         if direction:
             plain = label(name.replace(EQUAL_LENGTH, ""))
-            sides["better" if direction > 0 else "worse"].append(_in_a_sentence(plain))
+            sides["better" if direction > 0 else "worse"].append(in_a_sentence(plain))
     return sides
 
 
@@ -96,9 +96,10 @@ def _direction(difference: Estimate) -> int:
     return 1 if difference.value > 0 else -1
 
 
-def _in_a_sentence(name: str) -> str:
-    """A label in lower case, but for one that is an acronym."""
-    return name if name[:2].isupper() else name[:1].lower() + name[1:]
+def in_a_sentence(name: str) -> str:
+    """A label in lower case, but for one that is an acronym; what stands behind a comma, in brackets."""
+    first, _, last = (name if name[:2].isupper() else name[:1].lower() + name[1:]).partition(", ")
+    return f"{first} ({last})" if last else first
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from knowtuning.core.numbers import entailed, same, tokens
 from knowtuning.core.records import Facts
@@ -17,27 +17,7 @@ from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Dependence, Failure, Links, Revise, Task, independent
-
-
-class FactCounts(Protocol):
-    """What a fact verifier counts in one answer; see knowtuning.world.verifier."""
-
-    @property
-    def correct(self) -> int: ...
-    @property
-    def incorrect(self) -> int: ...
-    @property
-    def unparsed(self) -> int: ...
-    @property
-    def duplicate(self) -> int: ...
-    @property
-    def asked(self) -> int: ...
-    @property
-    def covered(self) -> int: ...
-    @property
-    def concordant(self) -> int: ...
-    @property
-    def pairs(self) -> int: ...
+from knowtuning.world.verifier import Verification
 
 
 @dataclass(frozen=True)
@@ -69,25 +49,21 @@ class Criterion:
     counts."""
 
     definition: str
-    prefer: Callable[[FactCounts, FactCounts], Preferred]
+    prefer: Callable[[Verification, Verification], Preferred]
 
 
-@dataclass(frozen=True)
-class Aspect:
+@dataclass(frozen=True, kw_only=True)
+class Aspect(Criterion):
     """One way in which an answer can be better or worse.
 
     ablation: the experiment without it (experiments/), and what that is called. reject: makes the rejected
     facts. least: facts that a record needs for it. task: what the teacher is asked first. no_worse: whether a
-    rejected text is no worse than the chosen one, given in this order. definition: what the judge is told
-    makes an answer better. question: what annotators are asked. prefer: the better of two answers by the
-    exact verifier's counts.
+    rejected text is no worse than the chosen one, given in this order. question: what annotators are asked.
     """
 
     ablation: tuple[str, str]
     reject: Reject
-    definition: str
     question: str
-    prefer: Callable[[FactCounts, FactCounts], Preferred]
     least: int = 2
     task: Callable[[Facts, Perturbation], Task] | None = None
     no_worse: Callable[[str, str], bool] = same
@@ -245,7 +221,7 @@ ASPECTS: dict[str, Aspect] = {
 }
 
 
-def _better(first: FactCounts, second: FactCounts) -> Preferred:
+def _better(first: Verification, second: Verification) -> Preferred:
     """More distinct correct facts of those asked for; where these are equal, fewer false statements."""
     more = higher(first.covered, second.covered)
     return higher(second.incorrect, first.incorrect) if more == "tie" else more
@@ -253,7 +229,7 @@ def _better(first: FactCounts, second: FactCounts) -> Preferred:
 
 # For RLAIF, whose judge is asked for no aspect.
 OVERALL = "overall quality"
-CRITERIA: dict[str, Aspect | Criterion] = {
+CRITERIA: dict[str, Criterion] = {
     **ASPECTS,
     OVERALL: Criterion(
         definition="a person who asked the question would rather have it, all in all: it answers the "

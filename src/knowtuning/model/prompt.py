@@ -21,17 +21,6 @@ from knowtuning.model.load import config_ends, load_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What stands before and behind the question. alpaca: the template of the released scripts, without an input
-# field, which `prepare` has joined to the question.
-_FRAMES: Mapping[Template, tuple[str, str]] = {
-    "bare": ("", ""),
-    "plain": ("Question: ", "\nAnswer:"),
-    "alpaca": (
-        "Below is an instruction that describes a task. "
-        "Write a response that appropriately completes the request.\n\n### Instruction:\n",
-        "\n\n### Response:\n",
-    ),
-}
 # Stand in for a question and an answer while a chat template is rendered: letters that no template changes.
 _QUESTION, _ANSWER = "qQuestionq", "aAnswera"
 # Stands before a chat template, since prompts must not depend on a clock: one that asks for the time gets
@@ -50,8 +39,20 @@ class Frame:
 
     before: str
     after: str
-    lead: str
-    end: str
+    lead: str = ""
+    end: str = ""
+
+
+# alpaca: that of the released scripts, without an input field, which `prepare` has joined to the question.
+FRAMES: Mapping[Template, Frame] = {
+    "bare": Frame("", "", lead=" "),
+    "plain": Frame("Question: ", "\nAnswer:", lead=" "),
+    "alpaca": Frame(
+        "Below is an instruction that describes a task. "
+        "Write a response that appropriately completes the request.\n\n### Instruction:\n",
+        "\n\n### Response:\n",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,7 @@ class Formatter:
     def frame(self) -> Frame:
         """What stands around question and answer. Raises ValueError for a chat template that cannot serve."""
         if self.template != "chat":
-            before, after = _FRAMES[self.template]
-            space = " " if self.template in ("bare", "plain") else ""
-            return Frame(before, after, space, "")
+            return FRAMES[self.template]
         prompt, whole = self._rendered(answer=False), self._rendered(answer=True)
         for text, part in ((prompt, _QUESTION), (whole, _ANSWER)):
             if text.count(part) != 1:

@@ -8,7 +8,8 @@ from typing import Any
 from knowtuning.core.records import Example, Prediction, Scores, Sentence
 from knowtuning.core.tables import entry
 from knowtuning.core.text import word_spans
-from knowtuning.evaluation.metrics import label, leading
+from knowtuning.evaluation.metrics import label, leading, metric
+from knowtuning.evaluation.verdict import in_a_sentence
 from knowtuning.report.charts import position
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, METHOD
@@ -39,12 +40,12 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
     rows = [row for mine in inputs.scores.values() for row in mine.values()]
     verdicts = list(dict.fromkeys(sentence.verdict for row in rows for sentence in row.sentences))
     first = next(iter(inputs.scores.values()))[inputs.examples[0].id]
-    pairs = list(dict.fromkeys((each["a"], each["b"]) for each in inputs.judgements))
-    aspects = list(dict.fromkeys(each["aspect"] for each in inputs.judgements))
+    pairs = list(dict.fromkeys((each.a, each.b) for each in inputs.judgements))
+    aspects = list(dict.fromkeys(each.aspect for each in inputs.judgements))
     judged: dict[str, list[Any]] = {}
     for each in inputs.judgements:
-        row = [pairs.index((each["a"], each["b"])), aspects.index(each["aspect"]), each["outcome"]]
-        judged.setdefault(each["question"], []).append([*row, *filter(None, [each.get("reason")])])
+        row = [pairs.index((each.a, each.b)), aspects.index(each.aspect), each.outcome]
+        judged.setdefault(each.question, []).append([*row, *filter(None, [each.reason])])
     questions = [_question(each, inputs, verdicts, list(first.scores)) for each in inputs.examples]
     return {
         "systems": inputs.systems,
@@ -56,7 +57,10 @@ def browser_data(inputs: Inputs) -> dict[str, Any]:
             dict(zip(("label", "kind", "mark"), entry(LOOKS, name, "verdict"), strict=True))
             for name in verdicts
         ],
-        "metrics": [{"name": name, "label": label(name)} for name in first.scores],
+        "metrics": [
+            {"name": name, "label": in_a_sentence(label(name)), "percent": metric(name).unit == "%"}
+            for name in first.scores
+        ],
         "groups": list(first.groups),
         "pairs": [f"{a}–{b}" for a, b in pairs],
         "aspects": aspects,

@@ -61,6 +61,7 @@
       options(select, [["", "any"], ...values.map((value) => [value, value])]);
       byId("strata").append(element("label", {}, `${name[0].toUpperCase()}${name.slice(1)} `, select));
     }
+    if (scoreAt("correct") >= 0) byId("counts").textContent = `below each its correct facts by ${data.systems.join(" · ")}`;
     compare();
   }
 
@@ -158,7 +159,7 @@
     const at = scoreAt("correct");
     const counts = at < 0 ? "" : question.a.map((answer) => answer.s[at]).join(" · ");
     const note = element("small", {}, element("span", { text: question.g.join(" · ") }),
-      element("span", { text: counts, title: `correct facts: ${data.systems.join(" · ")}` }));
+      element("span", { text: counts }));
     return element("li", {}, element("button", { type: "button", click: () => go(position) }, element("span", { text: question.q }), note));
   }
 
@@ -224,7 +225,7 @@
     const scores = data.metrics.map((metric, place) => [metric, answer.s[place]]).filter(([metric, value]) =>
       value !== null && (value !== 0 || !SELDOM.includes(metric.name)));
     article.append(element("dl", { class: "scores" }, ...scores.map(([metric, value]) =>
-      element("div", {}, element("dt", { text: metric.label.toLowerCase().replace("rouge-l", "ROUGE-L").replace("meteor", "METEOR") }), element("dd", { text: String(value) })))));
+      element("div", {}, element("dt", { text: metric.label }), element("dd", { text: metric.percent ? `${value} %` : String(value) })))));
     return article;
   }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from knowtuning.evaluation.metrics import label, leading, metric
+from knowtuning.evaluation.metrics import label_and_unit, leading
 from knowtuning.report.inputs import TRAINED, Inputs, Row
 from knowtuning.systems import EVERY, trained
 
@@ -119,8 +119,9 @@ def headline(inputs: Inputs) -> list[Chart]:
     charts = []
     for name in names:
         mine = {system: rows[name, system] for system in inputs.systems if (name, system) in rows}
-        caption = ", ".join(filter(None, [label(name), metric(name).unit]))
-        charts.append(draw(caption, partial(_intervals, rows=mine), size=(4, 0.5 + len(mine) / 4)))
+        charts.append(
+            draw(label_and_unit(name), partial(_intervals, rows=mine), size=(4, 0.5 + len(mine) / 4))
+        )
     return charts
 
 
@@ -134,6 +135,7 @@ def _intervals(axes: Any, rows: Mapping[str, Row]) -> None:
     axes.set_yticks(range(len(rows)), list(rows))
     axes.tick_params(axis="y", length=0, labelcolor=colour("ink"))
     axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)  # more numbers would touch each other in so small a chart
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from knowtuning import look
-from knowtuning.core.records import Example, Prediction, Record, Scores, iter_jsonl, read_jsonl
+from knowtuning.core.records import Example, Judgement, Prediction, Record, Scores, iter_jsonl, read_jsonl
 from knowtuning.core.storage import open_text, read_json
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
@@ -50,7 +49,7 @@ class Inputs:
     """Everything the page shows.
 
     systems: those that answered, in the order of the method. metrics: name of the file -> its content.
-    groups: rows of plots/groups.csv. curves: stage -> name -> (step, value). judgements: raw records.
+    groups: rows of plots/groups.csv. curves: stage -> name -> (step, value).
     ablations: rows of ABLATION, of a study over several runs: the full method minus the ablation.
     human: what `stages.annotate import` wrote. training: of every file that is there.
     """
@@ -59,7 +58,7 @@ class Inputs:
     examples: Sequence[Example]
     predictions: Mapping[str, Mapping[str, Prediction]]
     scores: Mapping[str, Mapping[str, Scores]]
-    judgements: Sequence[Mapping[str, Any]]
+    judgements: Sequence[Judgement]
     metrics: Mapping[str, Any]
     groups: Sequence[Row]
     ppl: Sequence[Row]
@@ -99,7 +98,7 @@ def read(
         if any(row.system == system for row in rows)
     }
     asked = {row.question for row in rows}
-    path = data / f"prepared/{split}.jsonl"
+    path, judged = data / f"prepared/{split}.jsonl", data / "verification/judgements.jsonl"
     examples = [example for example in read_jsonl(path, Example) if example.id in asked]
     if len(examples) != len(asked):
         raise ValueError(
@@ -115,7 +114,7 @@ def read(
         examples=examples,
         predictions={system: _answers(data / f"predictions/{system}.jsonl", asked) for system in scores},
         scores=scores,
-        judgements=_records(data / "verification/judgements.jsonl"),
+        judgements=read_jsonl(judged, Judgement) if judged.exists() else [],
         metrics={
             name: read_json(metrics / f"{name}.json")
             for name in METRICS
@@ -165,14 +164,6 @@ def _answers(path: Path, asked: set[str]) -> dict[str, Prediction]:
         odd = min(asked - answers.keys())
         raise ValueError(f"{path}: no answer to {odd!r}, which was scored; run predict and evaluate again")
     return answers
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """JSON objects, one a line; none where there is no file."""
-    if not path.exists():
-        return []
-    with open_text(path) as stream:
-        return [json.loads(line) for line in stream]
 
 
 def table(path: Path, delimiter: str = ",") -> list[Row]:

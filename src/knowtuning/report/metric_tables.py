@@ -223,13 +223,15 @@ def _net(row: Mapping[str, Any], name: str) -> Cell:
 
 
 _FACTS = {
+    "answers": "Answers",
     "raw": "All statements",
     "distinct": "Each fact of an answer once",
     "percent_correct": "correct, of correct and incorrect",
     "percent_supported": "correct, of all with a verdict",
-    "recall": "reference facts stated",
-    "recall_unscored": "answers without recall",
-    "answers_unscored": "answers without verdicts",
+    "unverifiable": "unverifiable or unreadable",
+    "recall": "Reference facts stated",
+    "recall_unscored": "Answers without recall",
+    "answers_unscored": "Answers without verdicts",
 }
 
 

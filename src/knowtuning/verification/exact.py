@@ -1,27 +1,12 @@
-"""Answers verified by a ground truth, such as that of the closed world."""
+"""Answers verified by the ground truth of the closed world."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from knowtuning.core.records import Example, Sentence, Verdict, Verified
-from knowtuning.knowledge import aspects
+from knowtuning.core.records import Example, Sentence, Verified
+from knowtuning.world.verifier import Truth, Verification
 
 
-class SentenceVerification(aspects.FactCounts, Protocol):
-    """What a fact verifier counts in one answer, and its verdict on each sentence."""
-
-    @property
-    def sentences(self) -> tuple[tuple[str, Verdict], ...]: ...
-
-
-class Verifier(Protocol):
-    """A ground truth that judges answers; see knowtuning.world.verifier."""
-
-    def verify(self, example: Example, answer: str) -> SentenceVerification: ...
-
-
-def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verified:
+def verify(example: Example, system: str, answer: str, truth: Truth) -> Verified:
     """What the ground truth says about a system's answer."""
     counts = truth.verify(example, answer)
     return Verified(
@@ -33,7 +18,7 @@ def verify(example: Example, system: str, answer: str, truth: Verifier) -> Verif
     )
 
 
-def fact_scores(example: Example, counts: SentenceVerification) -> dict[str, float | None]:
+def fact_scores(example: Example, counts: Verification) -> dict[str, float | None]:
     """Counts of facts, and rates in 0..100, of one verified answer.
 
     percent_correct: correct of the facts stated (correct and incorrect). f1_at_k: K is the number of facts

@@ -18,7 +18,7 @@ from knowtuning.teacher import judging
 from knowtuning.teacher.judging import Preferral, Preferred
 from knowtuning.teacher.tasks import Failure, Teacher
 from knowtuning.verification.asking import ask_once
-from knowtuning.verification.exact import SentenceVerification, Verifier
+from knowtuning.world.verifier import Truth, Verification
 
 Side = Literal["a", "b", "tie"]
 Outcome = Literal["win", "lose", "tie", "unjudged"]
@@ -54,9 +54,9 @@ class PairJudge(Protocol):
 class ExactJudge:
     """Compares what an exact verifier counts in the two answers. Its verdicts know no order."""
 
-    def __init__(self, truth: Verifier) -> None:
+    def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._counts: dict[tuple[str, str], SentenceVerification] = {}
+        self._counts: dict[tuple[str, str], Verification] = {}
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
         """Yield the verdict on each comparison; an answer is verified once."""
@@ -64,7 +64,7 @@ class ExactJudge:
             first, second = self._verified(one.example, one.first), self._verified(one.example, one.second)
             yield CRITERIA[one.aspect].prefer(first, second)
 
-    def _verified(self, example: Example, answer: str) -> SentenceVerification:
+    def _verified(self, example: Example, answer: str) -> Verification:
         key = (example.id, answer)
         if key not in self._counts:
             self._counts[key] = self._truth.verify(example, answer)

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from knowtuning.config.verify import JudgedBy, local_paths
+from knowtuning.core.params import check_watched
 from knowtuning.core.records import Example, Judgement, Prediction, Verified
-from knowtuning.teacher.tasks import Teacher
+from knowtuning.teacher.tasks import FreeTeacher, Teacher
+from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification.answer_facts import check_answers
-from knowtuning.verification.exact import Verifier, verify
+from knowtuning.verification.exact import verify
 from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
-from knowtuning.verification.passages import KnowledgeSource
+from knowtuning.verification.passages import KnowledgeSource, knowledge_source
+from knowtuning.world.verifier import Truth
 
 # Verdicts from which on a preference for one position is no chance, and the share that is one.
 _ENOUGH, _ONE_SIDED = 20, 0.9
@@ -26,7 +30,7 @@ class Jury:
     source: what the teacher holds facts against beside the reference answer.
     """
 
-    truth: Verifier | None
+    truth: Truth | None
     teacher: Teacher | None
     status: str
     source: KnowledgeSource | None = None
@@ -63,7 +67,7 @@ class Jury:
 
 
 def appoint(
-    backend: str, truth: Verifier | None, teacher: Teacher | None, source: KnowledgeSource | None = None
+    backend: str, truth: Truth | None, teacher: Teacher | None, source: KnowledgeSource | None = None
 ) -> Jury:
     """The jury that `judge.backend` names: exact (a ground truth alone), none, or a teacher."""
     if teacher is not None:
@@ -74,6 +78,21 @@ def appoint(
         why = "the data carry no ground truth; judge.backend openai asks an LLM"
         return Jury(None, None, f"not computed: {why}")
     return Jury(truth, None, "computed")
+
+
+def open_jury(
+    judge: JudgedBy, environ: Mapping[str, str], cache: Path, prepared: Path, replies: Path
+) -> tuple[Jury, Teacher | FreeTeacher]:
+    """The jury of the section `judge`, and whose usage counts; a ground truth is as free as a free teacher.
+
+    environ, cache: of the teacher's Setting. prepared: the folder of the truth and of the training examples.
+    replies: those that DVC keeps. Raises ValueError where params name what cannot serve.
+    """
+    check_watched(local_paths(judge))
+    truth, source = Truth.find(prepared / "truth.json"), knowledge_source(judge, prepared / "train.jsonl")
+    setting = Setting(environ, cache, section="judge")
+    teacher = open_teacher(judge.teacher, setting, replies) if judge.teacher else None
+    return appoint(judge.backend, truth, teacher, source), teacher or FreeTeacher()
 
 
 def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict[str, int]:
