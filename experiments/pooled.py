@@ -1,8 +1,9 @@
 """Scores of experiments pooled over seeds and questions, as tables of estimates.
 
 Every value is a mean over the runs of an experiment, one a seed, with an interval from a two-level bootstrap
-(seeds, then questions within a seed); a difference is that of two means on the same draws. An answer that
-does not define a metric leaves the mean of its system alone: there the two are not over the same questions.
+(seeds, then questions within a seed, those of one subject together); a difference is that of two means on the
+same draws. An answer that does not define a metric leaves the mean of its system alone: there the two means
+are not over the same questions.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from experiments.finished import Finished
+from knowtuning.core.records import Example
 from knowtuning.evaluation.metrics import label
-from knowtuning.evaluation.stats import Estimate, Resampling, pool
+from knowtuning.evaluation.stats import Estimate, Resampling, pool, unit_of
 
 ANSWERS = "data/evaluation/answers.jsonl"
 METRICS = (
@@ -67,14 +70,17 @@ class PooledScores:
         # (experiment, seed, system) -> scores by question, in file order.
         self.answers: dict[tuple[str, int, str], pd.DataFrame] = {}
         for key, run in runs.items():
-            rows = pd.DataFrame(map(json.loads, filter(None, run.output(ANSWERS).split("\n"))))
+            rows = pd.DataFrame(_lines(run, ANSWERS))
+            split = _lines(run, f"data/prepared/{run.params['predict']['split']}.jsonl")
+            units = {row["id"]: unit_of(Example(**row)) for row in split}
             for system, part in rows.groupby("system"):
                 # Without its variant: the encoder of a similarity is one for all.
                 scores = pd.DataFrame(part["scores"].tolist())
                 scores = scores.rename(columns=lambda name: name.partition("(")[0])
                 # Kind and stratum; questions of other data have neither.
                 groups = ["_".join(each.values()) for each in part["groups"]]
-                self.answers[*key, str(system)] = scores.assign(group=groups)
+                unit = [units[question] for question in part["question"]]
+                self.answers[*key, str(system)] = scores.assign(group=groups, unit=unit)
 
     def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""
@@ -85,10 +91,14 @@ class PooledScores:
         """Questions of one run of an experiment (the first seed's)."""
         return len(self.answers[experiment, self.seeds(experiment)[0], "kc"])
 
-    def values(self, subject: Subject, seed: int, metric: str, group: str) -> npt.NDArray[np.float64]:
-        """One metric per question, in file order; NaN where an answer does not define it."""
+    def of_group(self, subject: Subject, seed: int, group: str) -> pd.DataFrame:
+        """The answers of a subject to the questions of a group, in file order."""
         rows = self.answers[subject.experiment, seed, subject.system]
-        chosen = rows if group == OVERALL else rows[rows["group"] == group]
+        return rows if group == OVERALL else rows[rows["group"] == group]
+
+    def values(self, subject: Subject, seed: int, metric: str, group: str) -> npt.NDArray[np.float64]:
+        """One metric per question; NaN where an answer does not define it."""
+        chosen = self.of_group(subject, seed, group)
         return chosen.get(metric, pd.Series(math.nan, chosen.index)).to_numpy(np.float64, na_value=math.nan)
 
     @functools.cache  # noqa: B019 (one object a program)
@@ -99,7 +109,8 @@ class PooledScores:
         values, others = (
             each and [self.values(each, seed, metric, group) for seed in seeds] for each in (subject, against)
         )
-        return pool(values, self.how, against=others)
+        units = [self.of_group(subject, seed, group)["unit"].tolist() for seed in seeds]
+        return pool(values, self.how, against=others, units=units)
 
     def means(self, rows: Rows, metrics: Sequence[str] = METRICS, group: str = OVERALL) -> pd.DataFrame:
         """Estimates, row by metric, each over the seeds all of the rows have."""
@@ -120,6 +131,11 @@ class PooledScores:
         ]
         labels = [f"{name} ({len(both)})" for name, both in zip(pairs, seeds, strict=True)]
         return pd.DataFrame(cells, index=pd.Index(labels, name="difference (seeds)"), columns=list(metrics))
+
+
+def _lines(run: Finished, path: str) -> list[dict[str, Any]]:
+    """The rows of a JSONL file that DVC keeps of a run."""
+    return [json.loads(line) for line in run.output(path).split("\n") if line]
 
 
 def cell(estimate: Estimate, *, signed: bool) -> str:

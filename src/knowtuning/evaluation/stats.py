@@ -236,7 +236,7 @@ def pool(
     how: Resampling,
     *,
     against: Sequence[ArrayLike] | None = None,
-    shared: bool = False,
+    units: Sequence[Sequence[str]] | None = None,
     purpose: str = "pool",
 ) -> Estimate:
     """Mean over several runs (seeds) with both sources of variance in its interval.
@@ -246,23 +246,27 @@ def pool(
     narrow, as every bootstrap over few units is: quote the number of runs with it.
 
     runs: per-question values of each run, NaN undefined. against: values of another system on the same
-    questions of the same runs; the estimate is then the mean difference, resampled in pairs. shared:
-    every run has the same questions in the same order, drawn together rather than run by run.
+    questions of the same runs; the estimate is then the mean difference, resampled in pairs. units: of the
+    questions of each run, see Resampling.
     """
     tables = [Ratios.of_means(values) for values in runs]
     if against is not None:
         others = [Ratios.of_means(values) for values in against]
         tables = [Ratios.joined(pair) for pair in zip(tables, others, strict=True)]
-    # (runs, resamples, statistics): sharing the purpose shares the draws of questions.
+    of_runs = [how] * len(tables) if units is None else [replace(how, units=each) for each in units]
+    # (runs, resamples, statistics)
     draws = np.stack(
-        [table.draws(how, purpose if shared else f"{purpose}/{i}") for i, table in enumerate(tables)]
+        [
+            table.draws(its, f"{purpose}/{i}")
+            for i, (table, its) in enumerate(zip(tables, of_runs, strict=True))
+        ]
     )
     values = np.stack([table.values for table in tables])
     if against is not None:
         draws, values = draws[..., :1] - draws[..., 1:], values[:, :1] - values[:, 1:]
     chosen = how.generator(f"{purpose}/runs").integers(len(tables), size=(how.resamples, len(tables)))
     # A run drawn twice must bring other questions the second time: take them from the next resample.
-    shift = 0 if shared else np.arange(len(tables))
+    shift = np.arange(len(tables))
     rows = (np.arange(how.resamples)[:, None] + shift) % how.resamples
     pooled = draws[chosen, rows, :].mean(axis=1)
     defined = np.sum([table.defined.min() for table in tables], keepdims=True)
