@@ -162,7 +162,7 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     assert words[start : start + 5] == [
         *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00"),
     ]
-    assert "reference facts stated" in words
+    assert "Reference facts stated" in words
     question = next(q for q in json.loads(page.scripts[0])["questions"] if q["i"] == "beta")
     assert question["j"] == [[0, 0, "win"]]
 
