@@ -36,7 +36,10 @@ class Schedule(Section):
     warmup: float = Field(ge=0, lt=1, description="share of steps in which the rate rises (0..1)")
     weight_decay: float = Field(ge=0, description="AdamW weight decay (released: 0)")
     max_grad_norm: float = Field(gt=0, description="gradients are clipped to this norm (released: 1.0)")
-    eval_rows: int = Field(ge=1, description="rows held out to choose the best checkpoint (released: 100)")
+    eval_rows: int = Field(
+        ge=1,
+        description="examples held out, with all their rows, to choose the best checkpoint (released: 100)",
+    )
     eval_every: float = Field(gt=0, le=1, description="evaluate and save each share of steps (released: 0.1)")
     max_rejected: Share = Field(description="share of rows whose completion may be cut off whole")
 

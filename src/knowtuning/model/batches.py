@@ -41,10 +41,10 @@ def step_order(lengths: Sequence[int], batch: int, epochs: float, seed: int) -> 
     """Row indices in the order of training, `batch` for each optimiser step, longest first within a step.
 
     Epoch after epoch in a random order, so that a step's rows do not depend on how it is split into
-    micro-batches; the last step is filled up. Its length is ceil(epochs · rows / batch) · batch.
+    micro-batches; the last step is filled up. At least one step, however short the part of an epoch.
     """
     rows = len(lengths)
-    steps = -(-round(epochs * rows) // batch)
+    steps = -(-max(1, round(epochs * rows)) // batch)
     draw, order = random.Random(seed), list[int]()
     while len(order) < steps * batch:
         order += draw.sample(range(rows), rows)
