@@ -263,7 +263,9 @@ class Client:
             if not self.reached:
                 at = f"{run.section}.base_url"
                 check = "the network" if run.endpoint == OFFICIAL else f"{at}, that the server runs"
-                raise TeacherError(f"{at}: {run.endpoint} cannot be reached ({line}); check {check}{run.ways}")
+                raise TeacherError(
+                    f"{at}: {run.endpoint} cannot be reached ({line}); check {check}{run.ways}"
+                )
             return Fault("connection", line)
         if isinstance(error, (TimeoutError, openai.APITimeoutError)):
             line = (
