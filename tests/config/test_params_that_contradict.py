@@ -134,6 +134,16 @@ def test_a_judge_needs_a_backend_and_distinct_pairs(
         ),
         (["judge"], {"pairs": [["kc", "rlaif"]]}, "judge.pairs has rlaif; expected it in baselines too"),
         (
+            ["judge"],
+            {"knowledge": {"path": "train", "passages": 5}},
+            "knowledge.path is 'train' and judge.backend",
+        ),
+        (
+            ["evaluate", "bertscore"],
+            {"encoder": "data/raw/roberta"},
+            "bertscore.encoder is 'data/raw/roberta'; expected a file or folder that is there",
+        ),
+        (
             ["prepare", "file", "columns"],
             {"question": "q", "answer": "q"},
             "prepare.file.columns is .*; expected a column of its own for each of question, context, answer",

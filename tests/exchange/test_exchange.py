@@ -48,6 +48,7 @@ def project(tmp_path: Path) -> Path:
         write_jsonl(tmp_path / f"data/{name}.jsonl", records)
     rejected = Rejected(id="x", reason="empty_answer: none", raw=None)
     write_jsonl(tmp_path / "data/prepared/tests/nq.rejected.jsonl", [rejected])
+    (tmp_path / "params.yaml").touch()
     return tmp_path
 
 

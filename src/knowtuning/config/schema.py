@@ -106,6 +106,7 @@ def check(path: Path) -> Shared:
             f"which has {', '.join(params.prepare.tests) or 'none'}"
         )
     _ = load(path, VerifyStage).matchups
+    verify.check_knowledge(params.judge)
     prepare.check_teacher(params.teacher.backend, params.prepare.source)
     needed = {str(ON_REQUEST[name].continues): name for name in params.baselines}
     for system in needed.keys() - set(params.sample.systems):
@@ -115,8 +116,11 @@ def check(path: Path) -> Shared:
         )
     check_watched(prepare.local_paths(params.prepare))
     check_watched(base.local_paths(params.base))
-    check_watched(evaluate.local_paths(params.evaluate))
-    check_watched(verify.local_paths(params.judge))
+    late = {**evaluate.local_paths(params.evaluate), **verify.local_paths(params.judge)}
+    check_watched(late)
+    for key, value in late.items():
+        if value is not None and not Path(value).exists():
+            raise ValueError(f"{path}: {key} is {value!r}; expected a file or folder that is there")
     return params
 
 
