@@ -36,8 +36,11 @@ def main() -> None:
     metrics = summarise(results)
     write_json(METRICS, {**metrics, **teacher.usage()})
     results.check(OUT, section.max_rejected, "extract.max_rejected")
+    reasons = metrics["left_out_by_reason"]
+    first = f", most often: {max(reasons, key=reasons.get)}" if reasons else ""
     print(
         f"extract: {metrics['facts']} facts of {metrics['questions']} answers, {metrics['left_out']} left out"
+        f"{first}"
     )
 
 

@@ -96,6 +96,7 @@ def test_questions_come_in_until_an_empty_line_and_one_too_long_ends_nothing(
     [
         (["Who?", "--system", "kc"], r"^models/kc: kc has not been trained; run `dvc repro train_kc`"),
         (["Who?", "--system", "nobody"], r"^system is 'nobody'; expected one of base, sft, ka, kc"),
+        (["--system", "kc", "Who?"], r"^--system takes 'Who\?' for a system; expected the question before"),
         ([" "], "^the question is empty"),
     ],
 )

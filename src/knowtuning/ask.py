@@ -126,7 +126,13 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     named = list(dict.fromkeys(arguments.system or filter(is_made, EVERY)))
-    for system in ("base", *named):
+    check_made("base")
+    if arguments.question is None and len(named) > 1 and named[-1] not in EVERY:
+        raise ValueError(
+            f"--system takes {named[-1]!r} for a system; expected the question before --system, or names of "
+            f"{', '.join(EVERY)}"
+        )
+    for system in named:
         check_made(system)
     if arguments.question is not None and not arguments.question.strip():
         raise ValueError("the question is empty; expected some text, or no argument at all")

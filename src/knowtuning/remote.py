@@ -65,7 +65,6 @@ def mend(repo: Any, remote: Any, fault: BrokenObject) -> bool:
 
 
 def main() -> int:
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -82,8 +81,9 @@ def main() -> int:
                 mended = arguments.task == "mend" and mend(repo, remote, fault)
                 left += not mended
                 print(f"{fault.file}: object {fault.oid} is {fault.problem}{'; mended' if mended else ''}")
-    except (DvcException, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    except Exception as error:
+        # Those of DVC's storage plug-ins, such as of credentials that are not there, have no base in common.
+        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return 1
     if left:
         fix = (

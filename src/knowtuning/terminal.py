@@ -11,6 +11,7 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 # Turn the direction of text round; of the other format characters some scripts need a few.
@@ -91,5 +92,8 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        # Paths count from there: what is not found elsewhere need not be made.
+        elsewhere = not Path("params.yaml").is_file()
+        root = f"; {Path.cwd()} has no params.yaml: go to the repository root" if elsewhere else ""
+        sys.stderr.write(f"error: {' '.join(str(error).split())}{root}\n")
         raise SystemExit(1) from None

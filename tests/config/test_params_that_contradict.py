@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from knowtuning.config.base import BaseStage
 from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
-from knowtuning.config.schema import Params, check
+from knowtuning.config.schema import Params, check, unread
 from knowtuning.config.training import train_stage
 from knowtuning.config.verify import VerifyStage
 from knowtuning.core.params import Selection, load, read_yaml
@@ -30,8 +31,8 @@ def changed(folder: Path, section: list[str], values: dict[str, Any]) -> Path:
         inner = inner[name]
     inner.update(values)
     path = folder / "params.yaml"
-    # JSON is YAML too.
-    path.write_text(json.dumps(params))
+    # JSON is YAML too, and has no dates.
+    path.write_text(json.dumps(params, default=str).replace('"2026-11-27"', "2026-11-27"))
     return path
 
 
@@ -115,3 +116,51 @@ def test_a_judge_needs_a_backend_and_distinct_pairs(
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         load(changed(tmp_path, ["judge"], values), Params)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "complaint"),
+    [
+        ([], {"seed": 2**32}, "seed is 4294967296; expected less than 4294967296"),
+        (
+            ["model"],
+            {"template_args": {"date": date(2026, 11, 27)}},
+            "template_args cannot .* needs quotes",
+        ),
+        (
+            ["predict"],
+            {"split": "tests/limo"},
+            "predict.split is tests/limo; expected a name of .* has none",
+        ),
+        (["judge"], {"pairs": [["kc", "rlaif"]]}, "judge.pairs has rlaif; expected it in baselines too"),
+        (
+            ["judge"],
+            {"knowledge": {"path": "train", "passages": 5}},
+            "knowledge.path is 'train' and judge.backend",
+        ),
+        (
+            ["evaluate", "bertscore"],
+            {"encoder": "data/raw/roberta"},
+            "bertscore.encoder is 'data/raw/roberta'; expected a file or folder that is there",
+        ),
+        (
+            ["prepare", "file", "columns"],
+            {"question": "q", "answer": "q"},
+            "prepare.file.columns is .*; expected a column of its own for each of question, context, answer",
+        ),
+    ],
+)
+def test_what_a_late_stage_would_refuse_is_refused_before_the_first(
+    tmp_path: Path, section: list[str], values: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        check(changed(tmp_path, section, values))
+
+
+def test_a_file_that_the_chosen_source_does_not_read_is_named(tmp_path: Path) -> None:
+    """`prepare.source: file` forgotten: the run would go on with the closed world, and say nothing."""
+    assert unread(check(ROOT / "params.yaml")) == []
+    params = check(changed(tmp_path, ["prepare", "file"], {"train": "data/raw/mine.jsonl"}))
+    assert unread(params) == [
+        "prepare.file.train is 'data/raw/mine.jsonl' and is not read: prepare.source is 'world', not 'file'"
+    ]

@@ -70,7 +70,11 @@ def test_the_last_exchange_is_the_example(values: Any, question: str, answer: st
 @pytest.mark.parametrize(
     ("values", "kind", "reason"),
     [
-        ({"messages": "Q? A."}, "bad_turns", "messages: found no list of turns"),
+        (
+            {"messages": "Q? A."},
+            "bad_turns",
+            "messages: found no list of turns but a text (JSONL and",
+        ),
         ({"messages": []}, "bad_turns", "messages: found no list of turns"),
         (
             {"messages": ["Q?", "A."]},
@@ -131,7 +135,8 @@ def test_the_last_exchange_is_the_example(values: Any, question: str, answer: st
         (
             {"instruction": [{"role": "user", "content": "Q?"}], "output": "A."},
             "not_text",
-            "instruction: found an array, expected text (turns are read from a column called messages or",
+            "instruction: found an array, expected text (turns are read from a column called messages or "
+            "conversations of rows without the column of the question: let prepare.file.columns.question",
         ),
         (messages(("user", "\ud800"), ("assistant", "A.")), "not_text", "found half a surrogate pair"),
     ],

@@ -247,6 +247,19 @@ def test_capital_letters_of_an_extension_do_not_count(tmp_path: Path) -> None:
     assert [row.values for row in read_rows(tmp_path / "A.JSONL", WANTED)] == [GOOD]
 
 
+def test_a_column_that_parquet_holds_twice_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = [pyarrow.array([text]) for text in ("Q", "A", "B")]
+    table = pyarrow.Table.from_arrays(texts, names=["instruction", "output", "output"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: column 'output' occurs twice; expected distinct names"
+    ):
+        list(read_rows(tmp_path / "a.parquet", WANTED))
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none.json: no such file"):
         list(read_rows(tmp_path / "none.json", WANTED))

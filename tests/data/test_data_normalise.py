@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knowtuning.data.normalise import controlled, fold, normalise, placeholder, question_id, visible
+from knowtuning.data.normalise import fold, leftovers, normalise, placeholder, question_id, visible
 
 # Any Unicode, with the characters that are treated specially far more often than chance gives them.
 SPECIAL = st.sampled_from(
@@ -125,8 +125,17 @@ def test_short_answers_are_answers(text: str) -> None:
     assert not placeholder(text)
 
 
-def test_control_characters_are_seen() -> None:
-    assert [controlled(text) for text in ("a\tb\nc\u00e9\u200d", "a\x1b[0m", "\x00")] == [False, True, True]
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("a\tb\nc\u00e9\u200d", "a < b > c & d", "List<T>, <think>", "São João, NÃO", "AT&T; R&D"), []),
+        (("a\x1b[0m", "\x00"), ["control characters"]),
+        (("<p>Rest.</p>", "one<br>two", '<a href="x">y</a>', "20&nbsp;mg", "&#8217;", "<LI>"), ["HTML"]),
+        (("CafÃ©", "donâ€™t", "20Â\u00a0mg", "Caf\ufffd"), ["letters that were decoded wrongly"]),
+    ],
+)
+def test_what_an_export_left_in_a_text_is_seen(texts: tuple[str, ...], expected: list[str]) -> None:
+    assert [leftovers(text) for text in texts] == [expected] * len(texts)
 
 
 @pytest.mark.parametrize(

@@ -422,17 +422,23 @@ def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
     raw.mkdir(parents=True)
     chats = [{"messages": [{"role": "user", "content": "V?"}, {"role": "assistant", "content": "A."}]}]
     (raw / "chats.json").write_text(json.dumps(chats))
-    train = [{**row("Q?"), "history": [["a", "b"]], "system": "S."}, {**row("R?", "\x1b[0m"), "history": []}]
+    train = [
+        {**row("Q?"), "history": [["a", "b"]], "system": "S."},
+        {**row("R?", "\x1b[0m<br>"), "history": []},
+        row("r?", "Another answer."),
+    ]
     section = file_params(raw, {"train": train, "test": [row("T?")]}).model_dump()
     section["file"] |= {name: f"data/raw/{name}.json" for name in ("train", "test")}
     section["file"]["valid"] = "data/raw/chats.json"
     done = run_prepare(tmp_path, section)
     notes = [
-        "data/raw/train.json: columns that are not used (with how many of 2 rows fill them): 'history' (1), "
+        "data/raw/train.json: columns that are not used (with how many of 3 rows fill them): 'history' (1), "
         "'system' (1)",
-        "data/raw/train.json: 1 of 2 rows hold control characters, which are kept",
+        "data/raw/train.json: 1 of 3 rows hold control characters, which are kept",
+        "data/raw/train.json: 1 of 3 rows hold HTML, which are kept",
         "data/raw/chats.json: 1 of 1 rows are conversations: the last user turn with what came before it is "
         "the question",
+        "train: 1 rows repeat a question with another answer; the first of each stays",
     ]
     assert done.stderr.splitlines() == [f"note: {note}" for note in notes]
     assert json.loads((tmp_path / "metrics/data.json").read_text())["notes"] == notes
@@ -501,5 +507,10 @@ def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:
 def test_rows_that_are_all_unusable_are_named_before_there_are_too_few_to_draw(tmp_path: Path) -> None:
     # Without the fault, "0 usable rows" would send the reader to prepare.split.
     splits = {"train": [row("Q?", None), row("R?", None)]}
-    with pytest.raises(ValueError, match=r"the first unusable row is train\.json row 1: output: found null"):
+    gone = r"\(left out of 2: 2 missing_value\); the first is train\.json row 1: output: found null"
+    with pytest.raises(ValueError, match=gone):
+        prepare(file_params(tmp_path, splits), seed=0)
+    # As where train and valid name one file.
+    splits = {"train": [row("Q?"), row("R?")], "valid": [row("Q?"), row("R?")]}
+    with pytest.raises(ValueError, match=r"draw from \(left out of 2: 2 leaked\); the first is train\.json"):
         prepare(file_params(tmp_path, splits), seed=0)

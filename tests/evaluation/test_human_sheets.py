@@ -96,7 +96,7 @@ def test_the_second_order_comes_after_all_firsts_and_equals_are_not_asked() -> N
 def test_what_cannot_be_drawn() -> None:
     examples, answers = world(3)
     for pairs, questions, match in (
-        ([("kc", "sft")], 4, "asked for 4 questions; expected 1 to 3"),
+        ([("kc", "sft")], 4, "--questions is 4; expected 1 to 3"),
         ([("kc", "kc")], 1, "pair kc-kc: expected two different ones"),
         ([("kc", "sft"), ("sft", "kc")], 1, "asked for twice"),
     ):

@@ -48,6 +48,7 @@ def project(tmp_path: Path) -> Path:
         write_jsonl(tmp_path / f"data/{name}.jsonl", records)
     rejected = Rejected(id="x", reason="empty_answer: none", raw=None)
     write_jsonl(tmp_path / "data/prepared/tests/nq.rejected.jsonl", [rejected])
+    (tmp_path / "params.yaml").touch()
     return tmp_path
 
 
@@ -209,6 +210,9 @@ def test_errors_are_one_line(project: Path) -> None:
     )
     assert error(project, "export", "--format", "trl", "--what", "kc", "--out", "x.csv") == (
         "error: --out is x.csv; expected a name that ends in .json or .jsonl"
+    )
+    assert error(project, "import", "KC.json", "--what", "kc", "--out", "pairs.json") == (
+        "error: --out is pairs.json; expected a name that ends in .jsonl, a record a line"
     )
     (project / "data/knowledge/pairs.jsonl").unlink()
     assert error(project, "export", "--format", "trl", "--what", "kc", *out) == (

@@ -84,6 +84,14 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert (metrics["dtype"], metrics["facts"]) == ("float32", 5)
 
 
+def test_the_most_frequent_reason_of_what_is_left_out_is_said(project: Path) -> None:
+    train = project / "data/prepared/train.jsonl"
+    pages = [Example(id=name, question=f"{name}?", answer=f"<p>{name} rests.</p>") for name in ("p", "q")]
+    write_jsonl(train, [*read_jsonl(train, Example), *pages, Example(id="r", question="r?", answer="9am")])
+    reason = "found HTML in the answer, which no sentences can stand for; expected prose"
+    assert stage(project, "extract").stdout.endswith(f" answers, 3 left out, most often: {reason}\n")
+
+
 def test_a_stage_that_leaves_everything_out_fails_in_one_line(project: Path) -> None:
     # A full stop alone is no fact.
     write_jsonl(project / "data/prepared/train.jsonl", [Example(id="x", question="Q?", answer=".")])

@@ -93,6 +93,15 @@ def test_s3(project: Path) -> None:
         share(project, Remote("s3://knowtuning/store", {"endpointurl": url}, variables=AWS))
 
 
+def test_an_error_of_a_storage_plug_in_is_one_line(project: Path) -> None:
+    """Without credentials botocore raises an error of its own, which is none of DVC's."""
+    run(project, "dvc", "remote", "add", "team", "s3://knowtuning/store")
+    nothing = dict.fromkeys(AWS, "") | {"AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": ""}
+    output = check(project, "check", "--remote", "team", status=1, **nothing)
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+
+
 @pytest.fixture
 def sshd(tmp_path: Path) -> servers.Sshd:
     folder = tmp_path / "keys"

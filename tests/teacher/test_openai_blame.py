@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import httpx2
@@ -157,11 +158,50 @@ def test_the_judge_may_have_a_key_of_its_own_and_calls_further_headers(tmp_path:
     ]
 
 
-@pytest.mark.parametrize("text", ["secret", "[1]", '{"secret": 1}'])
+@pytest.mark.parametrize(
+    "text", ["secret", "[1]", '{"secret": 1}', '{"X": "secret\\n"}', '{"X": "secret é"}', '{"X secret": "y"}']
+)
 def test_headers_that_are_none_are_named_and_not_shown(text: str) -> None:
     with pytest.raises(ValueError, match=r"^environment: KNOWTUNING_HEADERS is no JSON object") as caught:
         headers_from_environment({"KNOWTUNING_HEADERS": text})
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [f"{KEY}\n", f" {KEY}", f'"{KEY}"', f"\u201c{KEY}\u201d", "  "])
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(tmp_path: Path, text: str) -> None:
+    """Else each call fails before it is sent, counts as billed, and the key stands in the reason."""
+    with pytest.raises(ValueError, match=r"^environment: OPENAI_API_KEY holds white space, quotes") as caught:
+        teacher_at(None, tmp_path, key=text)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9", "no call can be sent to .*socks"),
+        ("https_proxy", "proxy://127.0.0.1:9", "no call can be sent to .*proxy://"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "no call can be sent to .*No such file"),
+        ("OPENAI_ORG_ID", "acme\n", "no call can be sent to .*Illegal header value"),
+        ("HTTP_PROXY", "http://127.0.0.1:9", "cannot be reached"),
+    ],
+)
+def test_the_way_to_the_endpoint_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with FaultServer() as server:
+        teacher = OpenAITeacher(params_for(server.url), Setting({name: value}, tmp_path, PROMPTS), quick())
+        with pytest.raises(TeacherError, match=rf"^teacher\.base_url: .*{line}.*, and what {name} of"):
+            outcomes(teacher, extracts(2))
+    assert (teacher.totals.maybe_billed, len(server.calls)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8000", " http://a/v1", "http://a:port/v1", "http://a:99999/v1", "http://[::1/v1"]
+)
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=r"an address such as http://localhost:8000/v1, or null"):
+        params_for(address)
 
 
 def test_extra_fields_are_sent_and_part_of_the_key(tmp_path: Path) -> None:
@@ -183,3 +223,6 @@ def test_extra_fields_are_sent_and_part_of_the_key(tmp_path: Path) -> None:
         assert len(server.calls) == 3
     with pytest.raises(ValueError, match=r"fields that the teacher does not set itself: look at stream"):
         params_for(None, extra={"stream": True})
+    # As YAML reads a date without quotes, which no request can hold.
+    with pytest.raises(ValueError, match=r"extra\.until"):
+        params_for(None, extra={"until": date(2026, 11, 27)})

@@ -196,8 +196,14 @@ def test_prices_by_name_dated_name_and_own_table(tmp_path: Path) -> None:
     assert price_of("mine", table, official=False) == Price(1, 2.5)
     assert price_of("gpt-4o", table, official=True) is None
     table.write_text("mine: {prompt: cheap}\n")
-    with pytest.raises(ValueError, match=r"prices\.yaml: mine: found .*expected prompt and completion"):
+    with pytest.raises(ValueError, match=r"prices\.yaml: mine: found .*expected \{model: \{prompt"):
         price_of("mine", table, official=False)
+    table.write_text("4: {prompt: 1}")
+    with pytest.raises(ValueError, match=r"prices\.yaml: 4: found"):
+        price_of("mine", table, official=False)
+    for unreadable in (tmp_path, tmp_path / "none.yaml"):
+        with pytest.raises(ValueError, match=rf"^environment: KNOWTUNING_PRICES is '{unreadable}'"):
+            price_of("mine", unreadable, official=False)
 
 
 def test_the_estimate_counts_each_call_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

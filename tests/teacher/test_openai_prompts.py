@@ -114,15 +114,30 @@ def test_the_id_of_a_row_is_not_part_of_its_call() -> None:
     [
         (None, "not found; the task 'extract' needs its prompt there"),
         ("Split {{answer}} into JSON", "expected a line [system]"),
-        ("[system]\nJSON\n[user]\n{{ansver}}", "{{ansver}} is no field; expected one of answer, question"),
+        (
+            "[system]\nJSON\n[user]\n{{ansver}}",
+            "{{ansver}} is no field; expected each of {{answer}}, {{quest",
+        ),
         ("[system]\nJSON\n[user]\n{{id}}", "{{id}} is no field"),
-        ("[system]\nSplit\n[user]\n{{answer}}", "does not mention JSON"),
+        # Each would be sent, and paid, as it stands: once for all rows.
+        ("[system]\nJSON\n[user]\n{{question}} {{ answer }}", "{{answer}} is not in it; expected each of"),
+        ("[system]\nJSON\n[user]\n{{question}} {answer}", "{{answer}} is not in it"),
+        ("[system]\nSplit\n[user]\n{{question}} {{answer}}", "does not mention JSON"),
+        ("[system]\nJSON, \udce9\n[user]\n{{answer}}", "not UTF-8"),
     ],
 )
 def test_a_wrong_prompt_file_is_named(tmp_path: Path, text: str | None, complaint: str) -> None:
     path = tmp_path / "extract.txt"
     if text is not None:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=r"extract\.txt") as caught:
         Prompts(tmp_path).messages(TASKS[0])
     assert complaint in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_prompt(tmp_path: Path) -> None:
+    for name, encoding in (("plain", "utf-8"), ("marked", "utf-8-sig")):
+        (tmp_path / name).mkdir()
+        text = "[system]\r\nJSON\r\n[user]\r\n{{question}} {{answer}}"
+        (tmp_path / name / "extract.txt").write_text(text, encoding=encoding, newline="")
+    assert Prompts(tmp_path / "marked").messages(TASKS[0]) == Prompts(tmp_path / "plain").messages(TASKS[0])

@@ -74,6 +74,7 @@ def test_a_reply_says_where_it_comes_from(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: nowhere.jsonl: not found; ")
+    assert done.stderr.endswith(f"; {tmp_path} has no params.yaml: go to the repository root\n")
 
 
 STAGE = """

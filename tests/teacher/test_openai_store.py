@@ -142,6 +142,10 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     path.write_bytes(b"not a database, but long enough to be looked at " * 100)
+    (tmp_path / "folder.sqlite").mkdir()
+    # As on a full disk: moved away, what was paid would be paid again.
+    with pytest.raises(OSError, match=r"folder\.sqlite: .* cannot be opened .*; free disk space"):
+        Store(tmp_path / "folder.sqlite")
     with pytest.raises(ValueError, match=r"s\.sqlite: not a usable reply store"):
         Store(path)
     newer = tmp_path / "newer.sqlite"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from knowtuning.core.params import Section, Seed, Selection, Share, local
 from knowtuning.core.tables import name_in, names_in
@@ -32,6 +32,13 @@ class ColumnParams(Section):
     id: str | None = Field(
         min_length=1, description="column of an id unique in its split; null = ids made from the question"
     )
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Self:
+        named = [name for _, name in self if name is not None]
+        if len(set(named)) < len(named):
+            raise ValueError("a column of its own for each of question, context, answer and id")
+        return self
 
 
 class FileParams(Section):

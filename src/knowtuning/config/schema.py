@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from knowtuning.config.score import ScoreParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import LoraParams, sections
 from knowtuning.config.triples import KgKcParams, KgParams
-from knowtuning.config.verify import JudgeParams
+from knowtuning.config.verify import JudgeParams, VerifyStage
 from knowtuning.core.params import ModelParams, Section, Seed, check_watched, load
 from knowtuning.systems import ON_REQUEST
 
@@ -59,9 +61,52 @@ def _of_systems() -> dict[str, Any]:
 Params: type[Shared] = create_model("Params", __base__=Shared, **_of_systems())
 
 
+# A key that names something, and the value of the other key by which it is read.
+_READ_BY = {
+    "prepare.file.train": ("prepare.source", "file"),
+    "prepare.medquad_xml.path": ("prepare.source", "medquad_xml"),
+    "prepare.hub.id": ("prepare.source", "hub"),
+    "base.hub.id": ("base.source", "hub"),
+    "base.gguf.source": ("base.source", "gguf"),
+    "teacher.base_url": ("teacher.backend", "openai"),
+    "judge.base_url": ("judge.backend", "openai"),
+}
+
+
+def unread(params: Shared) -> list[str]:
+    """A line on each key that names something and is not read, since another key says so."""
+
+    def value(key: str) -> Any:
+        return functools.reduce(getattr, key.split("."), params)
+
+    return [
+        f"{key} is {value(key)!r} and is not read: {by} is {value(by)!r}, not {wanted!r}"
+        for key, (by, wanted) in _READ_BY.items()
+        if value(key) is not None and value(by) != wanted
+    ]
+
+
 def check(path: Path) -> Shared:
-    """Validate a whole params file. Raises ValueError in one line."""
+    """Validate a whole params file: what a late stage would find out hours later, too. Raises ValueError in
+    one line."""
     params = load(path, Params)
+    if params.seed >= 2**32:
+        raise ValueError(f"{path}: seed is {params.seed}; expected less than {2**32}, as NumPy takes")
+    try:
+        json.dumps(params.model.template_args, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: model.template_args cannot be written as JSON ({error}); expected texts, numbers, "
+            "booleans, lists and mappings; a date needs quotes"
+        ) from error
+    further, _, name = params.predict.split.partition("/")
+    if name and name not in params.prepare.tests:
+        raise ValueError(
+            f"{path}: predict.split is {further}/{name}; expected a name of prepare.tests behind {further}/, "
+            f"which has {', '.join(params.prepare.tests) or 'none'}"
+        )
+    _ = load(path, VerifyStage).matchups
+    verify.check_knowledge(params.judge)
     prepare.check_teacher(params.teacher.backend, params.prepare.source)
     needed = {str(ON_REQUEST[name].continues): name for name in params.baselines}
     for system in needed.keys() - set(params.sample.systems):
@@ -71,13 +116,18 @@ def check(path: Path) -> Shared:
         )
     check_watched(prepare.local_paths(params.prepare))
     check_watched(base.local_paths(params.base))
-    check_watched(evaluate.local_paths(params.evaluate))
-    check_watched(verify.local_paths(params.judge))
+    late = {**evaluate.local_paths(params.evaluate), **verify.local_paths(params.judge)}
+    check_watched(late)
+    for key, value in late.items():
+        if value is not None and not Path(value).exists():
+            raise ValueError(f"{path}: {key} is {value!r}; expected a file or folder that is there")
     return params
 
 
 if __name__ == "__main__":
+    file = Path(sys.argv[1] if len(sys.argv) > 1 else "params.yaml")
     try:
-        check(Path(sys.argv[1] if len(sys.argv) > 1 else "params.yaml"))
+        for line in unread(check(file)):
+            sys.stderr.write(f"note: {file}: {line}\n")
     except ValueError as error:
         sys.exit(f"error: {error}")

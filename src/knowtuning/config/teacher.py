@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from knowtuning.core.params import Section, Share
 from knowtuning.core.tables import name_in
@@ -44,14 +45,14 @@ class Endpoint(Section):
         "cut off is asked for once with twice this",
     )
     seed: int | None = Field(description="sampling seed sent to the endpoint; null: not sent")
-    extra: dict[str, Any] = Field(
+    extra: dict[str, JsonValue] = Field(
         description="further fields of the request, such as {reasoning_effort: low}; sent as they are, and "
         "part of what a reply is kept by"
     )
 
     @field_validator("extra")
     @classmethod
-    def _check_extra(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _check_extra(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         reserved = sorted(_RESERVED & value.keys())
         if reserved:
             raise ValueError(f"fields that the teacher does not set itself: look at {reserved[0]}")
@@ -62,8 +63,12 @@ class Endpoint(Section):
     def _check_address(cls, value: str | None) -> str | None:
         if value is None:
             return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            fit = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        except ValueError:  # such as a port that is no number
+            fit = False
+        if not fit or not value.isascii() or re.search(r"\s", value):
             raise ValueError("an address such as http://localhost:8000/v1, or null")
         if parts.username or parts.password or parts.query:
             raise ValueError("an address without a key in it; keys come from OPENAI_API_KEY")

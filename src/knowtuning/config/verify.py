@@ -69,6 +69,15 @@ class JudgeParams(JudgedBy, extra="forbid"):
         return value
 
 
+def check_knowledge(judge: JudgedBy) -> None:
+    """Raise ValueError where a knowledge source is named that nobody would read."""
+    if judge.knowledge.path is not None and judge.teacher is None:
+        raise ValueError(
+            f"params.yaml: judge.knowledge.path is {judge.knowledge.path!r} and judge.backend is "
+            f"{judge.backend}; expected null there, or openai, which reads passages"
+        )
+
+
 def local_paths(judge: JudgedBy) -> dict[str, str | None]:
     """The knowledge source where it is a file, by params key."""
     path = judge.knowledge.path

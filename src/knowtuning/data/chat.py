@@ -19,6 +19,11 @@ from typing import Any, Literal
 from knowtuning.data.normalise import normalise, visible
 
 COLUMNS = ("messages", "conversations", "conversation")
+# How a reader who names that column as the question, or as the answer, gets its turns read.
+WAY = (
+    f"turns are read from a column called {' or '.join(COLUMNS[:2])} of rows without the column of the "
+    "question: let prepare.file.columns.question name another one, such as question"
+)
 Role = Literal["system", "user", "assistant"]
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -72,7 +77,8 @@ def exchange(value: Any) -> Exchange:
         # The columns of the turns, as the library `datasets` gives a list of records.
         value = [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]
     if not isinstance(value, list) or not value:
-        raise ValueError("found no list of turns, expected user and assistant turns")
+        text = " but a text (JSONL and Parquet hold lists)" if isinstance(value, str) else ""
+        raise ValueError(f"found no list of turns{text}, expected user and assistant turns")
     turns = [_turn(turn, number) for number, turn in enumerate(value, 1)]
     last = max((index for index, turn in enumerate(turns) if turn.role == "user"), default=None)
     if last is None:

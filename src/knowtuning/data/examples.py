@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knowtuning.core.records import Example, Rejected
-from knowtuning.data.chat import COLUMNS, chat_column, exchange
+from knowtuning.data.chat import WAY, chat_column, exchange
 from knowtuning.data.normalise import normalise, placeholder, question_id, visible
 from knowtuning.data.readers import RawRow, type_name
 
@@ -172,7 +172,7 @@ def _text(values: dict[str, Any], column: str) -> str:
         raise _BadValueError("missing_value", f"{column}: found {what}, expected text")
     if not isinstance(value, str):
         turns = isinstance(value, list) and any(isinstance(turn, dict) for turn in value)
-        way = f" (turns are read from a column called {' or '.join(COLUMNS[:2])})" if turns else ""
+        way = f" ({WAY})" if turns else ""
         raise _BadValueError("not_text", f"{column}: found {type_name(value)}, expected text{way}")
     return normalise(_whole(value, column))
 

@@ -21,6 +21,18 @@ _INVISIBLE = re.compile(
     f"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U000e0100-\U000e01ef]|{_CONTROL.pattern}"
 )
 
+# What an export may leave in a text, each by its signs; it is kept, as it may be meant.
+_LEFTOVERS = {
+    "control characters": _CONTROL,
+    "HTML": re.compile(
+        r"</?(?:p|br|div|span|[uo]l|li|a|b|i|strong|em|h[1-6]|table|t[rdh]|img)\b[^<>\n]*>|"
+        "&(?:nbsp|amp|[lg]t|quot|#\\d+|#x[0-9a-f]+);",
+        re.IGNORECASE,
+    ),
+    # Such as Ã© and â€™, UTF-8 that was read as Windows-1252, and the mark of what could not be read.
+    "letters that were decoded wrongly": re.compile("Ã[\u0080-\u00bf]|â€|Â[\u00a0-\u00bf]|\ufffd"),
+}
+
 # What programs write for a value that is not there: pandas' list (`read_csv`, without the C formats of
 # numbers), database dumps, spreadsheets.
 _MISSING = {
@@ -57,9 +69,10 @@ def visible(text: str) -> bool:
     return any(unicodedata.category(character)[0] not in "CZ" for character in _INVISIBLE.sub("", text))
 
 
-def controlled(text: str) -> bool:
-    """Whether the text holds a control character other than tab and line end."""
-    return _CONTROL.search(text) is not None
+def leftovers(text: str) -> list[str]:
+    """What the text holds that an export may have left there: control characters other than tab and line end,
+    HTML, wrongly decoded letters."""
+    return [name for name, signs in _LEFTOVERS.items() if signs.search(text)]
 
 
 def placeholder(text: str) -> bool:

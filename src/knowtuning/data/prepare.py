@@ -94,10 +94,16 @@ def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Spli
 
 
 def _remarks(prepared: Prepared) -> list[str]:
-    """A line on each kind of boilerplate that is more than NOTED of the training answers."""
+    """A line on each kind of boilerplate that is more than NOTED of the training answers, and on questions
+    with several answers."""
     train = prepared.splits["train"]
     counts = prepared.counts()["train"]
-    return [
+    several = [
+        f"{split.name}: {split.otherwise} rows repeat a question with another answer; the first of each stays"
+        for split in (*prepared.splits.values(), *prepared.tests.values())
+        if split.otherwise
+    ]
+    return several + [
         f"train: {counts[kind]} of {len(train.rows)} answers are boilerplate of the kind {kind}; "
         f"examples are in metrics/data.json, and prepare.drop: [{kind}] leaves them out"
         for kind in KINDS

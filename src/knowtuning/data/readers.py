@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from knowtuning.data import shapes
-from knowtuning.data.chat import chat_column
+from knowtuning.data.chat import WAY, chat_column
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,10 @@ def check_columns(where: str, present: Iterable[str], wanted: Sequence[str]) -> 
     for name in wanted:
         if name not in columns:
             listed = ", ".join(repr(column) for column in columns)
+            way = f"; {WAY}" if chat_column(columns, "") else ""
             raise ValueError(
                 f"{where}: no column {name!r}; found {listed}; map the columns in params.yaml under "
-                "the section of the source (context and id may be null)"
+                f"the section of the source (context and id may be null){way}"
             )
 
 
@@ -183,12 +184,7 @@ def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     start = 1
     try:
         header = next(filter(None, reader), [])
-        for name, group in itertools.groupby(sorted(header)):
-            if len(list(group)) > 1:
-                raise ValueError(
-                    f"{path}:{reader.line_num}: column {name!r} occurs twice; expected distinct names; "
-                    "rename or remove one"
-                )
+        _check_distinct(f"{path}:{reader.line_num}", header)
         if header:
             # At once: were another line taken for the header, every row would be of a wrong width.
             check_columns(f"{path}:{reader.line_num}", header, wanted)
@@ -206,6 +202,15 @@ def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
         ) from error
 
 
+def _check_distinct(where: str, columns: Sequence[str]) -> None:
+    """Raise ValueError for a column that comes twice: a row would hold its last value alone."""
+    for name, group in itertools.groupby(sorted(columns)):
+        if len(list(group)) > 1:
+            raise ValueError(
+                f"{where}: column {name!r} occurs twice; expected distinct names; rename or remove one"
+            )
+
+
 def _read_parquet(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     import pyarrow
     import pyarrow.parquet
@@ -213,6 +218,7 @@ def _read_parquet(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            _check_distinct(str(path), file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=1000):
                 for values in batch.to_pylist():
                     number += 1

@@ -13,7 +13,7 @@ from knowtuning.data.chat import chat_column
 from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
-from knowtuning.data.normalise import controlled
+from knowtuning.data.normalise import leftovers
 from knowtuning.data.readers import RawRow, read_rows
 from knowtuning.data.splits import SPLITS, SplitName
 
@@ -124,15 +124,16 @@ def _mapped(
     rows: Iterator[RawRow], columns: Columns, where: str = "the source", notes: list[str] | None = None
 ) -> Iterator[SourceRow | Reject]:
     """Each row as an example or reject. `notes` gets a line on columns that no one reads, on conversations
-    and on control characters, where there are some."""
-    total, chats, controls, unused = 0, 0, 0, Counter[str]()
+    and on what an export may have left in the texts, where there are some."""
+    total, chats, left, unused = 0, 0, Counter[str](), Counter[str]()
     for raw in rows:
         total += 1
         if isinstance(raw.values, dict):
             unused.update(columns.unused(raw.values))
             chats += chat_column(raw.values, columns.question) is not None
         row = to_example(raw, columns)
-        controls += isinstance(row, SourceRow) and controlled(row.example.question + row.example.answer)
+        if isinstance(row, SourceRow):
+            left.update(leftovers(row.example.question + row.example.answer))
         yield row
     if notes is None:
         return
@@ -144,8 +145,7 @@ def _mapped(
             f"{where}: {chats} of {total} rows are conversations: the last user turn with what came before "
             "it is the question"
         )
-    if controls:
-        notes.append(f"{where}: {controls} of {total} rows hold control characters, which are kept")
+    notes += [f"{where}: {count} of {total} rows hold {name}, which are kept" for name, count in left.items()]
 
 
 def _needed(value: str | None, key: str, what: str) -> str:

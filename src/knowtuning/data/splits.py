@@ -23,6 +23,7 @@ class Split:
 
     read: rows read from the source for it. moved: rows drawn into it from train (for train: out of
     it, negative). limited: rows above prepare.limit. blanks: marks that counted as no text, by column.
+    otherwise: duplicates whose answer is another one than that of the row that is kept.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Split:
     moved: int = 0
     limited: int = 0
     blanks: dict[str, int] = field(default_factory=dict)
+    otherwise: int = 0
 
     def check(self) -> None:
         """Assert that every row read is kept, rejected, moved or limited."""
@@ -42,9 +44,12 @@ class Split:
         return [reject for reject in self.rejects if reject.kind in BAD]
 
     def fault(self) -> str:
-        """The end of an error message: the first row that `bad` counts, and why; empty without one."""
-        bad = self.bad()
-        return f"; the first unusable row is {bad[0].where}: {bad[0].reason}" if bad else ""
+        """The end of an error message: how many rows went, why, and the first of them; empty without one."""
+        if not self.rejects:
+            return ""
+        kinds = Counter(reject.kind for reject in self.rejects)
+        gone, first = ", ".join(f"{count} {kind}" for kind, count in kinds.items()), self.rejects[0]
+        return f" (left out of {self.read}: {gone}); the first is {first.where}: {first.reason}"
 
     def counts(self) -> dict[str, Any]:
         """The counts for metrics/data.json; mean_answer_words: words split at white space.
@@ -80,17 +85,15 @@ def collect(name: str, rows: Iterable[SourceRow | Reject]) -> Split:
 
 def drop_duplicates(split: Split) -> Split:
     """Keep the first row, in the order of the source, of those that ask the same question."""
-    first: dict[str, str] = {}
-    rows: list[SourceRow] = []
+    first: dict[str, SourceRow] = {}
     rejects: list[Reject] = []
+    otherwise = 0
     for row in split.rows:
-        form = fold(row.example.question)
-        if form in first:
-            rejects.append(_reject(row, "duplicate", f"the question is that of {first[form]}"))
-        else:
-            first[form] = row.where
-            rows.append(row)
-    return replace(split, rows=rows, rejects=split.rejects + rejects)
+        kept = first.setdefault(fold(row.example.question), row)
+        if kept is not row:
+            rejects.append(_reject(row, "duplicate", f"the question is that of {kept.where}"))
+            otherwise += kept.example.answer != row.example.answer
+    return replace(split, rows=[*first.values()], rejects=split.rejects + rejects, otherwise=otherwise)
 
 
 def drop_boilerplate(split: Split, reason: Callable[[str], str | None]) -> Split:

@@ -40,6 +40,8 @@ def import_file(arguments: argparse.Namespace) -> None:
     Raises ValueError when more than --max-rejected of the rows are faulty, or none is of use.
     """
     form = entry(FORMATS, arguments.format, "--format")
+    if arguments.out.suffix != ".jsonl":
+        raise ValueError(f"--out is {arguments.out}; expected a name that ends in .jsonl, a record a line")
     splits, rejected_to = read_splits(arguments.prepared), rejected_path(arguments.out)
     result = imported(read_rows(arguments.file, []), arguments.what, form, splits)
     faulty = [row for row in result.rejected if not row.left_out]

@@ -52,7 +52,7 @@ def draw_items(
     are fewer questions, or a pair is no pair.
     """
     if not 1 <= questions <= len(examples):
-        raise ValueError(f"asked for {questions} questions; expected 1 to {len(examples)}, all there are")
+        raise ValueError(f"--questions is {questions}; expected 1 to {len(examples)}, all there are")
     for pair in pairs:
         if pair[0] == pair[1] or not set(pair) <= answers.keys():
             raise ValueError(f"pair {pair[0]}-{pair[1]}: expected two different ones of {', '.join(answers)}")

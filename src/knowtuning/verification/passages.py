@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from knowtuning.config.verify import TRAIN, JudgedBy, JudgeParams
+from knowtuning.config.verify import TRAIN, JudgedBy, JudgeParams, check_knowledge
 from knowtuning.core.records import Evidence, Example, iter_jsonl
 from knowtuning.core.storage import open_text
 from knowtuning.core.text import content_words, word_spans
@@ -73,11 +73,7 @@ def knowledge_source(judge: JudgeParams | JudgedBy, train: Path) -> KnowledgeSou
     path = judge.knowledge.path
     if path is None:
         return None
-    if judge.teacher is None:
-        raise ValueError(
-            f"params.yaml: judge.knowledge.path is {path!r} and judge.backend is {judge.backend}; expected "
-            "null there, or openai, which reads passages"
-        )
+    check_knowledge(judge)
     rows = list(_of_training(train) if path == TRAIN else _read(Path(path)))
     if not rows:
         raise ValueError(f"{path}: found no row; {_EXPECTED}")

@@ -31,7 +31,14 @@ from knowtuning.teacher.openai.completions import (
     decoded,
     fault_of_status,
 )
-from knowtuning.teacher.openai.limits import Limits, TeacherError, Usage, headers_from_environment, price_of
+from knowtuning.teacher.openai.limits import (
+    Limits,
+    TeacherError,
+    Usage,
+    headers_from_environment,
+    key_from_environment,
+    price_of,
+)
 from knowtuning.teacher.openai.prompts import MODES, Message, Mode, response_format, task_schema
 from knowtuning.teacher.openai.store import Store
 from knowtuning.teacher.tasks import Task
@@ -42,6 +49,10 @@ STORE_NAME = "teacher.sqlite"
 _PATH = "/chat/completions"
 # Every call looks through all connections of its pool: several small pools cost less than a large one.
 _POOL = 25
+# Variables that say which way calls go, and which certificates and accounts they name.
+_WAYS = re.compile("(?i:(https?|all|no)_proxy)|SSL_CERT_(FILE|DIR)|OPENAI_(ORG|PROJECT)_ID")
+# Errors that come before anything is sent.
+_UNSENT = ("LocalProtocolError", "UnsupportedProtocol", "UnicodeEncodeError")
 _SECRET = 8  # characters from which on a header's value is blacked out
 _BELIEVED = 300.0  # seconds that a dialect counts that a crash led to
 _ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
@@ -102,8 +113,10 @@ class Run:
         self.sampling = {name: value for name, value in named.items() if value is not None}
         keys = ["KNOWTUNING_JUDGE_API_KEY"] if self.section == "judge" else []
         self.key = next((name for name in keys if setting.environ.get(name)), "OPENAI_API_KEY")
-        self.api_key = setting.environ.get(self.key) or None
+        self.api_key = key_from_environment(setting.environ, self.key)
         self.headers = headers_from_environment(setting.environ)  # as secret as the key
+        ways = [name for name, value in setting.environ.items() if value and _WAYS.fullmatch(name)]
+        self.ways = f", and what {', '.join(sorted(ways))} of the environment says" if ways else ""
         batch = limits.mode == "batch"
         price = price_of(params.model, limits.prices, official=self.endpoint == OFFICIAL, batch=batch)
         if price is None and limits.budget < math.inf:
@@ -201,23 +214,31 @@ class Client:
         # The package's own pool keeps 100 connections; with more calls in flight it would reopen them.
         pool = httpx2.Limits(max_connections=None, max_keepalive_connections=_POOL)
         self._response_type = httpx2.Response
-        self._apis = [
-            openai.AsyncOpenAI(
-                base_url=run.endpoint,
-                api_key=run.api_key or "none",
-                max_retries=0,
-                default_headers=dict(run.headers),
-                timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
-                http_client=openai.DefaultAsyncHttpxClient(limits=pool),
-            )
-            for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))
-        ]
+        try:
+            self._apis = [
+                openai.AsyncOpenAI(
+                    base_url=run.endpoint,
+                    api_key=run.api_key or "none",
+                    max_retries=0,
+                    default_headers=dict(run.headers),
+                    timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
+                    http_client=openai.DefaultAsyncHttpxClient(limits=pool),
+                )
+                for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))
+            ]
+        except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+            raise TeacherError(self._unsendable(error)) from error
         self.api, self._turn = self._apis[0], itertools.cycle(self._apis)
 
     async def close(self) -> None:
         """Close the connections."""
         for api in self._apis:
             await api.close()
+
+    def _unsendable(self, cause: BaseException) -> str:
+        """Why no call can be sent from here."""
+        run, line = self._run, self.redacted(f"{type(cause).__name__}: {cause}")
+        return f"{run.section}.base_url: no call can be sent to {run.endpoint} ({line}); check it{run.ways}"
 
     def redacted(self, text: str) -> str:
         """`text` with the secrets blacked out: an endpoint may echo what it was sent."""
@@ -235,12 +256,16 @@ class Client:
         if isinstance(error, openai.APIStatusError):
             body = decoded(self.redacted(error.response.text))
             return fault_of_status(error.status_code, body, error.response.headers)
-        if name in ("ConnectError", "ConnectTimeout"):
+        if name in _UNSENT:
+            raise TeacherError(self._unsendable(cause))
+        if name in ("ConnectError", "ConnectTimeout", "ProxyError"):
             line = self.redacted(f"{name}: {cause}")
             if not self.reached:
                 at = f"{run.section}.base_url"
-                check = "the network" if run.endpoint == OFFICIAL else f"{at} and that the server runs"
-                raise TeacherError(f"{at}: {run.endpoint} cannot be reached ({line}); check {check}")
+                check = "the network" if run.endpoint == OFFICIAL else f"{at}, that the server runs"
+                raise TeacherError(
+                    f"{at}: {run.endpoint} cannot be reached ({line}); check {check}{run.ways}"
+                )
             return Fault("connection", line)
         if isinstance(error, (TimeoutError, openai.APITimeoutError)):
             line = (

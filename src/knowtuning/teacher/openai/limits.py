@@ -10,9 +10,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass as validated
 
 from knowtuning.core.params import read_yaml
@@ -21,6 +29,10 @@ OVERHEAD = 512  # tokens that an endpoint adds to a prompt at most: roles, its t
 PRICES = Path(__file__).with_name("prices.yaml")  # OpenAI's list prices, dated
 BATCH_SHARE = 0.5  # what a batch costs of online calls
 _DATED = re.compile(r"-\d{4}(-\d{2}-\d{2})?$")
+# What can be sent: the client would fail at anything else behind each call, and take it for billed.
+_KEY = re.compile(r"[!#-&(-_a-~]*")  # printable ASCII but for blanks and quotes
+_HeaderName = Annotated[str, StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+_HeaderValue = Annotated[str, StringConstraints(pattern=r"^([!-~]([ -~]*[!-~])?)?$")]
 
 
 class TeacherError(ValueError):
@@ -70,13 +82,24 @@ def limits_from_environment(environ: Mapping[str, str]) -> Limits:
         raise ValueError(f"environment: {variable} is {first['input']!r}; expected {expected}") from error
 
 
+def key_from_environment(environ: Mapping[str, str], name: str) -> str | None:
+    """The key that a variable holds; None where it is empty. Raises ValueError, the key not shown."""
+    key = environ.get(name, "")
+    if not _KEY.fullmatch(key):
+        raise ValueError(
+            f"environment: {name} holds white space, quotes or letters that no key has, such as the line end "
+            "of the file it was read from; expected the key alone"
+        )
+    return key or None
+
+
 def headers_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Further headers of every call, from KNOWTUNING_HEADERS. Raises ValueError, the values not shown."""
     text = environ.get("KNOWTUNING_HEADERS", "").strip() or "{}"
     try:
-        return TypeAdapter(dict[str, str]).validate_json(text)
+        return TypeAdapter(dict[_HeaderName, _HeaderValue]).validate_json(text)
     except ValidationError:
-        wrong = "environment: KNOWTUNING_HEADERS is no JSON object of texts"
+        wrong = "environment: KNOWTUNING_HEADERS is no JSON object of texts in ASCII, each on one line"
         raise ValueError(f'{wrong}; expected such as {{"X-Team": "physics"}}') from None
 
 
@@ -98,13 +121,16 @@ def price_of(model: str, table: Path | None, *, official: bool, batch: bool = Fa
     table: YAML or JSON, `{model: {prompt: …, completion: …}}`, used instead of PRICES. official: the endpoint
     is OpenAI's own; PRICES holds nowhere else. Raises ValueError naming the entry that is wrong.
     """
-    entries = read_yaml(table or PRICES) if table or official else {}
+    expected = "expected {model: {prompt: …, completion: …}}, US dollars >= 0 per million tokens"
+    try:
+        entries = read_yaml(table or PRICES) if table or official else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"environment: KNOWTUNING_PRICES is {str(table)!r} ({error}); {expected}") from error
     try:
         prices = TypeAdapter(dict[str, Price]).validate_python(entries)
     except ValidationError as error:
         wrong = str(error.errors()[0]["loc"][0])
-        expected = "expected prompt and completion in US dollars >= 0 per million tokens"
-        raise ValueError(f"{table}: {wrong}: found {entries[wrong]!r}; {expected}") from error
+        raise ValueError(f"{table}: {wrong}: found {entries.get(wrong, wrong)!r}; {expected}") from error
     price, share = prices.get(model) or prices.get(_DATED.sub("", model)), BATCH_SHARE if batch else 1.0
     return price and Price(price.prompt * share, price.completion * share)
 

@@ -51,7 +51,7 @@ class Prompts:
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
     try:
-        with open_text(path) as stream:
+        with open_text(path, encoding="utf-8-sig") as stream:
             text = stream.read()
     except FileNotFoundError as error:
         raise ValueError(f"{path}: not found; the task {kind.name!r} needs its prompt there") from error
@@ -60,11 +60,13 @@ def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
         raise ValueError(f"{path}: expected a line [system], its text, a line [user] and its text")
     # The id would make the same question of another row another call, and JSON mode wants the word.
     known = set(kind.model_fields) - {"id"}
-    unknown = sorted(set(_FIELD.findall(text)) - known)
-    if unknown:
-        raise ValueError(
-            f"{path}: {{{{{unknown[0]}}}}} is no field; expected one of {', '.join(sorted(known))}"
-        )
+    used = set(_FIELD.findall(text))
+    expected = "expected each of " + ", ".join(f"{{{{{name}}}}}" for name in sorted(known))
+    if used - known:
+        raise ValueError(f"{path}: {{{{{min(used - known)}}}}} is no field; {expected}")
+    if known - used:
+        # Such as `{{ answer }}` or `{answer}`: it would be sent, and paid, as it stands.
+        raise ValueError(f"{path}: {{{{{min(known - used)}}}}} is not in it; {expected}")
     if "JSON" not in text:
         raise ValueError(f"{path}: does not mention JSON; say which JSON object is the reply")
     return parts.group(1).strip(), parts.group(2).strip()

@@ -98,6 +98,10 @@ class Store:
         self._lock.acquire()
         try:
             self._db = _connect(path)
+        except sqlite3.OperationalError as error:
+            # Nothing is wrong with what it holds.
+            wrong = f"{path}: the reply store cannot be opened ({error})"
+            raise OSError(f"{wrong}; free disk space, or make the file and its folder writable") from error
         except sqlite3.DatabaseError as error:
             wrong = f"{path}: not a usable reply store ({error})"
             raise ValueError(f"{wrong}; move it away to start an empty one") from error
