@@ -71,6 +71,11 @@ def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selecti
         load(changed(tmp_path, [], {"seed": -1}), stage)
 
 
+def test_an_empty_section_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lora is None; expected a mapping of its keys"):
+        load(changed(tmp_path, [], {"lora": None}), Params)
+
+
 def test_baselines_need_samples_of_the_system_that_they_continue(tmp_path: Path) -> None:
     path = changed(tmp_path, [], {"baselines": ["rlaif"]})
     with pytest.raises(

@@ -116,4 +116,6 @@ def load(path: Path, model: type[S]) -> S:
         if first["type"] == "extra_forbidden":
             raise ValueError(f"{path}: {key} is not a known key; check its spelling") from error
         message = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        if first["type"] == "model_type":
+            message = "a mapping of its keys"
         raise ValueError(f"{path}: {key} is {first['input']!r}; expected {message}") from error
