@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -369,7 +369,7 @@ class Client:
                 raise TeacherError(f"{run} turns down even a minimal call ({refusal}); check {at}.model")
             return None
         self._diagnosed = True
-        if run.params.extra and (refusal := await self._probe(dialect, **run.params.extra)) is not None:
+        if run.params.extra and (refusal := await self._probe(dialect, run.params.extra)) is not None:
             raise TeacherError(
                 f"{at}.extra is turned down by {run.endpoint} ({refusal}); expected fields that "
                 f"{run.params.model!r} takes"
@@ -377,16 +377,23 @@ class Client:
         unsent = [
             name
             for name, value in run.sampling.items()
-            if name in dialect.unsent or await self._probe(dialect, **{name: value})
+            if name in dialect.unsent or await self._probe(dialect, {name: value})
         ]
         merged = dialect.merged or await self._probe(dialect, system=True) is not None
         better = replace(dialect, unsent=tuple(unsent), merged=merged)
         return None if better == dialect else replace(better, mode=MODES[0])
 
-    async def _probe(self, dialect: Dialect, *, system: bool = False, **fields: Any) -> Fault | None:
+    async def _probe(
+        self, dialect: Dialect, fields: Mapping[str, Any] | None = None, *, system: bool = False
+    ) -> Fault | None:
         """The fault that a minimal call with these fields meets."""
         messages = [{"role": "system", "content": "You reply with JSON."}, _PROBE][not system :]
-        body = {"model": self._run.params.model, "messages": messages, dialect.limit_field: 16, **fields}
+        body = {
+            "model": self._run.params.model,
+            "messages": messages,
+            dialect.limit_field: 16,
+            **(fields or {}),
+        }
         refusal = None
         for _ in range(2):  # Servers hang up behind an error of theirs.
             try:
