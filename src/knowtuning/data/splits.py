@@ -87,7 +87,7 @@ def drop_duplicates(split: Split) -> Split:
     """Keep the first row, in the order of the source, of those that ask the same question."""
     first: dict[str, SourceRow] = {}
     rejects: list[Reject] = []
-    otherwise = 0
+    otherwise = split.otherwise
     for row in split.rows:
         kept = first.setdefault(fold(row.example.question), row)
         if kept is not row:
