@@ -274,7 +274,9 @@ def main() -> None:
             f"them; see the reasons in {folder}, run again to ask for these alone, or raise it"
         )
     outputs.check()
-    print(f"pairs: {len(pairs)} of {baseline}, {outputs.without.total()} questions give none")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in outputs.without.most_common() if count)
+    none = f"{outputs.without.total()} questions give none{f' ({reasons})' if reasons else ''}"
+    print(f"pairs: {len(pairs)} of {baseline}, {none}")
 
 
 if __name__ == "__main__":
