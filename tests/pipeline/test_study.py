@@ -29,6 +29,9 @@ class Written:
     baseline: str = "0123456789"
 
     def output(self, path: str) -> str:
+        if path == "data/prepared/test.jsonl":
+            questions = [{"id": f"q{i}", "question": "?", "answer": "."} for i in range(4)]
+            return "".join(f"{json.dumps(question)}\n" for question in questions)
         assert path == "data/evaluation/answers.jsonl"
         kinds = [(k, s) for k in ("general", "specific") for s in ("transfer", "recall")]
         rows = [
@@ -46,7 +49,8 @@ class Written:
     @property
     def params(self) -> dict[str, Any]:
         pairs = {"beta_delete": 0.5, "style": self.style, "aspects": list(AUDIT)}
-        return {"rewrite": {"alpha": 0.5}, "perturb": pairs, "train_kc": {"gamma": 0.2}}
+        read = {"rewrite": {"alpha": 0.5}, "perturb": pairs, "train_kc": {"gamma": 0.2}}
+        return {"predict": {"split": "test"}, **read}
 
 
 @pytest.fixture
