@@ -83,14 +83,18 @@ def systems(scores: PooledScores, experiment: str, metrics: Sequence[str] = METR
 
 
 def real_text(scores: PooledScores, experiment: str) -> str:
-    """The systems on real text, with the metrics that need no ground truth."""
+    """The systems on real text, with those metrics of its runs that need no ground truth."""
     if not (seeds := scores.seeds(experiment)):
         return ""
     opening = (
         f"SmolLM2-135M-Instruct, seeds {', '.join(map(str, seeds))} (each another split and other adapters), "
         f"{scores.questions(experiment)} test questions each."
     )
-    return f"{opening}\n\n{systems(scores, experiment, TEXT_METRICS)}"
+    measured = {
+        metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
+    }
+    metrics = [metric for metric in TEXT_METRICS if metric in measured]
+    return f"{opening}\n\n{systems(scores, experiment, metrics)}"
 
 
 def ablations(scores: PooledScores, folder: Path) -> str:

@@ -29,18 +29,18 @@ class Written:
     baseline: str = "0123456789"
 
     def output(self, path: str) -> str:
-        if path == "data/prepared/test.jsonl":
-            questions = [{"id": f"q{i}", "question": "?", "answer": "."} for i in range(4)]
-            return "".join(f"{json.dumps(question)}\n" for question in questions)
-        assert path == "data/evaluation/answers.jsonl"
+        questions = [{"id": f"q{i}", "question": "?", "answer": "."} for i in range(4)]
+        rows = {"data/prepared/test.jsonl": questions, "data/evaluation/answers.jsonl": self.answers()}[path]
+        return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+    def answers(self) -> list[dict[str, Any]]:
         kinds = [(k, s) for k in ("general", "specific") for s in ("transfer", "recall")]
-        rows = [
+        return [
             {"question": f"q{i}", "system": system, "groups": {"kind": kind, "stratum": stratum}}
             | {"scores": {"correct": value + i, "incorrect": 1.0, "order": None if i else 50.0}}
             for i, (kind, stratum) in enumerate(kinds)
             for system, value in self.correct.items()
         ]
-        return "".join(f"{json.dumps(row)}\n" for row in rows)
 
     def json(self, path: str) -> Any:
         ppl = {"status": "computed", "auroc": 0.8, "low": 0.7, "high": 0.9, "not_recalled": 2, "facts": 9}
@@ -115,8 +115,8 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, 
 class OfOwnData(Written):
     """Questions without kinds, and answers that nobody verified."""
 
-    def output(self, path: str) -> str:
-        rows = [
+    def answers(self) -> list[dict[str, Any]]:
+        return [
             {
                 "question": f"q{i}",
                 "system": system,
@@ -126,7 +126,6 @@ class OfOwnData(Written):
             for i in range(4)
             for system, value in self.correct.items()
         ]
-        return "".join(f"{json.dumps(row)}\n" for row in rows)
 
     def json(self, path: str) -> Any:
         return {"metrics/audit.json": AUDIT, "metrics/ppl.json": {"status": "not computed"}}[path]
