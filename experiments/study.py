@@ -86,10 +86,9 @@ def real_text(scores: PooledScores, experiment: str) -> str:
     """The systems on real text, with those metrics of its runs that need no ground truth."""
     if not (seeds := scores.seeds(experiment)):
         return ""
-    opening = (
-        f"SmolLM2-135M-Instruct, seeds {', '.join(map(str, seeds))} (each another split and other adapters), "
-        f"{scores.questions(experiment)} test questions each."
-    )
+    listed = ", ".join(map(str, seeds))
+    each = f"seeds {listed} (each another split and other adapters)" if len(seeds) > 1 else f"seed {listed}"
+    opening = f"SmolLM2-135M-Instruct, {each}, {scores.questions(experiment)} test questions a seed."
     measured = {
         metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
     }
