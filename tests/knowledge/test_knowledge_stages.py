@@ -26,7 +26,7 @@ perturb: {aspects: [completeness, factuality, logicality], style: matched, beta_
   max_given_away: 0.65, max_rejected: 0.02}
 """
 ANSWERS = {
-    "a": ("Where is Paris?", "Paris lies in France. It was founded in 1250. The city exports wine."),
+    "a": ("Where is Paris?", "Paris lies in France. It was founded in 1250. Paris exports wine."),
     "b": ("Where is Rome?", "Rome lies in Italy. It was founded in 1340."),
 }
 
@@ -76,10 +76,10 @@ def test_the_stages_run_and_run_again_to_the_same_bytes(project: Path) -> None:
     assert [
         [fact.text for fact in row.facts] for row in read_jsonl(knowledge / "scored_facts.jsonl", ScoredFacts)
     ] == [row.facts for row in atoms]
-    # ceil(0.5 * 3) = 2 and ceil(0.5 * 2) = 1 difficult facts; three aspects of two records, but that
-    # two facts have no wrong order.
+    # ceil(0.5 * 3) = 2 and ceil(0.5 * 2) = 1 difficult facts; completeness and factuality of two records, of
+    # which nothing says that their order matters.
     assert [len(row.facts) for row in read_jsonl(knowledge / "rewrites.jsonl", Rewrite)] == [2, 1]
-    assert len(read_jsonl(knowledge / "pairs.jsonl", Pair)) == 5
+    assert len(read_jsonl(knowledge / "pairs.jsonl", Pair)) == 4
     metrics = json.loads(first["score.json"])
     assert (metrics["dtype"], metrics["facts"]) == ("float32", 5)
 
