@@ -105,7 +105,7 @@ def check(path: Path) -> Shared:
             f"{path}: predict.split is {further}/{name}; expected a name of prepare.tests behind {further}/, "
             f"which has {', '.join(params.prepare.tests) or 'none'}"
         )
-    _ = load(path, VerifyStage).matchups
+    _ = VerifyStage.model_validate(params.model_dump()).matchups
     verify.check_knowledge(params.judge)
     prepare.check_teacher(params.teacher.backend, params.prepare.source)
     needed = {str(ON_REQUEST[name].continues): name for name in params.baselines}

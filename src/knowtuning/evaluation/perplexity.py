@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowtuning.core.records import ScoredFacts
-from knowtuning.evaluation.stats import Floats, Resampling, resample_counts
+from knowtuning.evaluation.stats import Floats, Resampling, numbered, resample_counts
 
 BINS = 30
 DECILES = 10
@@ -51,8 +51,7 @@ def _auroc(records: Sequence[ScoredFacts], owners: Sequence[str], how: Resamplin
 
     rows = zip(owners, records, strict=True)
     checked = [(owner, f) for owner, record in rows for f in record.facts if f.recalled is not None]
-    number = {owner: index for index, owner in enumerate(dict.fromkeys(owner for owner, _ in checked))}
-    clusters = np.array([number[owner] for owner, _ in checked])
+    clusters = numbered([owner for owner, _ in checked])
     ppl = np.array([fact.ppl for _, fact in checked])
     hard = np.array([not fact.recalled for _, fact in checked])
     low, high = how.bounds(auroc_draws(ppl, hard, clusters, how))

@@ -88,7 +88,7 @@ class Resampling:
     units: Sequence[str] | None = None
 
     def at(self, positions: Sequence[int]) -> Resampling:
-        """The same for the questions at these positions alone."""
+        """How the questions at these positions are resampled without the others."""
         return self if self.units is None else replace(self, units=[self.units[i] for i in positions])
 
     def generator(self, purpose: str) -> np.random.Generator:
@@ -159,10 +159,16 @@ def _by_unit(table: Floats, units: Sequence[str] | None) -> Floats:
     """Sums over the questions of each unit, in the order in which the units come first."""
     if units is None:
         return table
-    position = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
-    sums = np.zeros((len(position), table.shape[1]))
-    np.add.at(sums, [position[unit] for unit in units], table)
+    numbers = numbered(units)
+    sums = np.zeros((max(numbers, default=-1) + 1, table.shape[1]))
+    np.add.at(sums, numbers, table)
     return sums
+
+
+def numbered(units: Sequence[str]) -> NDArray[np.int64]:
+    """The number of each unit, from 0 in the order in which they come first."""
+    number = {unit: index for index, unit in enumerate(dict.fromkeys(units))}
+    return np.array([number[unit] for unit in units], dtype=np.int64)
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
@@ -266,8 +272,7 @@ def pool(
         draws, values = draws[..., :1] - draws[..., 1:], values[:, :1] - values[:, 1:]
     chosen = how.generator(f"{purpose}/runs").integers(len(tables), size=(how.resamples, len(tables)))
     # A run drawn twice must bring other questions the second time: take them from the next resample.
-    shift = np.arange(len(tables))
-    rows = (np.arange(how.resamples)[:, None] + shift) % how.resamples
+    rows = (np.arange(how.resamples)[:, None] + np.arange(len(tables))) % how.resamples
     pooled = draws[chosen, rows, :].mean(axis=1)
     defined = np.sum([table.defined.min() for table in tables], keepdims=True)
     return summarise(values.mean(axis=0), pooled, defined, how)[0]
