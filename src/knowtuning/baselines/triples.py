@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from knowtuning.core.numbers import same
 from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
 from knowtuning.knowledge.aspects import ASPECTS, deleted_indices, shuffled_indices
-from knowtuning.knowledge.results import ask, reject
+from knowtuning.knowledge.results import NO_WORSE, ask, reject
 from knowtuning.teacher.tasks import (
     Failure,
     Outcome,
@@ -50,14 +50,11 @@ def generation_rows(records: Iterable[Facts], teacher: Teacher) -> Iterator[Rewr
             id=f"{record.id}-kg",
             source=record.id,
             question=f"{INSTRUCTION}\n{record.question}",
-            answer=as_json(outcome.triples),
+            answer=json.dumps(
+                {"triplets": [each.model_dump() for each in outcome.triples]}, ensure_ascii=False
+            ),
             facts=record.facts,
         )
-
-
-def as_json(triples: Sequence[Triple]) -> str:
-    """Triples as the model is taught to give them."""
-    return json.dumps({"triplets": [each.model_dump() for each in triples]}, ensure_ascii=False)
 
 
 def triples_in(row: Rewrite) -> list[Triple]:
@@ -158,19 +155,17 @@ def _pair(record: Facts, kind: str, chosen: Outcome, rejected: Outcome) -> Pair 
     pair_id = f"{record.id}-{kind}"
     for side in (chosen, rejected):
         if isinstance(side, Failure):
-            named = side.model_copy(update={"reason": f"{kind}: {side.reason}"})
-            return reject(pair_id, named, record)
+            return reject(pair_id, side, record, step=kind)
     assert isinstance(chosen, Text)
     assert isinstance(rejected, Text)
-    texts = chosen.text.strip(), rejected.text.strip()
-    if same(*texts):
-        reason = f"{kind}: the rejected text is no worse than the chosen one"
-        return reject(pair_id, Failure(reason=reason, raw=texts[1], expected=True), record)
+    first, second = chosen.text.strip(), rejected.text.strip()
+    if same(first, second):
+        return reject(pair_id, Failure(reason=NO_WORSE, raw=second, expected=True), record, step=kind)
     return Pair(
         id=pair_id,
         source=record.id,
         aspect=kind,
         question=record.question,
-        chosen=texts[0],
-        rejected=texts[1],
+        chosen=first,
+        rejected=second,
     )

@@ -15,7 +15,7 @@ from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.checks import grown
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import Layout, in_place, layout, separator
-from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
+from knowtuning.knowledge.results import NO_WORSE, Progress, Results, ask, quietly, reject
 from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
@@ -138,7 +138,7 @@ def perturb(
     all_facts = list(records)
     how = settings.perturbation
     spoiler = teacher if settings.revise == "teacher" else Borrowing(all_facts, how.depends_on, how.seed)
-    replies = {name: _replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
+    replies = {name: task_replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
     fill = candidates(settings.fill, all_facts, how.depends_on, how.seed)
     plans = [_plan(record, replies, settings, fill, counts) for record in all_facts]
     work = [
@@ -154,8 +154,12 @@ def perturb(
     assert next(outcomes, None) is None
 
 
-def _replies(
-    records: Sequence[Facts], teacher: Teacher, name: str, how: Perturbation, progress: Progress
+def task_replies(
+    records: Sequence[Facts],
+    teacher: Teacher,
+    name: str,
+    how: Perturbation,
+    progress: Progress = quietly,
 ) -> dict[str, Outcome]:
     """What the teacher says to the task of an aspect, by record id; nothing where it has no task."""
     aspect = ASPECTS[name]
@@ -183,11 +187,10 @@ def _plan(
     differing: Counter[str] = Counter()
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
-        if isinstance(reply, Failure):
-            rejected[name] = reply
+        if len(record.facts) < aspect.least:
+            counts.skipped[name] += 1
             continue
-        enough = len(record.facts) >= aspect.least
-        slots = aspect.reject(worded, settings.perturbation, reply) if enough else None
+        slots = reply if isinstance(reply, Failure) else aspect.reject(worded, settings.perturbation, reply)
         if isinstance(slots, Failure):
             rejected[name] = slots
             continue
@@ -195,17 +198,16 @@ def _plan(
             counts.skipped[name] += 1
             continue
         if aspect.task is not None and shape is not None and len(slots) == len(shape.pieces):
-            slots = list(map(_changed, record.facts, shape.pieces, slots))
+            # What the teacher made of a fact, in the words of the answer.
+            slots = [
+                slot if slot is None or slot == piece else in_place(fact, piece, slot)
+                for fact, piece, slot in zip(record.facts, shape.pieces, slots, strict=True)
+            ]
         differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
             slots = filled(slots, worded.facts, fill(worded, slots))
         rejected[name] = _text(record, slots, shape, settings.style)
     return _Plan(record, rejected, differing)
-
-
-def _changed(fact: str, piece: str, slot: str | None) -> str | None:
-    """What a teacher made of a fact, in the words of the answer."""
-    return slot if slot is None or slot == piece else in_place(fact, piece, slot)
 
 
 def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, style: Style) -> str:
@@ -216,52 +218,43 @@ def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, styl
 
 
 def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
-    """The pair of each planned aspect, or the reason why there is none."""
+    """The pair of each planned aspect, or the reason why there is none.
+
+    Rejected where chosen is more than its answer, left out where the rejected text is no worse.
+    """
+    record = plan.record
     for aspect, text in plan.rejected.items():
-        pair_id = f"{plan.record.id}-{aspect}"
+        pair_id = f"{record.id}-{aspect}"
         if isinstance(text, Failure):
-            yield reject(pair_id, _named(aspect, text), plan.record)
+            yield reject(pair_id, text, record, step=aspect)
             continue
-        chosen = rephrased.get("chosen", Text(text=plan.record.answer))
+        chosen = rephrased.get("chosen", Text(text=record.answer))
         rejected = rephrased.get(aspect, Text(text=text))
         if isinstance(chosen, Failure):
-            yield reject(pair_id, _named("rephrasing the chosen text", chosen), plan.record)
-        elif isinstance(rejected, Failure):
-            yield reject(pair_id, _named("rephrasing the rejected text", rejected), plan.record)
+            yield reject(pair_id, chosen, record, step="rephrasing the chosen text")
+            continue
+        if isinstance(rejected, Failure):
+            yield reject(pair_id, rejected, record, step="rephrasing the rejected text")
+            continue
+        assert isinstance(chosen, Text)
+        assert isinstance(rejected, Text)
+        pair = Pair(
+            id=pair_id,
+            source=record.id,
+            aspect=aspect,
+            question=record.question,
+            chosen=chosen.text.strip(),
+            rejected=rejected.text.strip(),
+            offset=round(settings.offset * plan.differing[aspect], 4),
+        )
+        complaint = grown(pair.chosen, record.answer, settings.max_growth)
+        if complaint:
+            yield reject(pair_id, Failure(reason=complaint, raw=pair.chosen), record)
+        elif ASPECTS[aspect].no_worse(pair.chosen, pair.rejected):
+            failure = Failure(reason=NO_WORSE, raw=pair.rejected, expected=True)
+            yield reject(pair_id, failure, record, step=aspect)
         else:
-            assert isinstance(chosen, Text)
-            assert isinstance(rejected, Text)
-            texts = chosen.text.strip(), rejected.text.strip()
-            offset = round(settings.offset * plan.differing[aspect], 4)
-            yield _pair(plan.record, aspect, *texts, settings.max_growth, offset)
-
-
-def _pair(
-    record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float, offset: float
-) -> Pair | Rejected:
-    """The preference pair of two texts; rejected where chosen is more than its answer, left out where the
-    rejected text is no worse."""
-    pair_id = f"{record.id}-{aspect}"
-    complaint = grown(chosen, record.answer, max_growth)
-    if complaint:
-        return reject(pair_id, Failure(reason=complaint, raw=chosen), record)
-    if ASPECTS[aspect].no_worse(chosen, rejected):
-        reason = f"{aspect}: the rejected text is no worse than the chosen one"
-        return reject(pair_id, Failure(reason=reason, raw=rejected, expected=True), record)
-    return Pair(
-        id=pair_id,
-        source=record.id,
-        aspect=aspect,
-        question=record.question,
-        chosen=chosen,
-        rejected=rejected,
-        offset=offset,
-    )
-
-
-def _named(step: str, failure: Failure) -> Failure:
-    """A failure whose reason says which step of the pair it belongs to."""
-    return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw, expected=failure.expected)
+            yield pair
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,26 +12,20 @@ if TYPE_CHECKING:
     from knowtuning.world.verifier import Cue
 
 
-class RecallCheck:
-    """Answers `recalled(fact)` for facts that ground truth can cue, each distinct cue asked once."""
+def recall_check(
+    cue: Callable[[str], Cue | None], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[str], bool | None]:
+    """Whether the model completes a fact; None where ground truth has no cue for it. Asks each cue once."""
 
-    def __init__(
-        self,
-        cue: Callable[[str], Cue | None],
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-    ) -> None:
-        self._cue, self._model, self._tokenizer = cue, model, tokenizer
-        self._known: dict[Cue, bool] = {}
+    @functools.cache
+    def completes(asked: Cue) -> bool:
+        return recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
 
-    def __call__(self, fact: str) -> bool | None:
-        """Whether the model completes `fact`; None where ground truth has no cue for it."""
-        cue = self._cue(fact)
-        if cue is None:
-            return None
-        if cue not in self._known:
-            self._known[cue] = recalls(self._model, self._tokenizer, prefix=cue.prefix, value=cue.value)
-        return self._known[cue]
+    def check(fact: str) -> bool | None:
+        asked = cue(fact)
+        return None if asked is None else completes(asked)
+
+    return check
 
 
 def recalls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, prefix: str, value: str) -> bool:

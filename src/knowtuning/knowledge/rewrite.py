@@ -93,13 +93,21 @@ def rewrite(
     the facts' content words that the answer must have; see checks.unstated. select, seed: see
     `selected_facts`.
     """
-    choices = ((record, selected_facts(record, alpha, select, seed)) for record in records)
-    for record, task, outcome in ask(teacher, _tasks(choices, counts)):
+    work = []
+    for record in records:
+        facts = selected_facts(record, alpha, select, seed)
+        if facts:
+            task = RewriteQA(id=record.id, question=record.question, answer=record.answer, facts=tuple(facts))
+            work.append((record, task))
+    counts.asked, counts.difficult = len(work), sum(len(task.facts) for _, task in work)
+    for record, task, outcome in ask(teacher, work):
         if isinstance(outcome, Failure):
             yield reject(f"{record.id}-ka", outcome, record)
             continue
         assert isinstance(outcome, QuestionAnswer)
-        if _repeats(record, outcome):
+        # But for case, white space and a final full stop.
+        texts = ((outcome.question, record.question), (outcome.answer, record.answer))
+        if all(normal_form(new) == normal_form(old) for new, old in texts):
             counts.unchanged.append(record.id)
             continue
         complaint = unstated(task.facts, outcome.answer, min_stated)
@@ -115,40 +123,14 @@ def rewrite(
         )
 
 
-def _tasks(
-    choices: Iterable[tuple[ScoredFacts, list[str]]], counts: Augmentation
-) -> Iterator[tuple[ScoredFacts, RewriteQA]]:
-    """Each record that has facts to rewrite, with its task."""
-    for record, facts in choices:
-        if not facts:
-            continue
-        counts.asked += 1
-        counts.difficult += len(facts)
-        yield (
-            record,
-            RewriteQA(id=record.id, question=record.question, answer=record.answer, facts=tuple(facts)),
-        )
-
-
-def _repeats(record: ScoredFacts, reply: QuestionAnswer) -> bool:
-    """Whether a rewrite says the same as its example, in question and answer."""
-    same_question = normal_form(reply.question) == normal_form(record.question)
-    return same_question and normal_form(reply.answer) == normal_form(record.answer)
-
-
-def _mean_stated(rows: Sequence[Rewrite]) -> float | None:
-    """Mean share of facts' content words that the answers have, in %; None where there is no rewrite."""
-    shares = [stated(row.facts, row.answer) for row in rows]
-    return round(100 * sum(shares) / len(shares), 2) if shares else None
-
-
 def summarise(results: Results[Rewrite], counts: Augmentation) -> dict[str, Any]:
-    """Counts for metrics/rewrite.json."""
+    """Counts for metrics/rewrite.json. facts_stated: mean share of facts' content words in the answers, %."""
+    shares = [stated(row.facts, row.answer) for row in results.rows]
     return {
         "asked": counts.asked,
         "difficult_facts": counts.difficult,
         "rewrites": len(results.rows),
         "unchanged": len(counts.unchanged),
-        "facts_stated": _mean_stated(results.rows),
+        "facts_stated": round(100 * sum(shares) / len(shares), 2) if shares else None,
         **results.counts(),
     }

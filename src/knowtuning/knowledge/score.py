@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,43 +74,38 @@ def score(
     encoded = [encode(record, formatter, context=context) for record in records]
     journal = journal or Journal()
     questions = [item.question for item in encoded if item.question]
-    sums = iter(_sums(model, questions, batch_tokens, journal, progress))
+    add_head(model)
+    batches = {f"questions {batch[0]}": batch for batch in question_batches(questions, batch_tokens)}
+
+    def logps(batch: list[int]) -> list[list[float]]:
+        return fact_logps(model, [questions[index] for index in batch], batch_tokens)
+
+    done = _journaled(batches, logps, "score", journal, progress)
+    of_question = {i: row for key, batch in batches.items() for i, row in zip(batch, done[key], strict=True)}
+    sums = iter([of_question[index] for index in range(len(questions))])
+    known: dict[str, bool | None] = {}
     if recalled:
-        texts = [item.record.facts[index] for item in encoded for index in item.kept]
-        recalled = _recalled(texts, recalled, journal, progress).get
+        facts = [item.record.facts[index] for item in encoded for index in item.kept]
+        texts = {f"recall {fact}": fact for fact in facts}
+        done = _journaled(texts, recalled, "recall", journal, progress)
+        known = {fact: done[key] for key, fact in texts.items()}
     return Results.of(
-        row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], recalled)
+        row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], known)
     )
 
 
-def _sums(
-    model: PreTrainedModel, questions: Sequence[Question], budget: int, journal: Journal, progress: Progress
-) -> list[list[float]]:
-    """Summed log-probabilities of the facts of each question, batch by batch."""
-    add_head(model)
-    batches = {f"questions {batch[0]}": batch for batch in question_batches(questions, budget)}
-    todo = journal.todo(list(batches))
-    for key in progress(todo, "score", len(batches), initial=len(batches) - len(todo)):
-        journal.put(key, fact_logps(model, [questions[index] for index in batches[key]], budget))
-    done = journal.exchange()
-    sums = {i: values for key, batch in batches.items() for i, values in zip(batch, done[key], strict=True)}
-    return [sums[index] for index in range(len(questions))]
-
-
-def _recalled(
-    facts: Iterable[str], recalled: Callable[[str], bool | None], journal: Journal, progress: Progress
-) -> dict[str, bool | None]:
-    """For each distinct fact whether the model completes it, or None where nothing cues it."""
-    keys = {f"recall {fact}": fact for fact in facts}
-    todo = journal.todo(list(keys))
-    for key in progress(todo, "recall", len(keys), initial=len(keys) - len(todo)):
-        journal.put(key, recalled(keys[key]))
-    done = journal.exchange()
-    return {fact: done[key] for key, fact in keys.items()}
+def _journaled(
+    work: Mapping[str, Any], compute: Callable[[Any], Any], title: str, journal: Journal, progress: Progress
+) -> dict[str, Any]:
+    """`compute` of each value of `work`, by its key, but for what an earlier run or a process beside has."""
+    todo = journal.todo(list(work))
+    for key in progress(todo, title, len(work), initial=len(work) - len(todo)):
+        journal.put(key, compute(work[key]))
+    return journal.exchange()
 
 
 def _rows_of(
-    item: Encoded, sums: Sequence[float], recalled: Callable[[str], bool | None] | None
+    item: Encoded, sums: Sequence[float], recalled: Mapping[str, bool | None]
 ) -> Iterator[ScoredFacts | Rejected]:
     """The scored record, and a rejected row for the facts that could not be scored."""
     record = item.record
@@ -120,7 +115,7 @@ def _rows_of(
         return
     texts = [record.facts[index] for index in item.kept]
     facts = [
-        fact_score(record.id, text, logps, len(tokens), recalled(text) if recalled else None)
+        fact_score(record.id, text, logps, len(tokens), recalled.get(text))
         for text, logps, tokens in zip(texts, sums, item.question.facts, strict=True)
     ]
     yield ScoredFacts(id=record.id, question=record.question, answer=record.answer, facts=facts)
