@@ -64,8 +64,7 @@ class Project:
     def rows(self, task: str) -> list[Any]:
         """The token ids of `records`, without those that do not fit."""
         encoder = RowEncoder(self.formatter, self.params.model.max_length)
-        encode = encoder.pair if task == "train_kc" else encoder.example
-        rows = [encode(record) for record in self.records(task)]
+        rows = [encoder.row(record) for record in self.records(task)]
         return [row for row in rows if not isinstance(row, Rejected)]
 
     def parts(self, task: str) -> list[list[Any]]:

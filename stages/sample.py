@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from knowtuning.config.sample import SampleStage
+from knowtuning.config.predict import SampleStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Sample, write_jsonl
 from knowtuning.generation.answering import Answers, answered

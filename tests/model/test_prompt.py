@@ -150,8 +150,8 @@ def test_control_tokens_that_are_spelt_out_are_text(tokenizer: Any, template: An
 
 def test_an_answer_has_one_end_the_last(tokenizer: Any) -> None:
     encoder = RowEncoder(formatter(tokenizer, CHATML), 300)
-    row = encoder.example(Example(id="a", question=SPELT, answer=SPELT))
-    pair = encoder.pair(preference_pair(SPELT, "No."))
+    row = encoder.row(Example(id="a", question=SPELT, answer=SPELT))
+    pair = encoder.row(preference_pair(SPELT, "No."))
     assert isinstance(row, Row)
     assert isinstance(pair, PairRow)
     for completion in (*row.completions, *pair.completions):

@@ -135,19 +135,16 @@ def _false_triples(
         else:
             again.append((record, _in_triples(record, outcome.facts)))  # type: ignore[attr-defined]
     for record, _, outcome in ask(teacher, again):
-        sides[record.id] = _as_many(outcome, len(triples[record.id]))
+        if isinstance(outcome, Failure):
+            sides[record.id] = outcome
+            continue
+        assert isinstance(outcome, TripleList)
+        made, wanted = list(outcome.triples), len(triples[record.id])
+        # Fewer or more would tell the sides apart by their number.
+        reason = f"the revised facts have {len(made)} triples, the true ones {wanted}"
+        failure = Failure(reason=reason, raw=outcome.model_dump(), expected=True)
+        sides[record.id] = made if len(made) == wanted else failure
     return sides
-
-
-def _as_many(outcome: Outcome, wanted: int) -> Side:
-    """The triples of an outcome; fewer or more would tell the sides apart by their number."""
-    if isinstance(outcome, Failure):
-        return outcome
-    assert isinstance(outcome, TripleList)
-    if len(outcome.triples) != wanted:
-        reason = f"the revised facts have {len(outcome.triples)} triples, the true ones {wanted}"
-        return Failure(reason=reason, raw=outcome.model_dump(), expected=True)
-    return list(outcome.triples)
 
 
 def _pair(record: Facts, kind: str, chosen: Outcome, rejected: Outcome) -> Pair | Rejected:

@@ -19,8 +19,7 @@ from knowtuning.model.resume import Journal, resumable
 from knowtuning.systems import adapter_of
 
 if TYPE_CHECKING:
-    from knowtuning.config.predict import PredictStage
-    from knowtuning.config.sample import SampleStage
+    from knowtuning.config.predict import PredictStage, SampleStage
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,12 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
         if run is None:
             return None
         first, at = run
-        begin = _begin(answer, end, spans[first].start)
+        # Where the sentence or line of the fact begins, behind those before it.
+        begins = [end + match.end() for match in _BEGIN.finditer(answer[end : spans[first].start])]
         stop = _stop(answer, spans[at - 1].end)
-        if begin is None or stop is None:
+        if not begins or stop is None:
             return None
+        begin = begins[-1]
         gaps.append(answer[end:begin])
         pieces.append(answer[begin:stop])
         end = stop
@@ -78,12 +80,6 @@ def _run(matcher: SequenceMatcher[str], fact: list[str], at: int) -> tuple[int, 
     # The lead-in of a list, of which the teacher leaves out "the following".
     lead = _Run(*matcher.find_longest_match(0, run.in_fact, at, run.in_answer))
     return (lead.in_answer if 2 * lead.size > run.in_fact else run.in_answer), run.in_answer + run.size
-
-
-def _begin(answer: str, end: int, word: int) -> int | None:
-    """Where the sentence or line of a word begins, behind the place `end`."""
-    begins = [match.end() for match in _BEGIN.finditer(answer[end:word])]
-    return end + begins[-1] if begins else None
 
 
 def _stop(answer: str, word: int) -> int | None:

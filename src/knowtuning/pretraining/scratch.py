@@ -136,11 +136,6 @@ def optimizers(model: torch.nn.Module, params: Scratch, hardware: Hardware) -> l
     ]
 
 
-def pass_rows(batch: torch.Tensor) -> int:
-    """Rows of a forward and backward pass: the logits of a whole step would leave a CPU's caches."""
-    return max(1, CPU_TOKENS // batch.shape[1]) if batch.device.type == "cpu" else len(batch)
-
-
 class ScratchTraining:
     """A training under way: what its next step depends on, beside the data. losses: of all steps, nats."""
 
@@ -160,7 +155,9 @@ class ScratchTraining:
         for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * scale
         loss = 0.0
-        for part in torch.split(batch, pass_rows(batch)):
+        # The logits of a whole step would leave a CPU's caches.
+        rows = max(1, CPU_TOKENS // batch.shape[1]) if batch.device.type == "cpu" else len(batch)
+        for part in torch.split(batch, rows):
             with self.hardware.autocast():
                 share = self.model(input_ids=part, labels=part).loss * (len(part) / len(batch))
             share.backward()

@@ -158,7 +158,12 @@ def _behind_shared_prompts(
     # The last token of a prompt opens each fact, so that the first token of the fact is predicted there.
     prefixes = [item.prompt[:-1] for item in questions]
     width = max(map(len, prefixes))
-    layers = _prefill(model, prefixes) if width else []
+    # Keys and values of each layer, (prefixes, heads, longest, width).
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if width:
+        ids = right_padded(prefixes, 0).to(model.device)
+        cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
     facts = {
         (number, index): fact
         for number, item in enumerate(questions)
@@ -169,13 +174,6 @@ def _behind_shared_prompts(
         rows = [[questions[number].prompt[-1], *facts[number, index]] for number, index in chunk]
         values = _suffix_logps(model, rows, layers, owners, [len(prefixes[number]) for number in owners])
         yield from zip(chunk, values.tolist(), strict=True)
-
-
-def _prefill(model: Any, prefixes: Sequence[Tokens]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of each layer, (prefixes, heads, longest, width), of prefixes padded on the right."""
-    ids = right_padded(prefixes, 0).to(model.device)
-    cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _suffix_logps(

@@ -37,7 +37,7 @@ from knowtuning.training.arguments import (
     summarise,
     training_arguments,
 )
-from knowtuning.training.callbacks import Curves, ProgressBar, StopOnNaN, train_resumably
+from knowtuning.training.callbacks import Checkpoints, Curves, ProgressBar, StopOnNaN, newest
 from knowtuning.training.logps import add_head, completion_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
@@ -253,8 +253,10 @@ def _fit(
         trainer.add_callback(Curves(curves))
     # Adapters are float32: PEFT would cast the input of each to it, and autocast would cast it back.
     uncast = disable_input_dtype_casting(trainer.model, active=run.hardware.precision == "bfloat16")
+    trainer.add_callback(Checkpoints(run.state, run.hardware.save_seconds, run.processes))
+    checkpoint = run.processes.agreed(newest(run.state) if run.processes.first else None)
     with closing(progress), uncast:
-        train_resumably(trainer, run.state, run.hardware.save_seconds, run.processes)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = trainer.accelerator.get_state_dict(trainer.model) if run.processes.sharded else None
     if run.processes.first:

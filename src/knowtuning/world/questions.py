@@ -42,26 +42,24 @@ def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: r
     )
 
 
-def _specific(name: str, town: Town, asked: list[str], stratum: str, rng: random.Random) -> Example:
-    """A specific question about one to three attributes; its answer states all of them."""
-    asked = canonical(asked)
-    parts = [rng.choice(BY_NAME[a].questions).format(e=name) for a in asked]
-    return Example(
-        id=f"{name}-{'-'.join(asked)}",
-        question=" ".join(parts),
-        answer=answer(name, town, asked, rng),
-        meta=_meta(name, "specific", asked, stratum),
-    )
-
-
 def _draw_specific(
     names: list[str], towns: dict[str, Town], count: int, used: set[str], stratum: str, rng: random.Random
 ) -> list[Example]:
-    """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs."""
+    """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs.
+
+    Each asks for one to three attributes, and its answer states all of them.
+    """
     examples: list[Example] = []
     while len(examples) < count:
         name = names[len(examples) % len(names)]
-        example = _specific(name, towns[name], rng.sample(NAMES, rng.randint(1, 3)), stratum, rng)
+        asked = canonical(rng.sample(NAMES, rng.randint(1, 3)))
+        parts = [rng.choice(BY_NAME[a].questions).format(e=name) for a in asked]
+        example = Example(
+            id=f"{name}-{'-'.join(asked)}",
+            question=" ".join(parts),
+            answer=answer(name, towns[name], asked, rng),
+            meta=_meta(name, "specific", asked, stratum),
+        )
         if example.id not in used:
             used.add(example.id)
             examples.append(example)
