@@ -15,12 +15,13 @@ import argparse
 import csv
 import gzip
 import json
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import binomtest
 
 from knowtuning.core.records import Example, Facts, Pair
 from knowtuning.core.storage import record_rng
@@ -153,13 +154,6 @@ def agreement(marks: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
     return alike, 1.0 if chance == 1 else (alike - chance) / (1 - chance)
 
 
-def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval (0..1) of a share (Wilson, 1927)."""
-    share, square = good / total, z * z / total
-    middle, half = share + square / 2, z * math.sqrt(share * (1 - share) / total + square / (4 * total))
-    return (middle - half) / (1 + square), (middle + half) / (1 + square)
-
-
 def report(path: Path) -> None:
     """Print the counts of both readers by kind and source, and their agreement, as a table; none of a reader
     who has not marked all items of a kind."""
@@ -176,7 +170,7 @@ def report(path: Path) -> None:
                 chosen = [row for row in items if f" {source}" in row["item"]]
                 good = sum(row[reader] == "1" for row in chosen)
                 cells.append(f"{good} of {len(chosen)}")
-            low, high = wilson(good, len(items))
+            low, high = binomtest(good, len(items)).proportion_ci(method="wilson")
             cells.append(f"{good / len(items):.0%} [{100 * low:.0f}, {100 * high:.0f}]")
             both = f"{alike:.0%}, {kappa:.2f}" if reader == "a" and "b" in readers else ""
             print("|", " | ".join([kind if reader == "a" else "", reader.upper(), *cells, both]), "|")

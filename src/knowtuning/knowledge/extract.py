@@ -40,18 +40,14 @@ def summarise(results: Results[Facts]) -> dict[str, Any]:
     """
     counts = [len(row.facts) for row in results.rows]
     checks = [Extraction.of(row.question, row.answer, row.facts) for row in results.rows]
+    answers = max(1, len(checks))
     return {
         "questions": len(counts),
         "facts": sum(counts),
-        "facts_per_answer": round(sum(counts) / len(counts), 3) if counts else 0.0,
+        "facts_per_answer": round(sum(counts) / answers, 3),
         "most_facts": max(counts, default=0),
         "single": counts.count(1),
-        "words_covered": _mean([check.covered for check in checks]),
-        "words_foreign": _mean([check.foreign for check in checks]),
+        "words_covered": round(100 * sum(check.covered for check in checks) / answers, 2),
+        "words_foreign": round(100 * sum(check.foreign for check in checks) / answers, 2),
         **results.counts(),
     }
-
-
-def _mean(shares: list[float]) -> float:
-    """A mean of shares, in %."""
-    return round(100 * sum(shares) / len(shares), 2) if shares else 0.0
