@@ -12,8 +12,7 @@ from knowtuning.config.score import ScoreStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Facts, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.knowledge.recall import recall_check
-from knowtuning.knowledge.score import score, summarise
+from knowtuning.knowledge.score import recall_check, score, summarise
 from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import load_base, weights_stamp
 from knowtuning.model.prompt import load_formatter

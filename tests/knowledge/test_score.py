@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Facts, dumps
-from knowtuning.knowledge.recall import recall_check, recalls
-from knowtuning.knowledge.score import fact_score, score, summarise
+from knowtuning.knowledge.score import fact_score, recall_check, recalls, score, summarise
 from knowtuning.model.prompt import Formatter
 from knowtuning.world.verifier import Cue
 from tests.support.tiny_models import GROUPED, random_model, unigram_model, word_tokenizer

@@ -10,12 +10,11 @@ from itertools import islice
 from typing import Any, Literal
 
 from knowtuning.core.records import Facts, Pair, Rejected
-from knowtuning.core.text import words
+from knowtuning.core.text import repeated_share, words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
-from knowtuning.knowledge.checks import grown
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import Layout, in_place, layout, separator
-from knowtuning.knowledge.results import NO_WORSE, Progress, Results, ask, quietly, reject
+from knowtuning.knowledge.results import NO_WORSE, Progress, Results, ask, percent, quietly, reject
 from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
@@ -32,13 +31,15 @@ from knowtuning.teacher.tasks import (
 
 Style = Literal["matched", "original", "paper"]
 Revision = Literal["teacher", "borrowed"]
+# Texts of few words may be longer by so many words, whatever the share.
+_SLACK = 10
 _BORROWABLE = 200  # facts of other records that are looked at
 
 
 @dataclass(frozen=True)
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
-    checks.grown. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
+    `grown`. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
     teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
 
     style: Style
@@ -215,6 +216,20 @@ def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, styl
     if shape is not None and len(slots) == len(record.facts):
         return shape.text(slots)
     return join(slots, separator(record.answer) if style == "original" else " ")
+
+
+def grown(chosen: str, answer: str, max_growth: float) -> str | None:
+    """Why a chosen text is more than its answer, in length or in repetition; None where it is not.
+
+    max_growth: most words it may have, as a multiple of the answer's.
+    """
+    length, limit = len(words(chosen)), len(words(answer))
+    if length > max(max_growth * limit, limit + _SLACK):
+        return f"chosen has {length} words and the answer {limit}; perturb.max_growth is {max_growth:g}"
+    before, after = repeated_share(answer), repeated_share(chosen)
+    if after > before + 0.05:
+        return f"chosen repeats {percent(after)} of its runs of four words, the answer {percent(before)}"
+    return None
 
 
 def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:

@@ -53,6 +53,11 @@ def reject(record_id: str, failure: Failure, record: Record, *, step: str = "") 
     return Rejected(id=record_id, reason=reason, raw=raw, left_out=failure.expected)
 
 
+def percent(share: float) -> str:
+    """A share (0..1) as reasons give it."""
+    return f"{100 * share:.0f} %"
+
+
 def reason_kind(reason: str) -> str:
     """A reason without its numbers and quotations, so that reasons of one kind can be counted."""
     return _PARTICULARS.sub("…", reason)

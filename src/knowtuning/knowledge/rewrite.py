@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
 from knowtuning.core.storage import record_rng
-from knowtuning.core.text import normal_form
-from knowtuning.knowledge.checks import stated, unstated
-from knowtuning.knowledge.results import Results, ask, reject
+from knowtuning.core.text import content_words, normal_form, share_of, words
+from knowtuning.knowledge.results import Results, ask, percent, reject
 from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
@@ -63,6 +62,22 @@ def check_recall(records: Sequence[ScoredFacts], select: Select) -> None:
         )
 
 
+def stated(facts: Sequence[str], answer: str) -> float:
+    """Share (0..1) of the facts' content words that a rewritten answer has."""
+    return share_of(content_words(" ".join(facts)), words(answer))
+
+
+def unstated(facts: Sequence[str], answer: str, min_stated: float) -> str | None:
+    """Why a rewritten answer does not state the facts it was asked for; None where it does."""
+    share = stated(facts, answer)
+    if share >= min_stated:
+        return None
+    return (
+        f"the answer has {percent(share)} of the content words of its facts; rewrite.min_stated asks for "
+        f"{percent(min_stated)}"
+    )
+
+
 @dataclass
 class Augmentation:
     """Counts of a rewriting run, filled while `rewrite` runs.
@@ -90,7 +105,7 @@ def rewrite(
 
     A rewrite that repeats its example in question and answer adds no knowledge, and would only train on
     the example twice: it is left out and its id is kept in `counts.unchanged`. min_stated: share (0..1) of
-    the facts' content words that the answer must have; see checks.unstated. select, seed: see
+    the facts' content words that the answer must have; see `unstated`. select, seed: see
     `selected_facts`.
     """
     work = []

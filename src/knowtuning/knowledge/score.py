@@ -1,7 +1,11 @@
-"""Method step 2: perplexity of every atomic fact given its question, under the base model (paper, 3.2)."""
+"""Method step 2: perplexity of every atomic fact given its question, under the base model (paper, 3.2).
+
+And where ground truth has a cue for a fact, whether the model knows it: it has to complete the value.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +21,9 @@ from knowtuning.teacher.tasks import Failure
 from knowtuning.training.logps import Question, add_head, fact_logps, question_batches
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from knowtuning.world.verifier import Cue
 
 # Decimals of a stored summed log-probability (nats): what float32 can be trusted with.
 _DECIMALS = 4
@@ -131,6 +137,53 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
     logps = round(logps, _DECIMALS)
     ppl = float(f"{math.exp(-logps / tokens):.6g}")
     return FactScore(text=text, logps=logps, tokens=tokens, ppl=ppl, recalled=recalled)
+
+
+def recall_check(
+    cue: Callable[[str], Cue | None], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[str], bool | None]:
+    """Whether the model completes a fact; None where ground truth has no cue for it. Asks each cue once."""
+
+    @functools.cache
+    def completes(asked: Cue) -> bool:
+        return recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
+
+    def check(fact: str) -> bool | None:
+        asked = cue(fact)
+        return None if asked is None else completes(asked)
+
+    return check
+
+
+def recalls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, prefix: str, value: str) -> bool:
+    """Whether the model's greedy continuation of `prefix` (plain text, no template) opens with `value`.
+
+    One forward tells: the continuation opens with the tokens of `value` exactly if each of them is the
+    most probable one after those before it. The token that would follow must not lengthen the word.
+    """
+    import torch
+
+    ids, start = _encode(tokenizer, prefix, value)
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+    greedy = logits[0, start - 1 :].argmax(-1).tolist()
+    if greedy[:-1] != ids[start:]:
+        return False
+    following = str(tokenizer.decode(ids[start:] + greedy[-1:])).strip().removeprefix(value)
+    return not following[:1].isalnum()
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, prefix: str, value: str) -> tuple[list[int], int]:
+    """Token ids of prefix and value, tokenised as one text, and the index where the value begins."""
+    ids = list(tokenizer(f"{prefix} {value}", add_special_tokens=False)["input_ids"])
+    alone = list(tokenizer(prefix, add_special_tokens=False)["input_ids"])
+    start = 0
+    while start < min(len(alone), len(ids) - 1) and alone[start] == ids[start]:
+        start += 1
+    if tokenizer.bos_token_id is not None:
+        return [tokenizer.bos_token_id, *ids], start + 1
+    assert start > 0, f"the cue {prefix!r} has no token of its own"
+    return ids, start
 
 
 def summarise(results: Results[ScoredFacts]) -> dict[str, Any]:
