@@ -66,6 +66,7 @@ from knowtuning.training.trainer import (
     collate_pairs,
     collate_rows,
     reference_logps,
+    with_reference,
 )
 
 WARM_UP = 2  # optimiser steps
@@ -368,12 +369,8 @@ def dpo_ours(bench: Bench, meter: Meter) -> None:
         meter.start()
         reference.append(reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo")))
         meter.stop()
-        chosen = [value for part in reference for value in part.chosen]
-        rejected = [value for part in reference for value in part.rejected]
-        columns = [
-            {**vars(pair), "reference_chosen": one, "reference_rejected": other}
-            for pair, one, other in zip(pairs, chosen, rejected, strict=True)
-        ]
+        parts = zip((pairs[:warm_up], pairs[warm_up:]), reference, strict=True)
+        columns = [row for part, logps in parts for row in with_reference(part, logps)]
         trainer = PairTrainer(
             loss="dpo",
             gamma=GAMMA,

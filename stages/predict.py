@@ -10,10 +10,10 @@ from knowtuning.core.params import load
 from knowtuning.core.records import write_jsonl
 from knowtuning.generation.answering import answered
 from knowtuning.generation.generate import predictions
-from knowtuning.systems import EVERY
+from knowtuning.systems import BASE, EVERY
 from stages import CACHE, PARAMS, named, run
 
-BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
+PREPARED, OUT = Path("data/prepared"), Path("data/predictions")
 
 
 def main() -> None:

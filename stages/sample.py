@@ -11,10 +11,10 @@ from knowtuning.core.params import load
 from knowtuning.core.records import Sample, write_jsonl
 from knowtuning.generation.answering import Answers, answered
 from knowtuning.model.load import load_system
-from knowtuning.systems import EVERY, adapter_of
+from knowtuning.systems import BASE, EVERY, adapter_of
 from stages import CACHE, PARAMS, named, run
 
-BASE, TRAIN, OUT = Path("models/base"), Path("data/prepared/train.jsonl"), Path("data/samples")
+TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/samples")
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def test_a_reference_in_each_step_equals_one_computed_beforehand(
     def without(pairs: Any, _: Any) -> list[dict[str, Any]]:
         return [vars(pair) for pair in pairs]
 
-    monkeypatch.setattr(trainer, "_with_reference", without)
+    monkeypatch.setattr(trainer, "with_reference", without)
     assert kc(tiny_base, ka, tmp_path, CPU) == pytest.approx(expected[1], abs=TOLERANCE)
 
 

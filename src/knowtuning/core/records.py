@@ -251,8 +251,8 @@ def read_jsonl(path: Path, kind: type[R]) -> list[R]:
     return list(iter_jsonl(path, kind))
 
 
-def write_jsonl(path: Path, records: Iterable[R]) -> int:
-    """Write records sorted by id, atomically; returns their number. Raises ValueError on a double id."""
+def write_jsonl(path: Path, records: Iterable[R]) -> None:
+    """Write records sorted by id, atomically. Raises ValueError on a double id."""
     rows = sorted(records, key=lambda record: record.id)
     for before, after in itertools.pairwise(rows):
         if before.id == after.id:
@@ -260,7 +260,6 @@ def write_jsonl(path: Path, records: Iterable[R]) -> int:
     with atomic_write(path) as stream:
         for row in rows:
             stream.write(dumps(row) + "\n")
-    return len(rows)
 
 
 def read_predictions(

@@ -147,7 +147,8 @@ def serving(
             )
         yield program.url
         return
-    port = _free_port()
+    with socket.create_server(("127.0.0.1", 0)) as stream:
+        port = int(stream.getsockname()[1])
     command = _command(program, base, adapter, system, hardware, context, port)
     kept = {key: value for key, value in environ.items() if not key.startswith(_WITHHELD)}
     with tempfile.TemporaryFile() as log:
@@ -221,12 +222,6 @@ def _command(
 def rank_limit(rank: int) -> int:
     """The least limit on ranks that vLLM takes and that lets an adapter of `rank` in."""
     return next((limit for limit in _RANKS if limit >= rank), rank)
-
-
-def _free_port() -> int:
-    with socket.socket() as stream:
-        stream.bind(("127.0.0.1", 0))
-        return int(stream.getsockname()[1])
 
 
 def _ready(server: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> str:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import NamedTuple
 
 from knowtuning.core.text import Span, word_spans, words
 
@@ -40,14 +39,6 @@ class Layout:
         return text.strip()
 
 
-class _Run(NamedTuple):
-    """Words of a fact that stand in an answer: first in the fact, first in the answer, number."""
-
-    in_fact: int
-    in_answer: int
-    size: int
-
-
 def layout(answer: str, facts: Sequence[str]) -> Layout | None:
     """The answer cut at its facts; None where one of them is not whole sentences of it, in their order."""
     spans = word_spans(answer)
@@ -74,12 +65,13 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
 def _run(matcher: SequenceMatcher[str], fact: list[str], at: int) -> tuple[int, int] | None:
     """The first word that a fact is made of and the one behind the last, from the answer's word `at` on."""
     matcher.set_seq1(fact)
-    run = _Run(*matcher.find_longest_match(0, len(fact), at))
+    # Words of the fact that stand in the answer: a, the first in the fact; b, the first in the answer; size.
+    run = matcher.find_longest_match(0, len(fact), at)
     if not run.size or run.size < _MIN_RUN * len(fact):
         return None
     # The lead-in of a list, of which the teacher leaves out "the following".
-    lead = _Run(*matcher.find_longest_match(0, run.in_fact, at, run.in_answer))
-    return (lead.in_answer if 2 * lead.size > run.in_fact else run.in_answer), run.in_answer + run.size
+    lead = matcher.find_longest_match(0, run.a, at, run.b)
+    return (lead.b if 2 * lead.size > run.a else run.b), run.b + run.size
 
 
 def _stop(answer: str, word: int) -> int | None:

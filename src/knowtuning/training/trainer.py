@@ -335,7 +335,7 @@ def train_preference(
     columns = [[vars(row) for row in part] for part in parts]
     if not run.processes.sharded:
         logps = [kept_logps(model, part, params.reference, run) for part in parts]
-        columns = [_with_reference(part, each) for part, each in zip(parts, logps, strict=True)]
+        columns = [with_reference(part, each) for part, each in zip(parts, logps, strict=True)]
         reference = logps[0].adapter_sha256
     elif (params.reference, params.counted) != ("adapter", "all"):
         raise ValueError(
@@ -361,7 +361,7 @@ def train_preference(
     return summary, reference
 
 
-def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:
+def with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:
     """Pairs with their reference log-probabilities (nats), as columns."""
     return [
         {**vars(row), "reference_chosen": chosen, "reference_rejected": rejected}

@@ -22,13 +22,8 @@ def canonical(attributes: list[str]) -> list[str]:
     return sorted(attributes, key=NAMES.index)
 
 
-def answer(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
-    """Sentences about the attributes, in their canonical order, each in a random wording."""
-    return corpus_sentences(name, town, canonical(attributes), rng)
-
-
 def _meta(name: str, kind: str, attributes: list[str], stratum: str) -> dict[str, object]:
-    return {"entity": name, "kind": kind, "attributes": canonical(attributes), "stratum": stratum}
+    return {"entity": name, "kind": kind, "attributes": attributes, "stratum": stratum}
 
 
 def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: random.Random) -> Example:
@@ -37,7 +32,7 @@ def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: r
     return Example(
         id=f"{name}-general-{form}",
         question=GENERAL[form].format(e=name),
-        answer=answer(name, town, stated, rng),
+        answer=corpus_sentences(name, town, canonical(stated), rng),
         meta=_meta(name, "general", list(NAMES), stratum),
     )
 
@@ -57,7 +52,7 @@ def _draw_specific(
         example = Example(
             id=f"{name}-{'-'.join(asked)}",
             question=" ".join(parts),
-            answer=answer(name, towns[name], asked, rng),
+            answer=corpus_sentences(name, towns[name], asked, rng),
             meta=_meta(name, "specific", asked, stratum),
         )
         if example.id not in used:
