@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import torch
 
-from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
 from knowtuning.generation import vllm
 from knowtuning.generation.generate import Decoding, Job, ModelBackend, Tokens, generate, prompts_of
@@ -31,14 +30,12 @@ from knowtuning.model.hardware import ALONE, Hardware, Processes
 from knowtuning.model.load import load_base, load_system, load_tokenizer
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
+from tests.model.test_generate import EXAMPLES
 from tests.support.checkout import CODE, ROOT
 
 STAND_IN = Path(__file__).parent / "stand_in/vllm"
 REAL = Path(os.environ.get(vllm.PYTHON) or ROOT / ".cache/vllm/bin/python")
 CPU, CUDA, MPS = (Hardware(device, "float32") for device in ("cpu", "cuda", "mps"))
-EXAMPLES = [
-    Example(id=f"q{n}", question="Where " + "is it " * n + "?", answer="-") for n in (5, 1, 9, 3, 2, 7)
-]
 GREEDY, SAMPLED = Decoding(12), Decoding(12, temperature=0.95, top_p=0.7, top_k=50, samples=2, seed=3)
 CONTEXT = 256
 Answers = dict[str, list[Tokens]]

@@ -13,7 +13,7 @@ from knowtuning.core.records import Facts, Pair, Rejected
 from knowtuning.core.text import repeated_share, words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
-from knowtuning.knowledge.original import Layout, in_place, layout, separator
+from knowtuning.knowledge.original import in_place, layout, separator
 from knowtuning.knowledge.results import NO_WORSE, Progress, Results, ask, percent, quietly, reject
 from knowtuning.teacher.tasks import (
     Dependence,
@@ -207,15 +207,12 @@ def _plan(
         differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
             slots = filled(slots, worded.facts, fill(worded, slots))
-        rejected[name] = _text(record, slots, shape, settings.style)
+        if shape is not None and len(slots) == len(record.facts):
+            rejected[name] = shape.text(slots)
+        else:
+            between = separator(record.answer) if settings.style == "original" else " "
+            rejected[name] = join(slots, between)
     return _Plan(record, rejected, differing)
-
-
-def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, style: Style) -> str:
-    """The slots of a record's facts as one text."""
-    if shape is not None and len(slots) == len(record.facts):
-        return shape.text(slots)
-    return join(slots, separator(record.answer) if style == "original" else " ")
 
 
 def grown(chosen: str, answer: str, max_growth: float) -> str | None:
