@@ -26,6 +26,7 @@ from scipy.stats import binomtest
 from knowtuning.core.records import Example, Facts, Pair
 from knowtuning.core.storage import record_rng
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.human.agreement import cohen_kappa
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
@@ -145,15 +146,6 @@ def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]
     }
 
 
-def agreement(marks: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
-    """Share (0..1) of items that two readers mark alike, and Cohen's kappa (1 where no mark differs from
-    another, so that chance would agree always)."""
-    alike = sum(a == b for a, b in marks) / len(marks)
-    first, second = (sum(column) / len(marks) for column in zip(*marks, strict=True))
-    chance = first * second + (1 - first) * (1 - second)
-    return alike, 1.0 if chance == 1 else (alike - chance) / (1 - chance)
-
-
 def report(path: Path) -> None:
     """Print the counts of both readers by kind and source, and their agreement, as a table; none of a reader
     who has not marked all items of a kind."""
@@ -163,7 +155,9 @@ def report(path: Path) -> None:
     for kind in SIZES:
         items = [row for row in rows if row["item"].split()[0] == kind]
         readers = [reader for reader in ("a", "b") if all(row[reader] for row in items)]
-        alike, kappa = agreement([(row["a"] == "1", row["b"] == "1") for row in items])
+        alike = sum(row["a"] == row["b"] for row in items) / len(items)
+        kappa = cohen_kappa([row["a"] for row in items], [row["b"] for row in items])
+        kappa = 1.0 if kappa is None else kappa  # all marks are one, and chance would agree always
         for reader in readers:
             cells = []
             for source in ("dolly", "medquad", ""):

@@ -365,19 +365,17 @@ def dpo_ours(bench: Bench, meter: Meter) -> None:
     warm_up = WARM_UP * params.batch
     add_head(bench.model)
     with bench.adapter() as model:
-        reference = [reference_logps(model, pairs[:warm_up], "adapter", bench.run("dpo"))]
+        logps = reference_logps(model, pairs[:warm_up], "adapter", bench.run("dpo"))
         meter.start()
-        reference.append(reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo")))
+        logps += reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo"))
         meter.stop()
-        parts = zip((pairs[:warm_up], pairs[warm_up:]), reference, strict=True)
-        columns = [row for part, logps in parts for row in with_reference(part, logps)]
         trainer = PairTrainer(
             loss="dpo",
             gamma=GAMMA,
             model=model,
             args=DPOConfig(**bench.arguments(pairs, params, "dpo"), beta=BETA),
             data_collator=partial(collate_pairs, padding=bench.tokenizer.pad_token_id),
-            train_dataset=Dataset.from_list(columns),
+            train_dataset=Dataset.from_list(with_reference(pairs, logps)),
             processing_class=bench.tokenizer,
         )
         with disable_input_dtype_casting(model, active=bench.hardware.precision == "bfloat16"):

@@ -1,4 +1,4 @@
-"""The counts of docs/data-quality.md: how two readers' marks become shares, intervals and agreement."""
+"""The marks of two readers behind docs/data-quality.md."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.data_quality import SIZES, agreement
+from benchmarks.data_quality import SIZES
 
 MARKS = Path(__file__).parents[2] / "benchmarks/data_quality.csv"
-
-
-def test_agreement_by_hand() -> None:
-    # Alike in 3 of 4. A passes 3 of 4, B 2 of 4: chance is 3/4 * 2/4 + 1/4 * 2/4 = 1/2; (3/4 - 1/2) / (1/2).
-    assert agreement([(True, True), (True, False), (False, False), (True, True)]) == (0.75, 0.5)
-    assert agreement([(True, True)] * 3) == (1.0, 1.0)
 
 
 def test_the_marks_are_of_one_whole_sample_and_hold_no_text() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from knowtuning.core.numbers import same
 from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
 from knowtuning.knowledge.aspects import ASPECTS, deleted_indices, shuffled_indices
-from knowtuning.knowledge.results import NO_WORSE, ask, reject
+from knowtuning.knowledge.results import ask, make_pair, reject
 from knowtuning.teacher.tasks import (
     Failure,
     Outcome,
@@ -149,20 +149,9 @@ def _false_triples(
 
 def _pair(record: Facts, kind: str, chosen: Outcome, rejected: Outcome) -> Pair | Rejected:
     """The pair of two texts, or the reason why there is none."""
-    pair_id = f"{record.id}-{kind}"
     for side in (chosen, rejected):
         if isinstance(side, Failure):
-            return reject(pair_id, side, record, step=kind)
+            return reject(f"{record.id}-{kind}", side, record, step=kind)
     assert isinstance(chosen, Text)
     assert isinstance(rejected, Text)
-    first, second = chosen.text.strip(), rejected.text.strip()
-    if same(first, second):
-        return reject(pair_id, Failure(reason=NO_WORSE, raw=second, expected=True), record, step=kind)
-    return Pair(
-        id=pair_id,
-        source=record.id,
-        aspect=kind,
-        question=record.question,
-        chosen=first,
-        rejected=second,
-    )
+    return make_pair(record, kind, chosen.text.strip(), rejected.text.strip(), same)

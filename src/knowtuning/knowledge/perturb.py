@@ -14,7 +14,7 @@ from knowtuning.core.text import repeated_share, words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import in_place, layout, separator
-from knowtuning.knowledge.results import NO_WORSE, Progress, Results, ask, percent, quietly, reject
+from knowtuning.knowledge.results import Progress, Results, ask, make_pair, percent, quietly, reject
 from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
@@ -250,23 +250,13 @@ def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) ->
             continue
         assert isinstance(chosen, Text)
         assert isinstance(rejected, Text)
-        pair = Pair(
-            id=pair_id,
-            source=record.id,
-            aspect=aspect,
-            question=record.question,
-            chosen=chosen.text.strip(),
-            rejected=rejected.text.strip(),
-            offset=round(settings.offset * plan.differing[aspect], 4),
-        )
-        complaint = grown(pair.chosen, record.answer, settings.max_growth)
+        texts = chosen.text.strip(), rejected.text.strip()
+        complaint = grown(texts[0], record.answer, settings.max_growth)
         if complaint:
-            yield reject(pair_id, Failure(reason=complaint, raw=pair.chosen), record)
-        elif ASPECTS[aspect].no_worse(pair.chosen, pair.rejected):
-            failure = Failure(reason=NO_WORSE, raw=pair.rejected, expected=True)
-            yield reject(pair_id, failure, record, step=aspect)
-        else:
-            yield pair
+            yield reject(pair_id, Failure(reason=complaint, raw=texts[0]), record)
+            continue
+        offset = round(settings.offset * plan.differing[aspect], 4)
+        yield make_pair(record, aspect, *texts, ASPECTS[aspect].no_worse, offset=offset)
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from knowtuning.core.records import Record, Rejected, check_rejected, rejected_path, write_jsonl
+from knowtuning.core.records import Facts, Pair, Record, Rejected, check_rejected, rejected_path, write_jsonl
 from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound=Task)
 
-# Why a pair is left out.
-NO_WORSE = "the rejected text is no worse than the chosen one"
 _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
@@ -51,6 +49,31 @@ def reject(record_id: str, failure: Failure, record: Record, *, step: str = "") 
     raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
     reason = f"{step}: {failure.reason}" if step else failure.reason
     return Rejected(id=record_id, reason=reason, raw=raw, left_out=failure.expected)
+
+
+def make_pair(
+    record: Facts,
+    aspect: str,
+    chosen: str,
+    rejected: str,
+    no_worse: Callable[[str, str], bool],
+    *,
+    offset: float = 0.0,
+) -> Pair | Rejected:
+    """The pair of two texts of a record, left out where the rejected one is no worse."""
+    pair_id = f"{record.id}-{aspect}"
+    if no_worse(chosen, rejected):
+        reason = "the rejected text is no worse than the chosen one"
+        return reject(pair_id, Failure(reason=reason, raw=rejected, expected=True), record, step=aspect)
+    return Pair(
+        id=pair_id,
+        source=record.id,
+        aspect=aspect,
+        question=record.question,
+        chosen=chosen,
+        rejected=rejected,
+        offset=offset,
+    )
 
 
 def percent(share: float) -> str:

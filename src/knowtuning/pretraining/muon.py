@@ -49,17 +49,14 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                self._step_shape(shape, parameters, group["lr"], group["momentum"])
-
-    def _step_shape(self, shape: torch.Size, parameters: list[Any], lr: float, momentum: float) -> None:
-        """One step of all parameters of a shape; their momentum lives in the state of the first."""
-        gradient = torch.stack([parameter.grad for parameter in parameters])
-        state = self.state[parameters[0]]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        update = orthogonalise(gradient.lerp(state["momentum"], momentum).to(self._dtype))
-        # Wide layers would otherwise move less per step than square ones.
-        scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        for parameter, change in zip(parameters, update, strict=True):
-            parameter.add_(change, alpha=-lr * scale)
+                gradient = torch.stack([parameter.grad for parameter in parameters])
+                # The momentum of all parameters of a shape lives in the state of the first.
+                state, momentum = self.state[parameters[0]], group["momentum"]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                state["momentum"].lerp_(gradient, 1 - momentum)
+                update = orthogonalise(gradient.lerp(state["momentum"], momentum).to(self._dtype))
+                # Wide layers would otherwise move less per step than square ones.
+                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                for parameter, change in zip(parameters, update, strict=True):
+                    parameter.add_(change, alpha=-group["lr"] * scale)
