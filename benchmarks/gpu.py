@@ -49,6 +49,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from benchmarks.memory import config_of
 from experiments.catalogue import ROOT
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.storage import read_json, write_json
@@ -113,13 +114,7 @@ class Shape:
 
 SHAPES = {
     "7b": Shape(
-        LlamaConfig(
-            hidden_size=4096,
-            intermediate_size=11008,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            vocab_size=32000,
-        ),
+        config_of("7B"),
         LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"]),
         rows=(512, 1024),
         questions=256,
@@ -127,15 +122,7 @@ SHAPES = {
         new_tokens=256,
     ),
     "135m": Shape(
-        LlamaConfig(
-            hidden_size=576,
-            intermediate_size=1536,
-            num_hidden_layers=30,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            vocab_size=49152,
-            tie_word_embeddings=True,
-        ),
+        config_of("0.1B"),
         LoraParams(r=16, alpha=32, dropout=0.0, targets="all-linear"),
         rows=(100, 200),
         questions=2000,
