@@ -10,7 +10,7 @@ from knowtuning.core.params import load
 from knowtuning.core.records import write_jsonl
 from knowtuning.generation.answering import answered
 from knowtuning.generation.generate import predictions
-from knowtuning.systems import BASE, EVERY
+from knowtuning.systems import EVERY
 from stages import CACHE, PARAMS, named, run
 
 PREPARED, OUT = Path("data/prepared"), Path("data/predictions")
@@ -19,9 +19,7 @@ PREPARED, OUT = Path("data/prepared"), Path("data/predictions")
 def main() -> None:
     system, params = named(EVERY, "system"), load(PARAMS, PredictStage)
     questions = PREPARED / f"{params.predict.split}.jsonl"
-    with answered(
-        "predict", params, system, questions, base=BASE, cache=CACHE, environ=os.environ
-    ) as answers:
+    with answered("predict", params, system, questions, cache=CACHE, environ=os.environ) as answers:
         if answers is None:
             return
         rows = predictions(answers.examples, answers.tokens, answers.formatter, answers.decoding)

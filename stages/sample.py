@@ -19,7 +19,7 @@ TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/samples")
 
 def main() -> None:
     system, params = named(EVERY, "system"), load(PARAMS, SampleStage)
-    with answered("sample", params, system, TRAIN, base=BASE, cache=CACHE, environ=os.environ) as answers:
+    with answered("sample", params, system, TRAIN, cache=CACHE, environ=os.environ) as answers:
         if answers is None:
             return
         rows = list(samples(answers, adapter_of(system)))
