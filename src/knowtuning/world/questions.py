@@ -22,10 +22,6 @@ def canonical(attributes: list[str]) -> list[str]:
     return sorted(attributes, key=NAMES.index)
 
 
-def _meta(name: str, kind: str, attributes: list[str], stratum: str) -> dict[str, object]:
-    return {"entity": name, "kind": kind, "attributes": attributes, "stratum": stratum}
-
-
 def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: random.Random) -> Example:
     """A general question; its answer states a share `kept` of the facts, at least two."""
     stated = rng.sample(NAMES, max(2, round(kept * len(NAMES))))
@@ -33,7 +29,7 @@ def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: r
         id=f"{name}-general-{form}",
         question=GENERAL[form].format(e=name),
         answer=corpus_sentences(name, town, canonical(stated), rng),
-        meta=_meta(name, "general", list(NAMES), stratum),
+        meta={"entity": name, "kind": "general", "attributes": list(NAMES), "stratum": stratum},
     )
 
 
@@ -53,7 +49,7 @@ def _draw_specific(
             id=f"{name}-{'-'.join(asked)}",
             question=" ".join(parts),
             answer=corpus_sentences(name, towns[name], asked, rng),
-            meta=_meta(name, "specific", asked, stratum),
+            meta={"entity": name, "kind": "specific", "attributes": asked, "stratum": stratum},
         )
         if example.id not in used:
             used.add(example.id)
