@@ -15,16 +15,18 @@ import argparse
 import csv
 import gzip
 import json
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import binomtest
+
 from knowtuning.core.records import Example, Facts, Pair
 from knowtuning.core.storage import record_rng
 from knowtuning.evaluation.stats import Resampling
+from knowtuning.human.agreement import cohen_kappa
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
@@ -144,22 +146,6 @@ def pairs(records: Sequence[Facts], seed: int) -> dict[str, list[dict[str, Any]]
     }
 
 
-def agreement(marks: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
-    """Share (0..1) of items that two readers mark alike, and Cohen's kappa (1 where no mark differs from
-    another, so that chance would agree always)."""
-    alike = sum(a == b for a, b in marks) / len(marks)
-    first, second = (sum(column) / len(marks) for column in zip(*marks, strict=True))
-    chance = first * second + (1 - first) * (1 - second)
-    return alike, 1.0 if chance == 1 else (alike - chance) / (1 - chance)
-
-
-def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval (0..1) of a share (Wilson, 1927)."""
-    share, square = good / total, z * z / total
-    middle, half = share + square / 2, z * math.sqrt(share * (1 - share) / total + square / (4 * total))
-    return (middle - half) / (1 + square), (middle + half) / (1 + square)
-
-
 def report(path: Path) -> None:
     """Print the counts of both readers by kind and source, and their agreement, as a table; none of a reader
     who has not marked all items of a kind."""
@@ -169,14 +155,16 @@ def report(path: Path) -> None:
     for kind in SIZES:
         items = [row for row in rows if row["item"].split()[0] == kind]
         readers = [reader for reader in ("a", "b") if all(row[reader] for row in items)]
-        alike, kappa = agreement([(row["a"] == "1", row["b"] == "1") for row in items])
+        alike = sum(row["a"] == row["b"] for row in items) / len(items)
+        kappa = cohen_kappa([row["a"] for row in items], [row["b"] for row in items])
+        kappa = 1.0 if kappa is None else kappa  # all marks are one, and chance would agree always
         for reader in readers:
             cells = []
             for source in ("dolly", "medquad", ""):
                 chosen = [row for row in items if f" {source}" in row["item"]]
                 good = sum(row[reader] == "1" for row in chosen)
                 cells.append(f"{good} of {len(chosen)}")
-            low, high = wilson(good, len(items))
+            low, high = binomtest(good, len(items)).proportion_ci(method="wilson")
             cells.append(f"{good / len(items):.0%} [{100 * low:.0f}, {100 * high:.0f}]")
             both = f"{alike:.0%}, {kappa:.2f}" if reader == "a" and "b" in readers else ""
             print("|", " | ".join([kind if reader == "a" else "", reader.upper(), *cells, both]), "|")

@@ -49,6 +49,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from benchmarks.memory import config_of
 from experiments.catalogue import ROOT
 from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.storage import read_json, write_json
@@ -66,6 +67,7 @@ from knowtuning.training.trainer import (
     collate_pairs,
     collate_rows,
     reference_logps,
+    with_reference,
 )
 
 WARM_UP = 2  # optimiser steps
@@ -112,13 +114,7 @@ class Shape:
 
 SHAPES = {
     "7b": Shape(
-        LlamaConfig(
-            hidden_size=4096,
-            intermediate_size=11008,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            vocab_size=32000,
-        ),
+        config_of("7B"),
         LoraParams(r=8, alpha=16, dropout=0.0, targets=["q_proj", "v_proj"]),
         rows=(512, 1024),
         questions=256,
@@ -126,15 +122,7 @@ SHAPES = {
         new_tokens=256,
     ),
     "135m": Shape(
-        LlamaConfig(
-            hidden_size=576,
-            intermediate_size=1536,
-            num_hidden_layers=30,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            vocab_size=49152,
-            tie_word_embeddings=True,
-        ),
+        config_of("0.1B"),
         LoraParams(r=16, alpha=32, dropout=0.0, targets="all-linear"),
         rows=(100, 200),
         questions=2000,
@@ -364,23 +352,17 @@ def dpo_ours(bench: Bench, meter: Meter) -> None:
     warm_up = WARM_UP * params.batch
     add_head(bench.model)
     with bench.adapter() as model:
-        reference = [reference_logps(model, pairs[:warm_up], "adapter", bench.run("dpo"))]
+        logps = reference_logps(model, pairs[:warm_up], "adapter", bench.run("dpo"))
         meter.start()
-        reference.append(reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo")))
+        logps += reference_logps(model, pairs[warm_up:], "adapter", bench.run("dpo"))
         meter.stop()
-        chosen = [value for part in reference for value in part.chosen]
-        rejected = [value for part in reference for value in part.rejected]
-        columns = [
-            {**vars(pair), "reference_chosen": one, "reference_rejected": other}
-            for pair, one, other in zip(pairs, chosen, rejected, strict=True)
-        ]
         trainer = PairTrainer(
             loss="dpo",
             gamma=GAMMA,
             model=model,
             args=DPOConfig(**bench.arguments(pairs, params, "dpo"), beta=BETA),
             data_collator=partial(collate_pairs, padding=bench.tokenizer.pad_token_id),
-            train_dataset=Dataset.from_list(columns),
+            train_dataset=Dataset.from_list(with_reference(pairs, logps)),
             processing_class=bench.tokenizer,
         )
         with disable_input_dtype_casting(model, active=bench.hardware.precision == "bfloat16"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.memory import activation_bytes
@@ -41,14 +42,12 @@ class Need:
     recomputed: int
 
 
-def need(name: str) -> Need:
-    """What training an adapter of a model takes."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
+def config_of(name: str) -> Any:
+    """The configuration of a model of SHAPES."""
+    from transformers import LlamaConfig
 
     hidden, inner, layers, heads, shared, vocabulary, tied = SHAPES[name]
-    config = LlamaConfig(
+    return LlamaConfig(
         hidden_size=hidden,
         intermediate_size=inner,
         num_hidden_layers=layers,
@@ -57,6 +56,15 @@ def need(name: str) -> Need:
         vocab_size=vocabulary,
         tie_word_embeddings=tied,
     )
+
+
+def need(name: str) -> Need:
+    """What training an adapter of a model takes."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    config = config_of(name)
     lora = LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch.device("meta"):
         model = LlamaForCausalLM(config)

@@ -24,7 +24,7 @@ from knowtuning.core.params import load
 from knowtuning.core.records import Example, Facts, Pair, Rejected, Rewrite, read_jsonl
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.model.hardware import Hardware, detect
-from knowtuning.model.load import load_base, load_system
+from knowtuning.model.load import load_base
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.training.rows import RowEncoder, split_rows
 
@@ -64,8 +64,7 @@ class Project:
     def rows(self, task: str) -> list[Any]:
         """The token ids of `records`, without those that do not fit."""
         encoder = RowEncoder(self.formatter, self.params.model.max_length)
-        encode = encoder.pair if task == "train_kc" else encoder.example
-        rows = [encode(record) for record in self.records(task)]
+        rows = [encoder.row(record) for record in self.records(task)]
         return [row for row in rows if not isinstance(row, Rejected)]
 
     def parts(self, task: str) -> list[list[Any]]:
@@ -214,18 +213,14 @@ def train_trl(task: str, project: Project) -> Outcome:
 
 
 def predict_ours(project: Project) -> Outcome:
-    from knowtuning.generation.generate import Decoding, ModelBackend, generate, predictions, prompts_of
+    from knowtuning.generation.generate import Decoding, generate, load_backend, predictions, prompts_of
 
-    formatter, hardware = project.formatter, project.hardware
+    formatter = project.formatter
     decoding = Decoding(max_new_tokens=project.params.predict.max_new_tokens)
     examples = project.questions()
     start = time.perf_counter()
-    model = load_system(
-        project.path("base"), project.path("kc"), dtype=hardware.weights_dtype, device=hardware.device
-    )
     prompts = prompts_of(examples, formatter, decoding.max_new_tokens, None)
-    padding, budget = formatter.tokenizer.pad_token_id, hardware.batch_tokens
-    backend = ModelBackend(model, decoding, formatter.ends, padding, batch_tokens=budget)
+    backend = load_backend(project.path("base"), project.path("kc"), formatter, decoding, project.hardware)
     answers = predictions(examples, generate(prompts, backend, decoding), formatter, decoding)
     return {"seconds": time.perf_counter() - start, "values": [answer.answer for answer in answers]}
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from knowtuning.baselines import confidence, facttune, rlaif
+from knowtuning.baselines import facttune, rlaif
 from knowtuning.baselines.samples import as_predictions, best_samples, by_question, drawn
 from knowtuning.config.baselines import FactTuneMcParams, PairsStage, pairs_stage
 from knowtuning.core.params import load
@@ -128,8 +128,8 @@ def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
     samples = [sample for group in inputs.samples.values() for sample in group]
     setting = Setting(os.environ, CACHE, seed=inputs.params.seed)
     teacher = open_teacher(inputs.params.teacher, setting, inputs.replies)
-    stated = confidence.state(samples, teacher)
-    asked = confidence.ask_for_facts(samples, stated, teacher)
+    stated = facttune.state(samples, teacher)
+    asked = facttune.ask_for_facts(samples, stated, teacher)
     failures = [each.reply for each in asked if isinstance(each.reply, Failure)]
     if len(failures) == len(asked):
         first = next(iter([*stated.failures.values(), *failures]), None)
@@ -138,7 +138,7 @@ def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
             f"{len(stated.failures)} samples have no facts"
             + (f"; the first reason: {first.reason}" if first else "")
         )
-    rows = list(confidence.confidences(asked, _answers(inputs, asked)))
+    rows = list(facttune.confidences(asked, _answers(inputs, asked)))
     of_facts: dict[str, dict[str, float]] = {}
     for row in rows:
         of_facts.setdefault(row.source, {})[row.text] = row.confidence
@@ -160,7 +160,7 @@ def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
     return _ranked(inputs, scores, missing, {"confidences": rows}, teacher, metrics)
 
 
-def _answers(inputs: PairInputs, asked: Sequence[confidence.Asked]) -> dict[tuple[str, str], list[str]]:
+def _answers(inputs: PairInputs, asked: Sequence[facttune.Asked]) -> dict[tuple[str, str], list[str]]:
     """The base model's answers to each question behind its opening."""
     params, section = inputs.params, inputs.section
     assert isinstance(section, FactTuneMcParams)

@@ -13,15 +13,13 @@ from knowtuning.generation.generate import predictions
 from knowtuning.systems import EVERY
 from stages import CACHE, PARAMS, named, run
 
-BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/predictions")
+PREPARED, OUT = Path("data/prepared"), Path("data/predictions")
 
 
 def main() -> None:
     system, params = named(EVERY, "system"), load(PARAMS, PredictStage)
     questions = PREPARED / f"{params.predict.split}.jsonl"
-    with answered(
-        "predict", params, system, questions, base=BASE, cache=CACHE, environ=os.environ
-    ) as answers:
+    with answered("predict", params, system, questions, cache=CACHE, environ=os.environ) as answers:
         if answers is None:
             return
         rows = predictions(answers.examples, answers.tokens, answers.formatter, answers.decoding)

@@ -6,20 +6,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from knowtuning.config.sample import SampleStage
+from knowtuning.config.predict import SampleStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Sample, write_jsonl
 from knowtuning.generation.answering import Answers, answered
 from knowtuning.model.load import load_system
-from knowtuning.systems import EVERY, adapter_of
+from knowtuning.systems import BASE, EVERY, adapter_of
 from stages import CACHE, PARAMS, named, run
 
-BASE, TRAIN, OUT = Path("models/base"), Path("data/prepared/train.jsonl"), Path("data/samples")
+TRAIN, OUT = Path("data/prepared/train.jsonl"), Path("data/samples")
 
 
 def main() -> None:
     system, params = named(EVERY, "system"), load(PARAMS, SampleStage)
-    with answered("sample", params, system, TRAIN, base=BASE, cache=CACHE, environ=os.environ) as answers:
+    with answered("sample", params, system, TRAIN, cache=CACHE, environ=os.environ) as answers:
         if answers is None:
             return
         rows = list(samples(answers, adapter_of(system)))

@@ -12,8 +12,7 @@ from knowtuning.config.score import ScoreStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Facts, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.knowledge.recall import RecallCheck
-from knowtuning.knowledge.score import score, summarise
+from knowtuning.knowledge.score import recall_check, score, summarise
 from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import load_base, weights_stamp
 from knowtuning.model.prompt import load_formatter
@@ -47,7 +46,7 @@ def main() -> None:
             model,
             formatter,
             max_length=params.model.max_length,
-            recalled=RecallCheck(truth.cue, model, formatter.tokenizer) if truth else None,
+            recalled=recall_check(truth.cue, model, formatter.tokenizer) if truth else None,
             batch_tokens=hardware.forward_tokens,
             progress=partial(tqdm, mininterval=1, disable=None if processes.first else True),
             journal=Journal(state, processes),

@@ -18,11 +18,9 @@ from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import resumable
-from knowtuning.systems import adapter_of, trained
+from knowtuning.systems import BASE, MODELS, adapter_of, trained
 from knowtuning.training.rows import RowEncoder, accept
 from stages import CACHE, PARAMS, named, run
-
-BASE = Path("models/base")
 
 
 def main() -> None:
@@ -48,7 +46,7 @@ def main() -> None:
         from knowtuning.training.arguments import TrainingRun
 
         training = TrainingRun(stage, hardware, state, params.seed, processes)
-        curves, out, reference = Path("plots") / stage, Path("models") / name, {}
+        curves, out, reference = Path("plots") / stage, MODELS / name, {}
         if continued is None:
             summary = trainer.train_sft(
                 rows, BASE, out, curves, params=section, lora=params.lora, run=training

@@ -28,7 +28,7 @@ def test_jsonl_round_trips_sorted_by_id(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Example]
 ) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "x.jsonl"
-    assert write_jsonl(path, reversed(rows)) == len(rows)
+    write_jsonl(path, reversed(rows))
     assert read_jsonl(path, Example) == sorted(rows, key=lambda row: row.id)
     first = path.read_bytes()
     write_jsonl(path, rows)

@@ -215,7 +215,7 @@ def encoder_of(system: str) -> RowEncoder:
 
 def loss_fields(record: Pair, encoder: RowEncoder) -> Iterator[Field]:
     """Which tokens of a pair count in its preference loss; or why it is not trained on."""
-    row = encoder.pair(record)
+    row = encoder.row(record)
     if isinstance(row, records.Rejected):
         yield Field("loss", [(f"not trained on: {row.reason}", "")])
         return

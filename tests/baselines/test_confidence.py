@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knowtuning.baselines import confidence as mc
+from knowtuning.baselines import facttune as mc
 from knowtuning.teacher.english import EnglishTeacher
 from knowtuning.teacher.judging import Claims
 from knowtuning.teacher.tasks import AskFact, FactList, FactQuestion, Failure

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 
@@ -126,46 +127,33 @@ def test_samples_are_seen_as_the_answers_of_systems() -> None:
     assert [one.id for one in result["0"]] == ["b", "a"]
 
 
-class LongestWins:
-    """Prefers the longer answer, whichever comes first."""
+@dataclass
+class Judge:
+    """Prefers what a function says of two answers."""
+
+    verdict: Callable[[Comparison], Preferred | Failure]
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
-        for one in comparisons:
-            assert one.aspect == OVERALL
-            yield "first" if len(one.first) > len(one.second) else "second"
+        assert {one.aspect for one in comparisons} <= {OVERALL}
+        return map(self.verdict, comparisons)
 
 
-class FirstWins:
-    """Prefers whichever answer it reads first."""
-
-    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
-        yield from ["first" for _ in comparisons]
-
-
-class Silent:
-    """Says nothing of use, or that both are alike."""
-
-    def __init__(self, verdict: Preferred | Failure) -> None:
-        self.verdict = verdict
-
-    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
-        yield from [self.verdict for _ in comparisons]
-
-
+LONGEST_WINS = Judge(lambda one: "first" if len(one.first) > len(one.second) else "second")
+FIRST_WINS = Judge(lambda _: "first")
 TWO = {"q": [sample(0, "long answer"), sample(1, "short"), sample(2, "never read")]}
 QUESTION = [Example(id="q", question="q?", answer="")]
 
 
 def test_a_pair_where_both_orders_agree() -> None:
-    result = rlaif.compare(QUESTION, TWO, LongestWins())
+    result = rlaif.compare(QUESTION, TWO, LONGEST_WINS)
     assert [(pair.chosen, pair.rejected) for pair in result.pairs] == [("long answer", "short")]
     turned = {"q": [sample(0, "short"), sample(1, "long answer")]}
-    pairs = rlaif.compare(QUESTION, turned, LongestWins()).pairs
+    pairs = rlaif.compare(QUESTION, turned, LONGEST_WINS).pairs
     assert [(pair.id, pair.chosen) for pair in pairs] == [("q-1-0", "long answer")]
 
 
 def test_a_judge_that_prefers_the_first_position_gives_no_pair() -> None:
-    result = rlaif.compare(QUESTION, TWO, FirstWins())
+    result = rlaif.compare(QUESTION, TWO, FIRST_WINS)
     assert result.pairs == []
     assert result.without == {"no_two_whole_samples_differ": 0, "orders_disagree": 1}
 
@@ -174,7 +162,7 @@ def test_a_judge_that_prefers_the_first_position_gives_no_pair() -> None:
     ("verdict", "reason"), [("tie", "judge_calls_it_a_tie"), (Failure(reason="no reply"), "unjudged")]
 )
 def test_ties_and_missing_verdicts_are_told_apart(verdict: Preferred | Failure, reason: str) -> None:
-    result = rlaif.compare(QUESTION, TWO, Silent(verdict))
+    result = rlaif.compare(QUESTION, TWO, Judge(lambda _: verdict))
     assert result.without[reason] == 1
     assert result.pairs == []
 
@@ -185,7 +173,7 @@ def test_equal_samples_are_drawn_again_and_cut_off_ones_too() -> None:
     assert two is not None
     assert [each.number for each in two] == [0, 3]
     assert rlaif.first_two(drawn_again[:3]) is None
-    result = rlaif.compare(QUESTION, {"q": drawn_again[:3]}, FirstWins())
+    result = rlaif.compare(QUESTION, {"q": drawn_again[:3]}, FIRST_WINS)
     assert result.without == {"no_two_whole_samples_differ": 1}
     assert result.judgements == []
 

@@ -6,8 +6,9 @@ import pytest
 
 from knowtuning.core.records import Example
 from knowtuning.core.text import repeated_share, share_of, words
-from knowtuning.knowledge.checks import Extraction, grown, stated, unstated
-from knowtuning.knowledge.extract import extract
+from knowtuning.knowledge.extract import Extraction, extract
+from knowtuning.knowledge.perturb import grown
+from knowtuning.knowledge.rewrite import stated, unstated
 from knowtuning.teacher.tasks import FactList, FreeTeacher
 
 

@@ -1,4 +1,4 @@
-"""The counts of docs/data-quality.md: how two readers' marks become shares, intervals and agreement."""
+"""The marks of two readers behind docs/data-quality.md."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
-from benchmarks.data_quality import SIZES, agreement, wilson
+from benchmarks.data_quality import SIZES
 
 MARKS = Path(__file__).parents[2] / "benchmarks/data_quality.csv"
-
-
-def test_agreement_by_hand() -> None:
-    # Alike in 3 of 4. A passes 3 of 4, B 2 of 4: chance is 3/4 * 2/4 + 1/4 * 2/4 = 1/2; (3/4 - 1/2) / (1/2).
-    assert agreement([(True, True), (True, False), (False, False), (True, True)]) == (0.75, 0.5)
-    assert agreement([(True, True)] * 3) == (1.0, 1.0)
-
-
-def test_the_interval_of_a_share() -> None:
-    # Wilson's interval of 5 of 10, from the closed form: 0.5 -+ 1.96 / sqrt(10 + 1.96^2) / 2.
-    half = 1.96 / (10 + 1.96**2) ** 0.5 / 2
-    assert wilson(5, 10) == pytest.approx((0.5 - half, 0.5 + half))
-    assert wilson(10, 10)[1] == pytest.approx(1.0)
 
 
 def test_the_marks_are_of_one_whole_sample_and_hold_no_text() -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Facts, dumps
-from knowtuning.knowledge.recall import RecallCheck, recalls
-from knowtuning.knowledge.score import fact_score, score, summarise
+from knowtuning.knowledge.score import fact_score, recall_check, recalls, score, summarise
 from knowtuning.model.prompt import Formatter
 from knowtuning.world.verifier import Cue
 from tests.support.tiny_models import GROUPED, random_model, unigram_model, word_tokenizer
@@ -125,5 +124,5 @@ def test_facts_without_a_cue_have_no_recall() -> None:
         return Cue(prefix="The sign is", value=fact) if fact != "false" else None
 
     tokenizer = word_tokenizer(["The", "sign", "is", "star", "moon"])
-    recall = RecallCheck(cue, unigram_model({6: 5.0}, size=8), tokenizer)
+    recall = recall_check(cue, unigram_model({6: 5.0}, size=8), tokenizer)
     assert [recall(fact) for fact in ("star", "moon", "false", "star")] == [True, False, None, True]

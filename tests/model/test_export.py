@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from experiments.copies import set_params
+from knowtuning.core.params import PromptParams
 from knowtuning.core.records import Example, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.data.chat import exchange
@@ -62,18 +63,11 @@ def export_ka(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
     return run
 
 
-class Section:
-    """The section `model` of the parameters."""
-
-    def __init__(self, template: Any) -> None:
-        self.template, self.template_args = template, {}
-
-
-def predicted(project: Path, template: str) -> tuple[Formatter, dict[str, list[int]]]:
+def predicted(project: Path, template: Any) -> tuple[Formatter, dict[str, list[int]]]:
     """The tokens that predict makes of each question."""
     import torch
 
-    formatter = load_formatter(project / "models/base", Section(template))
+    formatter = load_formatter(project / "models/base", PromptParams(template=template, template_args={}))
     model = load_system(project / "models/base", project / "models/ka", dtype=torch.float32, device="cpu")
     decoding = Decoding(max_new_tokens=LIMIT)
     backend = ModelBackend(model, decoding, formatter.ends, int(formatter.tokenizer.pad_token_id))
@@ -158,7 +152,7 @@ def test_a_tokenizer_that_puts_a_space_before_texts_gets_one_behind_its_first_to
 
 
 def test_several_turns_become_the_question_that_prepare_makes_of_them(tiny_base: Path) -> None:
-    formatter = load_formatter(tiny_base, Section("alpaca"))
+    formatter = load_formatter(tiny_base, PromptParams(template="alpaca", template_args={}))
     formatter.tokenizer.chat_template = chat_template(formatter)
     turns = [
         {"role": "system", "content": "Be brief."},

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.config.base import Hub
+from knowtuning.core.params import PromptParams
 from knowtuning.core.records import Example
 from knowtuning.model.load import config_ends, load_tokenizer
 from knowtuning.model.prompt import Formatter, load_formatter
@@ -120,14 +121,11 @@ def test_where_a_template_writes_no_end_answers_have_that_of_the_tokenizer(token
 def test_ends_come_from_the_models_generation_config_too(tiny_base: Path, tmp_path: Path) -> None:
     from transformers import GenerationConfig
 
-    class Section:
-        template, template_args = "plain", {}
-
     for path in tiny_base.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     GenerationConfig(eos_token_id=[0, 2]).save_pretrained(tmp_path)
     assert config_ends(tmp_path) == [0, 2]
-    assert set(load_formatter(tmp_path, Section()).ends) == {0, 1, 2}
+    assert set(load_formatter(tmp_path, PromptParams(template="plain", template_args={})).ends) == {0, 1, 2}
     pin_model(Hub(id=str(tmp_path), revision=None), tmp_path / "pinned")
     assert config_ends(tmp_path / "pinned") == [0, 2]
 
@@ -150,8 +148,8 @@ def test_control_tokens_that_are_spelt_out_are_text(tokenizer: Any, template: An
 
 def test_an_answer_has_one_end_the_last(tokenizer: Any) -> None:
     encoder = RowEncoder(formatter(tokenizer, CHATML), 300)
-    row = encoder.example(Example(id="a", question=SPELT, answer=SPELT))
-    pair = encoder.pair(preference_pair(SPELT, "No."))
+    row = encoder.row(Example(id="a", question=SPELT, answer=SPELT))
+    pair = encoder.row(preference_pair(SPELT, "No."))
     assert isinstance(row, Row)
     assert isinstance(pair, PairRow)
     for completion in (*row.completions, *pair.completions):

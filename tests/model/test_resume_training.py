@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from knowtuning.config.training import LoraParams
 from knowtuning.core.storage import digest_folder
@@ -120,30 +119,23 @@ def test_kc_goes_on_between_two_logs_with_the_reference_it_had(
     assert outputs(rough, "kc", "plots") == outputs(tmp_path / "calm", "kc", "plots")
 
 
-def test_the_base_model_goes_on_from_any_step(tmp_path: Path) -> None:
+def test_the_base_model_goes_on_from_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = scratch.ScratchTraining.step
+
     def build(out: Path, state: Path, stop: int) -> Any:
         done: list[int] = []
 
-        def report(step: int, loss: float, speed: float) -> None:
-            done.append(step)
-            if step == stop:
+        def step(self: Any, *args: Any) -> float:
+            loss = plain(self, *args)
+            done.append(len(self.losses))
+            if len(self.losses) == stop:
                 raise Stop
+            return loss
 
-        torch.manual_seed(3)
-        tokenizer = scratch.train_tokenizer(TEXTS, 300)
-        model, packed = scratch.new_model(scratch_params(), tokenizer), scratch.pack(tokenizer, TEXTS, 16)
+        monkeypatch.setattr(scratch.ScratchTraining, "step", step)
         state.mkdir(exist_ok=True)
-        trained = scratch.train_model(
-            model,
-            packed,
-            scratch_params(),
-            seed=3,
-            hardware=Hardware("cpu", "float32", save_seconds=0),
-            report=report,
-            state=state,
-        )
-        model.save_pretrained(out)
-        return trained, done
+        params, hardware = scratch_params(), Hardware("cpu", "float32", save_seconds=0)
+        return scratch.build_base(TEXTS, [], params, out, seed=3, hardware=hardware, state=state), done
 
     calm, steps = build(tmp_path / "calm", tmp_path / "calm-state", 0)
     for stop in (1, 7, 8, 19):

@@ -18,7 +18,7 @@ def encoder(base: Path, max_length: int = 128) -> RowEncoder:
 
 def test_the_loss_counts_the_completion_and_its_end(tiny_base: Path) -> None:
     enc = encoder(tiny_base)
-    row = enc.example(Example(id="a", question="Where is Aford?", answer="In the Salt Coast."))
+    row = enc.row(Example(id="a", question="Where is Aford?", answer="In the Salt Coast."))
     assert isinstance(row, Row)
     decode = enc.formatter.tokenizer.decode
     assert decode(row.completion) == " In the Salt Coast.</s>"
@@ -28,17 +28,17 @@ def test_the_loss_counts_the_completion_and_its_end(tiny_base: Path) -> None:
 
 def test_a_prompt_that_fills_the_row_is_rejected_by_name(tiny_base: Path) -> None:
     enc = encoder(tiny_base)
-    whole = enc.example(Example(id="a", question="Where?", answer="x"))
+    whole = enc.row(Example(id="a", question="Where?", answer="x"))
     assert isinstance(whole, Row)
     prompt = len(whole.prompt)
     short = encoder(tiny_base, prompt)
-    result = short.example(Example(id="a", question="Where?", answer="x"))
+    result = short.row(Example(id="a", question="Where?", answer="x"))
     assert isinstance(result, Rejected)
     assert result.reason == (
         f"the prompt has {prompt} tokens and model.max_length is {prompt}: no completion is left"
     )
     # One token more, and the completion keeps one token.
-    kept = encoder(tiny_base, prompt + 1).example(Example(id="a", question="Where?", answer="x y z"))
+    kept = encoder(tiny_base, prompt + 1).row(Example(id="a", question="Where?", answer="x y z"))
     assert isinstance(kept, Row)
     assert len(kept.completion) == 1
     assert (enc.cut_off([kept, whole]), enc.cut_off([whole])) == (1, 0)
@@ -48,11 +48,11 @@ def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None
     pair = Pair(
         id="p", source="a", aspect="factuality", question="Q?", chosen="A b c.", rejected="A b d.", offset=0.5
     )
-    whole = encoder(tiny_base).pair(pair)
+    whole = encoder(tiny_base).row(pair)
     assert isinstance(whole, PairRow)
     assert whole.offset == pair.offset == 0.5
     prompt = len(whole.prompt)
-    cut = encoder(tiny_base, prompt + 2).pair(pair)
+    cut = encoder(tiny_base, prompt + 2).row(pair)
     assert isinstance(cut, Rejected)
     assert "the same after truncation" in cut.reason
 
@@ -83,6 +83,6 @@ def test_held_out_rows_do_not_depend_on_order_and_stay_a_minority() -> None:
 
 
 def test_rewrites_carry_their_source(tiny_base: Path) -> None:
-    row = encoder(tiny_base).example(Rewrite(id="a-ka", source="a", question="Q?", answer="A.", facts=["A."]))
+    row = encoder(tiny_base).row(Rewrite(id="a-ka", source="a", question="Q?", answer="A.", facts=["A."]))
     assert isinstance(row, Row)
     assert row.source == "a"

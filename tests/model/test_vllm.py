@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import torch
 
-from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
 from knowtuning.generation import vllm
 from knowtuning.generation.generate import Decoding, Job, ModelBackend, Tokens, generate, prompts_of
@@ -31,14 +30,12 @@ from knowtuning.model.hardware import ALONE, Hardware, Processes
 from knowtuning.model.load import load_base, load_system, load_tokenizer
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
+from tests.model.test_generate import EXAMPLES
 from tests.support.checkout import CODE, ROOT
 
 STAND_IN = Path(__file__).parent / "stand_in/vllm"
 REAL = Path(os.environ.get(vllm.PYTHON) or ROOT / ".cache/vllm/bin/python")
 CPU, CUDA, MPS = (Hardware(device, "float32") for device in ("cpu", "cuda", "mps"))
-EXAMPLES = [
-    Example(id=f"q{n}", question="Where " + "is it " * n + "?", answer="-") for n in (5, 1, 9, 3, 2, 7)
-]
 GREEDY, SAMPLED = Decoding(12), Decoding(12, temperature=0.95, top_p=0.7, top_k=50, samples=2, seed=3)
 CONTEXT = 256
 Answers = dict[str, list[Tokens]]
@@ -168,6 +165,12 @@ def started(
     return serving(program, base, adapter, system, CPU, longest, {**os.environ, **environ})
 
 
+def declines(message: str, served: AbstractContextManager[str]) -> None:
+    """Check that there is no server, and what is said."""
+    with pytest.raises(ValueError, match=message), served:
+        pass
+
+
 def installed(python: Path) -> Program:
     return find({vllm.PYTHON: str(python)}, Path("nowhere"), CPU, ALONE)
 
@@ -197,13 +200,8 @@ def test_a_server_that_runs_already(base: Path, adapter: Path, server: Any) -> N
     for system, folder in (("base", None), ("kc", adapter)):
         with serving(program, base, folder, system, CPU, 99, {}) as url:
             assert by_url(url, base, system) == by_model(base, folder)
-    with (
-        pytest.raises(
-            ValueError, match=r"the server has base, kc; expected ka; start it with --enable-lora "
-        ),
-        serving(program, base, adapter, "ka", CPU, 99, {}),
-    ):
-        pass
+    message = "the server has base, kc; expected ka; start it with --enable-lora "
+    declines(message, serving(program, base, adapter, "ka", CPU, 99, {}))
     for wrong in ("http://127.0.0.1:9", "localhost:8000", f"{address(server)}/other"):
         with pytest.raises(ValueError, match=r"^KNOWTUNING_VLLM_URL is '.*does not answer as vLLM does"):
             find({vllm.URL: wrong}, Path("nowhere"), CPU, ALONE)
@@ -232,18 +230,10 @@ def test_trouble_at_load_is_told_in_one_line(
 ) -> None:
     program, pids = installed(install("vllm 0.1+cpu")), tmp_path / "pids"
     message = r"^vLLM: OutOfMemoryError: CUDA out-of-memory\. Tried 20 GiB; KNOWTUNING_DEBUG=1 shows [^\n]*$"
-    with (
-        pytest.raises(ValueError, match=message),
-        started(program, base, TROUBLE="load", PIDS=str(pids)),
-    ):
-        pass
+    declines(message, started(program, base, TROUBLE="load", PIDS=str(pids)))
     assert_gone(pids)
     wrong = Program(program.python, None, program.version, cards=1, memory="half")
-    with (
-        pytest.raises(ValueError, match=r"^vLLM: error: argument --gpu-memory-utilization: invalid float"),
-        started(wrong, base),
-    ):
-        pass
+    declines("^vLLM: error: argument --gpu-memory-utilization: invalid float", started(wrong, base))
 
 
 @pytest.mark.slow
@@ -322,17 +312,10 @@ def test_a_vllm_that_is_missing_or_another_build_is_named(
 
 def test_what_vllm_cannot_do_is_said_before(base: Path, adapter: Path, tmp_path: Path) -> None:
     program = Program(Path(sys.executable), None, "vllm 0.1")
-    with (
-        pytest.raises(ValueError, match="adapters need bfloat16 on a GPU"),
-        serving(program, base, adapter, "kc", CUDA, 99, {}),
-    ):
-        pass
+    declines("adapters need bfloat16 on a GPU", serving(program, base, adapter, "kc", CUDA, 99, {}))
     write_json(tmp_path / "pin.json", {"id": str(base), "commit": "local", "quantization": "nf4"})
-    with (
-        pytest.raises(ValueError, match=r"weights of 4 bits \(base.quantization\); set it to transformers"),
-        serving(program, tmp_path, None, "base", CPU, 99, {}),
-    ):
-        pass
+    message = r"weights of 4 bits \(base.quantization\); set it to transformers"
+    declines(message, serving(program, tmp_path, None, "base", CPU, 99, {}))
 
 
 @pytest.mark.slow

@@ -17,10 +17,9 @@ from knowtuning.config.baselines import pairs_stage
 from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.knowledge import ExtractStage, RewriteStage
 from knowtuning.config.perturb import PerturbStage
-from knowtuning.config.predict import PredictStage
+from knowtuning.config.predict import PredictStage, SampleStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.probe import ProbeStage
-from knowtuning.config.sample import SampleStage
 from knowtuning.config.schema import Params, check
 from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage

@@ -45,7 +45,7 @@ def preference(**changes: Any) -> PreferenceParams:
 def rows(base: Path) -> list[Row]:
     encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
     result = [
-        encoder.example(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+        encoder.row(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
         for n in range(3)
         for t, v in TOWNS
     ]
@@ -55,7 +55,7 @@ def rows(base: Path) -> list[Row]:
 def pairs(base: Path) -> list[PairRow]:
     encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
     result = [
-        encoder.pair(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
+        encoder.row(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
         for t, v in TOWNS
     ]
     return [pair for pair in result if isinstance(pair, PairRow)]

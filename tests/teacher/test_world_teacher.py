@@ -20,10 +20,9 @@ from knowtuning.teacher.judging import Judge
 from knowtuning.teacher.tasks import Extract, Failure, Rephrase, Reply, Revise, RewriteQA, Task, Triples
 from knowtuning.teacher.world import WorldTeacher
 from knowtuning.world import World, build_world
-from knowtuning.world.questions import answer
 from knowtuning.world.settings import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Truth
-from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Statement, read_text
+from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Statement, corpus_sentences, read_text
 from tests.support.checkout import ROOT
 
 Fact = tuple[str, str, str]
@@ -152,7 +151,8 @@ def test_prose_about_two_towns_in_any_order_is_laid_at_the_right_door(
     other = next(name for name in sorted(TRUTH.towns) if name != town)
     rng = record_rng(seed, "towns", town)
     messages = [(rng.choice([town, other]), attribute) for attribute in order[:count]]
-    text = " ".join(answer(name, TRUTH.towns[name], [attribute], rng) for name, attribute in messages)
+    towns = TRUTH.towns
+    text = " ".join(corpus_sentences(name, towns[name], [attribute], rng) for name, attribute in messages)
     prose = reply(WorldTeacher(seed=seed), Rephrase(id="q", question="Q?", text=text)).model_dump()["text"]
     assert facts_of(prose) == facts_of(text) == [(name, a, TRUTH.towns[name][a]) for name, a in messages]
 

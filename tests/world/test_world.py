@@ -11,7 +11,7 @@ from knowtuning.core.records import Example
 from knowtuning.world import World, build_world
 from knowtuning.world.settings import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Cue, Truth
-from knowtuning.world.wording import ATTRIBUTES, BY_NAME, NAMES, read_sentence, read_text, say, with_pronoun
+from knowtuning.world.wording import BY_NAME, NAMES, read_sentence, read_text, say, with_pronoun
 
 PARAMS = WorldParams(
     towns=Towns(train=12, valid=3, test=4, guide=2),
@@ -203,7 +203,3 @@ def test_sizes_that_cannot_be_drawn_are_errors_and_not_endless() -> None:
     exposure = PARAMS.exposure.model_copy(update={"rare_share": 0.7, "unseen_share": 0.4})
     with pytest.raises(ValueError, match=r"rare_share and unseen_share add up to 1\.1; expected at most 1"):
         build_world(PARAMS.model_copy(update={"exposure": exposure}), 1)
-
-
-def test_canonical_order_is_the_table() -> None:
-    assert tuple(a.name for a in ATTRIBUTES) == NAMES

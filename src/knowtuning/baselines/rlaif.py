@@ -55,13 +55,8 @@ def compare(
             pairs.append(pair(NAME, first, second))
         elif row.outcome == "lose":
             pairs.append(pair(NAME, second, first))
+        elif row.outcome == "unjudged":
+            without["unjudged"] += 1
         else:
-            without[_reason(row)] += 1
+            without["judge_calls_it_a_tie" if row.forward == row.backward else "orders_disagree"] += 1
     return Compared(pairs, judgements, without)
-
-
-def _reason(row: Judgement) -> str:
-    """Why a judgement is no preference."""
-    if row.outcome == "unjudged":
-        return "unjudged"
-    return "judge_calls_it_a_tie" if row.forward == row.backward else "orders_disagree"

@@ -21,18 +21,12 @@ def as_predictions(
     examples: Sequence[Example], samples: Mapping[str, Sequence[Sample]]
 ) -> dict[str, list[Prediction]]:
     """The n samples of each question as the answers of n systems, "0" to "n - 1", which can be judged."""
-    rows = [[_prediction(sample) for sample in samples[example.id]] for example in examples]
+    fields = {"question", "answer", "tokens", "truncated"}
+    rows = [
+        [Prediction(id=sample.source, **sample.model_dump(include=fields)) for sample in samples[example.id]]
+        for example in examples
+    ]
     return {str(number): list(column) for number, column in enumerate(zip(*rows, strict=True))}
-
-
-def _prediction(sample: Sample) -> Prediction:
-    return Prediction(
-        id=sample.source,
-        question=sample.question,
-        answer=sample.answer,
-        tokens=sample.tokens,
-        truncated=sample.truncated,
-    )
 
 
 def pair(baseline: str, chosen: Sample, rejected: Sample) -> Pair:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from knowtuning.core.numbers import same
 from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
 from knowtuning.knowledge.aspects import ASPECTS, deleted_indices, shuffled_indices
-from knowtuning.knowledge.results import ask, reject
+from knowtuning.knowledge.results import ask, make_pair, reject
 from knowtuning.teacher.tasks import (
     Failure,
     Outcome,
@@ -50,14 +50,11 @@ def generation_rows(records: Iterable[Facts], teacher: Teacher) -> Iterator[Rewr
             id=f"{record.id}-kg",
             source=record.id,
             question=f"{INSTRUCTION}\n{record.question}",
-            answer=as_json(outcome.triples),
+            answer=json.dumps(
+                {"triplets": [each.model_dump() for each in outcome.triples]}, ensure_ascii=False
+            ),
             facts=record.facts,
         )
-
-
-def as_json(triples: Sequence[Triple]) -> str:
-    """Triples as the model is taught to give them."""
-    return json.dumps({"triplets": [each.model_dump() for each in triples]}, ensure_ascii=False)
 
 
 def triples_in(row: Rewrite) -> list[Triple]:
@@ -138,39 +135,23 @@ def _false_triples(
         else:
             again.append((record, _in_triples(record, outcome.facts)))  # type: ignore[attr-defined]
     for record, _, outcome in ask(teacher, again):
-        sides[record.id] = _as_many(outcome, len(triples[record.id]))
+        if isinstance(outcome, Failure):
+            sides[record.id] = outcome
+            continue
+        assert isinstance(outcome, TripleList)
+        made, wanted = list(outcome.triples), len(triples[record.id])
+        # Fewer or more would tell the sides apart by their number.
+        reason = f"the revised facts have {len(made)} triples, the true ones {wanted}"
+        failure = Failure(reason=reason, raw=outcome.model_dump(), expected=True)
+        sides[record.id] = made if len(made) == wanted else failure
     return sides
-
-
-def _as_many(outcome: Outcome, wanted: int) -> Side:
-    """The triples of an outcome; fewer or more would tell the sides apart by their number."""
-    if isinstance(outcome, Failure):
-        return outcome
-    assert isinstance(outcome, TripleList)
-    if len(outcome.triples) != wanted:
-        reason = f"the revised facts have {len(outcome.triples)} triples, the true ones {wanted}"
-        return Failure(reason=reason, raw=outcome.model_dump(), expected=True)
-    return list(outcome.triples)
 
 
 def _pair(record: Facts, kind: str, chosen: Outcome, rejected: Outcome) -> Pair | Rejected:
     """The pair of two texts, or the reason why there is none."""
-    pair_id = f"{record.id}-{kind}"
     for side in (chosen, rejected):
         if isinstance(side, Failure):
-            named = side.model_copy(update={"reason": f"{kind}: {side.reason}"})
-            return reject(pair_id, named, record)
+            return reject(f"{record.id}-{kind}", side, record, step=kind)
     assert isinstance(chosen, Text)
     assert isinstance(rejected, Text)
-    texts = chosen.text.strip(), rejected.text.strip()
-    if same(*texts):
-        reason = f"{kind}: the rejected text is no worse than the chosen one"
-        return reject(pair_id, Failure(reason=reason, raw=texts[1], expected=True), record)
-    return Pair(
-        id=pair_id,
-        source=record.id,
-        aspect=kind,
-        question=record.question,
-        chosen=texts[0],
-        rejected=texts[1],
-    )
+    return make_pair(record, kind, chosen.text.strip(), rejected.text.strip(), same)

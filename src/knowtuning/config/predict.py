@@ -1,4 +1,4 @@
-"""Parameters of answering, and which systems a run compares."""
+"""Parameters of answering and of sampling answers, and which systems a run compares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from knowtuning.core.params import PromptParams, Section, Seed, Selection
 from knowtuning.core.tables import names_in
-from knowtuning.systems import ON_SAMPLES, System, compared
+from knowtuning.systems import EVERY, ON_SAMPLES, System, compared
 
 # A further test set is one of prepare.tests, by its name.
 Split = Annotated[
@@ -68,12 +68,45 @@ class PredictParams(Section):
     )
 
 
+class SampleParams(Section):
+    """How answers to the training questions are sampled for the baselines."""
+
+    systems: Annotated[list[str], names_in(EVERY)] = Field(
+        description="systems whose answers are sampled; [sft] where there are baselines, which continue it"
+    )
+    samples: int = Field(
+        ge=2,
+        le=100,
+        description="answers to each question (FactTune: 10); RLAIF takes the first two that differ",
+    )
+    temperature: float = Field(
+        gt=0, description="tokens are drawn at this temperature (FactTune, RLAIF: 1.0)"
+    )
+    top_p: float = Field(gt=0, le=1, description="share of probability drawn from")
+    top_k: int | None = Field(ge=1, description="tokens drawn from at most; null: all")
+    max_new_tokens: int = Field(
+        ge=1, description="tokens a sample may have; one that reaches the limit makes no pair"
+    )
+    limit: int | None = Field(
+        ge=1, description="sample answers to the first questions alone, in file order; null: all"
+    )
+    backend: Literal["transformers", "vllm"] = Field(description="who samples, as in predict.backend")
+
+
 class PredictStage(Selection):
     """The keys of params.yaml that the predict stage reads."""
 
     seed: Seed
     model: PromptParams
     predict: PredictParams
+
+
+class SampleStage(Selection):
+    """The keys of params.yaml that the sample stage reads."""
+
+    seed: Seed
+    model: PromptParams
+    sample: SampleParams
 
 
 class ComparedSystems(Selection):

@@ -15,10 +15,9 @@ from knowtuning.config.base import BaseParams
 from knowtuning.config.evaluate import EvaluateParams
 from knowtuning.config.knowledge import ExtractParams, RewriteParams
 from knowtuning.config.perturb import PerturbParams
-from knowtuning.config.predict import Baselines, FirstVersion, PredictParams
+from knowtuning.config.predict import Baselines, FirstVersion, PredictParams, SampleParams
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.config.probe import ProbeParams
-from knowtuning.config.sample import SampleParams
 from knowtuning.config.score import ScoreParams
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.config.training import LoraParams, sections
@@ -52,13 +51,10 @@ class Shared(Section):
     kgkc: KgKcParams
 
 
-def _of_systems() -> dict[str, Any]:
-    """The sections of training, and those that make the pairs of the baselines."""
-    return {**sections(), **{name: (section, ...) for name, section in baselines.SECTIONS.items()}}
-
-
+# The sections of training, and those that make the pairs of the baselines.
+_OF_SYSTEMS: Any = {**sections(), **{name: (section, ...) for name, section in baselines.SECTIONS.items()}}
 # All sections; an unknown key anywhere is an error.
-Params: type[Shared] = create_model("Params", __base__=Shared, **_of_systems())
+Params: type[Shared] = create_model("Params", __base__=Shared, **_OF_SYSTEMS)
 
 
 # A key that names something, and the value of the other key by which it is read.

@@ -77,15 +77,10 @@ class TrainStage(Selection):
     model: ModelParams
 
 
-class WithLora(TrainStage):
-    """What the training of a new adapter reads; a continued one has its shape."""
-
-    lora: LoraParams
-
-
 def train_stage(name: str) -> type[TrainStage]:
     """What the training stage of the system `name` reads: the above, and the section of the system."""
     system = trained()[name]
-    base = TrainStage if system.continues else WithLora
     fields: Any = {system.section: sections()[system.section]}
-    return create_model("Train", __base__=base, **fields)
+    if not system.continues:  # a continued adapter has its shape
+        fields["lora"] = (LoraParams, ...)
+    return create_model("Train", __base__=TrainStage, **fields)

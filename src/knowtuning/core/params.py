@@ -42,10 +42,8 @@ class ModelParams(PromptParams, extra="forbid"):
     )
 
 
-class Selection(BaseModel):
+class Selection(Section, extra="ignore"):
     """The keys one stage reads, out of the whole file; keys of other stages are left alone."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=BaseModel)

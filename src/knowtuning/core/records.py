@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -251,8 +251,8 @@ def read_jsonl(path: Path, kind: type[R]) -> list[R]:
     return list(iter_jsonl(path, kind))
 
 
-def write_jsonl(path: Path, records: Iterable[R]) -> int:
-    """Write records sorted by id, atomically; returns their number. Raises ValueError on a double id."""
+def write_jsonl(path: Path, records: Iterable[R]) -> None:
+    """Write records sorted by id, atomically. Raises ValueError on a double id."""
     rows = sorted(records, key=lambda record: record.id)
     for before, after in itertools.pairwise(rows):
         if before.id == after.id:
@@ -260,7 +260,6 @@ def write_jsonl(path: Path, records: Iterable[R]) -> int:
     with atomic_write(path) as stream:
         for row in rows:
             stream.write(dumps(row) + "\n")
-    return len(rows)
 
 
 def read_predictions(
@@ -271,25 +270,25 @@ def read_predictions(
     Raises ValueError where a system answers other questions than these, or another wording of them.
     """
     questions = {example.id: example.question for example in examples}
-    return {system: _aligned(folder / f"{system}.jsonl", questions) for system in systems}
-
-
-def _aligned(path: Path, questions: Mapping[str, str]) -> list[Prediction]:
-    """The predictions of a file in the order of the questions (id -> text)."""
-    predictions = {prediction.id: prediction for prediction in read_jsonl(path, Prediction)}
-    if questions.keys() != predictions.keys():
-        odd = min(questions.keys() ^ predictions.keys())
-        raise ValueError(
-            f"{path}: found {len(predictions)} answers, expected one to each of {len(questions)} questions "
-            f"({odd!r} is {'not answered' if odd in questions else 'not asked'}); run predict again"
-        )
-    for key, question in questions.items():
-        if predictions[key].question != question:
+    answers = {}
+    for system in systems:
+        path = folder / f"{system}.jsonl"
+        predictions = {prediction.id: prediction for prediction in read_jsonl(path, Prediction)}
+        if questions.keys() != predictions.keys():
+            odd = min(questions.keys() ^ predictions.keys())
+            why = "not answered" if odd in questions else "not asked"
             raise ValueError(
-                f"{path}: {key}: found the question {predictions[key].question!r}, expected {question!r}; "
-                "run predict again"
+                f"{path}: found {len(predictions)} answers, expected one to each of {len(questions)} "
+                f"questions ({odd!r} is {why}); run predict again"
             )
-    return [predictions[key] for key in questions]
+        for key, question in questions.items():
+            if predictions[key].question != question:
+                raise ValueError(
+                    f"{path}: {key}: found the question {predictions[key].question!r}, expected "
+                    f"{question!r}; run predict again"
+                )
+        answers[system] = [predictions[key] for key in questions]
+    return answers
 
 
 def rejected_path(path: Path) -> Path:

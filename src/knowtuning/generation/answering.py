@@ -16,11 +16,10 @@ from knowtuning.model.hardware import Hardware, detect, detect_processes
 from knowtuning.model.load import load_context, weights_stamp
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import adapter_of
+from knowtuning.systems import BASE, adapter_of
 
 if TYPE_CHECKING:
-    from knowtuning.config.predict import PredictStage
-    from knowtuning.config.sample import SampleStage
+    from knowtuning.config.predict import PredictStage, SampleStage
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ def answered(
     system: str,
     questions: Path,
     *,
-    base: Path,
     cache: Path,
     environ: Mapping[str, str],
 ) -> Iterator[Answers | None]:
@@ -57,20 +55,20 @@ def answered(
     program = find(environ, cache, hardware, processes) if section.backend == "vllm" else None
     decoding = Decoding.of(section, params.seed, getattr(section, "samples", 1))
     examples = read_jsonl(questions, Example)[: section.limit]
-    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(base), program and program.version]
-    inputs = [questions, base, *filter(None, [adapter])]
+    settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), program and program.version]
+    inputs = [questions, BASE, *filter(None, [adapter])]
     name = f"{stage}-{system}"
     with resumable(cache, name, settings=settings, inputs=inputs, processes=processes) as state:
-        formatter = load_formatter(base, params.model)
-        prompts = prompts_of(examples, formatter, section.max_new_tokens, load_context(base), section=stage)
+        formatter = load_formatter(BASE, params.model)
+        prompts = prompts_of(examples, formatter, section.max_new_tokens, load_context(BASE), section=stage)
         complete = partial(
             generate, prompts, decoding=decoding, journal=Journal(state, processes), heading=stage
         )
         if program:
             longest = max(map(len, prompts.values()), default=0) + section.max_new_tokens
-            with serving(program, base, adapter, system, hardware, longest, environ) as url:
+            with serving(program, BASE, adapter, system, hardware, longest, environ) as url:
                 tokens = complete(VllmBackend(url, system, decoding, formatter.ends))
         else:  # without a name, so that its weights are freed before the block loads others
-            tokens = complete(load_backend(base, adapter, formatter, decoding, hardware))
+            tokens = complete(load_backend(BASE, adapter, formatter, decoding, hardware))
         answers = Answers(examples, prompts, tokens, formatter, decoding, hardware)
         yield answers if processes.first else None

@@ -19,8 +19,7 @@ from knowtuning.model.resume import Journal
 if TYPE_CHECKING:
     import torch
 
-    from knowtuning.config.predict import PredictParams
-    from knowtuning.config.sample import SampleParams
+    from knowtuning.config.predict import PredictParams, SampleParams
 
 Tokens = list[int]
 # Answers that are computed together at most: what a killed run loses, and what another process can take over.
@@ -89,7 +88,8 @@ def generate(
 
     journal = journal or Journal()
     names = [(name, sample) for name in prompts for sample in range(decoding.samples)]
-    jobs = [Job(prompts[name], _seed(decoding.seed, name, sample)) for name, sample in names]
+    seeds = (int(digest(decoding.seed, "sample", *each)[:12], 16) for each in names)
+    jobs = [Job(prompts[name], seed) for (name, _), seed in zip(names, seeds, strict=True)]
     parts = {str(part[0]): part for part in backend.plan(jobs)}
     work = {key: [jobs[index] for index in parts[key]] for key in journal.todo(list(parts))}
     finished = len(jobs) - sum(map(len, work.values()))
@@ -104,10 +104,6 @@ def generate(
             name, sample = names[index]
             samples[name][sample] = answer
     return samples
-
-
-def _seed(seed: int, name: str, sample: int) -> int:
-    return int(digest(seed, "sample", name, sample)[:12], 16)
 
 
 def prompts_of(
@@ -216,10 +212,9 @@ class ModelBackend:
         ids = torch.tensor([[self._padding] * gap + job.prompt for gap, job in zip(gaps, jobs, strict=True)])
         mask = (torch.arange(width) >= torch.tensor(gaps)[:, None]).long()
         draws = Draws([job.seed for job in jobs], self._decoding, device)
-        make = self._by_graph if self.recorded else self._by_chunks
-        return make(ids.to(device), mask.to(device), draws)
-
-    def _by_graph(self, ids: torch.Tensor, mask: torch.Tensor, draws: Draws) -> list[Tokens]:
+        ids, mask = ids.to(device), mask.to(device)
+        if not self.recorded:
+            return self._by_chunks(ids, mask, draws)
         from knowtuning.generation.graph import decode
 
         limit = self._decoding.max_new_tokens

@@ -147,7 +147,8 @@ def serving(
             )
         yield program.url
         return
-    port = _free_port()
+    with socket.create_server(("127.0.0.1", 0)) as stream:
+        port = int(stream.getsockname()[1])
     command = _command(program, base, adapter, system, hardware, context, port)
     kept = {key: value for key, value in environ.items() if not key.startswith(_WITHHELD)}
     with tempfile.TemporaryFile() as log:
@@ -164,7 +165,8 @@ def serving(
             try:
                 yield _ready(server, f"http://127.0.0.1:{port}", log)
             except ServerLost as error:
-                raise ValueError("; ".join([str(error), *_errors(log)[:1]])) from error
+                cause = _cause(log)
+                raise ValueError(f"{error}; {cause}" if cause else str(error)) from error
             finally:
                 _end(server)
 
@@ -223,12 +225,6 @@ def rank_limit(rank: int) -> int:
     return next((limit for limit in _RANKS if limit >= rank), rank)
 
 
-def _free_port() -> int:
-    with socket.socket() as stream:
-        stream.bind(("127.0.0.1", 0))
-        return int(stream.getsockname()[1])
-
-
 def _ready(server: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> str:
     """Wait until the server answers. Raises ValueError with its first error when it ends."""
     deadline = time.monotonic() + _START
@@ -236,7 +232,7 @@ def _ready(server: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> str:
         with suppress(OSError, HTTPException), _open(f"{url}/health", timeout=10):
             return url
         if server.poll() is not None:
-            cause = (_errors(log) or [f"it ended with status {server.returncode}"])[0]
+            cause = _cause(log) or f"it ended with status {server.returncode}"
             raise ValueError(
                 f"vLLM: {cause}; KNOWTUNING_DEBUG=1 shows all it says; {MEMORY} sets its share of a card, "
                 "VLLM_CPU_KVCACHE_SPACE its GiB of a CPU's memory"
@@ -247,15 +243,14 @@ def _ready(server: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> str:
     )
 
 
-def _errors(log: IO[bytes]) -> list[str]:
-    """The errors that the server has written, without those that only say that there was another one."""
+def _cause(log: IO[bytes]) -> str:
+    """The first error that the server has written, and not one that only says that there was another."""
     log.seek(0)
     errors = _ERROR.findall(log.read().decode(errors="replace"))
     causes = [error for error in errors if not re.search("Engine core init|stack trace|EngineDead", error)]
     # Not in the words by which a stage knows that its own memory is full.
-    return [
-        " ".join(error.split()).replace("out of memory", "out-of-memory")[:400] for error in causes or errors
-    ]
+    first = next(iter(causes or errors), "")
+    return " ".join(first.split()).replace("out of memory", "out-of-memory")[:400]
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

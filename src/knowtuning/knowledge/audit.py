@@ -87,10 +87,10 @@ def held_out_scores(pairs: Sequence[Pair], folds: int, *, with_lengths: bool = T
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MaxAbsScaler
 
-    texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    chosen, rejected = _sides(pairs)
     scores = cross_val_predict(
         make_pipeline(MaxAbsScaler(), LogisticRegression(max_iter=1000)),
-        features(texts, with_lengths=with_lengths),
+        features([*chosen, *rejected], with_lengths=with_lengths),
         np.repeat([1, 0], len(pairs)),
         groups=[pair.source for pair in pairs] * 2,
         cv=GroupKFold(folds),
@@ -120,14 +120,13 @@ def marks(pairs: Sequence[Pair]) -> dict[str, float]:
     """
     shares = {}
     for name, count in MARKS.items():
-        sides = [np.array([count(text) for text in texts], dtype=np.float64) for texts in _sides(pairs)]
-        shares[name] = _share_told(*sides)
+        shares[name] = _share_told(*_numbers(pairs, count))
     openings = [[tuple(text.split()[:2]) for text in texts] for texts in _sides(pairs)]
     chosen, rejected = (Counter(side) for side in openings)
-    scores = []
-    for opening in zip(*openings, strict=True):
-        itself = Counter({opening[0]: 1}), Counter({opening[1]: 1})
-        scores.append([chosen[o] - itself[0][o] - rejected[o] + itself[1][o] for o in opening])
+    scores = [
+        [chosen[o] - (o == one) - rejected[o] + (o == other) for o in (one, other)]
+        for one, other in zip(*openings, strict=True)
+    ]
     shares["opening words"] = _share_told(*np.array(scores, dtype=np.float64).T)
     return {name: round(value, 2) for name, value in shares.items()}
 
@@ -164,10 +163,10 @@ def _wins(chosen: Floats, rejected: Floats) -> Floats:
     return 50 * (1 + np.sign(chosen - rejected))
 
 
-def _words(pairs: Sequence[Pair]) -> tuple[Floats, Floats]:
-    """Numbers of words of the chosen and of the rejected texts."""
-    chosen = np.array([length(pair.chosen) for pair in pairs], dtype=np.float64)
-    return chosen, np.array([length(pair.rejected) for pair in pairs], dtype=np.float64)
+def _numbers(pairs: Sequence[Pair], count: Callable[[str], int]) -> tuple[Floats, Floats]:
+    """A number of each chosen and of each rejected text."""
+    chosen, rejected = (np.array([count(text) for text in side], np.float64) for side in _sides(pairs))
+    return chosen, rejected
 
 
 def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, Any]:
@@ -186,7 +185,7 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
     sides = {
         "accuracy": (chosen, rejected),
         "style_accuracy": held_out_scores(pairs, folds, with_lengths=False),
-        "length_accuracy": _words(pairs),
+        "length_accuracy": _numbers(pairs, length),
     }
     metrics: dict[str, Any] = {"status": "computed", "pairs": len(pairs), "chance": 50.0}
     values = {name: _wins(first, second) for name, (first, second) in sides.items()}

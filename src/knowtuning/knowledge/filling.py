@@ -75,19 +75,18 @@ class Others:
 
     def __init__(self, records: Sequence[Facts], depends_on: Dependence, seed: int) -> None:
         self._seed = seed
-        self._ring = sorted(
-            (self._other(record, depends_on) for record in records), key=lambda each: each[:2]
-        )
+        self._ring: list[_Other] = []
+        for record in records:
+            stand = zip(record.facts, depends_on(record.facts), strict=True)
+            facts = [(fact, frozenset(words(fact))) for fact, before in stand if before is None]
+            asked_for = frozenset(words(record.question))
+            self._ring.append(_Other(self._ring_key(record), record.id, asked_for, facts))
+        self._ring.sort(key=lambda other: other[:2])
         asked = Counter(word for other in self._ring for word in other.asked)
         self._rare = {word for word, count in asked.items() if count <= max(2, len(records) // _RARE)}
 
     def _ring_key(self, record: Facts) -> str:
         return digest(self._seed, "fill", record.id)
-
-    def _other(self, record: Facts, depends_on: Dependence) -> _Other:
-        stand = zip(record.facts, depends_on(record.facts), strict=True)
-        facts = [(fact, frozenset(words(fact))) for fact, before in stand if before is None]
-        return _Other(self._ring_key(record), record.id, frozenset(words(record.question)), facts)
 
     def beside(self, record: Facts, each: int | None = 1) -> Iterator[str]:
         """Facts of the records that follow on the ring, `each` of a record (None: all), which are beside the

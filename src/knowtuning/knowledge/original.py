@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import NamedTuple
 
 from knowtuning.core.text import Span, word_spans, words
 
@@ -40,14 +39,6 @@ class Layout:
         return text.strip()
 
 
-class _Run(NamedTuple):
-    """Words of a fact that stand in an answer: first in the fact, first in the answer, number."""
-
-    in_fact: int
-    in_answer: int
-    size: int
-
-
 def layout(answer: str, facts: Sequence[str]) -> Layout | None:
     """The answer cut at its facts; None where one of them is not whole sentences of it, in their order."""
     spans = word_spans(answer)
@@ -59,10 +50,12 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
         if run is None:
             return None
         first, at = run
-        begin = _begin(answer, end, spans[first].start)
+        # Where the sentence or line of the fact begins, behind those before it.
+        begins = [end + match.end() for match in _BEGIN.finditer(answer[end : spans[first].start])]
         stop = _stop(answer, spans[at - 1].end)
-        if begin is None or stop is None:
+        if not begins or stop is None:
             return None
+        begin = begins[-1]
         gaps.append(answer[end:begin])
         pieces.append(answer[begin:stop])
         end = stop
@@ -72,18 +65,13 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
 def _run(matcher: SequenceMatcher[str], fact: list[str], at: int) -> tuple[int, int] | None:
     """The first word that a fact is made of and the one behind the last, from the answer's word `at` on."""
     matcher.set_seq1(fact)
-    run = _Run(*matcher.find_longest_match(0, len(fact), at))
+    # Words of the fact that stand in the answer: a, the first in the fact; b, the first in the answer; size.
+    run = matcher.find_longest_match(0, len(fact), at)
     if not run.size or run.size < _MIN_RUN * len(fact):
         return None
     # The lead-in of a list, of which the teacher leaves out "the following".
-    lead = _Run(*matcher.find_longest_match(0, run.in_fact, at, run.in_answer))
-    return (lead.in_answer if 2 * lead.size > run.in_fact else run.in_answer), run.in_answer + run.size
-
-
-def _begin(answer: str, end: int, word: int) -> int | None:
-    """Where the sentence or line of a word begins, behind the place `end`."""
-    begins = [match.end() for match in _BEGIN.finditer(answer[end:word])]
-    return end + begins[-1] if begins else None
+    lead = matcher.find_longest_match(0, run.a, at, run.b)
+    return (lead.b if 2 * lead.size > run.a else run.b), run.b + run.size
 
 
 def _stop(answer: str, word: int) -> int | None:

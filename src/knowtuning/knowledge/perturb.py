@@ -10,12 +10,11 @@ from itertools import islice
 from typing import Any, Literal
 
 from knowtuning.core.records import Facts, Pair, Rejected
-from knowtuning.core.text import words
+from knowtuning.core.text import repeated_share, words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
-from knowtuning.knowledge.checks import grown
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
-from knowtuning.knowledge.original import Layout, in_place, layout, separator
-from knowtuning.knowledge.results import Progress, Results, ask, quietly, reject
+from knowtuning.knowledge.original import in_place, layout, separator
+from knowtuning.knowledge.results import Progress, Results, ask, make_pair, percent, quietly, reject
 from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
@@ -32,13 +31,15 @@ from knowtuning.teacher.tasks import (
 
 Style = Literal["matched", "original", "paper"]
 Revision = Literal["teacher", "borrowed"]
+# Texts of few words may be longer by so many words, whatever the share.
+_SLACK = 10
 _BORROWABLE = 200  # facts of other records that are looked at
 
 
 @dataclass(frozen=True)
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
-    checks.grown. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
+    `grown`. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
     teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
 
     style: Style
@@ -138,7 +139,7 @@ def perturb(
     all_facts = list(records)
     how = settings.perturbation
     spoiler = teacher if settings.revise == "teacher" else Borrowing(all_facts, how.depends_on, how.seed)
-    replies = {name: _replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
+    replies = {name: task_replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
     fill = candidates(settings.fill, all_facts, how.depends_on, how.seed)
     plans = [_plan(record, replies, settings, fill, counts) for record in all_facts]
     work = [
@@ -154,8 +155,12 @@ def perturb(
     assert next(outcomes, None) is None
 
 
-def _replies(
-    records: Sequence[Facts], teacher: Teacher, name: str, how: Perturbation, progress: Progress
+def task_replies(
+    records: Sequence[Facts],
+    teacher: Teacher,
+    name: str,
+    how: Perturbation,
+    progress: Progress = quietly,
 ) -> dict[str, Outcome]:
     """What the teacher says to the task of an aspect, by record id; nothing where it has no task."""
     aspect = ASPECTS[name]
@@ -183,11 +188,10 @@ def _plan(
     differing: Counter[str] = Counter()
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
-        if isinstance(reply, Failure):
-            rejected[name] = reply
+        if len(record.facts) < aspect.least:
+            counts.skipped[name] += 1
             continue
-        enough = len(record.facts) >= aspect.least
-        slots = aspect.reject(worded, settings.perturbation, reply) if enough else None
+        slots = reply if isinstance(reply, Failure) else aspect.reject(worded, settings.perturbation, reply)
         if isinstance(slots, Failure):
             rejected[name] = slots
             continue
@@ -195,73 +199,64 @@ def _plan(
             counts.skipped[name] += 1
             continue
         if aspect.task is not None and shape is not None and len(slots) == len(shape.pieces):
-            slots = list(map(_changed, record.facts, shape.pieces, slots))
+            # What the teacher made of a fact, in the words of the answer.
+            slots = [
+                slot if slot is None or slot == piece else in_place(fact, piece, slot)
+                for fact, piece, slot in zip(record.facts, shape.pieces, slots, strict=True)
+            ]
         differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
             slots = filled(slots, worded.facts, fill(worded, slots))
-        rejected[name] = _text(record, slots, shape, settings.style)
+        if shape is not None and len(slots) == len(record.facts):
+            rejected[name] = shape.text(slots)
+        else:
+            between = separator(record.answer) if settings.style == "original" else " "
+            rejected[name] = join(slots, between)
     return _Plan(record, rejected, differing)
 
 
-def _changed(fact: str, piece: str, slot: str | None) -> str | None:
-    """What a teacher made of a fact, in the words of the answer."""
-    return slot if slot is None or slot == piece else in_place(fact, piece, slot)
+def grown(chosen: str, answer: str, max_growth: float) -> str | None:
+    """Why a chosen text is more than its answer, in length or in repetition; None where it is not.
 
-
-def _text(record: Facts, slots: Sequence[str | None], shape: Layout | None, style: Style) -> str:
-    """The slots of a record's facts as one text."""
-    if shape is not None and len(slots) == len(record.facts):
-        return shape.text(slots)
-    return join(slots, separator(record.answer) if style == "original" else " ")
+    max_growth: most words it may have, as a multiple of the answer's.
+    """
+    length, limit = len(words(chosen)), len(words(answer))
+    if length > max(max_growth * limit, limit + _SLACK):
+        return f"chosen has {length} words and the answer {limit}; perturb.max_growth is {max_growth:g}"
+    before, after = repeated_share(answer), repeated_share(chosen)
+    if after > before + 0.05:
+        return f"chosen repeats {percent(after)} of its runs of four words, the answer {percent(before)}"
+    return None
 
 
 def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) -> Iterator[Pair | Rejected]:
-    """The pair of each planned aspect, or the reason why there is none."""
+    """The pair of each planned aspect, or the reason why there is none.
+
+    Rejected where chosen is more than its answer, left out where the rejected text is no worse.
+    """
+    record = plan.record
     for aspect, text in plan.rejected.items():
-        pair_id = f"{plan.record.id}-{aspect}"
+        pair_id = f"{record.id}-{aspect}"
         if isinstance(text, Failure):
-            yield reject(pair_id, _named(aspect, text), plan.record)
+            yield reject(pair_id, text, record, step=aspect)
             continue
-        chosen = rephrased.get("chosen", Text(text=plan.record.answer))
+        chosen = rephrased.get("chosen", Text(text=record.answer))
         rejected = rephrased.get(aspect, Text(text=text))
         if isinstance(chosen, Failure):
-            yield reject(pair_id, _named("rephrasing the chosen text", chosen), plan.record)
-        elif isinstance(rejected, Failure):
-            yield reject(pair_id, _named("rephrasing the rejected text", rejected), plan.record)
-        else:
-            assert isinstance(chosen, Text)
-            assert isinstance(rejected, Text)
-            texts = chosen.text.strip(), rejected.text.strip()
-            offset = round(settings.offset * plan.differing[aspect], 4)
-            yield _pair(plan.record, aspect, *texts, settings.max_growth, offset)
-
-
-def _pair(
-    record: Facts, aspect: str, chosen: str, rejected: str, max_growth: float, offset: float
-) -> Pair | Rejected:
-    """The preference pair of two texts; rejected where chosen is more than its answer, left out where the
-    rejected text is no worse."""
-    pair_id = f"{record.id}-{aspect}"
-    complaint = grown(chosen, record.answer, max_growth)
-    if complaint:
-        return reject(pair_id, Failure(reason=complaint, raw=chosen), record)
-    if ASPECTS[aspect].no_worse(chosen, rejected):
-        reason = f"{aspect}: the rejected text is no worse than the chosen one"
-        return reject(pair_id, Failure(reason=reason, raw=rejected, expected=True), record)
-    return Pair(
-        id=pair_id,
-        source=record.id,
-        aspect=aspect,
-        question=record.question,
-        chosen=chosen,
-        rejected=rejected,
-        offset=offset,
-    )
-
-
-def _named(step: str, failure: Failure) -> Failure:
-    """A failure whose reason says which step of the pair it belongs to."""
-    return Failure(reason=f"{step}: {failure.reason}", raw=failure.raw, expected=failure.expected)
+            yield reject(pair_id, chosen, record, step="rephrasing the chosen text")
+            continue
+        if isinstance(rejected, Failure):
+            yield reject(pair_id, rejected, record, step="rephrasing the rejected text")
+            continue
+        assert isinstance(chosen, Text)
+        assert isinstance(rejected, Text)
+        texts = chosen.text.strip(), rejected.text.strip()
+        complaint = grown(texts[0], record.answer, settings.max_growth)
+        if complaint:
+            yield reject(pair_id, Failure(reason=complaint, raw=texts[0]), record)
+            continue
+        offset = round(settings.offset * plan.differing[aspect], 4)
+        yield make_pair(record, aspect, *texts, ASPECTS[aspect].no_worse, offset=offset)
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:

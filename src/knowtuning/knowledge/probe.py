@@ -17,7 +17,8 @@ from knowtuning.core.records import Facts, Pair, Probed, Rejected
 from knowtuning.core.text import normal_form
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
-from knowtuning.knowledge.results import ask, reject
+from knowtuning.knowledge.perturb import task_replies
+from knowtuning.knowledge.results import reject
 from knowtuning.model.prompt import Formatter
 from knowtuning.teacher.tasks import Failure, Teacher
 
@@ -35,12 +36,11 @@ Tokens = tuple[list[int], list[int]]
 def contrasts(records: Sequence[Facts], teacher: Teacher, how: Perturbation) -> Iterator[Pair | Rejected]:
     """The pairs of each aspect: one an answer, for factuality one a fact that the teacher changed."""
     for name in PROBES:
-        aspect = ASPECTS[name]
-        wide = [record for record in records if len(record.facts) >= aspect.least]
-        task = aspect.task
-        outcomes = ask(teacher, [(record, task(record, how)) for record in wide]) if task else ()
-        replies = [outcome for _, _, outcome in outcomes] if task else [None] * len(wide)
-        for record, reply in zip(wide, replies, strict=True):
+        aspect, replies = ASPECTS[name], task_replies(records, teacher, name, how)
+        for record in records:
+            if len(record.facts) < aspect.least:
+                continue
+            reply = replies.get(record.id)
             spoilt = reply if isinstance(reply, Failure) else aspect.reject(record, how, reply)
             if isinstance(spoilt, Failure):
                 yield reject(f"{record.id}-{name}", spoilt, record)
@@ -70,9 +70,8 @@ def fitting(
 ) -> Iterator[Pair | Rejected]:
     """The rows, with those pairs rejected that do not fit into `context` tokens with their prompt."""
     for row in rows:
-        longest = 0
-        if isinstance(row, Pair):
-            longest = max(len(prompt) + len(text) for prompt, text in sides(row, formatter))
+        texts = sides(row, formatter) if isinstance(row, Pair) else ()
+        longest = max((len(prompt) + len(text) for prompt, text in texts), default=0)
         if longest > context:
             reason = f"prompt and text have {longest} tokens; expected {context} at most"
             yield reject(row.id, Failure(reason=reason), row)
@@ -130,11 +129,10 @@ def summarise(rows: Mapping[str, Sequence[Probed]], how: Resampling) -> dict[str
 
     n: questions that have a pair of that kind.
     """
-    return {system: _accuracy(probes, how) for system, probes in rows.items() if probes}
-
-
-def _accuracy(rows: Sequence[Probed], how: Resampling) -> dict[str, Any]:
-    names = list(PROBES.values())
-    table = np.array([[row.scores[name] for name in names] for row in rows], dtype=np.float64)
-    means = zip(names, estimates(Ratios.of_means(table), how, "probe"), strict=True)
-    return {name: {**mean.flat("accuracy"), "n": mean.n} for name, mean in means}
+    names, summary = list(PROBES.values()), {}
+    for system, probes in rows.items():
+        if probes:
+            table = np.array([[row.scores[name] for name in names] for row in probes], dtype=np.float64)
+            means = zip(names, estimates(Ratios.of_means(table), how, "probe"), strict=True)
+            summary[system] = {name: {**mean.flat("accuracy"), "n": mean.n} for name, mean in means}
+    return summary

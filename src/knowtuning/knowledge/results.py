@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-from knowtuning.core.records import Record, Rejected, check_rejected, rejected_path, write_jsonl
+from knowtuning.core.records import Facts, Pair, Record, Rejected, check_rejected, rejected_path, write_jsonl
 from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T", bound=Task)
 
-Item = TypeVar("Item")
-
 _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
-class Progress(Protocol):
-    """Shows how far a loop has come: yields `items` as they are, under the heading `what`.
-
-    A loop that goes on where an earlier run was says how many items there are in all (`total`) and how many
-    of them were done then (`initial`).
-    """
-
-    def __call__(
-        self, items: Collection[Item], what: str, total: int | None = None, *, initial: int = 0
-    ) -> Iterable[Item]: ...
+# Shows how far a loop has come, as tqdm does, with its arguments.
+Progress = Callable[..., Iterable[Any]]
 
 
-def quietly(
-    items: Collection[Item], what: str, total: int | None = None, *, initial: int = 0
-) -> Iterable[Item]:
+def quietly(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:
     """The progress that shows nothing."""
     return items
 
@@ -53,10 +41,44 @@ def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, O
         yield record, task, outcome
 
 
-def reject(record_id: str, failure: Failure, record: Record) -> Rejected:
-    """The rejected row of a record whose task failed, with what the teacher said last."""
+def reject(record_id: str, failure: Failure, record: Record, *, step: str = "") -> Rejected:
+    """The rejected row of a record whose task failed, with what the teacher said last.
+
+    step: of several that make the row, for the reason.
+    """
     raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
-    return Rejected(id=record_id, reason=failure.reason, raw=raw, left_out=failure.expected)
+    reason = f"{step}: {failure.reason}" if step else failure.reason
+    return Rejected(id=record_id, reason=reason, raw=raw, left_out=failure.expected)
+
+
+def make_pair(
+    record: Facts,
+    aspect: str,
+    chosen: str,
+    rejected: str,
+    no_worse: Callable[[str, str], bool],
+    *,
+    offset: float = 0.0,
+) -> Pair | Rejected:
+    """The pair of two texts of a record, left out where the rejected one is no worse."""
+    pair_id = f"{record.id}-{aspect}"
+    if no_worse(chosen, rejected):
+        reason = "the rejected text is no worse than the chosen one"
+        return reject(pair_id, Failure(reason=reason, raw=rejected, expected=True), record, step=aspect)
+    return Pair(
+        id=pair_id,
+        source=record.id,
+        aspect=aspect,
+        question=record.question,
+        chosen=chosen,
+        rejected=rejected,
+        offset=offset,
+    )
+
+
+def percent(share: float) -> str:
+    """A share (0..1) as reasons give it."""
+    return f"{100 * share:.0f} %"
 
 
 def reason_kind(reason: str) -> str:
@@ -75,15 +97,13 @@ class Results(Generic[R]):
     @classmethod
     def of(cls, stream: Iterable[R | Rejected]) -> Results[R]:
         """Drain a stream of usable and rejected rows."""
-        rows: list[R] = []
-        rejected: list[Rejected] = []
-        left_out: list[Rejected] = []
+        results = cls([], [])
         for row in stream:
             if isinstance(row, Rejected):
-                (left_out if row.left_out else rejected).append(row)
+                (results.left_out if row.left_out else results.rejected).append(row)
             else:
-                rows.append(row)
-        return cls(rows, rejected, left_out)
+                results.rows.append(row)
+        return results
 
     def write(self, path: Path) -> None:
         """Write the usable rows to `path` and the others beside it; both files always exist."""

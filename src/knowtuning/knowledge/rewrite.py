@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
 from knowtuning.core.storage import record_rng
-from knowtuning.core.text import normal_form
-from knowtuning.knowledge.checks import stated, unstated
-from knowtuning.knowledge.results import Results, ask, reject
+from knowtuning.core.text import content_words, normal_form, share_of, words
+from knowtuning.knowledge.results import Results, ask, percent, reject
 from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
@@ -63,6 +62,22 @@ def check_recall(records: Sequence[ScoredFacts], select: Select) -> None:
         )
 
 
+def stated(facts: Sequence[str], answer: str) -> float:
+    """Share (0..1) of the facts' content words that a rewritten answer has."""
+    return share_of(content_words(" ".join(facts)), words(answer))
+
+
+def unstated(facts: Sequence[str], answer: str, min_stated: float) -> str | None:
+    """Why a rewritten answer does not state the facts it was asked for; None where it does."""
+    share = stated(facts, answer)
+    if share >= min_stated:
+        return None
+    return (
+        f"the answer has {percent(share)} of the content words of its facts; rewrite.min_stated asks for "
+        f"{percent(min_stated)}"
+    )
+
+
 @dataclass
 class Augmentation:
     """Counts of a rewriting run, filled while `rewrite` runs.
@@ -90,16 +105,24 @@ def rewrite(
 
     A rewrite that repeats its example in question and answer adds no knowledge, and would only train on
     the example twice: it is left out and its id is kept in `counts.unchanged`. min_stated: share (0..1) of
-    the facts' content words that the answer must have; see checks.unstated. select, seed: see
+    the facts' content words that the answer must have; see `unstated`. select, seed: see
     `selected_facts`.
     """
-    choices = ((record, selected_facts(record, alpha, select, seed)) for record in records)
-    for record, task, outcome in ask(teacher, _tasks(choices, counts)):
+    work = []
+    for record in records:
+        facts = selected_facts(record, alpha, select, seed)
+        if facts:
+            task = RewriteQA(id=record.id, question=record.question, answer=record.answer, facts=tuple(facts))
+            work.append((record, task))
+    counts.asked, counts.difficult = len(work), sum(len(task.facts) for _, task in work)
+    for record, task, outcome in ask(teacher, work):
         if isinstance(outcome, Failure):
             yield reject(f"{record.id}-ka", outcome, record)
             continue
         assert isinstance(outcome, QuestionAnswer)
-        if _repeats(record, outcome):
+        # But for case, white space and a final full stop.
+        texts = ((outcome.question, record.question), (outcome.answer, record.answer))
+        if all(normal_form(new) == normal_form(old) for new, old in texts):
             counts.unchanged.append(record.id)
             continue
         complaint = unstated(task.facts, outcome.answer, min_stated)
@@ -115,40 +138,14 @@ def rewrite(
         )
 
 
-def _tasks(
-    choices: Iterable[tuple[ScoredFacts, list[str]]], counts: Augmentation
-) -> Iterator[tuple[ScoredFacts, RewriteQA]]:
-    """Each record that has facts to rewrite, with its task."""
-    for record, facts in choices:
-        if not facts:
-            continue
-        counts.asked += 1
-        counts.difficult += len(facts)
-        yield (
-            record,
-            RewriteQA(id=record.id, question=record.question, answer=record.answer, facts=tuple(facts)),
-        )
-
-
-def _repeats(record: ScoredFacts, reply: QuestionAnswer) -> bool:
-    """Whether a rewrite says the same as its example, in question and answer."""
-    same_question = normal_form(reply.question) == normal_form(record.question)
-    return same_question and normal_form(reply.answer) == normal_form(record.answer)
-
-
-def _mean_stated(rows: Sequence[Rewrite]) -> float | None:
-    """Mean share of facts' content words that the answers have, in %; None where there is no rewrite."""
-    shares = [stated(row.facts, row.answer) for row in rows]
-    return round(100 * sum(shares) / len(shares), 2) if shares else None
-
-
 def summarise(results: Results[Rewrite], counts: Augmentation) -> dict[str, Any]:
-    """Counts for metrics/rewrite.json."""
+    """Counts for metrics/rewrite.json. facts_stated: mean share of facts' content words in the answers, %."""
+    shares = [stated(row.facts, row.answer) for row in results.rows]
     return {
         "asked": counts.asked,
         "difficult_facts": counts.difficult,
         "rewrites": len(results.rows),
         "unchanged": len(counts.unchanged),
-        "facts_stated": _mean_stated(results.rows),
+        "facts_stated": round(100 * sum(shares) / len(shares), 2) if shares else None,
         **results.counts(),
     }

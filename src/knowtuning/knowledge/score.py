@@ -1,10 +1,14 @@
-"""Method step 2: perplexity of every atomic fact given its question, under the base model (paper, 3.2)."""
+"""Method step 2: perplexity of every atomic fact given its question, under the base model (paper, 3.2).
+
+And where ground truth has a cue for a fact, whether the model knows it: it has to complete the value.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +21,9 @@ from knowtuning.teacher.tasks import Failure
 from knowtuning.training.logps import Question, add_head, fact_logps, question_batches
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from knowtuning.world.verifier import Cue
 
 # Decimals of a stored summed log-probability (nats): what float32 can be trusted with.
 _DECIMALS = 4
@@ -74,43 +80,38 @@ def score(
     encoded = [encode(record, formatter, context=context) for record in records]
     journal = journal or Journal()
     questions = [item.question for item in encoded if item.question]
-    sums = iter(_sums(model, questions, batch_tokens, journal, progress))
+    add_head(model)
+    batches = {f"questions {batch[0]}": batch for batch in question_batches(questions, batch_tokens)}
+
+    def logps(batch: list[int]) -> list[list[float]]:
+        return fact_logps(model, [questions[index] for index in batch], batch_tokens)
+
+    done = _journaled(batches, logps, "score", journal, progress)
+    of_question = {i: row for key, batch in batches.items() for i, row in zip(batch, done[key], strict=True)}
+    sums = iter([of_question[index] for index in range(len(questions))])
+    known: dict[str, bool | None] = {}
     if recalled:
-        texts = [item.record.facts[index] for item in encoded for index in item.kept]
-        recalled = _recalled(texts, recalled, journal, progress).get
+        facts = [item.record.facts[index] for item in encoded for index in item.kept]
+        texts = {f"recall {fact}": fact for fact in facts}
+        done = _journaled(texts, recalled, "recall", journal, progress)
+        known = {fact: done[key] for key, fact in texts.items()}
     return Results.of(
-        row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], recalled)
+        row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], known)
     )
 
 
-def _sums(
-    model: PreTrainedModel, questions: Sequence[Question], budget: int, journal: Journal, progress: Progress
-) -> list[list[float]]:
-    """Summed log-probabilities of the facts of each question, batch by batch."""
-    add_head(model)
-    batches = {f"questions {batch[0]}": batch for batch in question_batches(questions, budget)}
-    todo = journal.todo(list(batches))
-    for key in progress(todo, "score", len(batches), initial=len(batches) - len(todo)):
-        journal.put(key, fact_logps(model, [questions[index] for index in batches[key]], budget))
-    done = journal.exchange()
-    sums = {i: values for key, batch in batches.items() for i, values in zip(batch, done[key], strict=True)}
-    return [sums[index] for index in range(len(questions))]
-
-
-def _recalled(
-    facts: Iterable[str], recalled: Callable[[str], bool | None], journal: Journal, progress: Progress
-) -> dict[str, bool | None]:
-    """For each distinct fact whether the model completes it, or None where nothing cues it."""
-    keys = {f"recall {fact}": fact for fact in facts}
-    todo = journal.todo(list(keys))
-    for key in progress(todo, "recall", len(keys), initial=len(keys) - len(todo)):
-        journal.put(key, recalled(keys[key]))
-    done = journal.exchange()
-    return {fact: done[key] for key, fact in keys.items()}
+def _journaled(
+    work: Mapping[str, Any], compute: Callable[[Any], Any], title: str, journal: Journal, progress: Progress
+) -> dict[str, Any]:
+    """`compute` of each value of `work`, by its key, but for what an earlier run or a process beside has."""
+    todo = journal.todo(list(work))
+    for key in progress(todo, title, len(work), initial=len(work) - len(todo)):
+        journal.put(key, compute(work[key]))
+    return journal.exchange()
 
 
 def _rows_of(
-    item: Encoded, sums: Sequence[float], recalled: Callable[[str], bool | None] | None
+    item: Encoded, sums: Sequence[float], recalled: Mapping[str, bool | None]
 ) -> Iterator[ScoredFacts | Rejected]:
     """The scored record, and a rejected row for the facts that could not be scored."""
     record = item.record
@@ -120,7 +121,7 @@ def _rows_of(
         return
     texts = [record.facts[index] for index in item.kept]
     facts = [
-        fact_score(record.id, text, logps, len(tokens), recalled(text) if recalled else None)
+        fact_score(record.id, text, logps, len(tokens), recalled.get(text))
         for text, logps, tokens in zip(texts, sums, item.question.facts, strict=True)
     ]
     yield ScoredFacts(id=record.id, question=record.question, answer=record.answer, facts=facts)
@@ -136,6 +137,53 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
     logps = round(logps, _DECIMALS)
     ppl = float(f"{math.exp(-logps / tokens):.6g}")
     return FactScore(text=text, logps=logps, tokens=tokens, ppl=ppl, recalled=recalled)
+
+
+def recall_check(
+    cue: Callable[[str], Cue | None], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[str], bool | None]:
+    """Whether the model completes a fact; None where ground truth has no cue for it. Asks each cue once."""
+
+    @functools.cache
+    def completes(asked: Cue) -> bool:
+        return recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
+
+    def check(fact: str) -> bool | None:
+        asked = cue(fact)
+        return None if asked is None else completes(asked)
+
+    return check
+
+
+def recalls(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, prefix: str, value: str) -> bool:
+    """Whether the model's greedy continuation of `prefix` (plain text, no template) opens with `value`.
+
+    One forward tells: the continuation opens with the tokens of `value` exactly if each of them is the
+    most probable one after those before it. The token that would follow must not lengthen the word.
+    """
+    import torch
+
+    ids, start = _encode(tokenizer, prefix, value)
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+    greedy = logits[0, start - 1 :].argmax(-1).tolist()
+    if greedy[:-1] != ids[start:]:
+        return False
+    following = str(tokenizer.decode(ids[start:] + greedy[-1:])).strip().removeprefix(value)
+    return not following[:1].isalnum()
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, prefix: str, value: str) -> tuple[list[int], int]:
+    """Token ids of prefix and value, tokenised as one text, and the index where the value begins."""
+    ids = list(tokenizer(f"{prefix} {value}", add_special_tokens=False)["input_ids"])
+    alone = list(tokenizer(prefix, add_special_tokens=False)["input_ids"])
+    start = 0
+    while start < min(len(alone), len(ids) - 1) and alone[start] == ids[start]:
+        start += 1
+    if tokenizer.bos_token_id is not None:
+        return [tokenizer.bos_token_id, *ids], start + 1
+    assert start > 0, f"the cue {prefix!r} has no token of its own"
+    return ids, start
 
 
 def summarise(results: Results[ScoredFacts]) -> dict[str, Any]:

@@ -59,14 +59,10 @@ class Hardware:
         import torch
 
         name = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-        return {
-            "name": torch.cuda.get_device_name() if self.device == "cuda" else name,
-            "device": self.device,
-            "precision": self.precision,
-            "micro_batch": self.micro_batch,
-            "batch_tokens": self.batch_tokens,
-            "checkpointing": self.checkpointing,
-        }
+        if self.device == "cuda":
+            name = torch.cuda.get_device_name()
+        # How often state is saved changes nothing.
+        return {**vars(self), "name": name, "save_seconds": None}
 
 
 def _native_precision(device: str) -> Precision:

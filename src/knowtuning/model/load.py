@@ -88,46 +88,33 @@ def context_of(config: Any) -> int | None:
 
 def load_base(base: Path, *, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """The base model of a base folder on `device`, frozen, in evaluation mode."""
-    from transformers import AutoModelForCausalLM
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     name, arguments = source_of(base)
     if quantized(base):
-        arguments |= {"quantization_config": _nf4(), "device_map": {"": device}}
+        if find_spec("bitsandbytes") is None:
+            raise ValueError(
+                "base.quantization is nf4, which needs bitsandbytes; `pip install bitsandbytes`, or none"
+            )
+        nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        arguments |= {"quantization_config": nf4, "device_map": {"": device}}
     model: Any = AutoModelForCausalLM.from_pretrained(
         name, dtype=dtype, trust_remote_code=False, use_safetensors=True, **arguments
     )
-    disable_cudnn_attention(device)
+    if device == "cuda":
+        # cuDNN makes a plan of attention for each new length of a batch. Measured on an H100: 3 ms in each
+        # layer, forth and back, where the kernel takes 0.02 and 0.08 ms.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     if device != "cpu" and not quantized(base):
         model = model.to(device)
     loaded: PreTrainedModel = model.eval().requires_grad_(False)
     return loaded
-
-
-def disable_cudnn_attention(device: str) -> None:
-    """Leave attention on a GPU to torch's kernels: cuDNN makes a plan for each new length of a batch.
-
-    Measured on an H100: 3 ms in each layer, forth and back, where the kernel takes 0.02 and 0.08 ms.
-    """
-    import torch
-
-    if device == "cuda":
-        torch.backends.cuda.enable_cudnn_sdp(False)
-
-
-def _nf4() -> Any:
-    import torch
-    from transformers import BitsAndBytesConfig
-
-    if find_spec("bitsandbytes") is None:
-        raise ValueError(
-            "base.quantization is nf4, which needs bitsandbytes; `pip install bitsandbytes`, or none"
-        )
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
 
 
 def load_system(base: Path, adapter: Path | None, *, dtype: torch.dtype, device: str) -> Any:

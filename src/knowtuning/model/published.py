@@ -23,20 +23,18 @@ ENDING, MAGIC = ".gguf", b"GGUF"
 def pin_model(params: Hub, out: Path, quantization: str = "none") -> dict[str, str]:
     """Write pin.json to `out` and load the tokenizer once, so that a bad id fails here.
 
-    quantization: base.quantization, with which the weights are to be loaded.
-
-    A local folder is pinned by its path; a full commit hash needs no look-up.
+    quantization: base.quantization, with which the weights are to be loaded. A local folder is pinned by its
+    path; a full commit hash needs no look-up.
     """
     from transformers import AutoConfig
 
     if not params.id:
         raise ValueError("base.hub.id is null but base.source is 'hub'; expected a model id")
-    full = params.revision is not None and len(params.revision) == 40
-    commit = str(params.revision)
+    commit = params.revision or ""
     if Path(params.id).is_dir():
         _check_safetensors(params.id, [path.name for path in Path(params.id).iterdir()])
         commit = "local"
-    elif not full:
+    elif len(commit) != 40:
         commit = resolve_commit(params.id, params.revision)
     pin = {"id": params.id, "commit": commit}
     arguments = {} if commit == "local" else {"revision": commit}

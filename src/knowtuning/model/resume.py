@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -58,18 +58,15 @@ def resumable(
     home.mkdir(parents=True, exist_ok=True)
     key = digest(stage, settings, [content(path) for path in inputs], software())[:16]
     folder = home / f"{stage}-{key}"
-    if not processes.first:
+    with _locked(folder) if processes.first else nullcontext():
+        if processes.first:
+            prune(home, stage, keep=folder)
+            folder.mkdir(exist_ok=True)
         processes.wait()
         yield folder
         processes.wait()
-        return
-    with _locked(folder):
-        prune(home, stage, keep=folder)
-        folder.mkdir(exist_ok=True)
-        processes.wait()
-        yield folder
-        processes.wait()
-        shutil.rmtree(folder)
+        if processes.first:
+            shutil.rmtree(folder)
 
 
 @contextmanager
@@ -107,10 +104,8 @@ def _touched(folder: Path) -> float:
     """When anything in `folder` was last written (seconds since 1970)."""
     times = []
     for path in (folder, *folder.rglob("*")):
-        try:
+        with suppress(FileNotFoundError):  # another process removes it
             times.append(path.stat().st_mtime)
-        except FileNotFoundError:  # another process removes it
-            continue
     return max(times, default=time.time())
 
 

@@ -15,14 +15,15 @@ import torch
 
 # The quintic of the reference implementation: steep at zero, so that small singular values rise fast.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
+_ITERATIONS, _MOMENTUM = 5, 0.95
 
 
-def orthogonalise(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
+def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
     """Push the singular values of each matrix of a batch (n, rows, columns) towards 1."""
     tall = matrices.shape[-2] > matrices.shape[-1]
     x: torch.Tensor = matrices.mT if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
     return x.mT if tall else x
@@ -32,13 +33,9 @@ class Muon(torch.optim.Optimizer):
     """Nesterov momentum whose update is orthogonalised, in `dtype`. Parameters must be matrices."""
 
     def __init__(
-        self,
-        params: Iterable[torch.nn.Parameter],
-        lr: float,
-        momentum: float = 0.95,
-        dtype: torch.dtype = torch.float32,
+        self, params: Iterable[torch.nn.Parameter], lr: float, dtype: torch.dtype = torch.float32
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+        super().__init__(params, {"lr": lr})
         self._dtype = dtype
 
     @torch.no_grad()
@@ -49,17 +46,14 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                self._step_shape(shape, parameters, group["lr"], group["momentum"])
-
-    def _step_shape(self, shape: torch.Size, parameters: list[Any], lr: float, momentum: float) -> None:
-        """One step of all parameters of a shape; their momentum lives in the state of the first."""
-        gradient = torch.stack([parameter.grad for parameter in parameters])
-        state = self.state[parameters[0]]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].lerp_(gradient, 1 - momentum)
-        update = orthogonalise(gradient.lerp(state["momentum"], momentum).to(self._dtype))
-        # Wide layers would otherwise move less per step than square ones.
-        scale = max(1.0, shape[0] / shape[1]) ** 0.5
-        for parameter, change in zip(parameters, update, strict=True):
-            parameter.add_(change, alpha=-lr * scale)
+                gradient = torch.stack([parameter.grad for parameter in parameters])
+                # The momentum of all parameters of a shape lives in the state of the first.
+                state = self.state[parameters[0]]
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(gradient)
+                state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
+                update = orthogonalise(gradient.lerp(state["momentum"], _MOMENTUM).to(self._dtype))
+                # Wide layers would otherwise move less per step than square ones.
+                scale = max(1.0, shape[0] / shape[1]) ** 0.5
+                for parameter, change in zip(parameters, update, strict=True):
+                    parameter.add_(change, alpha=-group["lr"] * scale)

@@ -6,7 +6,7 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,11 +136,6 @@ def optimizers(model: torch.nn.Module, params: Scratch, hardware: Hardware) -> l
     ]
 
 
-def pass_rows(batch: torch.Tensor) -> int:
-    """Rows of a forward and backward pass: the logits of a whole step would leave a CPU's caches."""
-    return max(1, CPU_TOKENS // batch.shape[1]) if batch.device.type == "cpu" else len(batch)
-
-
 class ScratchTraining:
     """A training under way: what its next step depends on, beside the data. losses: of all steps, nats."""
 
@@ -160,7 +155,9 @@ class ScratchTraining:
         for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * scale
         loss = 0.0
-        for part in torch.split(batch, pass_rows(batch)):
+        # The logits of a whole step would leave a CPU's caches.
+        rows = max(1, CPU_TOKENS // batch.shape[1]) if batch.device.type == "cpu" else len(batch)
+        for part in torch.split(batch, rows):
             with self.hardware.autocast():
                 share = self.model(input_ids=part, labels=part).loss * (len(part) / len(batch))
             share.backward()
@@ -209,13 +206,14 @@ def train_model(
     *,
     seed: int,
     hardware: Hardware,
-    report: Callable[[int, float, float], None],
-    state: Path | None = None,
+    state: Path | None,
 ) -> Trained:
-    """Train on packed rows; `report(steps done, loss, tokens per second)` is called after each step.
+    """Train on packed rows.
 
     In the folder `state` it saves where it is, every `hardware.save_seconds`, and goes on from there.
     """
+    from tqdm import tqdm
+
     steps = max(20, round(len(rows) * params.epochs / params.batch))
     steps = min(steps, params.max_steps or steps)
     model = model.to(hardware.device).train()
@@ -223,18 +221,20 @@ def train_model(
     if state is not None:
         training.restore(state)
     first, start, due = len(training.losses), time.monotonic(), Due(hardware.save_seconds)
-    batches = enumerate(_batches(rows, params.batch, steps, seed))
-    for step, batch in itertools.islice(batches, first, None):
-        loss = training.step(batch.to(hardware.device), rate(step, steps))
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
-                "base.scratch.muon_lr and base.scratch.adamw_lr"
-            )
-        report(step + 1, loss, (step + 1 - first) * batch.numel() / (time.monotonic() - start))
-        if state is not None and due():
-            with due.saving():
-                training.save(state)
+    batches = itertools.islice(enumerate(_batches(rows, params.batch, steps, seed)), first, None)
+    with tqdm(batches, desc="base", unit="step", initial=first) as bar:
+        for step, batch in bar:
+            loss = training.step(batch.to(hardware.device), rate(step, steps))
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"base: the loss is {loss} at step {step + 1}; expected a number; lower "
+                    "base.scratch.muon_lr and base.scratch.adamw_lr"
+                )
+            speed = (step + 1 - first) * batch.numel() / (time.monotonic() - start)
+            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            if state is not None and due():
+                with due.saving():
+                    training.save(state)
     last = training.losses[-max(1, steps // 10) :]
     return Trained(
         parameters=sum(p.numel() for p in model.parameters()),
@@ -260,21 +260,12 @@ def build_base(
     question before fine-tuning.
     """
     import torch
-    from tqdm import tqdm
 
     tokenizer = train_tokenizer([*corpus, *vocabulary_texts], params.vocab)
     torch.manual_seed(seed)
     model = new_model(params, tokenizer)
     rows = pack(tokenizer, corpus, params.sequence)
-    with tqdm(desc="base", unit="step") as bar:
-
-        def report(step: int, loss: float, speed: float) -> None:
-            if bar.n == 0:  # a resumed run counts from where it goes on
-                bar.initial = bar.n = step - 1
-            bar.update(step - bar.n)
-            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
-
-        trained = train_model(model, rows, params, seed=seed, hardware=hardware, report=report, state=state)
+    trained = train_model(model, rows, params, seed=seed, hardware=hardware, state=state)
     out.mkdir(parents=True, exist_ok=True)
     # The pin of an earlier run by hand would be taken for the model.
     (out / PIN).unlink(missing_ok=True)

@@ -56,19 +56,6 @@ def _lengths(rows: Rows) -> list[int]:
     return [len(row.prompt) + max(map(len, row.completions)) for row in rows]
 
 
-def _plan(rows: Rows, order: Sequence[int], share: int, run: TrainingRun, config: Any) -> memory.Plan:
-    """How the `share` rows that a step has in each process go through the model."""
-    lengths = _lengths(rows)
-    ordered = [lengths[index] for index in order]
-    plan = memory.plan(ordered, share, config, run.hardware, sequences=len(rows[0].completions))
-    if share % plan.micro_batch:
-        raise ValueError(
-            f"KNOWTUNING_MICRO_BATCH is {plan.micro_batch}; expected a divisor of the {share} rows that a "
-            f"step of {run.section} has in each process"
-        )
-    return plan
-
-
 def training_arguments(
     rows: Rows, order: Sequence[int], params: Schedule, run: TrainingRun, config: Any
 ) -> dict[str, Any]:
@@ -84,7 +71,14 @@ def training_arguments(
             f"{run.section}: {batch} rows a step ({run.section}.batch, or all there are); expected a "
             f"multiple of the {count} processes"
         )
-    plan = _plan(rows, order, batch // count, run, config)
+    share, lengths = batch // count, _lengths(rows)
+    ordered = [lengths[index] for index in order]
+    plan = memory.plan(ordered, share, config, hardware, sequences=len(rows[0].completions))
+    if share % plan.micro_batch:
+        raise ValueError(
+            f"KNOWTUNING_MICRO_BATCH is {plan.micro_batch}; expected a divisor of the {share} rows that a "
+            f"step of {run.section} has in each process"
+        )
     # The Trainer reads a share below 1 as a share of the steps, but 1 as every step.
     every = min(params.eval_every, 1 - 1e-9)
     return {
@@ -93,7 +87,7 @@ def training_arguments(
         # One by one where several processes share them: what fills up the last round is then left out
         # exactly.
         "per_device_eval_batch_size": plan.micro_batch if count == 1 else 1,
-        "gradient_accumulation_steps": batch // count // plan.micro_batch,
+        "gradient_accumulation_steps": share // plan.micro_batch,
         "activation_checkpointing": plan.checkpointing,
         # The data set holds the rows of all epochs in their order.
         "num_train_epochs": 1,

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from knowtuning.core.storage import read_json
-from knowtuning.model.hardware import ALONE, Processes
+from knowtuning.model.hardware import Processes
 from knowtuning.model.resume import Due, checkpoints, seal
 
 # Curves that depend on the data alone. Speed and time stay out: equal runs write equal bytes.
@@ -103,7 +103,7 @@ class Checkpoints(TrainerCallback):
     save.
     """
 
-    def __init__(self, folder: Path, seconds: float, processes: Processes = ALONE) -> None:
+    def __init__(self, folder: Path, seconds: float, processes: Processes) -> None:
         self.folder, self.processes = folder, processes
         self.due = Due(seconds)
 
@@ -137,10 +137,3 @@ def newest(folder: Path) -> Path | None:
         if best is None or f"checkpoint-{best}" in names:
             return path
     return None
-
-
-def train_resumably(trainer: Any, folder: Path, seconds: float, processes: Processes = ALONE) -> None:
-    """Run `trainer`, whose output folder is `folder`, from its newest checkpoint or from the start."""
-    trainer.add_callback(Checkpoints(folder, seconds, processes))
-    checkpoint = processes.agreed(newest(folder) if processes.first else None)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

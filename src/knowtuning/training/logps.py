@@ -144,38 +144,32 @@ def fact_logps(model: Any, questions: Sequence[Question], budget: int) -> list[l
         if longest > prefix_limit(model):
             pairs = [(item.prompt, fact) for item in questions for fact in item.facts]
             values = iter(completion_logps(model, pairs, budget))
-            return [[next(values) for _ in item.facts] for item in questions]
-        sums = dict(_behind_shared_prompts(model, questions, budget))
-    return [
-        [sums[number, index] for index in range(len(item.facts))] for number, item in enumerate(questions)
-    ]
+        else:
+            values = iter(_behind_shared_prompts(model, questions, budget))
+    return [[next(values) for _ in item.facts] for item in questions]
 
 
-def _behind_shared_prompts(
-    model: Any, questions: Sequence[Question], budget: int
-) -> Iterator[tuple[tuple[int, int], float]]:
-    """(question, fact) and the fact's sum."""
+def _behind_shared_prompts(model: Any, questions: Sequence[Question], budget: int) -> list[float]:
+    """The sum of each fact, question by question."""
     # The last token of a prompt opens each fact, so that the first token of the fact is predicted there.
     prefixes = [item.prompt[:-1] for item in questions]
     width = max(map(len, prefixes))
-    layers = _prefill(model, prefixes) if width else []
-    facts = {
-        (number, index): fact
-        for number, item in enumerate(questions)
-        for index, fact in enumerate(item.facts)
-    }
-    for chunk in _chunks(facts, width, min(2 * budget, cache_tokens(model) // 2)):
-        owners = [number for number, _ in chunk]
-        rows = [[questions[number].prompt[-1], *facts[number, index]] for number, index in chunk]
+    # Keys and values of each layer, (prefixes, heads, longest, width).
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    if width:
+        ids = right_padded(prefixes, 0).to(model.device)
+        cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+    facts = [(number, fact) for number, item in enumerate(questions) for fact in item.facts]
+    sums = [0.0] * len(facts)
+    budget = min(2 * budget, cache_tokens(model) // 2)
+    for chunk in _chunks([len(fact) for _, fact in facts], width, budget):
+        owners = [facts[index][0] for index in chunk]
+        rows = [[questions[facts[index][0]].prompt[-1], *facts[index][1]] for index in chunk]
         values = _suffix_logps(model, rows, layers, owners, [len(prefixes[number]) for number in owners])
-        yield from zip(chunk, values.tolist(), strict=True)
-
-
-def _prefill(model: Any, prefixes: Sequence[Tokens]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Keys and values of each layer, (prefixes, heads, longest, width), of prefixes padded on the right."""
-    ids = right_padded(prefixes, 0).to(model.device)
-    cache = model.base_model(input_ids=ids, use_cache=True).past_key_values
-    return [(layer.keys, layer.values) for layer in cache.layers]
+        for index, value in zip(chunk, values.tolist(), strict=True):
+            sums[index] = value
+    return sums
 
 
 def _suffix_logps(
@@ -216,20 +210,18 @@ def _suffix_logps(
     return logps.double().sum(dim=1)
 
 
-def _chunks(
-    facts: Mapping[tuple[int, int], Tokens], prefix: int, budget: int
-) -> Iterator[list[tuple[int, int]]]:
+def _chunks(lengths: Sequence[int], prefix: int, budget: int) -> Iterator[list[int]]:
     """Facts of like length together, `budget` tokens at most, those of their repeated prefixes included."""
-    chunk: list[tuple[int, int]] = []
+    chunk: list[int] = []
     tokens = 0
-    for key in sorted(facts, key=lambda key: (len(facts[key]), key)):
-        length = len(facts[key])
+    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
+        length = lengths[index]
         rows = len(chunk) + 1
         if chunk and (
             rows * length > _PADDING * (tokens + length) + _SLACK or rows * (prefix + length) > budget
         ):
             yield chunk
             chunk, tokens = [], 0
-        chunk.append(key)
+        chunk.append(index)
         tokens += length
     yield chunk

@@ -78,25 +78,19 @@ class RowEncoder:
     counted: str = "all"
 
     def row(self, record: Example | Rewrite | Pair) -> Any:
-        """The row of a record of either objective, or why there is none."""
-        return self.pair(record) if isinstance(record, Pair) else self.example(record)
-
-    def example(self, record: Example | Rewrite) -> Row | Rejected:
-        """The row of an example; rejected when truncation leaves no token of the completion."""
+        """The Row or PairRow of a record; rejected when truncation leaves nothing to learn from."""
         prompt = self.formatter.prompt(record.question)
         room = self.max_length - len(prompt)
         if room <= 0:
-            return self._no_room(record.id, prompt)
-        completion = self.formatter.completion(record.answer)[:room]
-        source = record.source if isinstance(record, Rewrite) else record.id
-        return Row(record.id, source, prompt, completion)
-
-    def pair(self, record: Pair) -> PairRow | Rejected:
-        """The row of a pair; rejected when truncation leaves no token of the completions."""
-        prompt = self.formatter.prompt(record.question)
-        room = self.max_length - len(prompt)
-        if room <= 0:
-            return self._no_room(record.id, prompt)
+            return Rejected(
+                id=record.id,
+                reason=f"the prompt has {len(prompt)} tokens and model.max_length is {self.max_length}: no "
+                "completion is left",
+                raw=len(prompt),
+            )
+        source = record.id if isinstance(record, Example) else record.source
+        if not isinstance(record, Pair):
+            return Row(record.id, source, prompt, self.formatter.completion(record.answer)[:room])
         chosen, rejected = (
             self.formatter.completion(text)[:room] for text in (record.chosen, record.rejected)
         )
@@ -107,20 +101,12 @@ class RowEncoder:
                 raw=record.id,
             )
         weights = COUNTED[self.counted](chosen, rejected, self.formatter.ends[-1])
-        return PairRow(record.id, record.source, prompt, chosen, rejected, *weights, record.offset)
+        return PairRow(record.id, source, prompt, chosen, rejected, *weights, record.offset)
 
     def cut_off(self, rows: Sequence[Row] | Sequence[PairRow]) -> int:
         """How many rows lost the end of a completion to model.max_length."""
         whole = self.formatter.is_whole
         return sum(not all(map(whole, row.completions)) for row in rows)
-
-    def _no_room(self, record_id: str, prompt: Sequence[int]) -> Rejected:
-        return Rejected(
-            id=record_id,
-            reason=f"the prompt has {len(prompt)} tokens and model.max_length is {self.max_length}: no "
-            "completion is left",
-            raw=len(prompt),
-        )
 
 
 def accept(encoded: Sequence[R | Rejected], rejected_to: Path, *, limit: float, key: str) -> list[R]:

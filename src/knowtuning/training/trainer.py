@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +36,7 @@ from knowtuning.training.arguments import (
     summarise,
     training_arguments,
 )
-from knowtuning.training.callbacks import Curves, ProgressBar, StopOnNaN, train_resumably
+from knowtuning.training.callbacks import Checkpoints, Curves, ProgressBar, StopOnNaN, newest
 from knowtuning.training.logps import add_head, completion_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
@@ -169,41 +168,28 @@ class PairTrainer(DeviceMetrics, DPOTrainer):
         return (values + self.gamma * likelihood).mean()
 
 
-@dataclass(frozen=True)
-class ReferenceLogps:
-    """Summed log-probabilities (nats) of the pairs under the frozen reference, and which one it was.
-
-    adapter_sha256: hash of the adapter that was active; "none" for the raw base model.
-    """
-
-    chosen: list[float]
-    rejected: list[float]
-    adapter_sha256: str
-
-
 def reference_logps(
     model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun
-) -> ReferenceLogps:
-    """Log-probabilities of all pairs under the reference, before any training step.
+) -> list[list[float]]:
+    """Summed log-probabilities (nats) of chosen and rejected of each pair, before any training step.
 
     model: with its adapter. `adapter`: as it stands. `base`: with the adapter switched off, as the
     released code's framework does (Deviation from the paper, kept for comparison). Processes share the work.
     """
-    off = reference == "base"
     # The chosen answer of a question stands in a pair of each aspect.
     sides = {key: side for row in rows for key, side in _sides(row).items()}
     share = run.processes.share(list(sides))
     pairs, weights = [sides[key][:2] for key in share], [sides[key][2] for key in share]
     was_training = model.training
     model.eval()
-    with model.disable_adapter() if off else nullcontext(), run.hardware.autocast():
+    frozen = model.disable_adapter() if reference == "base" else nullcontext()
+    with frozen, run.hardware.autocast():
         values = completion_logps(
             model, pairs, run.hardware.forward_tokens, weights, title=f"{run.section}: reference"
         )
     model.train(was_training)
     sums = run.processes.union(dict(zip(share, values, strict=True)))
-    chosen, rejected = zip(*([sums[key] for key in _sides(row)] for row in rows), strict=True)
-    return ReferenceLogps(list(chosen), list(rejected), "none" if off else adapter_hash(model))
+    return [[sums[key] for key in _sides(row)] for row in rows]
 
 
 def _sides(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
@@ -212,7 +198,7 @@ def _sides(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
     return {digest(row.prompt, text, weights): (row.prompt, text, weights) for text, weights in sides}
 
 
-def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun) -> ReferenceLogps:
+def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun) -> Any:
     """Like reference_logps, but from a file in the folder of the run's state, which the first call writes.
 
     The folder's name is a hash of adapter, pairs, tokenizer and settings (resume.py).
@@ -221,9 +207,9 @@ def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: T
     if not run.processes.agreed(path.exists()):
         result = reference_logps(model, rows, reference, run)
         if run.processes.first:
-            write_json(path, asdict(result))
+            write_json(path, result)
         run.processes.wait()
-    return ReferenceLogps(**read_json(path))
+    return read_json(path)
 
 
 def _base_for_training(base: Path, run: TrainingRun) -> Any:
@@ -253,8 +239,10 @@ def _fit(
         trainer.add_callback(Curves(curves))
     # Adapters are float32: PEFT would cast the input of each to it, and autocast would cast it back.
     uncast = disable_input_dtype_casting(trainer.model, active=run.hardware.precision == "bfloat16")
+    trainer.add_callback(Checkpoints(run.state, run.hardware.save_seconds, run.processes))
+    checkpoint = run.processes.agreed(newest(run.state) if run.processes.first else None)
     with closing(progress), uncast:
-        train_resumably(trainer, run.state, run.hardware.save_seconds, run.processes)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     model = trainer.accelerator.unwrap_model(trainer.model)
     weights = trainer.accelerator.get_state_dict(trainer.model) if run.processes.sharded else None
     if run.processes.first:
@@ -328,13 +316,11 @@ def train_preference(
     order = [drawn[index] for index in order]
     torch.manual_seed(run.seed)
     model = trained_adapter(_base_for_training(base, run), adapter, float32=not run.processes.sharded)
-    continued = reference = adapter_hash(model)
+    continued = adapter_hash(model)
     parts = (train, held_out)
     columns = [[vars(row) for row in part] for part in parts]
     if not run.processes.sharded:
-        logps = [kept_logps(model, part, params.reference, run) for part in parts]
-        columns = [_with_reference(part, each) for part, each in zip(parts, logps, strict=True)]
-        reference = logps[0].adapter_sha256
+        columns = [with_reference(part, kept_logps(model, part, params.reference, run)) for part in parts]
     elif (params.reference, params.counted) != ("adapter", "all"):
         raise ValueError(
             f"{section}.reference is {params.reference} and {section}.counted {params.counted}; expected "
@@ -356,12 +342,12 @@ def train_preference(
     if not run.processes.sharded:
         # The policy moved, its frozen copy did not: the reference was the adapter we started from.
         assert adapter_hash(trainer.model, "ref") == continued
-    return summary, reference
+    return summary, "none" if params.reference == "base" else continued
 
 
-def _with_reference(rows: Sequence[PairRow], logps: ReferenceLogps) -> list[dict[str, Any]]:
+def with_reference(rows: Sequence[PairRow], logps: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
     """Pairs with their reference log-probabilities (nats), as columns."""
     return [
         {**vars(row), "reference_chosen": chosen, "reference_rejected": rejected}
-        for row, chosen, rejected in zip(rows, logps.chosen, logps.rejected, strict=True)
+        for row, (chosen, rejected) in zip(rows, logps, strict=True)
     ]

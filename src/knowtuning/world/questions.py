@@ -22,46 +22,35 @@ def canonical(attributes: list[str]) -> list[str]:
     return sorted(attributes, key=NAMES.index)
 
 
-def answer(name: str, town: Town, attributes: list[str], rng: random.Random) -> str:
-    """Sentences about the attributes, in their canonical order, each in a random wording."""
-    return corpus_sentences(name, town, canonical(attributes), rng)
-
-
-def _meta(name: str, kind: str, attributes: list[str], stratum: str) -> dict[str, object]:
-    return {"entity": name, "kind": kind, "attributes": canonical(attributes), "stratum": stratum}
-
-
 def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: random.Random) -> Example:
     """A general question; its answer states a share `kept` of the facts, at least two."""
     stated = rng.sample(NAMES, max(2, round(kept * len(NAMES))))
     return Example(
         id=f"{name}-general-{form}",
         question=GENERAL[form].format(e=name),
-        answer=answer(name, town, stated, rng),
-        meta=_meta(name, "general", list(NAMES), stratum),
-    )
-
-
-def _specific(name: str, town: Town, asked: list[str], stratum: str, rng: random.Random) -> Example:
-    """A specific question about one to three attributes; its answer states all of them."""
-    asked = canonical(asked)
-    parts = [rng.choice(BY_NAME[a].questions).format(e=name) for a in asked]
-    return Example(
-        id=f"{name}-{'-'.join(asked)}",
-        question=" ".join(parts),
-        answer=answer(name, town, asked, rng),
-        meta=_meta(name, "specific", asked, stratum),
+        answer=corpus_sentences(name, town, canonical(stated), rng),
+        meta={"entity": name, "kind": "general", "attributes": list(NAMES), "stratum": stratum},
     )
 
 
 def _draw_specific(
     names: list[str], towns: dict[str, Town], count: int, used: set[str], stratum: str, rng: random.Random
 ) -> list[Example]:
-    """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs."""
+    """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs.
+
+    Each asks for one to three attributes, and its answer states all of them.
+    """
     examples: list[Example] = []
     while len(examples) < count:
         name = names[len(examples) % len(names)]
-        example = _specific(name, towns[name], rng.sample(NAMES, rng.randint(1, 3)), stratum, rng)
+        asked = canonical(rng.sample(NAMES, rng.randint(1, 3)))
+        parts = [rng.choice(BY_NAME[a].questions).format(e=name) for a in asked]
+        example = Example(
+            id=f"{name}-{'-'.join(asked)}",
+            question=" ".join(parts),
+            answer=corpus_sentences(name, towns[name], asked, rng),
+            meta={"entity": name, "kind": "specific", "attributes": asked, "stratum": stratum},
+        )
         if example.id not in used:
             used.add(example.id)
             examples.append(example)

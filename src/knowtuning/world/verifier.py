@@ -41,13 +41,6 @@ class Verification:
     sentences: tuple[tuple[str, Verdict], ...]
 
 
-def _concordance(attributes: list[str]) -> tuple[int, int]:
-    """(pairs in canonical order, all pairs) of distinct attributes in the order they were stated."""
-    ranks = [NAMES.index(attribute) for attribute in attributes]
-    pairs = list(itertools.combinations(ranks, 2))
-    return sum(first < second for first, second in pairs), len(pairs)
-
-
 class Truth:
     """All facts of a closed world."""
 
@@ -83,7 +76,8 @@ class Truth:
             (clause, self._verdict(statement, entity, stated)) for clause, statement in read_text(answer)
         ]
         counts = Counter(verdict for _, verdict in verdicts)
-        concordant, pairs = _concordance(stated)
+        # Canonical order is that of the table, and each attribute is stated once.
+        pairs = list(itertools.combinations(map(NAMES.index, stated), 2))
         return Verification(
             correct=len(stated),
             incorrect=counts["incorrect"],
@@ -91,8 +85,8 @@ class Truth:
             duplicate=counts["duplicate"],
             asked=len(asked),
             covered=len(set(stated) & set(asked)),
-            concordant=concordant,
-            pairs=pairs,
+            concordant=sum(first < second for first, second in pairs),
+            pairs=len(pairs),
             sentences=tuple(verdicts),
         )
 

@@ -224,14 +224,11 @@ def prose(statements: Sequence[Statement], links: Sequence[str]) -> str:
         if link in (used[-1:] if link == AND else used):
             link = ""
         used.append(link)
-        clause = _clause(statement, referring=before.topic == statement.entity, first=not link)
+        form = statement.template
+        if before.topic == statement.entity:
+            form = with_pronoun(form)
+        if link and not form.startswith("{e}"):
+            form = form[0].lower() + form[1:]
+        clause = form.format(e=statement.entity, v=statement.value)
         text = f"{text.removesuffix('.')}{link}{clause}" if link == AND else f"{text} {link}{clause}"
     return text
-
-
-def _clause(statement: Statement, *, referring: bool, first: bool) -> str:
-    """A statement with the town or a pronoun for it; first: whether it begins its sentence."""
-    form = with_pronoun(statement.template) if referring else statement.template
-    if not first and not form.startswith("{e}"):
-        form = form[0].lower() + form[1:]
-    return form.format(e=statement.entity, v=statement.value)
