@@ -22,10 +22,10 @@ from knowtuning.data.splits import (
     check_ids,
     collect,
     draw,
-    drop_boilerplate,
+    drop,
     drop_duplicates,
     drop_leaked,
-    drop_long,
+    too_long,
 )
 
 UNANSWERED = ("missing_value", "empty_answer")
@@ -82,15 +82,16 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     splits = _separate(cleaned, tests, params, seed)
     corpus = source.corpus
     if corpus is None:
-        corpus = [" ".join(row.example.answer.split()) for row in _by_id(splits["train"])]
+        by_id = sorted(splits["train"].rows, key=lambda row: row.example.id)
+        corpus = [" ".join(row.example.answer.split()) for row in by_id]
     prepared = Prepared(splits, corpus, source.truth, tests, repeated, [*source.notes, *notes])
     return replace(prepared, notes=[*prepared.notes, *_remarks(prepared)])
 
 
 def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Split:
     """The rows whose answers are neither boilerplate that is to be left out nor too long."""
-    kept = drop_boilerplate(split, lambda answer: repeated.reason(answer, params.drop))
-    return drop_long(kept, params.max_words)
+    kept = drop(split, "dropped", lambda row: repeated.reason(row.example.answer, params.drop))
+    return drop(kept, "too_long", lambda row: too_long(row.example.answer, params.max_words))
 
 
 def _remarks(prepared: Prepared) -> list[str]:
@@ -118,7 +119,8 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
     that a failed run leaves only the reasons. Raises ValueError when more than the fraction
     `max_rejected` of a split's rows is unusable, or when no row of a split is left.
     """
-    _remove_earlier(folder)
+    for path in (*folder.rglob("*.jsonl"), folder / "corpus.txt", folder / "truth.json"):
+        path.unlink(missing_ok=True)
     paths = {folder / f"{name}.jsonl": split for name, split in prepared.splits.items()}
     paths |= {folder / f"tests/{name}.jsonl": split for name, split in prepared.tests.items()}
     for path, split in paths.items():
@@ -178,15 +180,3 @@ def _separate(
     for split in (*splits.values(), *tests.values()):
         split.check()
     return splits
-
-
-def _by_id(split: Split) -> list[SourceRow]:
-    return sorted(split.rows, key=lambda row: row.example.id)
-
-
-def _remove_earlier(folder: Path) -> None:
-    names = [f"{name}{end}" for name in SPLITS for end in (".jsonl", ".rejected.jsonl")]
-    for name in (*names, "corpus.txt", "truth.json"):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("tests/*.jsonl"):
-        path.unlink()
