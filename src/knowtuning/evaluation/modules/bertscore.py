@@ -17,12 +17,6 @@ import torch
 from knowtuning.evaluation.modules import TextMetric
 from knowtuning.model.batches import by_length
 
-_DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
-_INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the
-layer whose embeddings count. baseline: its precision, recall and F of unrelated texts, or null.
-Returns precision, recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, and
-without a lower bound when rescaled."""
-
 # Tokenizers that read a word at the start of a text unlike one behind a space.
 _PREFIXED = ("roberta", "gpt2", "bart", "longformer", "deberta")
 
@@ -68,10 +62,13 @@ def match(
 
 
 class BertScore(TextMetric):
-    """BERTScore of predictions against one reference each."""
+    """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline.
 
-    about = _DESCRIPTION
-    inputs = _INPUTS
+    predictions, references: texts, one of each per item. encoder: folder of a model. layers: the layer whose
+    embeddings count. baseline: its precision, recall and F of unrelated texts, or null. Returns precision,
+    recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, and without a lower
+    bound when rescaled.
+    """
 
     def _compute(
         self,
