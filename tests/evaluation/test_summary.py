@@ -75,7 +75,10 @@ def scored(
     **scores: list[float],
 ) -> list[Scores]:
     """Rows of a system, with these values of text metrics in place of those computed."""
-    table = {name: replace(METRICS[name], function=lambda _, name=name: scores[name]) for name in scores}
+    table = {
+        name: replace(METRICS[name], compare=None, function=lambda _, name=name: scores[name])
+        for name in scores
+    }
     plain: dict[str, Metric] = {name: METRICS[name] for name in ("words", "truncated")}
     answers = MetricInputs(
         examples, predictions, synonyms=True, encoder=None, device="cpu", cache=Path("unused")

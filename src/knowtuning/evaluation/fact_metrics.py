@@ -84,7 +84,7 @@ class _Table:
         recall = [row.scores.get("recall", row.scores.get("completeness")) for row in rows]
         return cls(
             counts,
-            np.array([np.nan if value is None else value for value in recall]),
+            np.array(recall, dtype=np.float64),
             sum(row.scores.get("unscored") == 100.0 for row in rows),
         )
 
