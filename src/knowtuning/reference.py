@@ -4,6 +4,7 @@ docs/tables.md anew."""
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -24,24 +25,12 @@ from knowtuning.teacher.teachers import TEACHERS
 from knowtuning.training.losses import LOSSES
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-RECORDS = (
-    records.Example,
-    records.Facts,
-    records.ScoredFacts,
-    records.FactScore,
-    records.Rewrite,
-    records.Pair,
-    records.Prediction,
-    records.Sample,
-    records.FactConfidence,
-    records.Verified,
-    records.Sentence,
-    records.Evidence,
-    records.Probed,
-    records.Judgement,
-    records.Scores,
-    records.Rejected,
-)
+# Records and what stands in them, as core/records.py has them.
+RECORDS = [
+    kind
+    for kind in vars(records).values()
+    if isinstance(kind, type) and issubclass(kind, records.RecordPart) and kind.model_fields.keys() - {"id"}
+]
 
 
 def first_sentences(text: str) -> str:
@@ -106,8 +95,7 @@ def default_of(values: dict[str, Any], key: str) -> str:
     value: Any = values
     for part in key.split("."):
         value = value[part]
-    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def joined(values: dict[str, str]) -> str:
