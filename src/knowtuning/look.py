@@ -14,21 +14,24 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import partial, singledispatch
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from knowtuning.core import records
 from knowtuning.core.params import load
 from knowtuning.core.records import Pair, Record
 from knowtuning.core.storage import digest, open_text
 from knowtuning.systems import BASE, EVERY, PAIRS, REWRITES, is_made
-from knowtuning.terminal import Screen, clean, run, screen, wrapped
+from knowtuning.terminal import clean, run, screen
 
 if TYPE_CHECKING:
     from knowtuning.training.rows import RowEncoder
@@ -118,29 +121,20 @@ def drawn(every: Sequence[Record], count: int, seed: int) -> list[Record]:
     return [record for record in every if record.id in chosen]
 
 
-def printed(field: Field, to: Screen) -> str:
-    """A field on a terminal, further lines under the first; signs show the styles where no colour does."""
-    text = "".join(_signed(part, style) for part, style in field.parts)
-    head = to.paint(f"{field.name:<{_COLUMNS - 1}}", "dim")
-    shown = "\n".join(
-        f"{head if i == 0 else ' ' * (_COLUMNS - 1)} {line}".rstrip()
-        for i, line in enumerate(wrapped(text, to.width - _COLUMNS))
-    )
-    for before, after, colour in MARKS.values() if to.colour else ():
-        if colour:
-            paint = partial(_painted, colour=colour, to=to)
-            shown = re.sub(f"{re.escape(before)}(.*?){re.escape(after)}", paint, shown, flags=re.DOTALL)
-    return shown
-
-
-def _signed(text: str, style: str) -> str:
-    """A part with its signs inside of the white space around it."""
-    inner = text.strip()
-    return text.replace(inner, f"{MARKS[style][0]}{inner}{MARKS[style][1]}") if style and inner else text
-
-
-def _painted(match: re.Match[str], colour: str, to: Screen) -> str:
-    return "\n".join(to.paint(line, colour) for line in match[1].split("\n"))
+def table_of(shown: Iterable[Field], to: Console) -> Table:
+    """Fields with their names beside them; signs show the styles where no colour does."""
+    rows = Table.grid(Column(width=_COLUMNS - 1), Column(), padding=(0, 1, 0, 0))
+    for field in shown:
+        text = Text(tab_size=4)
+        for part, style in field.parts:
+            before, after, colour = MARKS.get(style, ("", "", ""))
+            # White space around the part is outside of the signs.
+            inner = part.strip()
+            if inner and not (colour and to.color_system):
+                part, colour = part.replace(inner, f"{before}{inner}{after}"), ""
+            text.append(clean(part), colour)
+        rows.add_row(Text(field.name, style="dim"), text)
+    return rows
 
 
 def _fields(record: Any, *names: str) -> Iterator[Field]:
@@ -245,12 +239,10 @@ def main() -> None:
     for path in paths:
         every = [record for record in read(path) if arguments.id in record.id]
         shown = drawn(every, arguments.n, arguments.seed)
-        print(to.paint(f"{path}: {len(shown)} of {len(every)} records", "bold"), end="\n\n")
+        to.print(Text(f"{path}: {len(shown)} of {len(every)} records", style="bold"), end="\n\n")
         for record in shown:
-            print(to.paint(clean(record.id), "bold"))
-            for field in fields(record, encoder):
-                print(printed(field, to))
-            print()
+            to.print(Text(clean(record.id), style="bold"))
+            to.print(table_of(fields(record, encoder), to), "")
 
 
 if __name__ == "__main__":
