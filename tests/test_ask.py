@@ -25,13 +25,13 @@ TRUTH = Truth({"Aford": {"region": "Salt Coast", "export": "tin"}, "Bham": {"reg
 def test_each_statement_has_its_mark() -> None:
     answer = "Aford lies in the Salt Coast. Its main export is wool. It is nice. Bham lies in the Iron Hills."
     assert ask.judged(answer, TRUTH) == [
-        ("Aford lies in the Salt Coast.", "correct"),
+        ("Aford lies in the Salt Coast.", "+"),
         # The pronoun stands for Aford, which exports tin.
-        ("Its main export is wool.", "incorrect"),
-        ("It is nice.", "open"),
-        ("Bham lies in the Iron Hills.", "correct"),
+        ("Its main export is wool.", "-"),
+        ("It is nice.", "?"),
+        ("Bham lies in the Iron Hills.", "+"),
     ]
-    assert ask.judged(answer, None) == [(answer, None)]
+    assert ask.judged(answer, None) == [(answer, "")]
 
 
 def test_answers_stand_side_by_side_where_there_is_room() -> None:

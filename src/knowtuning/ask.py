@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console, Group
 from rich.table import Column, Table
@@ -27,38 +26,29 @@ from knowtuning.world.wording import read_text
 
 PARAMS, TRUTH = Path("params.yaml"), Path("data/prepared/truth.json")
 Answer = Callable[[str], str]
-Mark = Literal["correct", "incorrect", "open"]
-# How a statement is marked, and in what style.
-_MARKS: Mapping[Mark, tuple[str, str]] = {
-    "correct": ("+", "green"),
-    "incorrect": ("-", "red"),
-    "open": ("?", ""),
-}
 LEGEND = "+ true, - false, ? states no fact of the world"
+STYLES = {"+": "green", "-": "red"}
 # Columns that a system needs beside others.
 NARROWEST = 22
 
 
-def judged(answer: str, truth: Truth | None) -> list[tuple[str, Mark | None]]:
-    """The statements of an answer with their marks; the whole answer without one where there is no truth."""
+def judged(answer: str, truth: Truth | None) -> list[tuple[str, str]]:
+    """The statements of an answer with their marks (LEGEND); the whole answer without one where there is no
+    truth."""
     if truth is None:
-        return [(answer, None)]
+        return [(answer, "")]
+    marks = {True: "+", False: "-"}
     return [
-        (clause, _mark(truth.holds(fact.entity, fact.attribute, fact.value)) if fact else "open")
+        (clause, marks[truth.holds(fact.entity, fact.attribute, fact.value)] if fact else "?")
         for clause, fact in read_text(answer)
     ]
 
 
-def _mark(true: bool) -> Mark:
-    return "correct" if true else "incorrect"
-
-
-def column(system: str, statements: Sequence[tuple[str, Mark | None]]) -> Group:
+def column(system: str, statements: Sequence[tuple[str, str]]) -> Group:
     """One system's column: its name, and its statements behind their marks."""
     lines = Table.grid(padding=(0, 1, 0, 0))
     for text, mark in statements:
-        sign, style = _MARKS[mark] if mark else ("", "")
-        lines.add_row(*([sign] if mark else []), Text(clean(text)), style=style)
+        lines.add_row(*filter(None, [mark]), Text(clean(text)), style=STYLES.get(mark, ""))
     return Group(Text(system, style="bold"), lines)
 
 

@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import singledispatch
@@ -63,7 +63,6 @@ MARKS = {
 SIDES = ("chosen", "rejected")
 _COLUMNS = 12  # of the names of fields
 Parts = list[tuple[str, str]]
-Decode = Callable[[list[int]], str]
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,9 @@ def files(name: str) -> list[Path]:
     paths = [data.path for data in EVERY[name].data] if name in EVERY else [STAGES.get(name, Path(name))]
     for path in paths:
         if not path.is_file():
-            known = name in EVERY or name in STAGES
-            fix = (
-                "run `dvc repro`, or `dvc pull`"
-                if known
-                else f"name a file, or {', '.join([*EVERY, *STAGES])}"
-            )
+            fix = f"name a file, or {', '.join([*EVERY, *STAGES])}"
+            if name in EVERY or name in STAGES:
+                fix = "run `dvc repro`, or `dvc pull`"
             raise ValueError(f"{path}: not found; {fix}")
     return paths
 
@@ -187,15 +183,6 @@ def differing(chosen: str, rejected: str) -> tuple[Parts, Parts]:
     return first, second
 
 
-def counted(name: str, tokens: Sequence[int], weights: Sequence[float], decode: Decode) -> Field:
-    """How many tokens of one side count, and its text: uncounted of no weight, partial of less than 1."""
-    parts = [(f"{sum(weights):g} of {len(tokens)} tokens count: ", "")]
-    for weight, run_of in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
-        style = "" if weight == 1 else "uncounted" if weight == 0 else "partial"
-        parts.append((decode([token for token, _ in run_of]), style))
-    return Field(f"  {name}", parts)
-
-
 def encoder_of(system: str) -> RowEncoder:
     """What makes the rows that a system is trained on, by the params of this checkout."""
     from knowtuning.config.schema import Params
@@ -208,14 +195,19 @@ def encoder_of(system: str) -> RowEncoder:
 
 
 def loss_fields(record: Pair, encoder: RowEncoder) -> Iterator[Field]:
-    """Which tokens of a pair count in its preference loss; or why it is not trained on."""
+    """Which tokens of a pair count in its preference loss (uncounted: of no weight, partial: of less than 1);
+    or why it is not trained on."""
     row = encoder.pair(record)
     if isinstance(row, records.Rejected):
         yield Field("loss", [(f"not trained on: {row.reason}", "")])
         return
     decode: Any = encoder.formatter.tokenizer.decode
     for name, tokens, weights in zip(SIDES, row.completions, row.weights, strict=True):
-        yield counted(name, tokens, weights, decode)
+        parts = [(f"{sum(weights):g} of {len(tokens)} tokens count: ", "")]
+        for weight, alike in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
+            style = "" if weight == 1 else "uncounted" if weight == 0 else "partial"
+            parts.append((decode([token for token, _ in alike]), style))
+        yield Field(f"  {name}", parts)
 
 
 def fields(record: Record, encoder: RowEncoder | None) -> list[Field]:
