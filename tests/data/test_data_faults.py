@@ -261,38 +261,36 @@ def test_a_column_that_parquet_holds_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "reason"),
+    ("values", "reason"),
     [
-        (["Q"], "malformed", "found 1 cells, expected a value for each column"),
-        ("Q", "malformed", "found a string, expected a value for each column"),
-        ({**GOOD, "key": "k", "output": None}, "missing_value", "output: found null"),
-        ({"instruction": "Q", "key": "k"}, "missing_value", "output: found no such column in this row"),
-        ({**GOOD, "key": "k", "output": 42}, "not_text", "output: found a number"),
-        ({**GOOD, "key": "k", "instruction": ["Q"]}, "not_text", "instruction: found an array"),
-        ({**GOOD, "key": "k", "input": True}, "not_text", "input: found a boolean"),
-        ({**GOOD, "key": "k", "output": "\ud800"}, "not_text", "output: found half a surrogate pair"),
-        ({**GOOD, "key": "k", "instruction": " \u00a0\n"}, "empty_question", "instruction: found no visible"),
-        ({**GOOD, "key": "k", "output": ""}, "empty_answer", "output: found no visible character"),
+        (["Q"], "malformed: found 1 cells, expected a value for each column"),
+        ("Q", "malformed: found a string, expected a value for each column"),
+        ({**GOOD, "key": "k", "output": None}, "missing_value: output: found null"),
+        ({"instruction": "Q", "key": "k"}, "missing_value: output: found no such column in this row"),
+        ({**GOOD, "key": "k", "output": 42}, "not_text: output: found a number"),
+        ({**GOOD, "key": "k", "instruction": ["Q"]}, "not_text: instruction: found an array"),
+        ({**GOOD, "key": "k", "input": True}, "not_text: input: found a boolean"),
+        ({**GOOD, "key": "k", "output": "\ud800"}, "not_text: output: found half a surrogate pair"),
+        ({**GOOD, "key": "k", "instruction": " \u00a0\n"}, "empty_question: instruction: found no visible"),
+        ({**GOOD, "key": "k", "output": ""}, "empty_answer: output: found no visible character"),
         (
             {**GOOD, "key": "k", "output": "nan"},
-            "empty_answer",
-            "output: found 'nan', which stands for no text",
+            "empty_answer: output: found 'nan', which stands for no text",
         ),
-        ({**GOOD, "key": "k", "output": " <nooutput>\n"}, "empty_answer", "output: found '<nooutput>'"),
-        ({**GOOD, "key": "k", "output": float("nan")}, "missing_value", "output: found NaN"),
-        ({**GOOD, "key": "k", "instruction": "N/A"}, "empty_question", "instruction: found 'N/A'"),
-        ({**GOOD, "key": "nan"}, "empty_id", "key: found 'nan'"),
-        ({**GOOD, "key": " "}, "empty_id", "key: found no visible character"),
-        ({**GOOD, "key": 1.5}, "not_text", "key: found a number"),
-        (GOOD, "missing_value", "key: found no such column in this row"),
+        ({**GOOD, "key": "k", "output": " <nooutput>\n"}, "empty_answer: output: found '<nooutput>'"),
+        ({**GOOD, "key": "k", "output": float("nan")}, "missing_value: output: found NaN"),
+        ({**GOOD, "key": "k", "instruction": "N/A"}, "empty_question: instruction: found 'N/A'"),
+        ({**GOOD, "key": "nan"}, "empty_id: key: found 'nan'"),
+        ({**GOOD, "key": " "}, "empty_id: key: found no visible character"),
+        ({**GOOD, "key": 1.5}, "not_text: key: found a number"),
+        (GOOD, "missing_value: key: found no such column in this row"),
     ],
 )
-def test_bad_row_is_rejected_and_can_be_written(values: Any, kind: str, reason: str) -> None:
+def test_bad_row_is_rejected_and_can_be_written(values: Any, reason: str) -> None:
     reject = to_example(RawRow("f.json row 3", values), COLUMNS)
     assert isinstance(reject, Reject)
-    assert reject.kind == kind
-    assert reason in reject.reason
     record = reject.record()
+    assert reason in record.reason
     assert record.id == "f.json row 3"
     json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False).encode("utf-8")
 

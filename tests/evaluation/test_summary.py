@@ -236,10 +236,6 @@ def test_a_question_that_asks_for_nothing_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            "missing",
-            r"kc.jsonl: found 2 answers, expected one to each of 3 questions \('c' is not answered\)",
-        ),
         ("extra", r"kc.jsonl: found 4 answers, expected one to each of 3 questions \('z' is not asked\)"),
         ("stale", r"kc.jsonl: b: found the question 'old', expected 'B\?'; run predict again"),
     ],
@@ -249,7 +245,6 @@ def test_predictions_must_answer_these_questions(tmp_path: Path, change: str, me
     for system in SYSTEMS:
         write_jsonl(tmp_path / f"{system}.jsonl", inputs)
     bad = {
-        "missing": inputs[:2],
         "extra": [*inputs, inputs[0].model_copy(update={"id": "z"})],
         "stale": [inputs[0], inputs[1].model_copy(update={"question": "old"}), inputs[2]],
     }
