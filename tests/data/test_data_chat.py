@@ -121,7 +121,7 @@ def test_the_last_exchange_is_the_example(values: Any, question: str, answer: st
         (
             {"instruction": [{"role": "user", "content": "Q?"}], "output": "A."},
             "not_text: instruction: found an array, expected text (turns are read from a column called "
-            "messages or conversations of rows without the column of the question: let prepare.file.columns.question",
+            "messages or conversations of rows without the column of the question: let prepare.file",
         ),
         (
             messages(("user", "\ud800"), ("assistant", "A.")),

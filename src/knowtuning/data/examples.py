@@ -143,7 +143,7 @@ def _chat(value: Any, column: str, columns: Columns) -> _Asked:
     turns = {f"{column}, last user turn": last.question, f"{column}, last assistant turn": last.answer}
     question, answer = turns
     read = _asked(turns, replace(columns, question=question, answer=answer, context=None))
-    return replace(read, question=_whole(last.asked(), column))
+    return replace(read, question=_whole(last.asked, column))
 
 
 def _answer(values: dict[str, Any], columns: Columns) -> str:
