@@ -13,7 +13,7 @@ from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.normalise import leftovers
 from knowtuning.data.readers import RawRow, check_columns, read_rows
-from knowtuning.data.splits import SPLITS, SplitName
+from knowtuning.data.splits import SPLITS
 
 if TYPE_CHECKING:
     from knowtuning.config.prepare import ColumnParams, HubParams, PrepareParams
@@ -28,7 +28,7 @@ class Source:
     notes: what a reader should know of the rows, a line each; complete when they are read.
     """
 
-    rows: Mapping[SplitName, Iterable[SourceRow | Reject]]
+    rows: Mapping[str, Iterable[SourceRow | Reject]]
     corpus: list[str] | None = None
     truth: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -87,10 +87,11 @@ def _file(params: PrepareParams, seed: int) -> Source:
 
 
 def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[SourceRow | Reject]], list[str]]:
-    """The rows of each file of prepare.tests, where an answer may be missing, and their notes."""
+    """The rows of each file of prepare.tests, by `tests.<name>`, where an answer may be missing, and their
+    notes."""
     columns = replace(_columns(params.file.columns), optional=True)
     notes: list[str] = []
-    return {name: _read(path, columns, notes) for name, path in params.tests.items()}, notes
+    return {f"tests.{name}": _read(path, columns, notes) for name, path in params.tests.items()}, notes
 
 
 def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[SourceRow | Reject]:

@@ -6,15 +6,14 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from knowtuning.core.storage import digest
 from knowtuning.core.text import words
 from knowtuning.data.examples import BAD, EXPECTED, Reject, SourceRow
 from knowtuning.data.normalise import fold
 
-SplitName = Literal["train", "valid", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def check_ids(split: Split) -> None:
             )
 
 
-def draw(train: Split, name: SplitName, count: int, *, seed: int) -> tuple[Split, Split]:
+def draw(train: Split, name: str, count: int, *, seed: int) -> tuple[Split, Split]:
     """Split `count` rows off train: those of lowest hash(seed, name, id).
 
     Returns what is left of train, and the new split. A row added to train changes the place of at
