@@ -12,19 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowtuning.core.records import Scores, Sentence, Verdict
+from knowtuning.core.records import Scores, Sentence
 from knowtuning.core.text import normal_form
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, estimates
 
 KINDS = ("correct", "incorrect", "unverifiable", "unscored")
-_COUNTED_AS: dict[Verdict, str] = {
-    "correct": "correct",
-    "duplicate": "correct",
-    "incorrect": "incorrect",
-    "unparsed": "unverifiable",
-    "unverifiable": "unverifiable",
-    "unscored": "unscored",
-}
+_COUNTED_AS = {"duplicate": "correct", "unparsed": "unverifiable"}
 
 
 def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
@@ -39,7 +32,7 @@ def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
         again = sentence.verdict == "duplicate" or form in seen
         seen.add(form)
         if not (distinct and again):
-            counts[_COUNTED_AS[sentence.verdict]] += 1
+            counts[_COUNTED_AS.get(sentence.verdict, sentence.verdict)] += 1
     return counts
 
 

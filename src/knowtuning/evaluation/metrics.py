@@ -113,6 +113,8 @@ def _at_equal_length(whole: Metric) -> Metric:
     )
 
 
+# The strata of a question that its source may name.
+STRATA = ("kind", "stratum")
 EQUAL_LENGTH = "_equal_length"
 _FACTS, _PERCENT = "per answer", "%"
 METRICS: dict[str, Metric] = {
@@ -243,15 +245,10 @@ def score_answers(
                 id=f"{example.id}/{system}",
                 question=example.id,
                 system=system,
-                groups=groups_of(example),
+                groups={key: str(example.meta[key]) for key in STRATA if key in example.meta},
                 scores=verdicts.scores | tested | rounded,
                 sentences=verdicts.sentences,
                 unscored=verdicts.unscored,
             )
         )
     return rows
-
-
-def groups_of(example: Example) -> dict[str, str]:
-    """The strata of a question that its source names."""
-    return {key: str(example.meta[key]) for key in ("kind", "stratum") if key in example.meta}
