@@ -96,8 +96,8 @@ def _score(
     rows: list[Scores] = []
     for system, of_system in predictions.items():
         answers = MetricInputs(
-            *(examples, of_system, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
-            sentences=sentences,
+            *(examples, of_system, CACHE / "evaluate"),
+            *(settings.meteor_synonyms, encoder, sentences, device),
         )
         rows += score_answers(answers, system, verified[system], probed.get(system))
     return rows

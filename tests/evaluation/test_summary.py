@@ -80,9 +80,7 @@ def scored(
         for name in scores
     }
     plain: dict[str, Metric] = {name: METRICS[name] for name in ("words", "truncated")}
-    answers = MetricInputs(
-        examples, predictions, synonyms=True, encoder=None, device="cpu", cache=Path("unused")
-    )
+    answers = MetricInputs(examples, predictions, Path("unused"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "METRICS", table | plain)
         return score_answers(answers, system, {verdict.question: verdict for verdict in verdicts})

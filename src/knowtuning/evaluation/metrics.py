@@ -30,17 +30,17 @@ Kind = Literal["exact", "text"]
 class MetricInputs:
     """One system's answers and what their metrics may need.
 
-    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
-    cache: folder for the copies that the `evaluate` library makes of its modules.
+    cache: folder for the copies that the `evaluate` library makes of its modules. synonyms:
+    evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
     """
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
-    synonyms: bool
-    encoder: Encoder | None
-    device: str
     cache: Path
+    synonyms: bool = False
+    encoder: Encoder | None = None
     sentences: Encoder | None = None
+    device: str = "cpu"
 
     @property
     def texts(self) -> list[str]:
