@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core import params as core
+from knowtuning.core.params import read_yaml
 from knowtuning.core.tables import entry
 from knowtuning.knowledge.aspects import ASPECTS
 
@@ -21,16 +21,9 @@ GRIDS = ("ablations", "knowledge", "sweeps", "baselines")
 Params = dict[str, Any]
 
 
-def read_yaml(text: str) -> Any:
-    """YAML 1.2, so that 3e-05 as DVC writes it is a number."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).load(text)
-
-
 def aspect_ablations(params: Params | None = None) -> dict[str, dict[str, Any]]:
     """For each aspect that params.yaml (or `params`) switches on the experiment without its pairs."""
-    on = (params or core.read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
+    on = (params or read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
     named = {aspect: entry(ASPECTS, aspect, "params.yaml: perturb.aspects").ablation for aspect in on}
     return {
         name: {"about": about, "set": {"perturb.aspects": [other for other in on if other != aspect]}}
@@ -46,7 +39,7 @@ def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
     named: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
     named |= aspect_ablations(params)
     for path in sorted(HERE.glob("*.yaml")):
-        for name, content in core.read_yaml(path).items():
+        for name, content in read_yaml(path).items():
             if name in named:
                 raise ValueError(f"{path}: the experiment {name} is defined twice; rename one")
             if not (
@@ -62,7 +55,7 @@ def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
 def grid(name: str) -> list[str]:
     """The experiments of a list, `default` first, for every comparison needs it."""
     aspects = aspect_ablations() if name == "ablations" else {}
-    return ["default", *aspects, *core.read_yaml(HERE / f"{name}.yaml")]
+    return ["default", *aspects, *read_yaml(HERE / f"{name}.yaml")]
 
 
 def run_name(name: str, seed: int | None) -> str:

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.catalogue import ROOT, Params, applied, overrides, read_yaml, run_name
-from knowtuning.core import params as core
+from ruamel.yaml import YAML
+
+from experiments.catalogue import ROOT, Params, applied, overrides, run_name
+from knowtuning.core.params import read_yaml
 
 # (stage, path) -> md5 of what a stage reads and no stage writes.
 Code = dict[tuple[str, str], str]
@@ -54,7 +56,7 @@ class Finished:
 
     @functools.cached_property
     def params(self) -> Params:
-        params: Params = read_yaml(self.text("params.yaml"))
+        params: Params = YAML(typ="safe", pure=True).load(self.text("params.yaml"))
         return params
 
     @functools.cached_property
@@ -105,7 +107,7 @@ class FinishedRuns:
                 self.runs.setdefault(run.name, []).append(run)
         self.by_name_alone = bool(wanted)
         self.code: Code = {} if wanted else code_here()
-        self.params: Params = core.read_yaml(ROOT / "params.yaml")
+        self.params: Params = read_yaml(ROOT / "params.yaml")
 
     def find(self, name: str, seed: int | None) -> Finished | None:
         """The newest run of an experiment; None where it has to be run."""

@@ -1,4 +1,4 @@
-"""Scores of experiments pooled over seeds and questions, as tables of estimates.
+"""Scores of experiments pooled over seeds and questions, as tables and figures of estimates.
 
 Every value is a mean over the runs of an experiment, one a seed, with an interval from a two-level bootstrap
 (seeds, then questions within a seed, those of one subject together); a difference is that of two means on the
@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,38 @@ def markdown(table: pd.DataFrame, *, signed: bool = False) -> str:
     rule = "|---" + "|---:" * len(texts.columns) + "|"
     head, *body = (f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([head, rule, *body])
+
+
+# Legible on light and dark pages.
+GREY, BLUE = "#808080", "#3b82c4"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "study",
+    "font.size": 8,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), GREY),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def draw(path: Path, table: pd.DataFrame, labels: Sequence[str], x_label: str, *, joined: bool) -> None:
+    """Write the estimates of `table`, row by metric, with their intervals as SVG: a panel for each metric.
+
+    labels: of the rows, along the x axis. joined: a line through the points, which are values of a
+    parameter; else they are differences, and the line of 0 is drawn.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.3 * len(table.columns), 1.8), layout="constrained")
+        panels = figure.subplots(1, len(table.columns), squeeze=False)[0]
+        for panel, (metric, estimates) in zip(panels, table.items(), strict=True):
+            bounds = [[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]]
+            values = [e.value for e in estimates]
+            panel.errorbar(labels, values, bounds, fmt="o-" if joined else "o", markersize=4, color=BLUE)
+            if not joined:
+                panel.axhline(0, linewidth=0.8, color=GREY)
+            panel.margins(x=0.15)
+            panel.set(title=metric, xlabel=x_label)
+        figure.savefig(path, transparent=True, metadata={"Date": None})

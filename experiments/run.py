@@ -22,6 +22,7 @@ from pathlib import Path
 
 from experiments.catalogue import LISTS, ROOT, applied, experiments, grid, overrides, run_name, words_of
 from experiments.finished import FinishedRuns, git
+from knowtuning import terminal
 from knowtuning.core.params import read_yaml
 
 PARAMS = ROOT / "params.yaml"
@@ -166,23 +167,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def main() -> None:
     # `dvc`, and the `python` of the stages, are those beside this interpreter.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     arguments = parse()
-    try:
-        runs = chosen(arguments)
-        if not runs:
-            print("\n".join(f"{name:<18}{entry['about']}" for name, entry in experiments().items()))
-        elif arguments.show:
-            print("\n".join(shlex.join(run.command(queue=arguments.queue)) for run in runs))
-        else:
-            run_all(runs, queue=arguments.queue, jobs=arguments.jobs)
-    except ValueError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    return 0
+    runs = chosen(arguments)
+    if not runs:
+        print("\n".join(f"{name:<18}{entry['about']}" for name, entry in experiments().items()))
+    elif arguments.show:
+        print("\n".join(shlex.join(run.command(queue=arguments.queue)) for run in runs))
+    else:
+        run_all(runs, queue=arguments.queue, jobs=arguments.jobs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    terminal.run(main)

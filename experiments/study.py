@@ -16,7 +16,6 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
-from experiments.figures import draw
 from experiments.finished import Finished, FinishedRuns, git
 from experiments.pooled import (
     GROUPS,
@@ -27,6 +26,7 @@ from experiments.pooled import (
     PooledScores,
     Rows,
     Subject,
+    draw,
     markdown,
 )
 from knowtuning.core.storage import atomic_write

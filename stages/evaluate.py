@@ -82,7 +82,8 @@ def _score(
     examples: Sequence[Example], predictions: Mapping[str, Sequence[Prediction]], settings: EvaluateParams
 ) -> list[Scores]:
     """Verdicts and text metrics of every system's answers."""
-    if settings.meteor_synonyms:
+    cache, synonyms = CACHE / "evaluate", settings.meteor_synonyms
+    if synonyms:
         wordnet.require(CACHE / "nltk_data")
     encoder = find_encoder(settings.bertscore)
     sentences = find_sentence_encoder(settings.sentence_encoder)
@@ -95,10 +96,7 @@ def _score(
         probed.setdefault(one.system, {})[one.question] = one
     rows: list[Scores] = []
     for system, of_system in predictions.items():
-        answers = MetricInputs(
-            *(examples, of_system, settings.meteor_synonyms, encoder, device, CACHE / "evaluate"),
-            sentences=sentences,
-        )
+        answers = MetricInputs(examples, of_system, cache, synonyms, encoder, sentences, device)
         rows += score_answers(answers, system, verified[system], probed.get(system))
     return rows
 

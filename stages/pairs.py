@@ -169,22 +169,25 @@ def _answers(inputs: PairInputs, asked: Sequence[facttune.Asked]) -> dict[tuple[
     decoding = Decoding(
         section.max_new_tokens, section.temperature, section.top_p, samples=section.answers, seed=params.seed
     )
-    replies = [each.reply for each in asked if not isinstance(each.reply, Failure)]
-    questions = dict.fromkeys((reply.question, reply.opening) for reply in replies)
+    replies = {
+        f"{each.reply.question}\n{each.reply.opening}": each.reply
+        for each in asked
+        if not isinstance(each.reply, Failure)
+    }
     prompts = {
-        f"{question}\n{opening}": [
-            *formatter.prompt(question),
-            *(formatter.completion(opening, end=False) if opening.strip() else []),
+        key: [
+            *formatter.prompt(reply.question),
+            *(formatter.completion(reply.opening, end=False) if reply.opening.strip() else []),
         ]
-        for question, opening in questions
+        for key, reply in replies.items()
     }
     settings = [params.model_dump(), hardware.fingerprint(), weights_stamp(BASE), prompts]
     with resumable(CACHE, f"pairs-{inputs.baseline}", settings=settings, inputs=[BASE]) as state:
         backend = load_backend(BASE, None, formatter, decoding, hardware)
         answers = generate(prompts, backend, decoding, Journal(state), heading="ask the base model")
     return {
-        (question, opening): [formatter.decode(tokens) for tokens in answers[f"{question}\n{opening}"]]
-        for question, opening in questions
+        (reply.question, reply.opening): [formatter.decode(tokens) for tokens in answers[key]]
+        for key, reply in replies.items()
     }
 
 

@@ -32,9 +32,7 @@ def main() -> None:
             raise ValueError(f"{path}: not found; expected a file to add to the report")
     params = load(PARAMS, Params)
     inputs = report.read(
-        data=Path("data"),
-        metrics=Path("metrics"),
-        plots=Path("plots"),
+        Path(),
         split=params.predict.split,
         params=params.model_dump(),
         ablations=arguments.ablations,

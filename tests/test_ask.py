@@ -6,15 +6,16 @@ import io
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from experiments.copies import set_params
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
 from knowtuning.systems import adapter_of
-from knowtuning.terminal import Screen
 from knowtuning.world.verifier import Truth
 from tests.support.checkout import ROOT
 
@@ -24,27 +25,39 @@ TRUTH = Truth({"Aford": {"region": "Salt Coast", "export": "tin"}, "Bham": {"reg
 def test_each_statement_has_its_mark() -> None:
     answer = "Aford lies in the Salt Coast. Its main export is wool. It is nice. Bham lies in the Iron Hills."
     assert ask.judged(answer, TRUTH) == [
-        ("Aford lies in the Salt Coast.", "correct"),
+        ("Aford lies in the Salt Coast.", "+"),
         # The pronoun stands for Aford, which exports tin.
-        ("Its main export is wool.", "incorrect"),
-        ("It is nice.", "open"),
-        ("Bham lies in the Iron Hills.", "correct"),
+        ("Its main export is wool.", "-"),
+        ("It is nice.", "?"),
+        ("Bham lies in the Iron Hills.", "+"),
     ]
-    assert ask.judged(answer, None) == [(answer, None)]
+    assert ask.judged(answer, None) == [(answer, "")]
 
 
 def test_answers_stand_side_by_side_where_there_is_room() -> None:
     answers = {"sft": "Aford lies in the Iron Hills.", "kc": "Aford lies in the Salt Coast."}
-    assert ask.shown(answers, TRUTH, Screen(width=80)).splitlines() == [
+    assert shown(answers, TRUTH, width=80) == [
         "sft                                      kc",
         "- Aford lies in the Iron Hills.          + Aford lies in the Salt Coast.",
     ]
-    narrow = ask.shown(answers, TRUTH, Screen(width=40))
-    assert narrow == "sft\n- Aford lies in the Iron Hills.\n\nkc\n+ Aford lies in the Salt Coast."
-    coloured = ask.shown(answers, TRUTH, Screen(colour=True, width=80))
-    assert "\033[31m- Aford" in coloured
-    assert "\033[32m+ Aford" in coloured
-    assert "\\x1b[2J" in ask.shown({"kc": "\033[2J"}, None, Screen(width=80))
+    assert shown(answers, TRUTH, width=40) == [
+        *("sft", "- Aford lies in the Iron Hills.", ""),
+        *("kc", "+ Aford lies in the Salt Coast."),
+    ]
+    # A statement that goes on does so under its first word.
+    assert shown({"kc": "It is nice."}, TRUTH, width=9) == ["kc", "? It is", "  nice."]
+    coloured = "".join(shown(answers, TRUTH, width=80, color_system="standard", force_terminal=True))
+    assert "\033[31mAford" in coloured
+    assert "\033[32mAford" in coloured
+    assert shown({"kc": "\033[2J"}, None, width=80) == ["kc", "\\x1b[2J"]
+
+
+def shown(answers: dict[str, str], truth: Truth | None, **options: Any) -> list[str]:
+    """The lines that ask prints, without blanks at their ends."""
+    console = Console(file=io.StringIO(), **options)
+    with console.capture() as output:
+        ask.show(answers, truth, console)
+    return [line.rstrip() for line in output.get().splitlines()]
 
 
 @pytest.fixture
@@ -86,7 +99,7 @@ def test_questions_come_in_until_an_empty_line_and_one_too_long_ends_nothing(
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"Where is Aford?\n{'far ' * 300}\nWho?\n\nNever asked\n"))
     ask.main()
     output = capsys.readouterr()
-    assert output.out.splitlines().count("base") == 2
+    assert [line.rstrip() for line in output.out.splitlines()].count("base") == 2
     assert output.out.endswith(f"\n{ask.LEGEND}\n")
     assert output.err.count("error: your question: its prompt has") == 1
 

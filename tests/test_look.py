@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from knowtuning import look
 from knowtuning.core.records import (
@@ -21,10 +26,9 @@ from knowtuning.core.records import (
     Verified,
     write_jsonl,
 )
-from knowtuning.terminal import Screen, beside, cells, clean, wrapped
+from knowtuning.terminal import clean
 from tests.support.records import preference_pair
 
-WIDE = Screen(width=200)
 PAIR = preference_pair(
     "It lies in the Salt Coast. It is old.",
     "It lies in the Iron Hills. It is old.",
@@ -32,8 +36,16 @@ PAIR = preference_pair(
 )
 
 
-def text_of(record: Record, to: Screen = WIDE) -> str:
-    return "\n".join(look.printed(field, to) for field in look.fields(record, None))
+def text_of(record: Record, **options: Any) -> str:
+    return printed(look.fields(record, None), **options)
+
+
+def printed(fields: Iterable[look.Field], **options: Any) -> str:
+    """What look prints of the fields, without blanks at the ends of lines."""
+    console = Console(file=io.StringIO(), **{"width": 200, **options})
+    with console.capture() as output:
+        console.print(look.table_of(fields, console))
+    return re.sub(" +$", "", output.get(), flags=re.MULTILINE)
 
 
 def test_the_differing_words_are_marked_and_the_rest_is_as_it_was() -> None:
@@ -48,9 +60,9 @@ def test_the_differing_words_are_marked_and_the_rest_is_as_it_was() -> None:
 
 def test_colour_replaces_the_signs_on_a_terminal_alone() -> None:
     assert "\033" not in text_of(PAIR)
-    coloured = text_of(PAIR, Screen(colour=True, width=200))
-    assert "\033[32mSalt Coast.\033[0m" in coloured
-    assert "\033[31mIron Hills.\033[0m" in coloured
+    coloured = text_of(PAIR, color_system="standard", force_terminal=True)
+    assert "\033[32mSalt Coast. \033[0m" in coloured
+    assert "\033[31mIron Hills. \033[0m" in coloured
     assert "{+" not in coloured
 
 
@@ -79,7 +91,7 @@ def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path
         template, template_args = "plain", {}
 
     def loss(encoder: RowEncoder) -> list[str]:
-        return [look.printed(field, WIDE) for field in look.loss_fields(PAIR, encoder)]
+        return [printed([field]) for field in look.loss_fields(PAIR, encoder)]
 
     formatter = load_formatter(tiny_base, Section())
     for which, expected in (("all", "{n} of {n} tokens"), ("but_end", "{less} of {n} tokens")):
@@ -151,9 +163,8 @@ def test_what_cannot_be_shown_is_one_line(
         look.main()
 
 
-def test_columns_stay_straight_with_wide_characters() -> None:
-    lines = wrapped("城镇位于盐海岸。" * 5, 20)
-    assert max(map(cells, lines)) <= 20
-    rows = beside([[(line, "") for line in lines], [("x", "")] * len(lines)], 20, Screen())
-    assert {cells(row[: row.index("x")]) for row in rows} == {22}
-    assert wrapped("def f():\n    return 1", 40) == ["def f():", "    return 1"]
+def test_columns_stay_straight_with_wide_characters_and_layout() -> None:
+    text = Example(id="a", question="城镇位于盐海岸。" * 5, answer="def f():\n    return 1\n\tpass")
+    lines = text_of(text, width=32).splitlines()
+    assert max(map(cell_len, lines)) <= 32
+    assert [line[12:] for line in lines[-3:]] == ["def f():", "    return 1", "    pass"]

@@ -11,65 +11,57 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+
+from rich.console import Console, Group
+from rich.table import Column, Table
+from rich.text import Text
 
 from knowtuning.config.predict import PredictStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example
 from knowtuning.systems import BASE, EVERY, adapter_of, check_made, is_made
-from knowtuning.terminal import Screen, beside, clean, run, screen, wrapped
+from knowtuning.terminal import clean, run, screen
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import read_text
 
 PARAMS, TRUTH = Path("params.yaml"), Path("data/prepared/truth.json")
 Answer = Callable[[str], str]
-Mark = Literal["correct", "incorrect", "open"]
-# How a statement is marked, and in what style.
-_MARKS: Mapping[Mark, tuple[str, str]] = {
-    "correct": ("+", "green"),
-    "incorrect": ("-", "red"),
-    "open": ("?", ""),
-}
 LEGEND = "+ true, - false, ? states no fact of the world"
+STYLES = {"+": "green", "-": "red"}
 # Columns that a system needs beside others.
 NARROWEST = 22
 
 
-def judged(answer: str, truth: Truth | None) -> list[tuple[str, Mark | None]]:
-    """The statements of an answer with their marks; the whole answer without one where there is no truth."""
+def judged(answer: str, truth: Truth | None) -> list[tuple[str, str]]:
+    """The statements of an answer with their marks (LEGEND); the whole answer without one where there is no
+    truth."""
     if truth is None:
-        return [(answer, None)]
+        return [(answer, "")]
+    marks = {True: "+", False: "-"}
     return [
-        (clause, _mark(truth.holds(fact.entity, fact.attribute, fact.value)) if fact else "open")
+        (clause, marks[truth.holds(fact.entity, fact.attribute, fact.value)] if fact else "?")
         for clause, fact in read_text(answer)
     ]
 
 
-def _mark(true: bool) -> Mark:
-    return "correct" if true else "incorrect"
-
-
-def column(system: str, statements: Sequence[tuple[str, Mark | None]], width: int) -> list[tuple[str, str]]:
-    """The lines of one system's column, each with its style."""
-    lines = [(system, "bold")]
+def column(system: str, statements: Sequence[tuple[str, str]]) -> Group:
+    """One system's column: its name, and its statements behind their marks."""
+    lines = Table.grid(padding=(0, 1, 0, 0))
     for text, mark in statements:
-        sign, style = _MARKS[mark] if mark else ("", "")
-        lines += [
-            (line, style) for line in wrapped(f"{sign} {text}" if mark else text, width, "  " * bool(mark))
-        ]
-    return lines
+        lines.add_row(*filter(None, [mark]), Text(clean(text)), style=STYLES.get(mark, ""))
+    return Group(Text(system, style="bold"), lines)
 
 
-def shown(answers: Mapping[str, str], truth: Truth | None, to: Screen) -> str:
-    """Answers by system, side by side where the screen has room for that, else one below the other."""
+def show(answers: Mapping[str, str], truth: Truth | None, to: Console) -> None:
+    """Print answers by system, side by side where the screen has room for that, else one below the other."""
     width = (to.width + 2) // len(answers) - 2
-    together = width >= NARROWEST
-    columns = [column(s, judged(text, truth), width if together else to.width) for s, text in answers.items()]
-    if together:
-        return "\n".join(beside(columns, width, to))
-    return "\n\n".join(
-        "\n".join(to.paint(line, *filter(None, [style])) for line, style in c) for c in columns
-    )
+    columns = [column(system, judged(text, truth)) for system, text in answers.items()]
+    together = Table.grid(*(Column(width=width) for _ in columns), padding=(0, 2, 0, 0))
+    together.add_row(*columns)
+    if width >= NARROWEST:
+        to.print(together)
+    else:
+        to.print(columns[0], *(part for each in columns[1:] for part in ("", each)))
 
 
 def answerers(systems: Sequence[str], params: PredictStage) -> dict[str, Answer]:
@@ -153,7 +145,7 @@ def main() -> None:
             # Such as a question that is too long: the next one may not be.
             sys.stderr.write(f"error: {clean(str(error))}\n")
             continue
-        print(shown(answers, truth, screen()), flush=True)
+        show(answers, truth, screen())
     if truth:
         print(f"\n{LEGEND}")
 

@@ -14,21 +14,24 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import partial, singledispatch
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from knowtuning.core import records
 from knowtuning.core.params import load
 from knowtuning.core.records import Pair, Record
 from knowtuning.core.storage import digest, open_text
 from knowtuning.systems import BASE, EVERY, PAIRS, REWRITES, is_made
-from knowtuning.terminal import Screen, clean, run, screen, wrapped
+from knowtuning.terminal import clean, run, screen
 
 if TYPE_CHECKING:
     from knowtuning.training.rows import RowEncoder
@@ -60,7 +63,6 @@ MARKS = {
 SIDES = ("chosen", "rejected")
 _COLUMNS = 12  # of the names of fields
 Parts = list[tuple[str, str]]
-Decode = Callable[[list[int]], str]
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,9 @@ def files(name: str) -> list[Path]:
     paths = [data.path for data in EVERY[name].data] if name in EVERY else [STAGES.get(name, Path(name))]
     for path in paths:
         if not path.is_file():
-            known = name in EVERY or name in STAGES
-            fix = (
-                "run `dvc repro`, or `dvc pull`"
-                if known
-                else f"name a file, or {', '.join([*EVERY, *STAGES])}"
-            )
+            fix = f"name a file, or {', '.join([*EVERY, *STAGES])}"
+            if name in EVERY or name in STAGES:
+                fix = "run `dvc repro`, or `dvc pull`"
             raise ValueError(f"{path}: not found; {fix}")
     return paths
 
@@ -118,29 +117,20 @@ def drawn(every: Sequence[Record], count: int, seed: int) -> list[Record]:
     return [record for record in every if record.id in chosen]
 
 
-def printed(field: Field, to: Screen) -> str:
-    """A field on a terminal, further lines under the first; signs show the styles where no colour does."""
-    text = "".join(_signed(part, style) for part, style in field.parts)
-    head = to.paint(f"{field.name:<{_COLUMNS - 1}}", "dim")
-    shown = "\n".join(
-        f"{head if i == 0 else ' ' * (_COLUMNS - 1)} {line}".rstrip()
-        for i, line in enumerate(wrapped(text, to.width - _COLUMNS))
-    )
-    for before, after, colour in MARKS.values() if to.colour else ():
-        if colour:
-            paint = partial(_painted, colour=colour, to=to)
-            shown = re.sub(f"{re.escape(before)}(.*?){re.escape(after)}", paint, shown, flags=re.DOTALL)
-    return shown
-
-
-def _signed(text: str, style: str) -> str:
-    """A part with its signs inside of the white space around it."""
-    inner = text.strip()
-    return text.replace(inner, f"{MARKS[style][0]}{inner}{MARKS[style][1]}") if style and inner else text
-
-
-def _painted(match: re.Match[str], colour: str, to: Screen) -> str:
-    return "\n".join(to.paint(line, colour) for line in match[1].split("\n"))
+def table_of(shown: Iterable[Field], to: Console) -> Table:
+    """Fields with their names beside them; signs show the styles where no colour does."""
+    rows = Table.grid(Column(width=_COLUMNS - 1), Column(), padding=(0, 1, 0, 0))
+    for field in shown:
+        text = Text(tab_size=4)
+        for part, style in field.parts:
+            before, after, colour = MARKS.get(style, ("", "", ""))
+            # White space around the part is outside of the signs.
+            inner = part.strip()
+            if inner and not (colour and to.color_system):
+                part, colour = part.replace(inner, f"{before}{inner}{after}"), ""
+            text.append(clean(part), colour)
+        rows.add_row(Text(field.name, style="dim"), text)
+    return rows
 
 
 def _fields(record: Any, *names: str) -> Iterator[Field]:
@@ -193,15 +183,6 @@ def differing(chosen: str, rejected: str) -> tuple[Parts, Parts]:
     return first, second
 
 
-def counted(name: str, tokens: Sequence[int], weights: Sequence[float], decode: Decode) -> Field:
-    """How many tokens of one side count, and its text: uncounted of no weight, partial of less than 1."""
-    parts = [(f"{sum(weights):g} of {len(tokens)} tokens count: ", "")]
-    for weight, run_of in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
-        style = "" if weight == 1 else "uncounted" if weight == 0 else "partial"
-        parts.append((decode([token for token, _ in run_of]), style))
-    return Field(f"  {name}", parts)
-
-
 def encoder_of(system: str) -> RowEncoder:
     """What makes the rows that a system is trained on, by the params of this checkout."""
     from knowtuning.config.schema import Params
@@ -214,14 +195,19 @@ def encoder_of(system: str) -> RowEncoder:
 
 
 def loss_fields(record: Pair, encoder: RowEncoder) -> Iterator[Field]:
-    """Which tokens of a pair count in its preference loss; or why it is not trained on."""
+    """Which tokens of a pair count in its preference loss (uncounted: of no weight, partial: of less than 1);
+    or why it is not trained on."""
     row = encoder.row(record)
     if isinstance(row, records.Rejected):
         yield Field("loss", [(f"not trained on: {row.reason}", "")])
         return
     decode: Any = encoder.formatter.tokenizer.decode
     for name, tokens, weights in zip(SIDES, row.completions, row.weights, strict=True):
-        yield counted(name, tokens, weights, decode)
+        parts = [(f"{sum(weights):g} of {len(tokens)} tokens count: ", "")]
+        for weight, alike in itertools.groupby(zip(tokens, weights, strict=True), key=lambda pair: pair[1]):
+            style = "" if weight == 1 else "uncounted" if weight == 0 else "partial"
+            parts.append((decode([token for token, _ in alike]), style))
+        yield Field(f"  {name}", parts)
 
 
 def fields(record: Record, encoder: RowEncoder | None) -> list[Field]:
@@ -245,12 +231,10 @@ def main() -> None:
     for path in paths:
         every = [record for record in read(path) if arguments.id in record.id]
         shown = drawn(every, arguments.n, arguments.seed)
-        print(to.paint(f"{path}: {len(shown)} of {len(every)} records", "bold"), end="\n\n")
+        to.print(Text(f"{path}: {len(shown)} of {len(every)} records", style="bold"), end="\n\n")
         for record in shown:
-            print(to.paint(clean(record.id), "bold"))
-            for field in fields(record, encoder):
-                print(printed(field, to))
-            print()
+            to.print(Text(clean(record.id), style="bold"))
+            to.print(table_of(fields(record, encoder), to), "")
 
 
 if __name__ == "__main__":

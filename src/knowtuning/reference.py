@@ -4,7 +4,8 @@ docs/tables.md anew."""
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,24 +25,12 @@ from knowtuning.teacher.teachers import TEACHERS
 from knowtuning.training.losses import LOSSES
 
 LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-RECORDS = (
-    records.Example,
-    records.Facts,
-    records.ScoredFacts,
-    records.FactScore,
-    records.Rewrite,
-    records.Pair,
-    records.Prediction,
-    records.Sample,
-    records.FactConfidence,
-    records.Verified,
-    records.Sentence,
-    records.Evidence,
-    records.Probed,
-    records.Judgement,
-    records.Scores,
-    records.Rejected,
-)
+# Records and what stands in them, as core/records.py has them.
+RECORDS = [
+    kind
+    for kind in vars(records).values()
+    if isinstance(kind, type) and issubclass(kind, records.RecordPart) and kind.model_fields.keys() - {"id"}
+]
 
 
 def first_sentences(text: str) -> str:
@@ -67,28 +56,32 @@ def kind(annotation: Any) -> str:
     return " or ".join(kind(option) for option in options) if options else str(annotation)
 
 
-def limits(field: FieldInfo) -> str:
-    """`≥ 0, ≤ 1`, or nothing."""
+def may_be(field: FieldInfo) -> str:
+    """What may stand at a key: the names of a table (core/tables.py) where it holds some, else type and
+    limits, as in `number, ≥ 0, ≤ 1`."""
+    checks = [each.func for each in field.metadata if isinstance(each, AfterValidator)]
+    tables = [inspect.getclosurevars(check).nonlocals.get("table", ()) for check in checks]
+    marked = [f"`{name}`" for names in tables for name in names]
+    if marked:
+        return " or ".join(marked) if field.annotation is str else f"list of {', '.join(marked)}"
     bounds = [
         f"{sign} {getattr(limit, name):g}"
         for limit in field.metadata
         for name, sign in LIMITS.items()
         if hasattr(limit, name)
     ]
-    return ", ".join(bounds)
-
-
-def choices(field: FieldInfo) -> str:
-    """The names that a key may hold, where they are those of a table (core/tables.py); else nothing."""
-    checks = [each.func for each in field.metadata if isinstance(each, AfterValidator)]
-    tables = [inspect.getclosurevars(check).nonlocals.get("table", ()) for check in checks]
-    marked = [f"`{name}`" for table in tables for name in table]
-    return " or ".join(marked) if field.annotation is str or not marked else f"list of {', '.join(marked)}"
+    return ", ".join([kind(field.annotation), *bounds])
 
 
 def cell(text: str) -> str:
     """Text that cannot break a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first cell of a row is a name, written as code."""
+    lines = [f"| {' | '.join([f'`{name}`', *map(cell, cells)])} |" for name, *cells in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -106,8 +99,7 @@ def default_of(values: dict[str, Any], key: str) -> str:
     value: Any = values
     for part in key.split("."):
         value = value[part]
-    words: dict[Any, str] = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def joined(values: dict[str, str]) -> str:
@@ -142,13 +134,8 @@ def params_page(values: dict[str, Any]) -> str:
                 (prefix + key, joined({name: default_of(values, f"{name}.{key}") for name in names}), field)
                 for key, field in leaves(model)
             ]
-        rows = [
-            f"| `{key}` | {cell(value)} | "
-            f"{choices(field) or ', '.join(filter(None, (kind(field.annotation), limits(field))))} | "
-            f"{cell(field.description or '')} |"
-            for key, value, field in fields
-        ]
-        parts.append("\n".join(["| key | value | may be | meaning |", "|---|---|---|---|", *rows]))
+        rows = [(key, value, may_be(field), field.description or "") for key, value, field in fields]
+        parts.append(table(("key", "value", "may be", "meaning"), rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -161,11 +148,11 @@ def records_page() -> str:
     ]
     for record in RECORDS:
         rows = [
-            f"| `{name}` | {cell(kind(field.annotation))} | {'yes' if field.is_required() else 'no'} |"
+            (name, kind(field.annotation), "yes" if field.is_required() else "no")
             for name, field in record.model_fields.items()
         ]
         parts += [f"## {record.__name__}", first_sentences(record.__doc__ or "")]
-        parts.append("\n".join(["| field | type | required |", "|---|---|---|", *rows]))
+        parts.append(table(("field", "type", "required"), rows))
     return "\n\n".join(parts) + "\n"
 
 
@@ -202,10 +189,8 @@ def tables_page() -> str:
         "`make docs` from the tables.",
     ]
     for title, (head, rows) in sections.items():
-        lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        for name, *cells in rows:
-            lines.append(f"| {' | '.join([f'`{name}`', *(cell(str(each or '')) for each in cells)])} |")
-        parts += [f"## {title}", "\n".join(lines)]
+        texts = [[str(each or "") for each in row] for row in rows]
+        parts += [f"## {title}", table(head, texts)]
     return "\n\n".join(parts) + "\n"
 
 

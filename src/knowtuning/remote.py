@@ -10,19 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-
-@dataclass(frozen=True)
-class BrokenObject:
-    """An object of the remote that cannot be used; `file` is where a checkout has it."""
-
-    file: str
-    oid: str
-    problem: Literal["missing", "corrupted"]
 
 
 def needed(repo: Any, *, everything: bool) -> dict[str, str]:
@@ -45,23 +34,15 @@ def problem_of(store: Any, oid: str) -> Literal["missing", "corrupted"] | None:
     return None if actual.value == oid.removesuffix(".dir") else "corrupted"
 
 
-def faults(repo: Any, remote: Any, *, everything: bool) -> Iterator[BrokenObject]:
-    """Every needed object that the remote lacks or has wrong."""
-    for oid, file in needed(repo, everything=everything).items():
-        problem = problem_of(remote, oid)
-        if problem:
-            yield BrokenObject(file, oid, problem)
-
-
-def mend(repo: Any, remote: Any, fault: BrokenObject) -> bool:
+def mend(repo: Any, remote: Any, oid: str, problem: str) -> bool:
     """Replace an object of the remote by the local one; False where the local cache has no good one."""
     local = repo.cache.local
-    if problem_of(local, fault.oid):
+    if problem_of(local, oid):
         return False
-    if fault.problem == "corrupted":
-        remote.delete(fault.oid)
-    remote.add(local.oid_to_path(fault.oid), local.fs, fault.oid, verify=False)
-    return problem_of(remote, fault.oid) is None
+    if problem == "corrupted":
+        remote.delete(oid)
+    remote.add(local.oid_to_path(oid), local.fs, oid, verify=False)
+    return problem_of(remote, oid) is None
 
 
 def main() -> int:
@@ -72,26 +53,24 @@ def main() -> int:
     parser.add_argument("--remote", help="name of the remote (default: the default remote)")
     parser.add_argument("--all", action="store_true", help="every branch, tag and experiment")
     arguments = parser.parse_args()
-    left = 0
+    broken = left = 0
     try:
         with Repo(str(Path.cwd())) as repo:
             remote = repo.cloud.get_remote_odb(arguments.remote, arguments.task)
-            broken = list(faults(repo, remote, everything=arguments.all))
-            for fault in broken:
-                mended = arguments.task == "mend" and mend(repo, remote, fault)
-                left += not mended
-                print(f"{fault.file}: object {fault.oid} is {fault.problem}{'; mended' if mended else ''}")
+            for oid, file in needed(repo, everything=arguments.all).items():
+                if problem := problem_of(remote, oid):
+                    mended = arguments.task == "mend" and mend(repo, remote, oid, problem)
+                    broken, left = broken + 1, left + (not mended)
+                    print(f"{file}: object {oid} is {problem}{'; mended' if mended else ''}")
     except Exception as error:
         # Those of DVC's storage plug-ins, such as of credentials that are not there, have no base in common.
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         return 1
     if left:
-        fix = (
-            "run `mend` in a checkout whose cache has them"
-            if arguments.task == "check"
-            else ("not in the local cache: `dvc repro` makes them, or run `mend` where they are")
-        )
-        sys.stderr.write(f"error: {left} of {len(broken)} faulty objects left; {fix}\n")
+        fix = "not in the local cache: `dvc repro` makes them, or run `mend` where they are"
+        if arguments.task == "check":
+            fix = "run `mend` in a checkout whose cache has them"
+        sys.stderr.write(f"error: {left} of {broken} faulty objects left; {fix}\n")
     else:
         print(f"{remote.fs.unstrip_protocol(remote.path)}: all objects are good")
     return 1 if left else 0

@@ -1,19 +1,19 @@
-"""What ask and look print: columns, colour on a terminal alone, and no control character of any record."""
+"""What the commands share: where they print, no control character of any record, and errors in one line."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import shutil
 import sys
-import textwrap
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+if TYPE_CHECKING:
+    from rich.console import Console
+
 # Turn the direction of text round; of the other format characters some scripts need a few.
 _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -31,51 +31,11 @@ def _spelt(char: str) -> str:
     return char.encode("unicode-escape").decode("ascii")
 
 
-@dataclass(frozen=True)
-class Screen:
-    """Where text goes. colour: whether it takes colours. width: columns of a line."""
+def screen() -> Console:
+    """Standard output, which takes colours where it is a terminal and NO_COLOR is not set."""
+    from rich.console import Console
 
-    colour: bool = False
-    width: int = 100
-
-    def paint(self, text: str, *styles: str) -> str:
-        """The text in styles of CODES; as it is where there is no colour."""
-        if not self.colour or not styles or not text:
-            return text
-        return f"\033[{';'.join(CODES[style] for style in styles)}m{text}\033[0m"
-
-
-def screen() -> Screen:
-    """That of standard output. NO_COLOR (https://no-color.org) turns colours off."""
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return Screen(colour, shutil.get_terminal_size((100, 24)).columns)
-
-
-def cells(text: str) -> int:
-    """Columns that a line takes: two for a wide character, none for one that sits on another."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
-
-
-def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """The lines of a text, none wider than `width` columns; those that go on begin with `indent`."""
-    lines = []
-    for line in clean(text).expandtabs(4).splitlines() or [""]:
-        # Wide characters: as if all were.
-        room = max(width // 2 if cells(line) > len(line) else width, len(indent) + 1)
-        lines += textwrap.wrap(line, room, subsequent_indent=indent, break_on_hyphens=False) or [""]
-    return lines
-
-
-def beside(columns: Sequence[Sequence[tuple[str, str]]], width: int, to: Screen) -> list[str]:
-    """Columns of (line, style) side by side, each `width` wide and two apart; style "" is plain."""
-    rows = []
-    for row in itertools.zip_longest(*columns, fillvalue=("", "")):
-        parts = [to.paint(text, *filter(None, [style])) + " " * (width - cells(text)) for text, style in row]
-        rows.append("  ".join(parts).rstrip())
-    return rows
+    return Console(width=shutil.get_terminal_size((100, 24)).columns, tab_size=4, highlight=False)
 
 
 def run(main: Callable[[], None]) -> None:

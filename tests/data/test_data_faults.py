@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
-from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad, unwrap
 from knowtuning.data.readers import RawRow, read_rows
 
@@ -35,6 +34,7 @@ def message(path: Path, data: bytes) -> str:
     [
         ("a.json", b'[\n{"instruction": "Q"},\n{"instruction" "Q"}]', "a.json:3: not JSON: Expecting ':'"),
         ("a.json", b"", "a.json:1: not JSON"),
+        ("a.json", b"[]", "a.json: the file holds no row; expected at least one"),
         ("a.jsonl", b"", "a.jsonl: the file holds no row; expected at least one"),
         ("a.csv", b"instruction,output\n", "a.csv: the file holds no row; expected at least one"),
         ("a.jsonl", b'{"instruction": "Q', "a.jsonl:1: not JSON: Unterminated string starting at column 17"),
@@ -242,9 +242,9 @@ def test_the_way_out_of_an_object_works(tmp_path: Path) -> None:
     assert [row.values for row in read_rows(tmp_path / "rows.json", WANTED)] == [GOOD]
 
 
-def test_capital_letters_of_an_extension_do_not_count(tmp_path: Path) -> None:
-    (tmp_path / "A.JSONL").write_bytes(_json(GOOD))
-    assert [row.values for row in read_rows(tmp_path / "A.JSONL", WANTED)] == [GOOD]
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none.json: no such file"):
+        list(read_rows(tmp_path / "none.json", WANTED))
 
 
 def test_a_column_that_parquet_holds_twice_is_refused(tmp_path: Path) -> None:
@@ -260,44 +260,37 @@ def test_a_column_that_parquet_holds_twice_is_refused(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "a.parquet", WANTED))
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"none.json: no such file"):
-        list(read_rows(tmp_path / "none.json", WANTED))
-
-
 @pytest.mark.parametrize(
-    ("values", "kind", "reason"),
+    ("values", "reason"),
     [
-        (["Q"], "malformed", "found 1 cells, expected a value for each column"),
-        ("Q", "malformed", "found a string, expected a value for each column"),
-        ({**GOOD, "key": "k", "output": None}, "missing_value", "output: found null"),
-        ({"instruction": "Q", "key": "k"}, "missing_value", "output: found no such column in this row"),
-        ({**GOOD, "key": "k", "output": 42}, "not_text", "output: found a number"),
-        ({**GOOD, "key": "k", "instruction": ["Q"]}, "not_text", "instruction: found an array"),
-        ({**GOOD, "key": "k", "input": True}, "not_text", "input: found a boolean"),
-        ({**GOOD, "key": "k", "output": "\ud800"}, "not_text", "output: found half a surrogate pair"),
-        ({**GOOD, "key": "k", "instruction": " \u00a0\n"}, "empty_question", "instruction: found no visible"),
-        ({**GOOD, "key": "k", "output": ""}, "empty_answer", "output: found no visible character"),
+        (["Q"], "malformed: found 1 cells, expected a value for each column"),
+        ("Q", "malformed: found a string, expected a value for each column"),
+        ({**GOOD, "key": "k", "output": None}, "missing_value: output: found null"),
+        ({"instruction": "Q", "key": "k"}, "missing_value: output: found no such column in this row"),
+        ({**GOOD, "key": "k", "output": 42}, "not_text: output: found a number"),
+        ({**GOOD, "key": "k", "instruction": ["Q"]}, "not_text: instruction: found an array"),
+        ({**GOOD, "key": "k", "input": True}, "not_text: input: found a boolean"),
+        ({**GOOD, "key": "k", "output": "\ud800"}, "not_text: output: found half a surrogate pair"),
+        ({**GOOD, "key": "k", "instruction": " \u00a0\n"}, "empty_question: instruction: found no visible"),
+        ({**GOOD, "key": "k", "output": ""}, "empty_answer: output: found no visible character"),
         (
             {**GOOD, "key": "k", "output": "nan"},
-            "empty_answer",
-            "output: found 'nan', which stands for no text",
+            "empty_answer: output: found 'nan', which stands for no text",
         ),
-        ({**GOOD, "key": "k", "output": " <nooutput>\n"}, "empty_answer", "output: found '<nooutput>'"),
-        ({**GOOD, "key": "k", "output": float("nan")}, "missing_value", "output: found NaN"),
-        ({**GOOD, "key": "k", "instruction": "N/A"}, "empty_question", "instruction: found 'N/A'"),
-        ({**GOOD, "key": "nan"}, "empty_id", "key: found 'nan'"),
-        ({**GOOD, "key": " "}, "empty_id", "key: found no visible character"),
-        ({**GOOD, "key": 1.5}, "not_text", "key: found a number"),
-        (GOOD, "missing_value", "key: found no such column in this row"),
+        ({**GOOD, "key": "k", "output": " <nooutput>\n"}, "empty_answer: output: found '<nooutput>'"),
+        ({**GOOD, "key": "k", "output": float("nan")}, "missing_value: output: found NaN"),
+        ({**GOOD, "key": "k", "instruction": "N/A"}, "empty_question: instruction: found 'N/A'"),
+        ({**GOOD, "key": "nan"}, "empty_id: key: found 'nan'"),
+        ({**GOOD, "key": " "}, "empty_id: key: found no visible character"),
+        ({**GOOD, "key": 1.5}, "not_text: key: found a number"),
+        (GOOD, "missing_value: key: found no such column in this row"),
     ],
 )
-def test_bad_row_is_rejected_and_can_be_written(values: Any, kind: str, reason: str) -> None:
+def test_bad_row_is_rejected_and_can_be_written(values: Any, reason: str) -> None:
     reject = to_example(RawRow("f.json row 3", values), COLUMNS)
     assert isinstance(reject, Reject)
-    assert reject.kind == kind
-    assert reason in reject.reason
     record = reject.record()
+    assert reason in record.reason
     assert record.id == "f.json row 3"
     json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False).encode("utf-8")
 
@@ -333,7 +326,8 @@ def test_same_rows_from_every_kind_of_file(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
-    for name in ("a.json", "a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet"):
+    (tmp_path / "B.JSONL").write_text(lines, encoding="utf-8")  # capital letters do not count
+    for name in ("a.json", "a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet", "B.JSONL"):
         assert [row.values for row in read_rows(tmp_path / name, WANTED)] == rows, name
     # In the CSV the first row fills lines 2 and 3, line 4 is blank: the second row is on line 5.
     assert [row.where for row in read_rows(tmp_path / "a.csv", WANTED)] == ["a.csv line 2", "a.csv line 5"]
@@ -462,8 +456,3 @@ def test_broken_zip_names_the_member(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: holds no \.xml file"):
         list(read_medquad(tmp_path / "empty"))
-
-
-def test_hub_without_a_revision_is_refused_before_any_request() -> None:
-    with pytest.raises(ValueError, match=r"prepare\.hub\.revision is null; expected a commit"):
-        list(read_hub("owner/name", revision=None, name=None, split="train", wanted=WANTED, notes=[]))

@@ -149,19 +149,17 @@ def test_missing_splits_are_drawn_from_train(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, r"prepare\.file\.train is null; expected the path of the training rows"),
         ({"source": "medquad_xml"}, r"prepare\.medquad_xml\.path is null; expected the path"),
         ({"source": "hub"}, r"prepare\.hub\.id is null; expected the id of a data set"),
+        (
+            {"source": "hub", "hub": {**BASE["hub"], "id": "owner/name"}},
+            r"prepare\.hub\.revision is null; expected a commit",
+        ),
     ],
 )
 def test_a_value_the_source_needs(changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         prepare(params(**changes), seed=0)
-
-
-def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"the file holds no row; expected at least one"):
-        prepare(file_params(tmp_path, {"train": []}), seed=0)
 
 
 def test_the_world_brings_its_corpus_and_truth(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def split(questions: list[str], name: str = "train") -> Split:
         )
         for number, question in enumerate(questions, 1)
     ]
-    return Split(name, len(rows), rows, [])  # type: ignore[arg-type]
+    return Split(name, len(rows), rows, [])
 
 
 def forms(part: Split) -> list[str]:

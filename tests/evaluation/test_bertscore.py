@@ -114,9 +114,7 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     inputs = [
         Prediction(id=answer, question="?", answer=answer, tokens=2, truncated=False) for answer in texts
     ]
-    answers = metrics.MetricInputs(
-        examples, inputs, synonyms=False, encoder=result, device="cpu", cache=cache
-    )
+    answers = metrics.MetricInputs(examples, inputs, cache, encoder=result)
     scores = metrics.compute(answers)
     names = [f"bertscore{result.variant}", f"bertscore_equal_length{result.variant}"]
     assert [name for name in scores if name.startswith("bertscore")] == names

@@ -110,9 +110,7 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
         "unscored": 0.0,
         "recall": 50.0,
     }
-    answers = MetricInputs(
-        [EXAMPLE], predictions(answer), synonyms=False, encoder=None, device="cpu", cache=cache
-    )
+    answers = MetricInputs([EXAMPLE], predictions(answer), cache)
     leaf = fact_metrics(score_answers(answers, "kc", {"q": checked}), HOW)["kc"]
     raw = {"correct": 3, "incorrect": 1, "unverifiable": 2, "unscored": 0, "total": 6}
     assert {name: leaf["raw"][name] for name in raw} == raw

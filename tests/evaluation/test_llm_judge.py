@@ -42,7 +42,7 @@ def rows_of(jury: Jury, cache: Path) -> list[Scores]:
     verdicts = jury.verify(EXAMPLES, PREDICTIONS)
     rows: list[Scores] = []
     for system, inputs in PREDICTIONS.items():
-        answers = MetricInputs(EXAMPLES, inputs, synonyms=False, encoder=None, device="cpu", cache=cache)
+        answers = MetricInputs(EXAMPLES, inputs, cache)
         rows += score_answers(answers, system, {v.question: v for v in verdicts if v.system == system})
     return rows
 

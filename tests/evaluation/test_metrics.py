@@ -18,7 +18,7 @@ from knowtuning.verification.exact import f1_at_k
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
 
 
-def answers(cache: Path, *, synonyms: bool = False) -> MetricInputs:
+def answers(cache: Path) -> MetricInputs:
     """Two answers that are their own references; the second was cut off."""
     return MetricInputs(
         [Example(id=name, question="?", answer=text) for name, text in TEXTS.items()],
@@ -26,10 +26,7 @@ def answers(cache: Path, *, synonyms: bool = False) -> MetricInputs:
             Prediction(id=name, question="?", answer=text, tokens=9, truncated=name == "b")
             for name, text in TEXTS.items()
         ],
-        synonyms=synonyms,
-        encoder=None,
-        device="cpu",
-        cache=cache,
+        cache,
     )
 
 

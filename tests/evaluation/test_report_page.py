@@ -50,15 +50,20 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] == "script":
             self.scripts.append(data)
-        elif self.open and self.open[-1] != "style":
+        elif self.open and self.open[-1] != "style" and data.strip():
             self.words.append(data.strip())
+
+
+def page_of(folder: Path, **added: Path) -> Page:
+    """The report of the run in the folder."""
+    return Page(build(folder, **added).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = tmp_path_factory.mktemp("run")
     write_run(folder)
-    return Page(build(folder).read_text(encoding="utf-8"))
+    return page_of(folder)
 
 
 def test_resamples_are_drawn_in_the_order_of_the_questions(
@@ -107,7 +112,7 @@ def test_the_page_asks_for_nothing_and_holds_hostile_text_as_data(page: Page) ->
 
 
 def test_the_method_stands_beside_every_other_system_the_baseline_first(page: Page) -> None:
-    words = [word for word in page.words if word]
+    words = page.words
     heads = [word for word in words if word.startswith("kc is better than")]
     # Correct facts of beta: kc 3, base 0, sft 1, ka 2; all else is equal. Over four questions means differ
     # by 0.75, 0.5 and 0.25, and three quarters of the questions tie: no interval leaves out 0.
@@ -122,7 +127,7 @@ def test_the_method_stands_beside_every_other_system_the_baseline_first(page: Pa
 
 
 def test_tables_say_which_way_is_better_and_what_is_sure(page: Page) -> None:
-    words = [word for word in page.words if word]
+    words = page.words
     # More correct facts are better, more incorrect ones worse; both intervals leave out 0.
     at = words.index("Difference to sft")
     row = words.index("Correct facts", at)
@@ -155,8 +160,8 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     sides = {"question": "beta", "a": "kc", "b": "sft", "forward": "a", "backward": "a"}
     row = Judgement(id="beta/kc-sft/factuality", **sides, aspect="factuality", outcome="win", reason=None)
     write_jsonl(tmp_path / "data/verification/judgements.jsonl", [row])
-    page = Page(build(tmp_path).read_text(encoding="utf-8"))
-    words = [word for word in page.words if word]
+    page = page_of(tmp_path)
+    words = page.words
     start = words.index("win: 50.0 %")
     # The bar's title per outcome (none for 0 %), the same in a line, then the net rate.
     assert words[start : start + 5] == [
@@ -174,10 +179,10 @@ def test_a_human_evaluation_appears_where_it_is_given_and_only_there(tmp_path: P
     write_json(
         path, {"pairs": {"kc-sft": {"factuality": rates}}, "agreement": {"factuality": {"agree": 80.0}}}
     )
-    words = Page(build(tmp_path, human=path).read_text(encoding="utf-8")).words
+    words = page_of(tmp_path, human=path).words
     assert {"Human evaluation", "win: 75.0 %", "+75.00", "agreement.factuality.agree"} <= set(words)
     # Which file that is, is the stage's business: the page looks for none itself.
-    assert "Human evaluation" not in Page(build(tmp_path).read_text(encoding="utf-8")).words
+    assert "Human evaluation" not in page_of(tmp_path).words
 
 
 def test_notes_and_examples_of_prepare_get_a_row_each(tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ def test_notes_and_examples_of_prepare_get_a_row_each(tmp_path: Path) -> None:
     links = [{"where": "row 1", "answer": "These resources: <b>"}]
     tree = {"train": {"kept": 2}, "notes": ["One.", "Two."], "boilerplate": {"link_list": links}}
     write_json(tmp_path / "metrics/data.json", tree)
-    words = [word for word in Page(build(tmp_path).read_text(encoding="utf-8")).words if word]
+    words = page_of(tmp_path).words
     for name, value in (("notes.2", "Two."), ("boilerplate.link_list.1.answer", "These resources: <b>")):
         assert words[words.index(name) + 1] == value
 
@@ -194,10 +199,10 @@ def test_ablations_of_a_study_appear_where_they_are_given(tmp_path: Path) -> Non
     write_run(tmp_path)
     study = tmp_path / "study.csv"
     write_text(study, "group,ablation,metric,value,low,high\noverall,no-ka,incorrect,-0.5,-0.75,-0.25\n")
-    words = Page(build(tmp_path, ablations=study).read_text(encoding="utf-8")).words
+    words = page_of(tmp_path, ablations=study).words
     start = words.index("no-ka")
     # Fewer incorrect facts with the part than without it: better.
-    assert [word for word in words[start:] if word][:5] == ["no-ka", "▲", "better:", "−0.50", "*"]
+    assert words[start : start + 5] == ["no-ka", "▲", "better:", "−0.50", "*"]
     for cells in ("0.5,,0.7", "0.5"):
         write_text(study, f"group,ablation,metric,value,low,high\noverall,no-ka,incorrect,{cells}\n")
         with pytest.raises(ValueError, match=r"study\.csv:2: low: found (''|None), expected a number"):

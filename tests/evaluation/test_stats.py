@@ -66,12 +66,12 @@ def test_resamples_without_a_defined_value_do_not_count() -> None:
 
 
 def test_difference_is_paired() -> None:
-    # b = a - 1 on every question: the difference is 1 in every resample, however a varies.
-    a = np.random.default_rng(0).normal(size=50) * 100
-    result = pool([a], HOW, against=[a - 1])
-    assert (result.value, result.low, result.high) == pytest.approx((1.0, 1.0, 1.0))
+    # b = a - 1 on every question: the difference is 1 in every resample of runs and questions.
+    a = [np.random.default_rng(seed).normal(size=50) * 100 for seed in range(3)]
+    result = pool(a, HOW, against=[run - 1 for run in a])
+    assert (result.value, result.low, result.high, result.n) == pytest.approx((1.0, 1.0, 1.0, 150))
     assert result.excludes_zero
-    same = pool([a], HOW, against=[a])
+    same = pool(a, HOW, against=a)
     assert (same.value, same.low, same.high, same.excludes_zero) == (0.0, 0.0, 0.0, False)
 
 
@@ -151,22 +151,13 @@ def test_pool_takes_runs_as_a_second_source_of_variance() -> None:
     assert (result.value, result.low, result.high, result.n) == (1.0, 0.0, 3.0, 16)
 
 
-def test_pool_of_one_run_is_its_bootstrap() -> None:
-    values = np.random.default_rng(4).normal(size=30)
-    assert pool([values], HOW) == estimates(Ratios.of_means(values), HOW, "pool/0")[0]
-
-
-def test_pooled_difference_is_paired() -> None:
-    runs = [np.random.default_rng(s).normal(size=20) for s in range(3)]
-    result = pool(runs, HOW, against=[run - 2 for run in runs])
-    assert (result.value, result.low, result.high, result.n) == pytest.approx((2.0, 2.0, 2.0, 60))
-
-
-def test_pooled_questions_of_a_unit_are_drawn_together() -> None:
+def test_pool_of_one_run_is_its_bootstrap_with_units_and_without() -> None:
     values = np.random.default_rng(4).normal(size=30)
     units = [str(i // 3) for i in range(30)]
+    plain = estimates(Ratios.of_means(values), HOW, "pool/0")[0]
     by_unit = estimates(Ratios.of_means(values), replace(HOW, units=units), "pool/0")[0]
-    assert pool([values], HOW, units=[units]) == by_unit != pool([values], HOW)
+    assert (pool([values], HOW), pool([values], HOW, units=[units])) == (plain, by_unit)
+    assert plain != by_unit
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_several_turns_become_the_question_that_prepare_makes_of_them(tiny_base:
     ]
     for first in (0, 1):
         text = formatter.tokenizer.apply_chat_template(turns[first:], tokenize=False)
-        assert text == "<s>" + formatter.text(exchange(turns[first:]).asked())
+        assert text == "<s>" + formatter.text(exchange(turns[first:]).asked)
     answered = formatter.tokenizer.apply_chat_template(turns[1:3], tokenize=False)
     assert answered == f"<s>{formatter.text('Where is Aford?')}In the Salt Coast.</s>"
 

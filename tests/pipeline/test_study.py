@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments import study
-from experiments.figures import draw
-from experiments.pooled import OVERALL, PooledScores, Subject, cell
+from experiments.pooled import OVERALL, PooledScores, Subject, cell, draw
 from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.knowledge.aspects import ASPECTS
 

@@ -123,9 +123,7 @@ def write_run(folder: Path) -> None:
 def read(folder: Path, *, ablations: Path | None = None, human: Path | None = None) -> Inputs:
     """What the report of the run in `folder` is made of."""
     return report.read(
-        data=folder / "data",
-        metrics=folder / "metrics",
-        plots=folder / "plots",
+        folder,
         split="test",
         params={
             "seed": 3,

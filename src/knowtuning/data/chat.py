@@ -41,24 +41,17 @@ class Turn:
     role: Role
     text: str
 
-    def shown(self) -> str:
-        """The turn as a part of the context."""
-        return _LABELS[self.role] + self.text
-
 
 @dataclass(frozen=True)
 class Exchange:
-    """The last question of a conversation; answer: empty where the conversation ends with the question."""
+    """The last question of a conversation; answer: empty where the conversation ends with the question.
 
-    context: list[Turn]
+    asked: the question with its context before it.
+    """
+
+    asked: str
     question: str
     answer: str
-
-    def asked(self) -> str:
-        """The question with its context before it."""
-        asked = Turn("user", self.question)
-        dialogue = any(turn.role != "system" for turn in self.context)
-        return "\n\n".join([*(t.shown() for t in self.context), asked.shown() if dialogue else asked.text])
 
 
 def chat_column(columns: Collection[str], question: str) -> str | None:
@@ -91,7 +84,10 @@ def exchange(value: Any) -> Exchange:
     for turn in context:
         if not visible(turn.text):
             raise ValueError(f"found an empty {turn.role} turn before the last user turn, expected text")
-    return Exchange(context, turns[last].text, behind[0].text if behind else "")
+    shown = [*context, turns[last]]
+    dialogue = sum(turn.role != "system" for turn in shown) > 1
+    asked = "\n\n".join(_LABELS[turn.role] + turn.text if dialogue else turn.text for turn in shown)
+    return Exchange(asked, turns[last].text, behind[0].text if behind else "")
 
 
 def _turn(value: Any, number: int) -> Turn:

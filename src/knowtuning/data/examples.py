@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knowtuning.core.records import Example, Rejected
@@ -141,12 +141,9 @@ def _chat(value: Any, column: str, columns: Columns) -> _Asked:
     except ValueError as error:
         raise _BadValueError("bad_turns", f"{column}: {error}") from error
     turns = {f"{column}, last user turn": last.question, f"{column}, last assistant turn": last.answer}
-    asked, answered = turns
-    _required(turns, asked, "empty_question")
-    if columns.optional:
-        answer, blank = _filled(turns, answered)
-        return _Asked(_whole(last.asked(), column), answer, blank)
-    return _Asked(_whole(last.asked(), column), _required(turns, answered, "empty_answer"), "")
+    question, answer = turns
+    read = _asked(turns, replace(columns, question=question, answer=answer, context=None))
+    return replace(read, question=_whole(last.asked, column))
 
 
 def _answer(values: dict[str, Any], columns: Columns) -> str:

@@ -17,15 +17,14 @@ from knowtuning.data.sources import open_source, open_tests
 from knowtuning.data.splits import (
     SPLITS,
     Split,
-    SplitName,
     apply_limit,
     check_ids,
     collect,
     draw,
-    drop_boilerplate,
+    drop,
     drop_duplicates,
     drop_leaked,
-    drop_long,
+    too_long,
 )
 
 UNANSWERED = ("missing_value", "empty_answer")
@@ -35,23 +34,21 @@ NOTED = 0.05
 
 @dataclass(frozen=True)
 class Prepared:
-    """The finished splits. corpus: one document an item. truth: only where the source knows it.
+    """The finished splits, those of further test sets by `tests.<name>`.
 
-    tests: the further test sets. boilerplate: what the kept answers repeat. notes: what a reader should know
-    of the data, a line each.
+    corpus: one document an item. truth: only where the source knows it. boilerplate: what the kept answers
+    repeat. notes: what a reader should know of the data, a line each.
     """
 
-    splits: dict[SplitName, Split]
+    splits: dict[str, Split]
     corpus: list[str]
     truth: dict[str, Any] | None
-    tests: dict[str, Split]
     boilerplate: Boilerplate
     notes: list[str]
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """The counts of each split and of each further test set, which is called `tests.<name>`."""
-        splits = [*self.splits.values(), *self.tests.values()]
-        return {split.name: split.counts() | self._repeated(split) for split in splits}
+        """The counts of each split."""
+        return {name: split.counts() | self._repeated(split) for name, split in self.splits.items()}
 
     def _repeated(self, split: Split) -> dict[str, int]:
         """How many kept answers are of each kind of boilerplate."""
@@ -61,7 +58,7 @@ class Prepared:
     def metrics(self) -> dict[str, Any]:
         """The content of metrics/data.json: the counts, and where there are some, examples of boilerplate and
         notes."""
-        rows = [row for split in self.splits.values() for row in split.rows]
+        rows = [row for name, split in self.splits.items() if name in SPLITS for row in split.rows]
         repeated = report(self.boilerplate, [(row.where, row.example.answer) for row in rows])
         parts = {"boilerplate": repeated, "notes": self.notes}
         return {**self.counts(), **{name: part for name, part in parts.items() if part}}
@@ -73,24 +70,23 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     Raises ValueError when the source cannot be read or holds no row.
     """
     source = open_source(params, seed=seed)
-    further, notes = open_tests(params)
-    cleaned = {name: drop_duplicates(_read(name, rows)) for name, rows in source.rows.items()}
-    tests = {name: drop_duplicates(_read(f"tests.{name}", rows)) for name, rows in further.items()}
-    repeated = find(row.example.answer for split in cleaned.values() for row in split.rows)
+    tests, notes = open_tests(params)
+    cleaned = {name: drop_duplicates(_read(name, rows)) for name, rows in {**source.rows, **tests}.items()}
+    repeated = find(row.example.answer for name in source.rows for row in cleaned[name].rows)
     cleaned = {name: _without(split, repeated, params) for name, split in cleaned.items()}
-    tests = {name: _without(split, repeated, params) for name, split in tests.items()}
-    splits = _separate(cleaned, tests, params, seed)
+    splits = _separate(cleaned, params, seed)
     corpus = source.corpus
     if corpus is None:
-        corpus = [" ".join(row.example.answer.split()) for row in _by_id(splits["train"])]
-    prepared = Prepared(splits, corpus, source.truth, tests, repeated, [*source.notes, *notes])
+        by_id = sorted(splits["train"].rows, key=lambda row: row.example.id)
+        corpus = [" ".join(row.example.answer.split()) for row in by_id]
+    prepared = Prepared(splits, corpus, source.truth, repeated, [*source.notes, *notes])
     return replace(prepared, notes=[*prepared.notes, *_remarks(prepared)])
 
 
 def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Split:
     """The rows whose answers are neither boilerplate that is to be left out nor too long."""
-    kept = drop_boilerplate(split, lambda answer: repeated.reason(answer, params.drop))
-    return drop_long(kept, params.max_words)
+    kept = drop(split, "dropped", lambda row: repeated.reason(row.example.answer, params.drop))
+    return drop(kept, "too_long", lambda row: too_long(row.example.answer, params.max_words))
 
 
 def _remarks(prepared: Prepared) -> list[str]:
@@ -100,7 +96,7 @@ def _remarks(prepared: Prepared) -> list[str]:
     counts = prepared.counts()["train"]
     several = [
         f"{split.name}: {split.otherwise} rows repeat a question with another answer; the first of each stays"
-        for split in (*prepared.splits.values(), *prepared.tests.values())
+        for split in prepared.splits.values()
         if split.otherwise
     ]
     return several + [
@@ -118,9 +114,10 @@ def write_prepared(prepared: Prepared, folder: Path, *, max_rejected: float) -> 
     that a failed run leaves only the reasons. Raises ValueError when more than the fraction
     `max_rejected` of a split's rows is unusable, or when no row of a split is left.
     """
-    _remove_earlier(folder)
-    paths = {folder / f"{name}.jsonl": split for name, split in prepared.splits.items()}
-    paths |= {folder / f"tests/{name}.jsonl": split for name, split in prepared.tests.items()}
+    for path in (*folder.rglob("*.jsonl"), folder / "corpus.txt", folder / "truth.json"):
+        path.unlink(missing_ok=True)
+    # tests.lima -> tests/lima.jsonl
+    paths = {folder / f"{name.replace('.', '/')}.jsonl": split for name, split in prepared.splits.items()}
     for path, split in paths.items():
         write_jsonl(rejected_path(path), (reject.record() for reject in split.rejects))
     for path, split in paths.items():
@@ -157,17 +154,15 @@ def _read(name: str, rows: Iterable[SourceRow | Reject]) -> Split:
     return split
 
 
-def _separate(
-    cleaned: dict[SplitName, Split], tests: dict[str, Split], params: PrepareParams, seed: int
-) -> dict[SplitName, Split]:
+def _separate(cleaned: dict[str, Split], params: PrepareParams, seed: int) -> dict[str, Split]:
     """No question in two of train, valid, and the test sets; two test sets may share one."""
     splits = dict(cleaned)
-    held_out = [*([splits["test"]] if "test" in splits else []), *tests.values()]
+    held_out = [split for name, split in splits.items() if name not in ("train", "valid")]
     if "valid" in splits:
         splits["valid"] = drop_leaked(splits["valid"], held_out)
         held_out.append(splits["valid"])
     splits["train"] = drop_leaked(splits["train"], held_out)
-    for split in (*splits.values(), *tests.values()):
+    for split in splits.values():
         check_ids(split)
     for name in SPLITS:
         if name not in splits:
@@ -175,18 +170,6 @@ def _separate(
             splits["train"], splits[name] = draw(splits["train"], name, count, seed=seed)
     for name in SPLITS:
         splits[name] = apply_limit(splits[name], getattr(params.limit, name), seed=seed)
-    for split in (*splits.values(), *tests.values()):
+    for split in splits.values():
         split.check()
-    return splits
-
-
-def _by_id(split: Split) -> list[SourceRow]:
-    return sorted(split.rows, key=lambda row: row.example.id)
-
-
-def _remove_earlier(folder: Path) -> None:
-    names = [f"{name}{end}" for name in SPLITS for end in (".jsonl", ".rejected.jsonl")]
-    for name in (*names, "corpus.txt", "truth.json"):
-        (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("tests/*.jsonl"):
-        path.unlink()
+    return {name: splits[name] for name in sorted(splits, key=lambda name: name not in SPLITS)}

@@ -85,9 +85,7 @@ def _check_head(path: Path, kind: str) -> None:
                 "fetch it again"
             )
         head = next(_lines(path), b"")[:4096]
-    problem = shapes.by_signature(path, head, kind)
-    if problem:
-        raise ValueError(problem)
+    shapes.check_head(path, head, kind)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -176,9 +174,7 @@ def _read_jsonl(path: Path, wanted: list[str]) -> Iterator[RawRow]:
 def _read_csv(path: Path, wanted: list[str]) -> Iterator[RawRow]:
     # The default limit of 128 KiB a cell is less than some documents.
     csv.field_size_limit(2**31 - 1)
-    problem = shapes.separator(path, next(_text_lines(path), ""))
-    if problem:
-        raise ValueError(problem)
+    shapes.check_separator(path, next(_text_lines(path), ""))
     # A quote behind a blank opens a cell too; blanks around a lone line are no part of its text (normalise).
     reader = csv.reader(_text_lines(path), strict=True, skipinitialspace=True)
     start = 1

@@ -1,4 +1,4 @@
-"""What a file is that is not what its name says, with the way out: a message, or None where all is well."""
+"""What a file is that is not what its name says, with the way out."""
 
 from __future__ import annotations
 
@@ -62,30 +62,29 @@ def unknown_extension(path: Path) -> str:
     return f"{path}: unknown extension; {known}" + (f"; {way.format(stem=path.stem)}" if way else "")
 
 
-def by_signature(path: Path, head: bytes, kind: str) -> str | None:
-    """Why the first bytes are not those of a file of this kind (.json, .jsonl, .csv, .parquet)."""
+def check_head(path: Path, head: bytes, kind: str) -> None:
+    """Raise ValueError where the first bytes are not those of a file of this kind (.json, .csv, ...)."""
     for first, what, way in _SIGNATURES:
         if head.startswith(first) and not (kind == ".parquet" and first == b"PAR1"):
             if path.suffix.lower() == ".gz":
                 way = "unpack it and pack the file that it holds"
             way = way.format(gz=f"{path.name}.gz", stem=path.stem)
-            return f"{path}: holds {what}, expected {_KINDS[kind]}; {way}"
+            raise ValueError(f"{path}: holds {what}, expected {_KINDS[kind]}; {way}")
     if _PAGE.match(head):
-        return f"{path}: holds a web page, expected {_KINDS[kind]}; fetch the file itself again"
-    if kind == ".parquet" and head.lstrip()[:1] in (b"{", b"["):
-        name = ".json" if head.lstrip()[:1] == b"[" else ".jsonl"
-        return f"{path}: holds JSON, expected Parquet; rename it to {renamed(path, name)}"
-    if kind == ".csv" and re.match(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*"', head):
-        name = ".json" if head.lstrip(b"\xef\xbb\xbf").lstrip()[:1] == b"[" else ".jsonl"
-        return f"{path}: holds JSON, expected CSV; rename it to {renamed(path, name)}"
+        raise ValueError(f"{path}: holds a web page, expected {_KINDS[kind]}; fetch the file itself again")
+    json_head = re.match(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*"', head)
+    if kind in (".csv", ".parquet") and json_head:
+        name = renamed(path, ".json" if json_head[2] else ".jsonl")
+        raise ValueError(f"{path}: holds JSON, expected {_KINDS[kind]}; rename it to {name}")
     if kind in (".json", ".jsonl") and re.match(rb"(\xef\xbb\xbf)?[\w \"]+(,[\w \"]+)+\r?\n", head):
-        return f"{path}: holds CSV, expected {_KINDS[kind]}; rename it to {renamed(path, '.csv')}"
+        raise ValueError(f"{path}: holds CSV, expected {_KINDS[kind]}; rename it to {renamed(path, '.csv')}")
     if kind in (".csv", ".jsonl") and b"\r" in head and b"\n" not in head:
-        return f"{path}:1: lines end in CR alone, expected LF or CR LF; convert them, as by `tr '\\r' '\\n'`"
+        raise ValueError(
+            f"{path}:1: lines end in CR alone, expected LF or CR LF; convert them, as by `tr '\\r' '\\n'`"
+        )
     # Text in UTF-8 holds no NUL; without a byte-order mark UTF-16 is seen by them alone.
     if kind != ".parquet" and len(head) > 3 and 0 in (head[0], head[1]) and head.count(0) * 3 > len(head):
-        return f"{path}:1: not UTF-8: it looks like UTF-16; convert the file to UTF-8"
-    return None
+        raise ValueError(f"{path}:1: not UTF-8: it looks like UTF-16; convert the file to UTF-8")
 
 
 def lines_of_objects(text: str) -> bool:
@@ -144,15 +143,14 @@ def _arrays(value: dict[str, Any], above: tuple[str, ...] = ()) -> Iterable[tupl
             yield from _arrays(inner, (*above, key))
 
 
-def separator(path: Path, header: str) -> str | None:
-    """Why the first line of a CSV file is not separated by commas."""
+def check_separator(path: Path, header: str) -> None:
+    """Raise ValueError where the first line of a CSV file is not separated by commas."""
     text = re.sub(r'"[^"]*"', '""', header)
     for sign in SEPARATORS:
         if text.count(sign) > text.count(","):
             name = "a tab" if sign == "\t" else repr(sign)
-            return (
+            raise ValueError(
                 f"{path}:1: the separator seems to be {name}, expected a comma (found the header "
                 f"{header.strip()[:80]!r}); save the file with commas, as by pandas: read_csv(..., "
                 f"sep={sign!r}) and to_csv(..., index=False)"
             )
-    return None

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.core.records import Example
 from knowtuning.data.chat import chat_column
 from knowtuning.data.examples import Columns, Reject, SourceRow, to_example
-from knowtuning.data.hub import read_hub
 from knowtuning.data.medquad import read_medquad
 from knowtuning.data.normalise import leftovers
-from knowtuning.data.readers import RawRow, read_rows
-from knowtuning.data.splits import SPLITS, SplitName
+from knowtuning.data.readers import RawRow, check_columns, read_rows
+from knowtuning.data.splits import SPLITS
 
 if TYPE_CHECKING:
-    from knowtuning.config.prepare import ColumnParams, PrepareParams
+    from knowtuning.config.prepare import ColumnParams, HubParams, PrepareParams
 
 _MEDQUAD = Columns("question", "answer", meta=("source", "focus", "type"), withheld=True)
 
@@ -30,7 +28,7 @@ class Source:
     notes: what a reader should know of the rows, a line each; complete when they are read.
     """
 
-    rows: dict[SplitName, Iterator[SourceRow | Reject]]
+    rows: Mapping[str, Iterable[SourceRow | Reject]]
     corpus: list[str] | None = None
     truth: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -45,13 +43,14 @@ def _world(params: PrepareParams, seed: int) -> Source:
     from knowtuning.world import build_world
 
     world = build_world(params.world, seed)
-    rows = {split: _placed(getattr(world, split), split) for split in SPLITS}
+    rows = {
+        split: [
+            SourceRow(f"world {split} row {number}", example)
+            for number, example in enumerate(getattr(world, split), 1)
+        ]
+        for split in SPLITS
+    }
     return Source(rows, corpus=world.corpus, truth=world.truth)
-
-
-def _placed(examples: list[Example], split: str) -> Iterator[SourceRow | Reject]:
-    for number, example in enumerate(examples, 1):
-        yield SourceRow(f"world {split} row {number}", example)
 
 
 def _medquad(params: PrepareParams, seed: int) -> Source:
@@ -88,10 +87,11 @@ def _file(params: PrepareParams, seed: int) -> Source:
 
 
 def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[SourceRow | Reject]], list[str]]:
-    """The rows of each file of prepare.tests, where an answer may be missing, and their notes."""
+    """The rows of each file of prepare.tests, by `tests.<name>`, where an answer may be missing, and their
+    notes."""
     columns = replace(_columns(params.file.columns), optional=True)
     notes: list[str] = []
-    return {name: _read(path, columns, notes) for name, path in params.tests.items()}, notes
+    return {f"tests.{name}": _read(path, columns, notes) for name, path in params.tests.items()}, notes
 
 
 def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[SourceRow | Reject]:
@@ -101,19 +101,45 @@ def _read(path: str, columns: Columns, notes: list[str]) -> Iterator[SourceRow |
 def _hub(params: PrepareParams, seed: int) -> Source:
     hub = params.hub
     dataset = _needed(hub.id, "hub.id", "the id of a data set (owner/name) or a local folder")
-    columns = _columns(hub.columns)
-    names = {split: getattr(hub.splits, split) for split in SPLITS}
-
-    notes: list[str] = []
-
-    def rows(split: str) -> Iterator[SourceRow | Reject]:
-        wanted = columns.names()
-        read = read_hub(
-            dataset, revision=hub.revision, name=hub.name, split=split, wanted=wanted, notes=notes
+    if hub.revision is None and not Path(dataset).is_dir():
+        raise ValueError(
+            f"prepare.hub.revision is null; expected a commit of the data set {dataset}, "
+            "so that its rows cannot change (null is for a local folder)"
         )
-        return _mapped(read, columns, f"{dataset} {split}", notes)
+    columns, notes = _columns(hub.columns), list[str]()
+    splits = {split: name for split in SPLITS if (name := getattr(hub.splits, split)) is not None}
+    rows = {
+        split: _mapped(_read_hub(dataset, hub, name, columns, notes), columns, f"{dataset} {name}", notes)
+        for split, name in splits.items()
+    }
+    return Source(rows, notes=notes)
 
-    return Source({split: rows(name) for split, name in names.items() if name is not None}, notes=notes)
+
+def _read_hub(
+    dataset: str, hub: HubParams, split: str, columns: Columns, notes: list[str]
+) -> Iterator[RawRow]:
+    """Rows of one split of a data set of the Hugging Face hub, or of a local folder in the same form.
+
+    Only the columns that are wanted are read, or the conversation in their place; `notes` gets a line on the
+    others. No code of the data set is run. Raises ValueError when the data set, its configuration, its split
+    or a wanted column is missing.
+    """
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(dataset, name=hub.name, revision=hub.revision, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        what = f"{dataset} at {hub.revision}, configuration {hub.name}, split {split}"
+        raise ValueError(f"prepare.hub: cannot load {what}: {error}") from error
+    wanted = columns.names()
+    check_columns(f"{dataset} split {split}", rows.column_names, wanted)
+    chat = chat_column(rows.column_names, columns.question)
+    read = [column for column in rows.column_names if column in {*wanted, chat}]
+    others = [repr(column) for column in rows.column_names if column not in read]
+    if others:
+        notes.append(f"{dataset} {split}: columns that are not used: {', '.join(others)}")
+    for number, values in enumerate(rows.select_columns(read), 1):
+        yield RawRow(f"{dataset} {split} row {number}", values)
 
 
 def _columns(params: ColumnParams) -> Columns:

@@ -6,15 +6,14 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from knowtuning.core.storage import digest
 from knowtuning.core.text import words
 from knowtuning.data.examples import BAD, EXPECTED, Reject, SourceRow
 from knowtuning.data.normalise import fold
 
-SplitName = Literal["train", "valid", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -96,42 +95,29 @@ def drop_duplicates(split: Split) -> Split:
     return replace(split, rows=[*first.values()], rejects=split.rejects + rejects, otherwise=otherwise)
 
 
-def drop_boilerplate(split: Split, reason: Callable[[str], str | None]) -> Split:
-    """Remove every row for whose answer there is a reason."""
-    reasons = [(row, reason(row.example.answer)) for row in split.rows]
+def drop(split: Split, kind: str, reason: Callable[[SourceRow], str | None]) -> Split:
+    """Remove every row for which there is a reason; kind: one of EXPECTED."""
+    reasons = [(row, reason(row)) for row in split.rows]
     rows = [row for row, why in reasons if why is None]
-    rejects = [_reject(row, "dropped", why) for row, why in reasons if why is not None]
+    rejects = [_reject(row, kind, why) for row, why in reasons if why is not None]
     return replace(split, rows=rows, rejects=split.rejects + rejects)
 
 
-def drop_long(split: Split, most: int | None) -> Split:
-    """Remove every row whose answer has more than `most` words; None keeps all."""
-    if most is None:
-        return split
-    lengths = [(row, len(words(row.example.answer))) for row in split.rows]
-    rows = [row for row, length in lengths if length <= most]
-    rejects = [
-        _reject(row, "too_long", f"the answer has {length} words, more than prepare.max_words, {most}")
-        for row, length in lengths
-        if length > most
-    ]
-    return replace(split, rows=rows, rejects=split.rejects + rejects)
+def too_long(answer: str, most: int | None) -> str | None:
+    """Why an answer of more than `most` words is left out; None for another one, and where all are kept."""
+    if most is None or (length := len(words(answer))) <= most:
+        return None
+    return f"the answer has {length} words, more than prepare.max_words, {most}"
 
 
 def drop_leaked(split: Split, held_out: Iterable[Split]) -> Split:
     """Remove every row whose question also occurs in one of the `held_out` splits."""
-    locations = {
-        fold(row.example.question): f"{row.where} ({other.name})" for other in held_out for row in other.rows
+    reasons = {
+        fold(row.example.question): f"the question is that of {row.where} ({other.name})"
+        for other in held_out
+        for row in other.rows
     }
-    rows: list[SourceRow] = []
-    rejects: list[Reject] = []
-    for row in split.rows:
-        location = locations.get(fold(row.example.question))
-        if location is None:
-            rows.append(row)
-        else:
-            rejects.append(_reject(row, "leaked", f"the question is that of {location}"))
-    return replace(split, rows=rows, rejects=split.rejects + rejects)
+    return drop(split, "leaked", lambda row: reasons.get(fold(row.example.question)))
 
 
 def check_ids(split: Split) -> None:
@@ -146,7 +132,7 @@ def check_ids(split: Split) -> None:
             )
 
 
-def draw(train: Split, name: SplitName, count: int, *, seed: int) -> tuple[Split, Split]:
+def draw(train: Split, name: str, count: int, *, seed: int) -> tuple[Split, Split]:
     """Split `count` rows off train: those of lowest hash(seed, name, id).
 
     Returns what is left of train, and the new split. A row added to train changes the place of at

@@ -6,25 +6,16 @@ The same counts whoever verified the answers: the world's exact verifier, or a t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from knowtuning.core.records import Scores, Sentence, Verdict
+from knowtuning.core.records import Scores, Sentence
 from knowtuning.core.text import normal_form
-from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, estimates
+from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 
 KINDS = ("correct", "incorrect", "unverifiable", "unscored")
-_COUNTED_AS: dict[Verdict, str] = {
-    "correct": "correct",
-    "duplicate": "correct",
-    "incorrect": "incorrect",
-    "unparsed": "unverifiable",
-    "unverifiable": "unverifiable",
-    "unscored": "unscored",
-}
+_COUNTED_AS = {"duplicate": "correct", "unparsed": "unverifiable"}
 
 
 def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
@@ -39,7 +30,7 @@ def tally(sentences: Sequence[Sentence], *, distinct: bool) -> dict[str, int]:
         again = sentence.verdict == "duplicate" or form in seen
         seen.add(form)
         if not (distinct and again):
-            counts[_COUNTED_AS[sentence.verdict]] += 1
+            counts[_COUNTED_AS.get(sentence.verdict, sentence.verdict)] += 1
     return counts
 
 
@@ -55,56 +46,27 @@ def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[str, dict[str,
     by_system: dict[str, list[Scores]] = {}
     for row in rows:
         by_system.setdefault(row.system, []).append(row)
-    tables = {system: _Table.of(mine) for system, mine in by_system.items()}
-    rates = estimates(Ratios.joined([table.ratios for table in tables.values()]), how, "facts")
-    width = len(rates) // len(tables)
-    return {
-        system: table.metrics(rates[i * width : (i + 1) * width])
-        for i, (system, table) in enumerate(tables.items())
+    return {system: _of_system(mine, how) for system, mine in by_system.items()}
+
+
+def _of_system(rows: Sequence[Scores], how: Resampling) -> dict[str, Any]:
+    """The counts and rates of one system; all of them share the resamples of one purpose."""
+    recall = [row.scores.get("recall", row.scores.get("completeness")) for row in rows]
+    tables, parts = {}, []
+    for name in ("raw", "distinct"):
+        tallies = [tally(row.sentences, distinct=name == "distinct") for row in rows]
+        tables[name] = table = np.array([list(each.values()) for each in tallies], dtype=np.float64)
+        correct, judged, verdicts = table[:, 0], table[:, :2].sum(axis=1), table[:, :3].sum(axis=1)
+        numerators = np.column_stack([100 * correct, 100 * correct])
+        parts.append(Ratios.of_sums(numerators, np.column_stack([judged, verdicts])))
+    ratios = Ratios.joined([*parts, Ratios.of_means(np.array(recall, dtype=np.float64))])
+    rates = iter(estimates(ratios, how, "facts"))
+    leaf: dict[str, Any] = {
+        "answers": len(rows),
+        "answers_unscored": sum(row.scores.get("unscored") == 100.0 for row in rows),
     }
-
-
-@dataclass(frozen=True)
-class _Table:
-    """One system's counts, a row per answer; `counts` by "raw" and "distinct", columns as in KINDS."""
-
-    counts: dict[str, NDArray[np.float64]]
-    recall: NDArray[np.float64]
-    unscored: int
-
-    @classmethod
-    def of(cls, rows: Sequence[Scores]) -> _Table:
-        counts = {
-            name: np.array(
-                [list(tally(row.sentences, distinct=name == "distinct").values()) for row in rows],
-                dtype=float,
-            )
-            for name in ("raw", "distinct")
-        }
-        recall = [row.scores.get("recall", row.scores.get("completeness")) for row in rows]
-        return cls(
-            counts,
-            np.array([np.nan if value is None else value for value in recall]),
-            sum(row.scores.get("unscored") == 100.0 for row in rows),
-        )
-
-    @property
-    def ratios(self) -> Ratios:
-        """percent_correct and percent_supported, raw and distinct, then recall."""
-        parts = []
-        for table in self.counts.values():
-            correct, judged, verdicts = table[:, 0], table[:, :2].sum(axis=1), table[:, :3].sum(axis=1)
-            numerators = np.column_stack([100 * correct, 100 * correct])
-            parts.append(Ratios.of_sums(numerators, np.column_stack([judged, verdicts])))
-        return Ratios.joined([*parts, Ratios.of_means(self.recall)])
-
-    def metrics(self, rates: Sequence[Estimate]) -> dict[str, Any]:
-        leaf: dict[str, Any] = {"answers": len(self.recall), "answers_unscored": self.unscored}
-        for i, (name, table) in enumerate(self.counts.items()):
-            counts = {kind: int(n) for kind, n in zip(KINDS, table.sum(axis=0), strict=True)}
-            named = zip(("percent_correct", "percent_supported"), rates[2 * i : 2 * i + 2], strict=True)
-            leaf[name] = {**counts, "total": sum(counts.values())}
-            for rate, estimate in named:
-                leaf[name] |= estimate.flat(rate)
-        undefined = int(np.isnan(self.recall).sum())
-        return {**leaf, **rates[-1].flat("recall"), "recall_unscored": undefined}
+    for name, table in tables.items():
+        counts = {kind: int(n) for kind, n in zip(KINDS, table.sum(axis=0), strict=True)}
+        leaf[name] = {**counts, "total": sum(counts.values())}
+        leaf[name] |= next(rates).flat("percent_correct") | next(rates).flat("percent_supported")
+    return {**leaf, **next(rates).flat("recall"), "recall_unscored": recall.count(None)}

@@ -19,8 +19,8 @@ from typing import Literal
 from knowtuning.core.records import Example, Prediction, Probed, Scores, Verified
 from knowtuning.core.tables import entry
 from knowtuning.core.text import first_words, repeated_share, words
-from knowtuning.evaluation import lexical
 from knowtuning.evaluation.encoders import Encoder, bertscore, similarity
+from knowtuning.evaluation.lexical import content_share, meteor, rouge_l
 from knowtuning.evaluation.stats import length
 
 Kind = Literal["exact", "text"]
@@ -30,17 +30,17 @@ Kind = Literal["exact", "text"]
 class MetricInputs:
     """One system's answers and what their metrics may need.
 
-    synonyms: evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
-    cache: folder for the copies that the `evaluate` library makes of its modules.
+    cache: folder for the copies that the `evaluate` library makes of its modules. synonyms:
+    evaluate.meteor_synonyms. encoder: of BERTScore, sentences: of whole texts; on `device`.
     """
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
-    synonyms: bool
-    encoder: Encoder | None
-    device: str
     cache: Path
+    synonyms: bool = False
+    encoder: Encoder | None = None
     sentences: Encoder | None = None
+    device: str = "cpu"
 
     @property
     def texts(self) -> list[str]:
@@ -64,29 +64,33 @@ class MetricInputs:
         return replace(self, predictions=cut)
 
 
-# A value an answer, None where the answer defines none; None in place of all where this run computes none.
-Function = Callable[[MetricInputs], Sequence[float | None] | None]
+Compare = Callable[[list[str], list[str]], list[float]]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A metric's label and unit; better: 1 where more is better, -1 where less is, 0 where neither.
 
-    leads: the kinds of runs whose headline shows it: exact, where a ground truth verifies, and text. variant:
-    what makes its numbers another quantity, such as an encoder; it becomes part of the score's name.
-    compares: answers with references, so that the table has it at equal length too.
+    leads: the kinds of runs whose headline shows it: exact, where a ground truth verifies, and text.
+    function: a value an answer, None where it defines none. compare: what compares answers with references,
+    so that the table has it at equal length too; None where this run does not. variant: what makes its
+    numbers another quantity, such as an encoder; it becomes part of the score's name.
     """
 
     label: str
     unit: str
     better: Literal[1, 0, -1]
     leads: tuple[Kind, ...] = ()
-    function: Function | None = None
+    function: Callable[[MetricInputs], Sequence[float | None] | None] | None = None
+    compare: Callable[[MetricInputs], Compare | None] | None = None
     variant: Callable[[MetricInputs], str] | None = None
-    compares: bool = False
 
-
-Compare = Callable[[list[str], list[str]], list[float]]
+    def values(self, answers: MetricInputs) -> Sequence[float | None] | None:
+        """A value an answer, None where it defines none; None in place of all where this run has none."""
+        if self.compare is None:
+            return self.function(answers) if self.function else None
+        compare = self.compare(answers)
+        return None if compare is None else _against_references(answers, compare)
 
 
 def _against_references(answers: MetricInputs, compare: Compare) -> list[float | None]:
@@ -98,50 +102,19 @@ def _against_references(answers: MetricInputs, compare: Compare) -> list[float |
     return [next(values) if reference.strip() else None for _, reference in pairs]
 
 
-def _meteor(answers: MetricInputs, *, synonyms: bool) -> list[float | None] | None:
-    if answers.synonyms is not synonyms:
-        return None
-    return _against_references(answers, partial(lexical.meteor, synonyms=synonyms, cache=answers.cache))
-
-
-def _rouge_l(answers: MetricInputs) -> list[float | None]:
-    return _against_references(answers, partial(lexical.rouge_l, cache=answers.cache))
-
-
-def _bertscore(answers: MetricInputs) -> list[float | None] | None:
-    if answers.encoder is None:
-        return None
-    compare = partial(bertscore, encoder=answers.encoder, device=answers.device, cache=answers.cache)
-    return _against_references(answers, compare)
-
-
-def _similarity(answers: MetricInputs) -> list[float | None] | None:
-    if answers.sentences is None:
-        return None
-    return _against_references(answers, partial(similarity, encoder=answers.sentences, device=answers.device))
-
-
-def _content_precision(answers: MetricInputs) -> list[float | None]:
-    return _against_references(answers, lexical.content_share)
-
-
-def _content_recall(answers: MetricInputs) -> list[float | None]:
-    return _against_references(answers, lambda texts, references: lexical.content_share(references, texts))
-
-
 def _at_equal_length(whole: Metric) -> Metric:
     """The metric of answers cut to the length of their references."""
-    function = whole.function
-    assert function is not None, f"{whole.label}: only what is computed from answers can be cut"
     return replace(
         whole,
         label=f"{whole.label} at equal length",
         leads=(),
-        function=lambda answers: function(answers.at_equal_length()),
-        compares=False,
+        function=lambda answers: whole.values(answers.at_equal_length()),
+        compare=None,
     )
 
 
+# The strata of a question that its source may name.
+STRATA = ("kind", "stratum")
 EQUAL_LENGTH = "_equal_length"
 _FACTS, _PERCENT = "per answer", "%"
 METRICS: dict[str, Metric] = {
@@ -162,31 +135,34 @@ METRICS: dict[str, Metric] = {
     "probe_logicality": Metric("Answers above shuffled ones (probe)", _PERCENT, 1),
     "bertscore": Metric(
         *("BERTScore", "100 × F", 1, ("text",)),
-        function=_bertscore,
-        variant=lambda answers: answers.encoder.variant if answers.encoder else "",
-        compares=True,
+        compare=lambda run: (
+            partial(bertscore, encoder=run.encoder, device=run.device, cache=run.cache)
+            if run.encoder
+            else None
+        ),
+        variant=lambda run: run.encoder.variant if run.encoder else "",
     ),
     "similarity": Metric(
         *("Sentence similarity", "100 × cosine", 1, ("text",)),
-        function=_similarity,
-        variant=lambda answers: answers.sentences.variant if answers.sentences else "",
-        compares=True,
+        compare=lambda run: (
+            partial(similarity, encoder=run.sentences, device=run.device) if run.sentences else None
+        ),
+        variant=lambda run: run.sentences.variant if run.sentences else "",
     ),
     "meteor": Metric(
         *("METEOR", "0–100", 1, ("text",)),
-        function=lambda answers: _meteor(answers, synonyms=True),
-        compares=True,
+        compare=lambda run: partial(meteor, synonyms=True, cache=run.cache) if run.synonyms else None,
     ),
     "meteor_no_synonyms": Metric(
         *("METEOR without synonyms", "0–100", 1, ("text",)),
-        function=lambda answers: _meteor(answers, synonyms=False),
-        compares=True,
+        compare=lambda run: None if run.synonyms else partial(meteor, synonyms=False, cache=run.cache),
     ),
-    "rougeL": Metric("ROUGE-L", "0–100", 1, function=_rouge_l, compares=True),
-    "content_precision": Metric(
-        "Content-word precision", _PERCENT, 1, function=_content_precision, compares=True
+    "rougeL": Metric("ROUGE-L", "0–100", 1, compare=lambda run: partial(rouge_l, cache=run.cache)),
+    "content_precision": Metric("Content-word precision", _PERCENT, 1, compare=lambda run: content_share),
+    "content_recall": Metric(
+        *("Content-word recall", _PERCENT, 1),
+        compare=lambda run: lambda texts, references: content_share(references, texts),
     ),
-    "content_recall": Metric("Content-word recall", _PERCENT, 1, function=_content_recall, compares=True),
     "words": Metric(
         *("Length", "words", 0, ("exact", "text")),
         function=lambda answers: [float(length(text)) for text in answers.texts],
@@ -200,7 +176,7 @@ METRICS: dict[str, Metric] = {
         function=lambda answers: [100.0 * prediction.truncated for prediction in answers.predictions],
     ),
 }
-METRICS |= {name + EQUAL_LENGTH: _at_equal_length(each) for name, each in METRICS.items() if each.compares}
+METRICS |= {name + EQUAL_LENGTH: _at_equal_length(each) for name, each in METRICS.items() if each.compare}
 
 
 def metric(name: str) -> Metric:
@@ -223,7 +199,7 @@ def compute(answers: MetricInputs) -> dict[str, list[float | None]]:
     """Every metric that has a function and is on in this run: score name -> a value an answer."""
     scores: dict[str, list[float | None]] = {}
     for name, each in METRICS.items():
-        values = each.function(answers) if each.function else None
+        values = each.values(answers)
         if values is not None:
             if len(values) != len(answers.examples):
                 raise ValueError(
@@ -269,15 +245,10 @@ def score_answers(
                 id=f"{example.id}/{system}",
                 question=example.id,
                 system=system,
-                groups=groups_of(example),
+                groups={key: str(example.meta[key]) for key in STRATA if key in example.meta},
                 scores=verdicts.scores | tested | rounded,
                 sentences=verdicts.sentences,
                 unscored=verdicts.unscored,
             )
         )
     return rows
-
-
-def groups_of(example: Example) -> dict[str, str]:
-    """The strata of a question that its source names."""
-    return {key: str(example.meta[key]) for key in ("kind", "stratum") if key in example.meta}

@@ -19,8 +19,6 @@ from knowtuning.systems import BASELINE, EVERY, METHOD
 
 RATES = ("win", "tie", "lose", "unjudged", "net", "swap_consistency", "first_position_rate")
 CONTROLLED = "net_length_controlled"
-# Sums that only length control needs: of x, x², and x times the outcome.
-_MOMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,13 @@ def _contests(
 ) -> list[Contest]:
     a, b = pair
     longer = np.subtract(words[a], words[b], dtype=np.float64)
-    parts = [_ratios(rows[aspect], longer) for aspect in rows]
-    ratios = Ratios.joined([*parts, Ratios.of_means(longer)])
-    draws = ratios.draws(how, f"pair/{a}-{b}")
-    width = len(RATES) + _MOMENTS
-    by_aspect = []
-    for i in range(len(rows)):
-        columns = [*range(i * width, (i + 1) * width), -1]
-        by_aspect.append(_estimates(ratios.values[columns], draws[:, columns], ratios.defined[columns], how))
-    p_values = [bootstrap_p(draws[:, i * width + RATES.index("net")]) for i in range(len(rows))]
+    by_aspect, p_values = [], []
+    for judged in rows.values():
+        ratios = Ratios.joined([_ratios(judged, longer), Ratios.of_means(longer)])
+        # One purpose: the aspects of a pair share the resamples.
+        draws = ratios.draws(how, f"pair/{a}-{b}")
+        by_aspect.append(_estimates(ratios, draws, how))
+        p_values.append(bootstrap_p(draws[:, RATES.index("net")]))
     return [
         Contest(
             *(a, b, aspect),
@@ -114,7 +110,8 @@ def _contests(
 
 
 def _ratios(rows: Sequence[Judgement], longer: Floats) -> Ratios:
-    """RATES and the moments of length control, as ratios of sums over the questions of `rows`."""
+    """RATES and what only length control needs (x, x², x times the outcome), as ratios of sums over the
+    questions of `rows`."""
     win, tie, lose, unjudged = (
         np.array([row.outcome == name for row in rows], dtype=np.float64)
         for name in ("win", "tie", "lose", "unjudged")
@@ -164,17 +161,16 @@ def net_at_equal_length(net: Floats, x: Floats, xx: Floats, xy: Floats) -> Float
     return np.divide(net * xx - x * xy, spread, out=nowhere, where=spread > 1e-9 * xx)
 
 
-def _estimates(values: Floats, draws: Floats, defined: Any, how: Resampling) -> dict[str, Estimate]:
-    """Estimates of RATES, the controlled net rate and the length difference, from one aspect's columns."""
+def _estimates(ratios: Ratios, draws: Floats, how: Resampling) -> dict[str, Estimate]:
+    """Estimates of RATES, the controlled net rate and the length difference, of one aspect."""
     names = [*RATES, CONTROLLED, "length_difference"]
-    net = RATES.index("net")
+    net, values = RATES.index("net"), ratios.values
     last = [*range(len(RATES)), net, -1]
-    controlled = net_at_equal_length(values[net], *values[len(RATES) : -1])
-    redrawn = net_at_equal_length(draws[:, net], *draws[:, len(RATES) : -1].T)
     point, table = values[last], draws[:, last]
-    point[-2], table[:, -2] = controlled, redrawn
+    point[-2] = net_at_equal_length(values[net], *values[len(RATES) : -1])
+    table[:, -2] = net_at_equal_length(draws[:, net], *draws[:, len(RATES) : -1].T)
     # Where the data leave the intercept open, so do they its interval.
-    counts = np.where(np.isnan(point), 0, defined[last])
+    counts = np.where(np.isnan(point), 0, ratios.defined[last])
     return dict(zip(names, summarise(point, table, counts, how), strict=True))
 
 

@@ -42,24 +42,13 @@ def auroc_metrics(
     if hard in (0, len(known)):
         which = "every" if hard == 0 else "no"
         return {"status": f"not computed: the base model recalls {which} fact", **metrics}
-    owners = [(units or {}).get(record.id, record.id) for record in records]
-    return {"status": "computed", **_auroc(records, owners, how), **metrics}
-
-
-def _auroc(records: Sequence[ScoredFacts], owners: Sequence[str], how: Resampling) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
-    rows = zip(owners, records, strict=True)
-    checked = [(owner, f) for owner, record in rows for f in record.facts if f.recalled is not None]
-    clusters = numbered([owner for owner, _ in checked])
-    ppl = np.array([fact.ppl for _, fact in checked])
-    hard = np.array([not fact.recalled for _, fact in checked])
-    low, high = how.bounds(auroc_draws(ppl, hard, clusters, how))
-    return {
-        "auroc": round(float(roc_auc_score(hard, ppl)), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+    owners = [(units or {}).get(r.id, r.id) for r in records for f in r.facts if f.recalled is not None]
+    ppl, missed = np.array([fact.ppl for fact in known]), np.array([not fact.recalled for fact in known])
+    low, high = how.bounds(auroc_draws(ppl, missed, numbered(owners), how))
+    bounds = {"auroc": roc_auc_score(missed, ppl), "low": low, "high": high}
+    return {"status": "computed", **{name: round(float(v), 4) for name, v in bounds.items()}, **metrics}
 
 
 def auroc_draws(ppl: Floats, hard: NDArray[np.bool_], clusters: NDArray[np.int64], how: Resampling) -> Floats:

@@ -243,7 +243,6 @@ def pool(
     *,
     against: Sequence[ArrayLike] | None = None,
     units: Sequence[Sequence[str]] | None = None,
-    purpose: str = "pool",
 ) -> Estimate:
     """Mean over several runs (seeds) with both sources of variance in its interval.
 
@@ -261,16 +260,12 @@ def pool(
         tables = [Ratios.joined(pair) for pair in zip(tables, others, strict=True)]
     of_runs = [how] * len(tables) if units is None else [replace(how, units=each) for each in units]
     # (runs, resamples, statistics)
-    draws = np.stack(
-        [
-            table.draws(its, f"{purpose}/{i}")
-            for i, (table, its) in enumerate(zip(tables, of_runs, strict=True))
-        ]
-    )
+    numbered_runs = enumerate(zip(tables, of_runs, strict=True))
+    draws = np.stack([table.draws(its, f"pool/{i}") for i, (table, its) in numbered_runs])
     values = np.stack([table.values for table in tables])
     if against is not None:
         draws, values = draws[..., :1] - draws[..., 1:], values[:, :1] - values[:, 1:]
-    chosen = how.generator(f"{purpose}/runs").integers(len(tables), size=(how.resamples, len(tables)))
+    chosen = how.generator("pool/runs").integers(len(tables), size=(how.resamples, len(tables)))
     # A run drawn twice must bring other questions the second time: take them from the next resample.
     rows = (np.arange(how.resamples)[:, None] + np.arange(len(tables))) % how.resamples
     pooled = draws[chosen, rows, :].mean(axis=1)

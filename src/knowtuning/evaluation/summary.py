@@ -43,7 +43,10 @@ def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: str =
     for row in rows:
         tables.setdefault(row.system, []).append(row)
     groups = [row.groups for row in tables[baseline]]
-    return [_summary(name, _at(tables, places), how.at(places), baseline) for name, places in members(groups)]
+    return [
+        _summary(name, {s: [mine[i] for i in at] for s, mine in tables.items()}, how.at(at), baseline)
+        for name, at in members(groups)
+    ]
 
 
 def members(groups: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, list[int]]]:
@@ -59,10 +62,6 @@ def members(groups: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, list[int
     for labels in [*singles, tuple(named)] if len(keys) > 1 else singles:
         for label in sorted(set(labels)):
             yield "_".join(label), [i for i, name in enumerate(labels) if name == label]
-
-
-def _at(tables: Mapping[str, list[Scores]], places: list[int]) -> dict[str, list[Scores]]:
-    return {system: [rows[i] for i in places] for system, rows in tables.items()}
 
 
 def _summary(group: str, tables: Mapping[str, list[Scores]], how: Resampling, baseline: str) -> Summary:
@@ -93,7 +92,8 @@ def _summary(group: str, tables: Mapping[str, list[Scores]], how: Resampling, ba
 def _ratios(rows: Sequence[Scores]) -> tuple[list[str], Ratios]:
     """Metric names and their ratios over the questions of one system's rows."""
     names = list(rows[0].scores)
-    table = np.array([[_number(row.scores[name]) for name in names] for row in rows])
+    # What an answer does not define, None, becomes NaN.
+    table = np.array([[row.scores[name] for name in names] for row in rows], dtype=np.float64)
     ratios = Ratios.of_means(table)
     if "percent_correct" not in names:
         return names, ratios
@@ -101,10 +101,6 @@ def _ratios(rows: Sequence[Scores]) -> tuple[list[str], Ratios]:
     # An answer without verdicts (NaN) adds nothing to either sum.
     pooled = Ratios.of_sums(np.nan_to_num(100 * correct), np.nan_to_num(correct + incorrect))
     return [*names, POOLED], Ratios.joined([ratios, pooled])
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def systems_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:

@@ -57,28 +57,17 @@ def match(template: Template, row: Any, path: str = "") -> dict[str, Any]:
         if row != template:
             raise ValueError(f"{path}: found {row!r}, expected {template!r}")
         return {}
-    if isinstance(template, dict):
-        return _match_object(template, row, path)
-    if not isinstance(row, list) or len(row) != len(template):
+    if isinstance(template, dict) and not isinstance(row, dict):
+        raise ValueError(f"{path or 'row'}: found {type_name(row)}, expected {', '.join(template)}")
+    if isinstance(template, list) and not (isinstance(row, list) and len(row) == len(template)):
         kind = f"{len(row)} entries" if isinstance(row, list) else type_name(row)
         raise ValueError(f"{path}: found {kind}, expected an array of {len(template)}")
     values: dict[str, Any] = {}
-    for index, part in enumerate(template):
-        values |= match(part, row[index], f"{path}[{index}]")
-    return values
-
-
-def _match_object(template: dict[str, Template], row: Any, path: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise ValueError(f"{path or 'row'}: found {type_name(row)}, expected {', '.join(template)}")
-    values: dict[str, Any] = {}
-    for name, part in template.items():
-        if name in row:
-            values |= match(part, row[name], _below(path, name))
+    for key, below, part in _parts(template, path):
+        if isinstance(row, list) or key in row:
+            values |= match(part, row[key], below)
         elif not isinstance(part, Slot):
-            raise ValueError(
-                f"{_below(path, name)}: not there; found {', '.join(map(str, row)) or 'nothing'}"
-            )
+            raise ValueError(f"{below}: not there; found {', '.join(map(str, row)) or 'nothing'}")
     return values
 
 
@@ -86,16 +75,15 @@ def slot_paths(template: Template, path: str = "") -> dict[Slot, str]:
     """Where each slot stands, as `match` writes it: `prompt[0].content`."""
     if isinstance(template, Slot):
         return {template: path}
-    parts: list[tuple[str, Template]] = []
-    if isinstance(template, dict):
-        parts = [(_below(path, name), part) for name, part in template.items()]
-    elif isinstance(template, list):
-        parts = [(f"{path}[{index}]", part) for index, part in enumerate(template)]
-    return {slot: below for name, part in parts for slot, below in slot_paths(part, name).items()}
+    parts = [] if isinstance(template, str) else _parts(template, path)
+    return {slot: where for _, below, part in parts for slot, where in slot_paths(part, below).items()}
 
 
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _parts(template: list[Template] | dict[str, Template], path: str) -> list[tuple[Any, str, Template]]:
+    """Key, path and template of every part of an array or object."""
+    if isinstance(template, list):
+        return [(index, f"{path}[{index}]", part) for index, part in enumerate(template)]
+    return [(name, f"{path}.{name}" if path else name, part) for name, part in template.items()]
 
 
 def _turn(role: str, text: Slot) -> Template:

@@ -39,7 +39,7 @@ class Splits:
 
 @dataclass
 class Imported:
-    """The records of a file, and the rows that gave none. counts: of LEFT_OUT, faulty and read. unread:
+    """The records of a file, and the rows that gave none. counts: of LEFT_OUT and read. unread:
     columns that hold something and are not read."""
 
     records: list[Record] = field(default_factory=list)
@@ -76,7 +76,6 @@ def imported(rows: Iterable[RawRow], what: What, form: Format, splits: Splits) -
         result.counts["read"] += 1
         texts = _texts(raw, template)
         if isinstance(texts, Rejected):
-            result.counts["faulty"] += 1
             result.rejected.append(texts)
             continue
         result.unread.update(_unread(raw.values, template))

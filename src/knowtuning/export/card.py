@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.storage import open_text, read_json
+from knowtuning.core.storage import read_json
 from knowtuning.evaluation.metrics import label, leading, metric
+from knowtuning.report.inputs import table
 from knowtuning.systems import BASELINE, EVERY, METHOD
 
 Tree = Mapping[str, Any]
@@ -30,13 +30,11 @@ class RunFiles:
 
 def read_run(params: Tree, metrics: Path, groups: Path) -> RunFiles:
     """The run of the checkout; metrics: its folder of JSON files, groups: plots/groups.csv."""
-    values = {}
-    if groups.is_file():
-        with open_text(groups, newline="") as stream:
-            for row in csv.DictReader(stream):
-                if row["group"] == "overall":
-                    numbers = (float(row["value"]), float(row["low"]), float(row["high"]))
-                    values[row["system"], row["metric"]] = numbers
+    values = {
+        (row["system"], row["metric"]): (row["value"], row["low"], row["high"])
+        for row in table(groups)
+        if row["group"] == "overall"
+    }
     return RunFiles(params, {path.stem: read_json(path) for path in sorted(metrics.glob("*.json"))}, values)
 
 
@@ -120,8 +118,8 @@ def metrics_table(run: RunFiles, system: str) -> str:
     questions = run.metrics["systems"][system]["overall"]["questions"]
     head = f"Means over {questions} questions of the split `{run.params['predict']['split']}`, {share}."
     verdict = [run.metrics["verdict"]["line"]] if system == METHOD and "verdict" in run.metrics else []
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return "\n\n".join([head, *verdict, table])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join([head, *verdict, lines])
 
 
 def front_matter(run: RunFiles) -> str:

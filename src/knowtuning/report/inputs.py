@@ -75,22 +75,21 @@ class Inputs:
 
 
 def read(
+    root: Path,
     *,
-    data: Path,
-    metrics: Path,
-    plots: Path,
     split: str,
     params: Mapping[str, Any],
     ablations: Path | None = None,
     human: Path | None = None,
     tokens: bool = False,
 ) -> Inputs:
-    """Read a finished evaluation.
+    """Read the finished evaluation of the checkout at `root`.
 
     split: whose questions were answered. params: the parameters to show. ablations: CSV of a study. human:
     JSON of a human evaluation. tokens: say which tokens of training pairs count, for which the base model of
     this checkout is read. Raises ValueError where a score has no question or no answer.
     """
+    data, metrics, plots = root / "data", root / "metrics", root / "plots"
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
     scores: dict[str, dict[str, Scores]] = {
         system: {row.question: row for row in rows if row.system == system}
@@ -128,17 +127,17 @@ def read(
         },
         ablations=_ablations(ablations) if ablations else [],
         human=read_json(human) if human else {},
-        training=_samples(scores, data, tokens=tokens),
+        training=_samples(scores, root, tokens=tokens),
     )
 
 
-def _samples(systems: Iterable[str], data: Path, *, tokens: bool) -> list[RecordSample]:
+def _samples(systems: Iterable[str], root: Path, *, tokens: bool) -> list[RecordSample]:
     """A few records of every file that one of the systems is trained on, those of the method first."""
     samples: dict[Path, RecordSample] = {}
     for system in sorted(systems, key=lambda name: name != METHOD):
         pairs = EVERY[system].objective == "preference"
         for source in EVERY[system].data:
-            path = data / source.path.relative_to("data")
+            path = root / source.path
             if source.path in samples:
                 samples[source.path].systems.append(system)
             elif path.is_file():

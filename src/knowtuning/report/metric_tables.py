@@ -9,7 +9,7 @@ from typing import Any
 from knowtuning.evaluation.metrics import label, leading, metric
 from knowtuning.evaluation.pairwise import CONTROLLED
 from knowtuning.evaluation.stats import Estimate, Resampling, unit_of
-from knowtuning.evaluation.summary import summarise_groups
+from knowtuning.evaluation.summary import Summary, summarise_groups
 from knowtuning.evaluation.verdict import verdict
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, EVERY, METHOD, ON_REQUEST
@@ -131,18 +131,15 @@ def against(inputs: Inputs) -> list[Against]:
     rows = [mine[example.id] for mine in inputs.scores.values() for example in inputs.examples]
     summaries = summarise_groups(rows, how, baseline=METHOD)
     others = sorted((name for name in inputs.systems if name != METHOD), key=lambda name: name != BASELINE)
-    beside = []
-    for other in others:
-        groups = {
-            each.group: (each.questions, {m: -e for m, e in each.differences[other].items() if e.n})
-            for each in summaries
-        }
-        beside.append(_against(other, groups, inputs))
-    return beside
+    return [_against(other, summaries, inputs) for other in others]
 
 
-def _against(other: str, groups: Mapping[str, tuple[int, Mapping[str, Estimate]]], inputs: Inputs) -> Against:
-    overall = groups["overall"][1]
+def _against(other: str, summaries: Sequence[Summary], inputs: Inputs) -> Against:
+    groups = [
+        (each.group, each.questions, {name: -e for name, e in each.differences[other].items() if e.n})
+        for each in summaries
+    ]
+    overall = groups[0][2]
     judged = (inputs.metrics.get("judge") or {}).get(f"{METHOD}-{other}", {})
     nets = {
         aspect: Estimate(row[CONTROLLED], row[CONTROLLED + "_low"], row[CONTROLLED + "_high"], row["judged"])
@@ -159,7 +156,7 @@ def _against(other: str, groups: Mapping[str, tuple[int, Mapping[str, Estimate]]
             tones[cell.tone or "open"].append((label(name), cell.value, cell.interval))
     names = leading(list(overall))
     strata = []
-    for group, (questions, row) in groups.items() if len(groups) > 1 else ():
+    for group, questions, row in groups if len(groups) > 1 else ():
         cells = [difference(vars(row[n]) if n in row else None, metric(n).better) for n in names]
         strata.append(Line(group.replace("_", " · "), f"{questions} questions", cells))
     return Against(other, summed_up.line, summed_up.warnings, tones, [label(n) for n in names], strata)

@@ -25,13 +25,6 @@ _ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
 def build(out: Path, inputs: Inputs) -> None:
     """Write the report to `out`, an HTML file. The same inputs give the same bytes."""
-    text = render(inputs)
-    with atomic_write(out) as stream:
-        stream.write(text)
-
-
-def render(inputs: Inputs) -> str:
-    """The page as text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -68,7 +61,9 @@ def render(inputs: Inputs) -> str:
         "curves": charts.training(inputs),
         "perplexity": charts.perplexity(inputs),
     }
-    return environment.get_template("page.html").render(context) + "\n"
+    text = environment.get_template("page.html").render(context)
+    with atomic_write(out) as stream:
+        stream.write(text + "\n")
 
 
 def script_json(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,12 +13,9 @@ import evaluate
 class TextMetric(evaluate.Metric, ABC):  # type: ignore[misc]
     """A metric of predictions against one reference each, both texts.
 
-    about, inputs: what the library shows as the metric's description and arguments. Abstract, since the
-    library takes the first class of a module that is not for its metric.
+    Its docstring is what the library shows. Abstract, since the library takes the first class of a module
+    that is not for its metric.
     """
-
-    about = ""
-    inputs = ""
 
     @abstractmethod
     def _compute(self, *texts: Any, **settings: Any) -> dict[str, Any]:
@@ -26,8 +24,7 @@ class TextMetric(evaluate.Metric, ABC):  # type: ignore[misc]
     def _info(self) -> evaluate.MetricInfo:
         texts = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
         return evaluate.MetricInfo(
-            description=self.about,
+            description=inspect.getdoc(type(self)),
             citation="",
-            inputs_description=self.inputs,
             features=datasets.Features(texts),
         )

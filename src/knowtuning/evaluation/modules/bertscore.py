@@ -17,12 +17,6 @@ import torch
 from knowtuning.evaluation.modules import TextMetric
 from knowtuning.model.batches import by_length
 
-_DESCRIPTION = """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline."""
-_INPUTS = """predictions, references: texts, one of each per item. encoder: folder of a model. layers: the
-layer whose embeddings count. baseline: its precision, recall and F of unrelated texts, or null.
-Returns precision, recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, and
-without a lower bound when rescaled."""
-
 # Tokenizers that read a word at the start of a text unlike one behind a space.
 _PREFIXED = ("roberta", "gpt2", "bart", "longformer", "deberta")
 
@@ -47,20 +41,13 @@ def load(encoder: str, layers: int, device: str) -> tuple[Any, Any, int]:
     return tokenizer, model.to(device).eval(), min(room, tokenizer.model_max_length)
 
 
-def embed(model: Any, rows: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit embeddings (batch, seq, width) of token rows, and which positions hold tokens (batch, seq)."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[*row, *([pad] * (width - len(row)))] for row in rows], device=model.device)
-    there = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
-    with torch.inference_mode():
-        hidden = model(input_ids=ids, attention_mask=there).last_hidden_state.float()
-    return torch.nn.functional.normalize(hidden, dim=-1), there.bool()
-
-
 def match(
     first: tuple[torch.Tensor, torch.Tensor], second: tuple[torch.Tensor, torch.Tensor], counted: torch.Tensor
 ) -> torch.Tensor:
-    """Mean best similarity in the second texts over the `counted` tokens (batch, seq) of the first."""
+    """Mean best similarity in the second texts over the `counted` tokens (batch, seq) of the first.
+
+    first, second: unit embeddings (batch, seq, width), and which positions hold tokens (batch, seq).
+    """
     similarity = first[0] @ second[0].transpose(1, 2)
     best = similarity.masked_fill(~second[1][:, None, :], -torch.inf).amax(dim=-1)
     total = torch.where(counted, best, 0.0).sum(dim=1)
@@ -68,10 +55,13 @@ def match(
 
 
 class BertScore(TextMetric):
-    """BERTScore of predictions against one reference each."""
+    """BERTScore (Zhang et al., 2020) without idf weights, optionally rescaled by a baseline.
 
-    about = _DESCRIPTION
-    inputs = _INPUTS
+    predictions, references: texts, one of each per item. encoder: folder of a model. layers: the layer whose
+    embeddings count. baseline: its precision, recall and F of unrelated texts, or null. Returns precision,
+    recall and f1, one value per item: 1 for equal texts, 0 where one of them is empty, and without a lower
+    bound when rescaled.
+    """
 
     def _compute(
         self,
@@ -94,11 +84,13 @@ class BertScore(TextMetric):
         for indices in by_length(pair_lengths, budget):
             sides, counted = [], []
             for texts in (answers, targets):
-                rows = [texts[i] for i in indices]
-                sides.append(embed(model, rows, tokenizer.pad_token_id))
-                width = sides[-1][1].shape[1]
-                ids = torch.tensor([[*row, *([marks[0].item()] * (width - len(row)))] for row in rows])
-                counted.append(~torch.isin(ids.to(device), marks))
+                rows = {"input_ids": [texts[i] for i in indices]}
+                inputs = tokenizer.pad(rows, return_tensors="pt").to(device)
+                with torch.inference_mode():
+                    hidden = model(**inputs).last_hidden_state.float()
+                there = inputs["attention_mask"].bool()
+                sides.append((torch.nn.functional.normalize(hidden, dim=-1), there))
+                counted.append(there & ~torch.isin(inputs["input_ids"], marks))
             precision = match(sides[0], sides[1], counted[0])
             recall = match(sides[1], sides[0], counted[1])
             empty = ~(counted[0].any(dim=1) & counted[1].any(dim=1))

@@ -7,18 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from rouge_score.tokenizers import DefaultTokenizer
 
 from knowtuning.core.text import is_latin, words
 from knowtuning.evaluation.modules import TextMetric
-
-_DESCRIPTION = """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge:
-F measure of the longest common subsequence of tokens, tokenised by `rouge_score`, which knows Latin letters
-alone; texts with others are split into words, or characters where no spaces are."""
-_INPUTS = """predictions, references: texts, one of each per item.
-Returns rougeL, the mean in 0..1, and scores, one per item."""
 
 
 def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
@@ -45,20 +38,19 @@ def rouge_l(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
 
 class RougeL(TextMetric):
-    """ROUGE-L of predictions against one reference each."""
+    """ROUGE-L (Lin, 2004) on whole texts without stemming, the default of `evaluate`'s rouge.
 
-    about = _DESCRIPTION
-    inputs = _INPUTS
+    F measure of the longest common subsequence of tokens, tokenised by `rouge_score`, which knows Latin
+    letters alone; texts with others are split into words, or characters where no spaces are.
+    predictions, references: texts, one of each per item. Returns scores, 0..1, one per item.
+    """
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
         english = DefaultTokenizer(use_stemmer=False).tokenize
 
         def tokenise(text: str) -> list[str]:
             # Signs alone, such as emoji, are words to nobody: split at spaces they can at least be equal.
             return (english(text) if is_latin(text) else words(text)) or text.split()
 
-        scores = [
-            rouge_l(tokenise(reference), tokenise(prediction))
-            for prediction, reference in zip(predictions, references, strict=True)
-        ]
-        return {"rougeL": sum(scores) / len(scores), "scores": scores}
+        pairs = zip(references, predictions, strict=True)
+        return {"scores": [rouge_l(tokenise(first), tokenise(second)) for first, second in pairs]}
