@@ -67,7 +67,7 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
 def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:
     """Signs of order are read in the english teacher's facts alone. Those of the closed world have none, for
     each has the place of its kind; what an LLM words may hang together by more than a rule sees."""
-    from knowtuning.teacher.order import links_of
+    from knowtuning.teacher.english.grammar import links_of
 
     return links_of(facts)
 
