@@ -258,6 +258,6 @@ def test_a_fresh_clone_replays_after_dvc_pull(tmp_path: Path) -> None:
 
 
 def test_without_a_previous_output_there_is_nothing_to_load(tmp_path: Path) -> None:
-    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None
+    assert previous_output(tmp_path, Path("data/replies.jsonl")) == []
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None
+    assert previous_output(tmp_path, Path("data/replies.jsonl")) == []

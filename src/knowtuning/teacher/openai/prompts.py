@@ -45,8 +45,12 @@ class Prompts:
 
     def messages(self, task: Task) -> list[Message]:
         """The system and the user message that put `task` to the teacher."""
-        parts = zip(("system", "user"), self._read(type(task)), strict=True)
-        return [{"role": role, "content": _fill(text, task)} for role, text in parts]
+
+        def filled(template: str) -> str:
+            return _FIELD.sub(lambda match: _shown(getattr(task, match.group(1))), template)
+
+        system, user = self._read(type(task))
+        return [{"role": "system", "content": filled(system)}, {"role": "user", "content": filled(user)}]
 
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
@@ -70,10 +74,6 @@ def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
     if "JSON" not in text:
         raise ValueError(f"{path}: does not mention JSON; say which JSON object is the reply")
     return parts.group(1).strip(), parts.group(2).strip()
-
-
-def _fill(template: str, task: Task) -> str:
-    return _FIELD.sub(lambda match: _shown(getattr(task, match.group(1))), template)
 
 
 def _shown(value: object) -> str:

@@ -196,14 +196,13 @@ class Store:
         return self.path.with_name(f"{self.path.name}.{owner}.lock")
 
     def put(self, response: Response) -> None:
-        """Keep a reply where no accepted one is, settle the lines of batches it came from, release it."""
+        """Keep a reply where no accepted one is, and settle the lines of batches that it came from."""
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", response.key)
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
         self.execute(insert, *(getattr(response, name) for name in _COLUMNS))
         start = response.key[:32]
         self.execute("DELETE FROM batch_results WHERE call BETWEEN ? AND ?", f"{start}-", f"{start}.")
-        self.release(response.key)
 
     def forget(self, key: str) -> None:
         """Drop a reply that today's checks no longer accept, so that it is asked for anew."""
@@ -276,8 +275,8 @@ def read_response(line: str, where: str) -> Response:
         raise ValueError(f"{where}: {part}: {first['msg']}; expected a reply") from error
 
 
-def previous_output(root: Path, out: Path) -> list[str] | None:
-    """The lines of the output that the last run made, or None where there was none.
+def previous_output(root: Path, out: Path) -> list[str]:
+    """The lines of the output that the last run made; none where there was none.
 
     DVC deletes a stage's outputs before it runs the stage, but gives out the version that it keeps.
     root: the folder of dvc.yaml. out: the output's path, relative to root.
@@ -285,7 +284,7 @@ def previous_output(root: Path, out: Path) -> list[str] | None:
     if (root / out).is_file():
         text = (root / out).read_text(encoding="utf-8")
     elif not (root / "dvc.lock").is_file():
-        return None
+        return []
     else:
         import dvc.api
         from dvc.exceptions import DvcException
@@ -293,7 +292,7 @@ def previous_output(root: Path, out: Path) -> list[str] | None:
         try:
             text = dvc.api.read(out.as_posix(), repo=str(root), encoding="utf-8")
         except DvcException:
-            return None
+            return []
     # Not splitlines(): a reply may hold other separators.
     return text.removesuffix("\n").split("\n") if text else []
 

@@ -92,8 +92,7 @@ class OpenAITeacher:
 
     def load_replies(self, out: Path, root: Path) -> int:
         """Put the replies that DVC keeps of `out` into the store; returns how many were new."""
-        lines = previous_output(root, out)
-        return 0 if lines is None else import_replies(self._store, lines, out)
+        return import_replies(self._store, previous_output(root, out), out)
 
     def save_replies(self, out: Path) -> int:
         """Export the replies that this teacher's runs used; returns their number."""
