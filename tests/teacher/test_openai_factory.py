@@ -38,6 +38,8 @@ def test_a_stage_runs_saves_and_replays(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(server.calls) == 4
         # The total of a run that paid nothing is what the first one paid.
         assert second.usage() == {"teacher": {**paid_now, "paid": none, "cached": four}}
+        second.save_replies(Path("again.jsonl"))
+        assert Path("again.jsonl").read_bytes() == out.read_bytes()
 
 
 def test_a_teacher_that_pays_nothing_has_nothing_to_save(tmp_path: Path) -> None:

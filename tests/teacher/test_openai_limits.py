@@ -267,8 +267,6 @@ def test_an_address_that_holds_a_key_is_refused() -> None:
     for url in ("http://user:secret@localhost/v1", "http://localhost/v1?key=secret"):
         with pytest.raises(ValueError, match=r"an address without a key in it"):
             params_for(url)
-    with pytest.raises(ValueError, match=r"an address such as"):
-        params_for("localhost:8000")
 
 
 def test_the_packages_own_variables_redirect_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

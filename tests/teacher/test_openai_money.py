@@ -12,11 +12,7 @@ from knowtuning.teacher.openai.store import Store
 from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import extracts, quick, teacher_at
-
-
-def outcomes(teacher, tasks):
-    return [outcome for _, outcome in teacher.run(tasks)]
+from tests.support.openai_setup import extracts, outcomes, quick, teacher_at
 
 
 def refuses_rows(call: Call) -> Answer:

@@ -21,7 +21,6 @@ from knowtuning.teacher.openai.store import (
 )
 from tests.support.checkout import CODE
 from tests.support.fault_server import FaultServer
-from tests.support.openai_setup import mixed, teacher_at
 from tests.support.shell import run
 from tests.support.small_project import new_clone
 
@@ -188,20 +187,6 @@ def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.jsonl:2: .*expected a reply"):
         import_replies(other, path.read_text().splitlines(), path)
     assert other.count() == 0
-
-
-def test_an_export_replays_a_run_without_key_or_server(tmp_path: Path) -> None:
-    with FaultServer() as server:
-        url = server.url
-        teacher = teacher_at(url, tmp_path / "one")
-        pairs = list(teacher.run(mixed(10)))
-        list(teacher.run(mixed(4)))
-        assert teacher.save_replies(tmp_path / "x.jsonl") == 10
-    clone = teacher_at(url, tmp_path / "two", key=None)
-    assert clone.load_replies(Path("x.jsonl"), tmp_path) == 10
-    assert list(clone.run(mixed(10))) == pairs
-    clone.save_replies(tmp_path / "y.jsonl")
-    assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
 
 
 STAGE = """
