@@ -27,7 +27,7 @@ def test_a_stage_runs_saves_and_replays(tmp_path: Path, monkeypatch: pytest.Monk
         first = teacher("one", KEY)
         assert isinstance(first, OpenAITeacher)
         pairs = list(first.run(extracts(4)))
-        assert first.save_replies(out) == 4
+        first.save_replies(out)
         # 4 calls of 10 and 5 tokens; the price of the stub is unknown.
         four = {"calls": 4, "prompt_tokens": 40, "completion_tokens": 20, "cost": None}
         none = {**dict.fromkeys(four, 0), "cost": None}
@@ -44,8 +44,8 @@ def test_a_stage_runs_saves_and_replays(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_teacher_that_pays_nothing_has_nothing_to_save(tmp_path: Path) -> None:
     out = tmp_path / "replies.jsonl"
-    assert FreeTeacher().load_replies(Path("replies.jsonl"), tmp_path) == 0
-    assert FreeTeacher().save_replies(out) == 0
+    FreeTeacher().load_replies(out)
+    FreeTeacher().save_replies(out)
     assert out.read_bytes() == b""
     assert FreeTeacher().usage() == {}
 

@@ -89,5 +89,5 @@ TEACHERS: dict[str, Kind] = {
 def open_teacher(params: TeacherParams, setting: Setting, replies: Path) -> Teacher:
     """The teacher that `params` names, with the replies that DVC keeps of the output `replies`."""
     teacher = TEACHERS[params.backend].build(params, setting)
-    teacher.load_replies(replies, Path.cwd())
+    teacher.load_replies(replies)
     return teacher

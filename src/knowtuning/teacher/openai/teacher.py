@@ -90,13 +90,13 @@ class OpenAITeacher:
         and `total` both, the same whether the stage was resumed or not."""
         return {"teacher": self.totals.metrics()}
 
-    def load_replies(self, out: Path, root: Path) -> int:
-        """Put the replies that DVC keeps of `out` into the store; returns how many were new."""
-        return import_replies(self._store, previous_output(root, out), out)
+    def load_replies(self, out: Path) -> None:
+        """Put the replies that DVC keeps of `out` into the store."""
+        import_replies(self._store, previous_output(out), out)
 
-    def save_replies(self, out: Path) -> int:
-        """Export the replies that this teacher's runs used; returns their number."""
-        return export_replies(self._store, self._run.used, out)
+    def save_replies(self, out: Path) -> None:
+        """Export the replies that this teacher's runs used."""
+        export_replies(self._store, self._run.used, out)
 
     def close(self) -> None:
         """Close the store."""
