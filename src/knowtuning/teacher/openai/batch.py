@@ -30,10 +30,10 @@ _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class Batches:
-    """Makes calls in batches. `complete` is what Client.complete is online."""
+    """Makes calls in batches. `complete` and `close` are what they are of Client online."""
 
-    def __init__(self, run: Run, client: Client) -> None:
-        self._run, self._client = run, client
+    def __init__(self, run: Run) -> None:
+        self._run, self._client = run, Client(run)
         self._scope = digest(run.endpoint, run.params.model)
         self._works: dict[str, asyncio.Task[Results]] = {}  # what brings the result of a line
         self._gathered: dict[str, dict[str, Any]] = {}  # bodies of the next batch, by line
@@ -73,6 +73,7 @@ class Batches:
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
+        await self._client.close()
 
     async def _resume(self) -> None:
         """Find the batches that an earlier run left open, or had no time to collect."""

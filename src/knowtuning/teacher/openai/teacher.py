@@ -119,9 +119,8 @@ class OpenAITeacher:
         """Outcomes in order, in lists of those that are ready together. Reads ahead and answers side by side;
         memory holds the look-ahead and no more."""
         limits = self._limits
-        client = Client(self._run)
-        batches = Batches(self._run, client) if limits.mode == "batch" else None
-        calls = Calls(self._run, (batches or client).complete)
+        client = Batches(self._run) if limits.mode == "batch" else Client(self._run)
+        calls = Calls(self._run, client.complete)
         window = max(limits.lookahead, 2 * limits.concurrency)
         size = min(_CHUNK, window)
         ahead: deque[tuple[Call, asyncio.Future[Outcome]]] = deque()
@@ -147,8 +146,6 @@ class OpenAITeacher:
             raise
         finally:
             await calls.end(at_once=True)
-            if batches is not None:
-                await batches.close()
             await client.close()
             # A call that was cancelled may not have come to give up its claim.
             await self._store.do(Store.release_all)
