@@ -111,8 +111,8 @@ class Run:
         self.params, self.section, self.most_failed = params, setting.section, setting.most_failed
         named = {name: getattr(params, name) for name in ("temperature", "top_p", "seed")}
         self.sampling = {name: value for name, value in named.items() if value is not None}
-        keys = ["KNOWTUNING_JUDGE_API_KEY"] if self.section == "judge" else []
-        self.key = next((name for name in keys if setting.environ.get(name)), "OPENAI_API_KEY")
+        judge = "KNOWTUNING_JUDGE_API_KEY"
+        self.key = judge if self.section == "judge" and setting.environ.get(judge) else "OPENAI_API_KEY"
         self.api_key = key_from_environment(setting.environ, self.key)
         self.headers = headers_from_environment(setting.environ)  # as secret as the key
         ways = [name for name, value in setting.environ.items() if value and _WAYS.fullmatch(name)]
