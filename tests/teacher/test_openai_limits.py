@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.teacher.openai.calls import Budget, Gate, pause
-from knowtuning.teacher.openai.completions import fault_of_status
+from knowtuning.teacher.openai.client import fault_of_status
 from knowtuning.teacher.openai.limits import (
     VARIABLES,
     Limits,

@@ -4,8 +4,8 @@
 |---|---|
 | teacher.py | the teacher itself, and a run of it: look-ahead, order, preview, stopping |
 | calls.py | a task to its outcome: budget, pace, repetitions, trials |
-| client.py, batch.py | the two ways of delivery: the endpoint and its dialect; the Batch API |
-| completions.py | what the endpoint answers: a completion or a fault |
+| client.py | the endpoint: its dialect, and what it answers, a completion or a fault |
+| batch.py | the other way of delivery: the Batch API |
 | prompts.py, reading.py | the prompt, the form a reply is asked for; how it is read |
 | store.py | replies on disk, claims, group commits, travel through DVC |
 | limits.py | speed, money, totals |

@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 
 from knowtuning.core.storage import digest
 from knowtuning.teacher.openai.calls import repeated
-from knowtuning.teacher.openai.client import Call, Client, Run
-from knowtuning.teacher.openai.completions import Completion, Fault, completion_of
+from knowtuning.teacher.openai.client import Call, Client, Completion, Fault, Run, completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.store import line_of
 

@@ -17,8 +17,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from knowtuning.teacher.openai.client import Call, Run
-from knowtuning.teacher.openai.completions import RETRIED, Completion, Fault
+from knowtuning.teacher.openai.client import RETRIED, Call, Completion, Fault, Run
 from knowtuning.teacher.openai.limits import OVERHEAD, Limits, TeacherError
 from knowtuning.teacher.openai.prompts import reply_limit
 from knowtuning.teacher.openai.reading import read_reply
