@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning.config.teacher import TeacherParams
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.limits import Limits
-from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Extract, Outcome, Rephrase, Revise, Task
 from knowtuning.teacher.teachers import Setting
 from tests.support.checkout import PROMPTS

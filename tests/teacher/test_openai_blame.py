@@ -9,9 +9,9 @@ import httpx2
 import openai
 import pytest
 
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.client import Client
 from knowtuning.teacher.openai.limits import TeacherError, headers_from_environment
-from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure
 from knowtuning.teacher.teachers import TEACHERS, Setting
 from tests.support.checkout import PROMPTS

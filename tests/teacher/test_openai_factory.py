@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.teacher import OpenAITeacher
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.tasks import FreeTeacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from tests.support.checkout import PROMPTS, ROOT, run_python

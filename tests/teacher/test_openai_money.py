@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.store import Store
-from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
 from tests.support.openai_setup import extracts, outcomes, quick, teacher_at

@@ -59,7 +59,7 @@ def _english(params: TeacherParams, setting: Setting) -> Teacher:
 
 
 def _openai(params: TeacherParams, setting: Setting) -> Teacher:
-    from knowtuning.teacher.openai.teacher import OpenAITeacher
+    from knowtuning.teacher.openai import OpenAITeacher
 
     return OpenAITeacher(params, setting)
 
