@@ -83,8 +83,8 @@ class OpenAITeacher:
     def estimate_of(self, tasks: Iterable[Task]) -> CallEstimate:
         """What a run over `tasks` will take, without making a call."""
         count = prompt_bytes = reply_tokens = 0
-        max_tokens, stream = self._run.params.max_tokens, map(self._call, tasks)
         new: set[str] = set()
+        stream = map(self._call, tasks)
         while chunk := list(itertools.islice(stream, _CHUNK)):
             responses = self._store.find([call.key for call in chunk])
             count += len(chunk)
@@ -94,8 +94,9 @@ class OpenAITeacher:
                 if not kept and call.key not in new:
                     new.add(call.key)
                     prompt_bytes += sum(len(message["content"].encode("utf-8")) for message in call.messages)
-                    reply_tokens += reply_limit(call.task, max_tokens)
-        return CallEstimate(count, len(new), prompt_bytes, reply_tokens, max_tokens, self.totals.price)
+                    reply_tokens += call.max_tokens
+        price, ceiling = self.totals.price, self._run.params.max_tokens
+        return CallEstimate(count, len(new), prompt_bytes, reply_tokens, ceiling, price)
 
     def usage(self) -> dict[str, Any]:
         """Totals of calls, tokens and money: `paid` is this run's part, `cached` what earlier runs paid for,
@@ -173,7 +174,7 @@ class OpenAITeacher:
             schema=task_schema(task),
             sample=getattr(task, "sample", 0),
         )
-        return Call(key, task, messages, params.max_tokens)
+        return Call(key, task, messages, reply_limit(task, params.max_tokens))
 
 
 async def _awaited(value: Awaitable[T]) -> T:
