@@ -19,7 +19,7 @@ KEY = "sk-test-5f1c9a7e-not-a-real-key"
 
 def quick(**changes: Any) -> Limits:
     """Limits that make a test wait for milliseconds where a run would wait for seconds."""
-    settings = {"backoff": 0.01, "backoff_cap": 0.03, "poll": 0.02, "progress": False, "connect_timeout": 1.0}
+    settings = {"backoff": 0.01, "backoff_cap": 0.03, "poll": 0.02, "progress": False}
     return Limits(**{**settings, **changes})
 
 

@@ -46,6 +46,7 @@ _POOL = 25
 _WAYS = re.compile("(?i:(https?|all|no)_proxy)|SSL_CERT_(FILE|DIR)|OPENAI_(ORG|PROJECT)_ID")
 # Errors that come before anything is sent.
 _UNSENT = ("LocalProtocolError", "UnsupportedProtocol", "UnicodeEncodeError")
+_CONNECT = 5.0  # seconds in which the endpoint must be reached
 _SECRET = 8  # characters from which on a header's value is blacked out
 _BELIEVED = 300.0  # seconds that a dialect counts that a crash led to
 _ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
@@ -370,7 +371,7 @@ class Client:
                     api_key=run.api_key or "none",
                     max_retries=0,
                     default_headers=dict(run.headers),
-                    timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
+                    timeout=httpx2.Timeout(limits.timeout, connect=_CONNECT, pool=None),
                     http_client=openai.DefaultAsyncHttpxClient(limits=pool),
                 )
                 for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))
