@@ -31,8 +31,7 @@ from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.audit import audit, warning
 from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
 from knowtuning.teacher.english import EnglishTeacher
-from knowtuning.teacher.english.grammar import depends_on
-from knowtuning.teacher.order import links_of
+from knowtuning.teacher.english.grammar import depends_on, links_of
 from knowtuning.teacher.tasks import Extract, FactList, QuestionAnswer, Reply, Revise, RewriteQA, Task
 
 ROWS = 4_000  # of each source, for facts

@@ -24,10 +24,10 @@ from typing import Any
 
 from experiments.catalogue import ROOT
 from knowtuning.config.teacher import TeacherParams
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.limits import Limits
 from knowtuning.teacher.openai.prompts import Prompts
 from knowtuning.teacher.openai.store import Response
-from knowtuning.teacher.openai.teacher import OpenAITeacher
 from knowtuning.teacher.tasks import Failure, Rephrase
 from knowtuning.teacher.teachers import Setting
 

@@ -40,20 +40,15 @@ def replies_of(path: Path) -> Iterator[Response]:
             yield read_response(line, f"{path}:{number}")
 
 
-def chosen(responses: Iterable[Response], options: argparse.Namespace) -> Iterator[Response]:
-    """The replies that the options ask for."""
-    for response in responses:
-        equal = all(
-            wish is None or wish in values
-            for wish, values in (
-                (options.task, (response.task,)),
-                (options.row, (response.row,)),
-                (options.model, (response.model, response.served)),
-            )
-        )
-        wanted = not options.failed or response.failure
-        if equal and wanted and options.contains in response.prompt + response.text:
-            yield response
+def wanted(response: Response, options: argparse.Namespace) -> bool:
+    """Whether the options ask for a reply."""
+    return (
+        options.task in (None, response.task)
+        and options.row in (None, response.row)
+        and options.model in (None, response.model, response.served)
+        and (not options.failed or response.failure != "")
+        and options.contains in response.prompt + response.text
+    )
 
 
 def listed(responses: Iterable[Response]) -> Table:
@@ -89,9 +84,10 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="whole, with their prompts")
     options = parser.parse_args()
     count, last = 0, deque[Response](maxlen=max(0, options.n))
-    for response in chosen(replies_of(options.path), options):
-        count += 1
-        last.append(response)
+    for response in replies_of(options.path):
+        if wanted(response, options):
+            count += 1
+            last.append(response)
     console = Console(soft_wrap=options.show)
     if options.show:
         for response in last:

@@ -22,8 +22,7 @@ from knowtuning.teacher.judging import (
     Verify,
 )
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task
-from knowtuning.verification.answer_facts import check_answers
-from knowtuning.verification.asking import ask_once
+from knowtuning.verification.answer_facts import ask_once, check_answers
 
 HOW = Resampling(seed=1, resamples=1000)
 EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round.")

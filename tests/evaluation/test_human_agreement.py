@@ -38,9 +38,6 @@ def test_fleiss_kappa_of_the_paper() -> None:
 def test_fleiss_kappa_degenerate() -> None:
     assert fleiss_kappa(category_counts([["win", "win"], ["tie", "tie"]])) == 1.0
     assert fleiss_kappa(category_counts([["win", "win"], ["win", "win"]])) is None
-    assert fleiss_kappa(category_counts([])) is None
-    with pytest.raises(ValueError, match="found 2 to 3 ratings a unit; expected the same number everywhere"):
-        fleiss_kappa(category_counts([["win", "win"], ["win", "tie", "lose"]]))
 
 
 def test_cohen_kappa_by_hand() -> None:

@@ -14,7 +14,7 @@ from knowtuning.evaluation.stats import Resampling
 from knowtuning.evaluation.summary import summarise_groups, systems_metrics
 from knowtuning.systems import SYSTEMS
 from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
-from knowtuning.verification.jury import Jury, appoint, position_warning
+from knowtuning.verification.jury import Jury, position_warning
 from tests.support.fault_server import Answer, Call, FaultServer, says
 from tests.support.openai_setup import teacher_at
 from tests.support.oracle import Oracle, answers_of, sections, share, small_world
@@ -49,12 +49,12 @@ def rows_of(jury: Jury, cache: Path) -> list[Scores]:
 
 @pytest.fixture(scope="module")
 def exact_rows(cache: Path) -> list[Scores]:
-    return rows_of(appoint("exact", TRUTH, None), cache)
+    return rows_of(Jury(TRUTH, None, "computed"), cache)
 
 
 def checked_by(oracle: Oracle, replies: Path, cache: Path) -> list[Scores]:
     with FaultServer(oracle) as server:
-        return rows_of(appoint("openai", None, teacher_at(server.url, replies)), cache)
+        return rows_of(Jury(None, teacher_at(server.url, replies), "computed"), cache)
 
 
 def test_the_fixture_has_wins_losses_ties_and_equal_answers() -> None:

@@ -19,7 +19,7 @@ from knowtuning.evaluation.summary import (
 )
 from knowtuning.systems import SYSTEMS
 from knowtuning.verification import exact
-from knowtuning.verification.jury import appoint
+from knowtuning.verification.jury import Jury
 
 HOW = Resampling(seed=3)
 
@@ -88,7 +88,7 @@ def scored(
 
 def rows_of(system: str, *answers: str) -> list[Scores]:
     inputs = predictions(*answers)
-    verdicts = appoint("exact", FakeTruth(VERDICTS), None).verify(EXAMPLES, {system: inputs})
+    verdicts = Jury(FakeTruth(VERDICTS), None, "computed").verify(EXAMPLES, {system: inputs})
     return scored(system, EXAMPLES, inputs, verdicts, meteor=[10.0, 20.0, 60.0])
 
 
@@ -217,7 +217,7 @@ def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> Non
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:
     examples = [Example(id="a", question="A?", answer="r")]
     inputs = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
-    unverified = appoint("none", None, None).verify(examples, {"sft": inputs})
+    unverified = Jury(None, None, "not computed").verify(examples, {"sft": inputs})
     rows = scored("sft", examples, inputs, unverified, rougeL=[25.0])
     (only,) = summarise_groups(rows, HOW)
     assert systems_metrics([only]) == {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from knowtuning.config.teacher import TeacherParams
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.limits import Limits
-from knowtuning.teacher.openai.teacher import OpenAITeacher
-from knowtuning.teacher.tasks import Extract, Rephrase, Revise
+from knowtuning.teacher.tasks import Extract, Outcome, Rephrase, Revise, Task
 from knowtuning.teacher.teachers import Setting
 from tests.support.checkout import PROMPTS
 
@@ -18,7 +19,7 @@ KEY = "sk-test-5f1c9a7e-not-a-real-key"
 
 def quick(**changes: Any) -> Limits:
     """Limits that make a test wait for milliseconds where a run would wait for seconds."""
-    settings = {"backoff": 0.01, "backoff_cap": 0.03, "poll": 0.02, "progress": False, "connect_timeout": 1.0}
+    settings = {"backoff": 0.01, "backoff_cap": 0.03, "poll": 0.02, "progress": False}
     return Limits(**{**settings, **changes})
 
 
@@ -48,6 +49,11 @@ def teacher_at(
     environ = {"OPENAI_API_KEY": key} if key else {}
     setting = Setting(environ, cache, prompts=PROMPTS, most_failed=most_failed)
     return OpenAITeacher(params_for(url, **changes), setting, limits or quick())
+
+
+def outcomes(teacher: OpenAITeacher, tasks: Iterable[Task]) -> list[Outcome]:
+    """What a run brings, in order."""
+    return [outcome for _, outcome in teacher.run(tasks)]
 
 
 def extracts(count: int, start: int = 0) -> list[Extract]:

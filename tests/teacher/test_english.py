@@ -12,10 +12,9 @@ import pytest
 
 from knowtuning.core.text import normal_form
 from knowtuning.teacher.english import EnglishTeacher
-from knowtuning.teacher.english.grammar import depends_on, kind_of
+from knowtuning.teacher.english.grammar import depends_on, kind_of, links_of
 from knowtuning.teacher.english.statements import MAX_GROWTH, extract
 from knowtuning.teacher.english.words import split_sentences
-from knowtuning.teacher.order import links_of
 from knowtuning.teacher.tasks import (
     Extract,
     FactList,

@@ -9,20 +9,16 @@ import httpx2
 import openai
 import pytest
 
+from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.client import Client
 from knowtuning.teacher.openai.limits import TeacherError, headers_from_environment
-from knowtuning.teacher.openai.teacher import OpenAITeacher
-from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.tasks import Failure
 from knowtuning.teacher.teachers import TEACHERS, Setting
 from tests.support.checkout import PROMPTS
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import KEY, extracts, params_for, quick, teacher_at
+from tests.support.openai_setup import KEY, extracts, outcomes, params_for, quick, teacher_at
 
 Capture = pytest.CaptureFixture[str]
-
-
-def outcomes(teacher: OpenAITeacher, tasks: list[Task]) -> list[Outcome]:
-    return [outcome for _, outcome in teacher.run(tasks)]
 
 
 @pytest.mark.parametrize("flagged", [0, 3], ids=["first row", "later row"])
@@ -37,15 +33,6 @@ def test_a_row_that_is_forbidden_is_rejected_and_the_key_not_blamed(tmp_path: Pa
     assert reasons == {flagged: "turned down: status 403: flagged by moderation"}
 
 
-def test_a_key_that_is_barred_stops_at_the_first_call(tmp_path: Path) -> None:
-    with (
-        FaultServer(lambda call: fails(403, "no access")) as server,
-        pytest.raises(TeacherError, match=r"^OPENAI_API_KEY is not accepted"),
-    ):
-        outcomes(teacher_at(server.url, tmp_path), extracts(5))
-    assert len(server.calls) == 2
-
-
 def test_a_server_that_was_reached_once_is_waited_for(tmp_path: Path) -> None:
     """A refused connection is a wrong address before the first answer, and a fault that passes behind it."""
     client = Client(teacher_at("http://localhost:9/v1", tmp_path)._run)
@@ -58,17 +45,6 @@ def test_a_server_that_was_reached_once_is_waited_for(tmp_path: Path) -> None:
     client.reached = True
     fault = client.fault(error)
     assert (fault.kind, fault.billed) == ("connection", False)
-
-
-def test_a_404_about_the_parameters_goes_on_to_the_next_dialect(tmp_path: Path) -> None:
-    def script(call: Call) -> Answer:
-        lacking = call.mode == "json_schema"
-        return fails(404, "No endpoints found for these parameters") if lacking else obliging(call)
-
-    with FaultServer(script) as server:
-        results = outcomes(teacher_at(server.url, tmp_path), extracts(4))
-    assert not any(isinstance(outcome, Failure) for outcome in results)
-    assert [call.mode for call in server.calls] == ["json_schema", *["json_schema_bare"] * 4]
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,11 @@ import pytest
 
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
-from knowtuning.teacher.openai.teacher import OpenAITeacher
-from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.tasks import Failure, Outcome
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import extracts, mixed, quick, teacher_at
+from tests.support.openai_setup import extracts, mixed, outcomes, quick, teacher_at
 
 Capture = pytest.CaptureFixture[str]
-
-
-def outcomes(teacher: OpenAITeacher, tasks: list[Task]) -> list[Outcome]:
-    return [outcome for _, outcome in teacher.run(tasks)]
 
 
 def usable(results: list[Outcome]) -> bool:
@@ -176,43 +171,28 @@ def test_an_error_with_status_200_is_that_error(tmp_path: Path) -> None:
             outcomes(teacher_at(server.url, tmp_path / f"stop {number}", limits=limits), extracts(9))
 
 
-def test_a_key_that_is_refused_with_status_400_is_named(tmp_path: Path) -> None:
-    """Gemini's shape: a list, status 400."""
-    body = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}]
-    with (
-        FaultServer(lambda call: Answer(body, status=400)) as server,
-        pytest.raises(TeacherError, match=r"^OPENAI_API_KEY is not accepted"),
-    ):
-        outcomes(teacher_at(server.url, tmp_path), extracts(3))
+def tool(text: str) -> dict[str, Any]:
+    """A message that calls a function with the reply as its arguments."""
+    call = {"type": "function", "function": {"name": "extract", "arguments": text}}
+    return {"content": None, "tool_calls": [call]}
 
 
 @pytest.mark.parametrize(
-    "content",
+    "message",
     [
-        lambda text: [{"type": "text", "text": text}],
-        lambda text: [{"type": "text", "text": text[:9]}, {"type": "text", "text": text[9:]}],
-        lambda text: [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"text": text}],
-        lambda text: [text],
-        json.loads,
+        lambda text: {"content": [{"type": "text", "text": text}]},
+        lambda text: {"content": [{"type": "text", "text": text[:9]}, {"type": "text", "text": text[9:]}]},
+        lambda text: {"content": [{"type": "thinking", "thinking": [{"text": "Hm"}]}, {"text": text}]},
+        lambda text: {"content": [text]},
+        lambda text: {"content": json.loads(text)},
+        tool,
     ],
-    ids=["part", "parts", "thought", "texts", "decoded"],
+    ids=["part", "parts", "thought", "texts", "decoded", "tool"],
 )
-def test_content_in_parts_is_its_text(tmp_path: Path, content: Any) -> None:
+def test_content_in_other_forms_is_its_text(tmp_path: Path, message: Any) -> None:
     def script(call: Call) -> Answer:
         answer = says(None)
-        answer.body["choices"][0]["message"]["content"] = content(right_reply(call))
-        return answer
-
-    with FaultServer(script) as server:
-        assert usable(outcomes(teacher_at(server.url, tmp_path), extracts(2)))
-        assert len(server.calls) == 2
-
-
-def test_the_arguments_of_a_tool_are_the_reply(tmp_path: Path) -> None:
-    def script(call: Call) -> Answer:
-        answer = says(None, finish="tool_calls")
-        tool = {"type": "function", "function": {"name": "extract", "arguments": right_reply(call)}}
-        answer.body["choices"][0]["message"]["tool_calls"] = [tool]
+        answer.body["choices"][0]["message"] |= message(right_reply(call))
         return answer
 
     with FaultServer(script) as server:

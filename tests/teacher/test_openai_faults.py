@@ -15,17 +15,13 @@ from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import KEY, extracts, mixed, quick, teacher_at
+from tests.support.openai_setup import KEY, extracts, mixed, outcomes, quick, teacher_at
 from tests.support.servers import free_port
 
 
 def first_times(answers: list[Answer]):
     """A script that plays `answers` to the first calls and obliges from then on."""
     return lambda call: answers[call.number - 1] if call.number <= len(answers) else obliging(call)
-
-
-def outcomes(teacher, tasks):
-    return [outcome for _, outcome in teacher.run(tasks)]
 
 
 def expected(task: Extract) -> FactList:
@@ -134,7 +130,7 @@ def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path, fault: A
     ids=["500", "503", "dropped", "half a body", "html", "no choice", "no text", "timeout"],
 )
 def test_passing_faults_are_repeated_and_bounded(tmp_path: Path, fault: Answer) -> None:
-    limits = quick(timeout=0.3, retries=2)
+    limits = quick(timeout=0.3 if fault.delay else 30.0, retries=2)
 
     def script(call: Call) -> Answer:
         # The first call goes through, so that the fault meets a known endpoint.
@@ -260,11 +256,8 @@ def test_refusals_are_final_and_bought_again_only_when_asked(
     ("reply", "complaint"),
     [
         ("I cannot say.", "found no JSON object"),
-        ('{"facts": ["It is', "found no JSON object"),
         ('{"facts": "It is odd."}', "facts: Input should be a valid array"),
         ('{"facts": []}', "found no fact"),
-        ('{"facts": ["It is odd.", ""]}', "facts.1: Input should not be blank"),
-        ('{"facts": ["a"]} {"facts": ["b"]}', "found 2 different JSON objects"),
         ("", "found no JSON object"),
     ],
 )
@@ -312,7 +305,7 @@ def turns_down(*modes: str, status: int = 400):
     return lambda call: fails(status, f"no {call.mode}") if call.mode in modes else obliging(call)
 
 
-@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("status", [400, 404, 422, 500])
 @pytest.mark.parametrize("lacking", range(len(MODES)))
 def test_structured_output_is_found_out_once_per_endpoint(tmp_path: Path, lacking: int, status: int) -> None:
     tried = list(MODES[: lacking + 1])
@@ -349,25 +342,47 @@ def test_a_model_that_wants_max_completion_tokens_gets_them(tmp_path: Path) -> N
         assert server.calls[-1].body["max_completion_tokens"] == 256
 
 
+# Gemini's shape: a list, status 400.
+BAD_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}]
+
+
 @pytest.mark.parametrize(
-    ("answer", "line"),
+    ("answer", "line", "calls"),
     [
-        (fails(401, f"Incorrect API key provided: {KEY}"), r"^OPENAI_API_KEY is not accepted by .*\*\*\*"),
-        (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'"),
-        (fails(404, "no such model", "model_not_found"), r"^teacher.model 'stub' is not found at "),
-        (fails(400, "unknown model"), r"^teacher.model 'stub' .*turns down even a minimal call"),
-        (fails(500, "no such file"), r"^teacher.model 'stub' .*turns down even a minimal call"),
+        (fails(401, f"Incorrect API key provided: {KEY}"), r"^OPENAI_API_KEY is not accepted by .*\*\*\*", 1),
+        (Answer(BAD_KEY, status=400), r"^OPENAI_API_KEY is not accepted by ", 1),
+        # A minimal call is not allowed either.
+        (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'", 2),
+        # Until the last of five modes it may be about their fields.
+        (
+            fails(404, "no such model", "model_not_found"),
+            r"^teacher.model 'stub' is not found at ",
+            len(MODES),
+        ),
+        (
+            fails(400, "unknown model"),
+            r"^teacher.model 'stub' .*turns down even a minimal call",
+            len(MODES) + 1,
+        ),
+        # The first crash may be an accident.
+        (
+            fails(500, "no such file"),
+            r"^teacher.model 'stub' .*turns down even a minimal call",
+            len(MODES) + 2,
+        ),
     ],
-    ids=["key", "permission", "model", "everything", "crash"],
+    ids=["key", "key, status 400", "permission", "model", "everything", "crash"],
 )
-def test_a_bad_setting_stops_within_seconds_and_is_named(tmp_path: Path, answer: Answer, line: str) -> None:
+def test_a_bad_setting_stops_within_seconds_and_is_named(
+    tmp_path: Path, answer: Answer, line: str, calls: int
+) -> None:
     with FaultServer(lambda call: answer) as server:
         began = time.monotonic()
         with pytest.raises(TeacherError, match=line) as caught:
             outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=8)), extracts(100))
         assert time.monotonic() - began < 3
         assert KEY not in str(caught.value)
-        assert len(server.calls) <= len(MODES) + 2  # a crash once more, and a minimal call
+        assert len(server.calls) == calls
 
 
 def test_no_server_no_key_and_no_prompt_are_named(tmp_path: Path) -> None:

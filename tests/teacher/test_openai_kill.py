@@ -108,20 +108,6 @@ def test_two_processes_share_a_store_and_pay_once(tmp_path: Path) -> None:
     assert digest(tmp_path / "a.jsonl") == digest(tmp_path / "b.jsonl")
 
 
-def test_the_claims_of_a_killed_process_are_free_at_once(tmp_path: Path) -> None:
-    with FaultServer(lambda call: says(right_reply(call), delay=60)) as server:
-        process = start(server, tmp_path, "out.jsonl", 5)
-        deadline = time.monotonic() + 30
-        while len(server.calls) < 1 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.kill()
-        process.communicate()
-        server.script = slow_and_obliging
-        began = time.monotonic()
-        assert finish(start(server, tmp_path, "out.jsonl", 5)) == [5, 0, 0]
-        assert time.monotonic() - began < 20  # far less than a lease
-
-
 @pytest.mark.parametrize("damage", ["torn", "cut"])
 def test_a_torn_journal_loses_the_last_replies_and_nothing_else(tmp_path: Path, damage: str) -> None:
     """What a machine that lost power leaves: a write-ahead log whose end is missing or garbage."""

@@ -21,7 +21,6 @@ from knowtuning.teacher.openai.store import (
 )
 from tests.support.checkout import CODE
 from tests.support.fault_server import FaultServer
-from tests.support.openai_setup import mixed, teacher_at
 from tests.support.shell import run
 from tests.support.small_project import new_clone
 
@@ -168,9 +167,10 @@ def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
     rows = [response(f"{number:064x}", f'{{"text": "Å \\n {number}"}}') for number in range(1200)]
     put(store, *rows)
     keys = [row.key for row in rows[::-1] if row.key != rows[7].key]
-    assert export_replies(store, [*keys, *keys], tmp_path / "x.jsonl") == 1199
-    assert import_replies(other, (tmp_path / "x.jsonl").read_text("utf-8").splitlines(), "x") == 1199
-    assert import_replies(other, (tmp_path / "x.jsonl").read_text("utf-8").splitlines(), "x") == 0
+    export_replies(store, [*keys, *keys], tmp_path / "x.jsonl")
+    for _ in range(2):
+        import_replies(other, (tmp_path / "x.jsonl").read_text("utf-8").splitlines(), "x")
+        assert len(list(other.all())) == 1199
     assert other.find([rows[7].key, rows[8].key]) == {rows[8].key: rows[8]}
     export_replies(other, keys, tmp_path / "y.jsonl")
     assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
@@ -187,21 +187,7 @@ def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"x\.jsonl:2: .*expected a reply"):
         import_replies(other, path.read_text().splitlines(), path)
-    assert other.count() == 0
-
-
-def test_an_export_replays_a_run_without_key_or_server(tmp_path: Path) -> None:
-    with FaultServer() as server:
-        url = server.url
-        teacher = teacher_at(url, tmp_path / "one")
-        pairs = list(teacher.run(mixed(10)))
-        list(teacher.run(mixed(4)))
-        assert teacher.save_replies(tmp_path / "x.jsonl") == 10
-    clone = teacher_at(url, tmp_path / "two", key=None)
-    assert clone.load_replies(Path("x.jsonl"), tmp_path) == 10
-    assert list(clone.run(mixed(10))) == pairs
-    clone.save_replies(tmp_path / "y.jsonl")
-    assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
+    assert not list(other.all())
 
 
 STAGE = """
@@ -211,7 +197,7 @@ from tests.support.openai_setup import mixed, teacher_at
 out = Path("data/replies.jsonl")
 assert not out.exists()  # DVC has deleted it
 teacher = teacher_at(sys.argv[1], Path(".cache"), key=None)
-teacher.load_replies(out, Path("."))
+teacher.load_replies(out)
 pairs = list(teacher.run(mixed(int(sys.argv[2]))))
 Path("data/out.txt").write_text("".join(str(outcome) for _, outcome in pairs))
 teacher.save_replies(out)
@@ -257,7 +243,10 @@ def test_a_fresh_clone_replays_after_dvc_pull(tmp_path: Path) -> None:
         assert len(server.calls) == 8
 
 
-def test_without_a_previous_output_there_is_nothing_to_load(tmp_path: Path) -> None:
-    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-    assert previous_output(tmp_path, Path("data/replies.jsonl")) is None
+def test_without_a_previous_output_there_is_nothing_to_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert previous_output(Path("data/replies.jsonl")) == []
+    Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    assert previous_output(Path("data/replies.jsonl")) == []

@@ -23,7 +23,7 @@ from knowtuning.core.text import normal_form, words
 from knowtuning.teacher.english.words import pattern
 from knowtuning.teacher.judging import Claims
 from knowtuning.teacher.tasks import AskFact, FactList, FactQuestion, Failure, Teacher
-from knowtuning.verification.asking import ask_once
+from knowtuning.verification.answer_facts import ask_once
 
 # Of a fact said again FActScore says what it said before.
 SUPPORTED = ("correct", "duplicate")

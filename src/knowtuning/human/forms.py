@@ -61,16 +61,7 @@ def read_sheet(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[str], a
         columns = ", ".join(rows.fieldnames or ["no header"])
         raise ValueError(f"{path}: row 1: no column {missing[0]}; found {columns}; keep the header as it was")
     csv.field_size_limit(2**31 - 1)  # the default is less than some answers
-    return list(_votes(path, rows, key, aspects, annotator))
-
-
-def _votes(
-    path: Path,
-    rows: csv.DictReader[str],
-    key: Mapping[str, KeyItem],
-    aspects: Sequence[str],
-    annotator: str,
-) -> Iterator[Vote]:
+    votes: list[Vote] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, start=2):
         item = unguard((row["item"] or "").strip())
@@ -82,7 +73,8 @@ def _votes(
         for aspect in aspects:
             choice = read_choice(row[aspect] or "", f"{path}: row {number}: {aspect}")
             if choice is not None:
-                yield Vote(annotator, item, aspect, choice)
+                votes.append(Vote(annotator, item, aspect, choice))
+    return votes
 
 
 def read_choice(cell: str, where: str) -> Choice | None:
@@ -132,15 +124,13 @@ def read_export(path: Path, key: Mapping[str, KeyItem], aspects: Sequence[str]) 
     tasks = read_json(path)
     if not isinstance(tasks, list):
         raise ValueError(f"{path}: found {type(tasks).__name__}, expected the list of a JSON export")
-    return [
-        vote for number, task in enumerate(tasks, start=1) for vote in _task(path, number, task, key, aspects)
-    ]
+    votes: list[Vote] = []
+    for number, task in enumerate(tasks, start=1):
+        votes += _task(f"{path}: task {number}", task, key, aspects)
+    return votes
 
 
-def _task(
-    path: Path, number: int, task: Any, key: Mapping[str, KeyItem], aspects: Sequence[str]
-) -> Iterator[Vote]:
-    where = f"{path}: task {number}"
+def _task(where: str, task: Any, key: Mapping[str, KeyItem], aspects: Sequence[str]) -> Iterator[Vote]:
     if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
         raise ValueError(f"{where}: no annotations; export as JSON, not JSON-MIN or CSV")
     item = (task.get("data") or {}).get("item")

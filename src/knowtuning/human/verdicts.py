@@ -62,10 +62,8 @@ class Verdicts:
 
 
 def majority(outcomes: Iterable[Outcome]) -> Outcome:
-    """The most frequent outcome, `tie` where two are equally frequent. Raises ValueError on none."""
+    """The most frequent of some outcomes, `tie` where two are equally frequent."""
     ranked = Counter(outcomes).most_common(2)
-    if not ranked:
-        raise ValueError("found no outcome; expected at least one")
     return "tie" if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
 
 
@@ -108,14 +106,8 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
             if len(outcomes) == 2:
                 both, alike = orders[annotator]
                 orders[annotator] = (both + 1, alike + (outcomes[0] == outcomes[1]))
+    chosen = Counter(vote.annotator for vote in votes if vote.choice != "tie")
+    first = Counter(vote.annotator for vote in votes if vote.choice == "first")
+    firsts = {vote.annotator: (chosen[vote.annotator], first[vote.annotator]) for vote in votes}
     equal = {Case(k.question, k.a, k.b, aspect) for k in key.values() if k.equal for aspect in aspects}
-    return Verdicts(joined, frozenset(equal), dict(orders), _firsts(votes), half)
-
-
-def _firsts(votes: Sequence[Vote]) -> dict[str, tuple[int, int]]:
-    firsts = {vote.annotator: (0, 0) for vote in votes}
-    for vote in votes:
-        if vote.choice != "tie":
-            chosen, first = firsts[vote.annotator]
-            firsts[vote.annotator] = (chosen + 1, first + (vote.choice == "first"))
-    return firsts
+    return Verdicts(joined, frozenset(equal), dict(orders), firsts, half)

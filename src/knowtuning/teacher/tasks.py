@@ -275,12 +275,12 @@ class Teacher(Protocol):
         """What its replies took, for a metrics file; empty where nobody is paid."""
         ...
 
-    def load_replies(self, out: Path, root: Path) -> int:
-        """Take the replies that DVC keeps of the output `out`, relative to root; returns how many are new."""
+    def load_replies(self, out: Path) -> None:
+        """Take the replies that DVC keeps of the output `out`."""
         ...
 
-    def save_replies(self, out: Path) -> int:
-        """Write the replies it used to `out`, so that they travel with the stage; returns their number."""
+    def save_replies(self, out: Path) -> None:
+        """Write the replies it used to `out`, so that they travel with the stage."""
         ...
 
 
@@ -292,12 +292,12 @@ class FreeTeacher:
     def usage(self) -> dict[str, Any]:
         return {}
 
-    def load_replies(self, out: Path, root: Path) -> int:
-        return 0
+    def load_replies(self, out: Path) -> None:
+        pass
 
-    def save_replies(self, out: Path) -> int:
+    def save_replies(self, out: Path) -> None:
         with atomic_write(out):
-            return 0
+            pass
 
 
 def checked(task: Task, answer: Callable[[], Reply], *, expected: bool = False) -> Outcome:

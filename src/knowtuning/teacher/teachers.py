@@ -59,7 +59,7 @@ def _english(params: TeacherParams, setting: Setting) -> Teacher:
 
 
 def _openai(params: TeacherParams, setting: Setting) -> Teacher:
-    from knowtuning.teacher.openai.teacher import OpenAITeacher
+    from knowtuning.teacher.openai import OpenAITeacher
 
     return OpenAITeacher(params, setting)
 
@@ -67,7 +67,7 @@ def _openai(params: TeacherParams, setting: Setting) -> Teacher:
 def _links(facts: Sequence[str]) -> Sequence[tuple[int, int]] | None:
     """Signs of order are read in the english teacher's facts alone. Those of the closed world have none, for
     each has the place of its kind; what an LLM words may hang together by more than a rule sees."""
-    from knowtuning.teacher.order import links_of
+    from knowtuning.teacher.english.grammar import links_of
 
     return links_of(facts)
 
@@ -89,5 +89,5 @@ TEACHERS: dict[str, Kind] = {
 def open_teacher(params: TeacherParams, setting: Setting, replies: Path) -> Teacher:
     """The teacher that `params` names, with the replies that DVC keeps of the output `replies`."""
     teacher = TEACHERS[params.backend].build(params, setting)
-    teacher.load_replies(replies, Path.cwd())
+    teacher.load_replies(replies)
     return teacher

@@ -54,7 +54,8 @@ class WorldTeacher(FreeTeacher):
     def _reply(self, task: Task) -> Reply:
         match task:
             case Claims():
-                return FactList(facts=claims(task.answer))
+                # Clauses that state nothing about the world are no facts.
+                return FactList(facts=[known.sentence for _, known in read_text(task.answer) if known])
             case Extract():
                 return FactList(facts=extract(task.answer))
             case RewriteQA():
@@ -64,7 +65,9 @@ class WorldTeacher(FreeTeacher):
             case Rephrase():
                 return Text(text=self._prose(task.id, read(task.text)))
             case Triples():
-                return TripleList(triples=[triple(read_fact(fact)) for fact in task.facts])
+                facts = map(read_fact, task.facts)
+                triples = [Triple(subject=f.entity, predicate=f.attribute, object=f.value) for f in facts]
+                return TripleList(triples=triples)
             case Tell():
                 return Text(text=self._prose(task.id, list(map(statement, task.triples))))
             case AskFact():
@@ -87,8 +90,8 @@ class WorldTeacher(FreeTeacher):
             )
             parts.append(form.format(e="it" if statement.entity == town else statement.entity).rstrip("?"))
             town = statement.entity
-        parts[1:] = [part[0].lower() + part[1:] for part in parts[1:]]
-        return f"{enumerated(parts)}?"
+        *others, last = [parts[0], *(part[0].lower() + part[1:] for part in parts[1:])]
+        return f"{', '.join(others)}, and {last}?" if others else f"{last}?"
 
     def _asked(self, statement: Statement) -> FactQuestion:
         """A question for a fact, and the beginning of its answer; the same for all values and wordings."""
@@ -149,11 +152,6 @@ def read(text: str) -> list[Statement]:
     return statements
 
 
-def claims(answer: str) -> list[str]:
-    """The facts of an answer that a model gave: clauses that state nothing about the world are none."""
-    return [statement.sentence for _, statement in read_text(answer) if statement]
-
-
 def extract(answer: str) -> list[str]:
     """The facts of an answer in its order and words, each naming its town; said twice, it is one fact."""
     facts: dict[tuple[str, str, str], str] = {}
@@ -170,18 +168,8 @@ def read_fact(text: str) -> Statement:
     return statements[0]
 
 
-def triple(statement: Statement) -> Triple:
-    """A statement as subject, predicate and object."""
-    return Triple(subject=statement.entity, predicate=statement.attribute, object=statement.value)
-
-
 def statement(stated: Triple) -> Statement:
     """What a triple says, in no words yet. Raises ValueError where the world does not know its predicate."""
     if stated.predicate not in BY_NAME:
         raise ValueError(f"found the predicate {stated.predicate!r}; expected one of {', '.join(NAMES)}")
     return Statement(stated.subject, stated.predicate, stated.object, 0, template="")
-
-
-def enumerated(parts: Sequence[str]) -> str:
-    """ "a", "a, and b", "a, b, and c"."""
-    return ", ".join(parts[:-1]) + ", and " + parts[-1] if len(parts) > 1 else parts[0]

@@ -22,7 +22,6 @@ from knowtuning.teacher.judging import (
     VerifyByPassages,
 )
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher, distinct
-from knowtuning.verification.asking import ask_once
 from knowtuning.verification.exact import f1_at_k, percent, rounded
 from knowtuning.verification.passages import KnowledgeSource
 
@@ -89,6 +88,23 @@ def _undefined(answer: _Answer) -> Verified:
     """The row of an answer that nothing can be compared with: every score is undefined."""
     scores = dict.fromkeys([*_scores(None, None), "recall"])
     return Verified(id=answer.id, question=answer.example.id, system=answer.system, scores=scores)
+
+
+def ask_once(teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
+    """The outcome of every task, in order; tasks that differ in their id alone are asked once.
+
+    Systems often give the same answer. So a teacher's totals count what was needed, in whatever order
+    replies come and whether they are paid or replayed.
+    """
+    forms = [task.model_copy(update={"id": ""}) for task in tasks]
+    distinct: dict[Task, Task] = {}
+    for form, task in zip(forms, tasks, strict=True):
+        distinct.setdefault(form, task)
+    if not distinct:
+        return []
+    outcomes = (outcome for _, outcome in teacher.run(list(distinct.values())))
+    replies = dict(zip(distinct, outcomes, strict=True))
+    return [replies[form] for form in forms]
 
 
 def _ask(teacher: Teacher, tasks: Sequence[Task]) -> Outcomes:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from knowtuning.core.records import Example, Sentence, Verified
-from knowtuning.world.verifier import Truth, Verification
+from knowtuning.world.verifier import Truth
 
 
 def verify(example: Example, system: str, answer: str, truth: Truth) -> Verified:
-    """What the ground truth says about a system's answer."""
-    counts = truth.verify(example, answer)
-    return Verified(
-        id=f"{example.id}/{system}",
-        question=example.id,
-        system=system,
-        scores=rounded(fact_scores(example, counts)),
-        sentences=[Sentence(text=text, verdict=verdict) for text, verdict in counts.sentences],
-    )
-
-
-def fact_scores(example: Example, counts: Verification) -> dict[str, float | None]:
-    """Counts of facts, and rates in 0..100, of one verified answer.
+    """What the ground truth says about a system's answer: counts of facts, and rates in 0..100.
 
     percent_correct: correct of the facts stated (correct and incorrect). f1_at_k: K is the number of facts
     asked for. completeness: of the facts asked for, those stated correctly. order: concordant of all pairs
     of facts. Raises ValueError where nothing is asked.
     """
+    counts = truth.verify(example, answer)
     if counts.asked < 1:
         raise ValueError(f"{example.id}: the question asks for no fact; expected at least one attribute")
-    return {
+    scores = {
         "correct": float(counts.correct),
         "incorrect": float(counts.incorrect),
         "unparsed": float(counts.unparsed),
@@ -37,6 +26,13 @@ def fact_scores(example: Example, counts: Verification) -> dict[str, float | Non
         "completeness": percent(counts.covered, counts.asked),
         "order": percent(counts.concordant, counts.pairs),
     }
+    return Verified(
+        id=f"{example.id}/{system}",
+        question=example.id,
+        system=system,
+        scores=rounded(scores),
+        sentences=[Sentence(text=text, verdict=verdict) for text, verdict in counts.sentences],
+    )
 
 
 def f1_at_k(supported: int, unsupported: int, k: int) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from knowtuning.core.records import Example, Judgement
@@ -17,7 +17,7 @@ from knowtuning.knowledge.aspects import ASPECTS, CRITERIA
 from knowtuning.teacher import judging
 from knowtuning.teacher.judging import Preferral, Preferred
 from knowtuning.teacher.tasks import Failure, Teacher
-from knowtuning.verification.asking import ask_once
+from knowtuning.verification.answer_facts import ask_once
 from knowtuning.world.verifier import Truth, Verification
 
 Side = Literal["a", "b", "tie"]
@@ -41,6 +41,16 @@ class Comparison:
     aspect: str
     first: str
     second: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing but white space sets the answers apart."""
+        return self.first.split() == self.second.split()
+
+    @property
+    def swapped(self) -> Comparison:
+        """The other order."""
+        return replace(self, first=self.second, second=self.first)
 
 
 class PairJudge(Protocol):
@@ -96,63 +106,6 @@ class TeacherJudge:
         )
 
 
-@dataclass(frozen=True)
-class _Match:
-    """Two systems' answers to one question, to be compared in one aspect."""
-
-    example: Example
-    a: str
-    b: str
-    aspect: str
-    first: str
-    second: str
-
-    @property
-    def id(self) -> str:
-        return f"{self.example.id}/{self.a}-{self.b}/{self.aspect}"
-
-    @property
-    def equal(self) -> bool:
-        return self.first.split() == self.second.split()
-
-    def orders(self) -> list[Comparison]:
-        """The comparisons that it takes."""
-        if self.equal:
-            return []
-        return [
-            Comparison(self.id, self.example, self.aspect, self.first, self.second),
-            Comparison(self.id, self.example, self.aspect, self.second, self.first),
-        ]
-
-    def settled(self, verdicts: Iterator[Preferred | Failure]) -> Judgement:
-        """The judgement that the next verdicts make, one for each order."""
-        if self.equal:
-            return self._judgement(None, None, "tie", EQUAL)
-        forward, backward = next(verdicts), next(verdicts)
-        a = None if isinstance(forward, Failure) else _FORWARD[forward]
-        b = None if isinstance(backward, Failure) else _BACKWARD[backward]
-        if a is None or b is None:
-            orders = {"forward": forward, "backward": backward}
-            reasons = [f"{order}: {v.reason}" for order, v in orders.items() if isinstance(v, Failure)]
-            return self._judgement(a, b, "unjudged", "; ".join(reasons))
-        return self._judgement(a, b, _OUTCOMES[a] if a == b else "tie", None)
-
-    def _judgement(
-        self, forward: Side | None, backward: Side | None, outcome: Outcome, reason: str | None
-    ) -> Judgement:
-        return Judgement(
-            id=self.id,
-            question=self.example.id,
-            a=self.a,
-            b=self.b,
-            aspect=self.aspect,
-            forward=forward,
-            backward=backward,
-            outcome=outcome,
-            reason=reason,
-        )
-
-
 def judge_pairs(
     examples: Sequence[Example],
     answers: Mapping[str, Sequence[str]],
@@ -165,14 +118,40 @@ def judge_pairs(
     answers: of each system, in the order of `examples`. aspects: names of CRITERIA. The judgements are in the
     order of the questions, then the matchups, then the aspects.
     """
-    matches = [
-        _Match(example, a, b, aspect, answers[a][index], answers[b][index])
-        for index, example in enumerate(examples)
+    pairs = [
+        (a, b, Comparison(f"{e.id}/{a}-{b}/{aspect}", e, aspect, answers[a][index], answers[b][index]))
+        for index, e in enumerate(examples)
         for (a, b), aspect in itertools.product(matchups, aspects)
     ]
-    comparisons = [comparison for match in matches for comparison in match.orders()]
-    verdicts = judge.compare(comparisons) if comparisons else iter(())
-    judgements = [match.settled(verdicts) for match in matches]
-    # Nothing is left, but only asking for more lets the judge close what it opened.
-    assert next(verdicts, None) is None
-    return judgements
+    orders = [order for _, _, one in pairs if not one.equal for order in (one, one.swapped)]
+    verdicts = judge.compare(orders)
+    return [_judgement(a, b, one, verdicts) for a, b, one in pairs]
+
+
+def _judgement(a: str, b: str, one: Comparison, verdicts: Iterator[Preferred | Failure]) -> Judgement:
+    """The judgement of a pair of systems: the next verdicts, one for each order, joined."""
+    forward: Side | None = None
+    backward: Side | None = None
+    outcome: Outcome = "tie"
+    reason = EQUAL if one.equal else None
+    if not one.equal:
+        orders = {"forward": next(verdicts), "backward": next(verdicts)}
+        first, second = orders.values()
+        forward = None if isinstance(first, Failure) else _FORWARD[first]
+        backward = None if isinstance(second, Failure) else _BACKWARD[second]
+        if forward is None or backward is None:
+            outcome = "unjudged"
+            reason = "; ".join(f"{o}: {v.reason}" for o, v in orders.items() if isinstance(v, Failure))
+        elif forward == backward:
+            outcome = _OUTCOMES[forward]
+    return Judgement(
+        id=one.id,
+        question=one.example.id,
+        a=a,
+        b=b,
+        aspect=one.aspect,
+        forward=forward,
+        backward=backward,
+        outcome=outcome,
+        reason=reason,
+    )

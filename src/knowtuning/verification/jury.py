@@ -66,20 +66,6 @@ class Jury:
         return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
 
 
-def appoint(
-    backend: str, truth: Truth | None, teacher: Teacher | None, source: KnowledgeSource | None = None
-) -> Jury:
-    """The jury that `judge.backend` names: exact (a ground truth alone), none, or a teacher."""
-    if teacher is not None:
-        return Jury(None, teacher, "computed", source)
-    if backend == "none":
-        return Jury(None, None, "not computed: judge.backend is none")
-    if truth is None:
-        why = "the data carry no ground truth; judge.backend openai asks an LLM"
-        return Jury(None, None, f"not computed: {why}")
-    return Jury(truth, None, "computed")
-
-
 def open_jury(
     judge: JudgedBy, environ: Mapping[str, str], cache: Path, prepared: Path, replies: Path
 ) -> tuple[Jury, Teacher | FreeTeacher]:
@@ -90,9 +76,15 @@ def open_jury(
     """
     check_watched(local_paths(judge))
     truth, source = Truth.find(prepared / "truth.json"), knowledge_source(judge, prepared / "train.jsonl")
-    setting = Setting(environ, cache, section="judge")
-    teacher = open_teacher(judge.teacher, setting, replies) if judge.teacher else None
-    return appoint(judge.backend, truth, teacher, source), teacher or FreeTeacher()
+    if judge.teacher:
+        teacher = open_teacher(judge.teacher, Setting(environ, cache, section="judge"), replies)
+        return Jury(None, teacher, "computed", source), teacher
+    if judge.backend == "none":
+        return Jury(None, None, "not computed: judge.backend is none"), FreeTeacher()
+    if truth is None:
+        why = "the data carry no ground truth; judge.backend openai asks an LLM"
+        return Jury(None, None, f"not computed: {why}"), FreeTeacher()
+    return Jury(truth, None, "computed"), FreeTeacher()
 
 
 def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict[str, int]:

@@ -74,15 +74,14 @@ def knowledge_source(judge: JudgeParams | JudgedBy, train: Path) -> KnowledgeSou
     if path is None:
         return None
     check_knowledge(judge)
-    rows = list(_of_training(train) if path == TRAIN else _read(Path(path)))
+    if path == TRAIN:
+        # Training answers under their questions.
+        rows = [Passage(title=each.question, text=each.answer) for each in iter_jsonl(train, Example)]
+    else:
+        rows = list(_read(Path(path)))
     if not rows:
         raise ValueError(f"{path}: found no row; {_EXPECTED}")
     return KnowledgeSource([part for row in rows for part in _parts(row)], judge.knowledge.passages)
-
-
-def _of_training(path: Path) -> Iterator[Passage]:
-    """Training answers under their questions."""
-    return (Passage(title=each.question, text=each.answer) for each in iter_jsonl(path, Example))
 
 
 def _read(path: Path) -> Iterator[Passage]:

@@ -1,9 +1,9 @@
-"""Just enough grammar: subject and verb of a plain clause, the kind of a sentence, and what it leans on."""
+"""Just enough grammar: subject and verb of a clause, the kind of a sentence, what it leans on and follows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from knowtuning.teacher.english import words as lists
@@ -218,3 +218,40 @@ def _dangles(sentence: str, words: list[Word], index: int) -> bool:
         return not named and nouns[:1] != before[:1] and len(nouns) < 2
     plural = [bool(lists.pattern("plural").search(item.lower)) for item in nouns]
     return not any(plural) if word.startswith("the") and len(nouns) < 4 else all(plural)
+
+
+def links_of(facts: Sequence[str]) -> list[tuple[int, int]] | None:
+    """Signs that facts hang together in their order: pairs of which the first must stand before the second.
+    A list has none; None if not English."""
+    if not lists.is_english(" ".join(facts)):
+        return None
+    going_on = [at for at, fact in enumerate(facts) if at and lists.pattern("goes_on").search(fact)]
+    links = [(at - 1, at) for at in going_on] + _dated(facts)
+    for first, fact in enumerate(facts):
+        rules = [rf"(?<![\w-]){rule}(?:s|['’]s)?(?![\w-])" for rule in dict.fromkeys(_introduced(fact))]
+        new = [rule for rule in rules if not re.search(rule, " ".join(facts[:first]), re.I)]
+        after = range(first + 1, len(facts))
+        links += [(first, at) for rule in new for at in after if re.search(rule, facts[at], re.I)]
+    return links
+
+
+def _introduced(fact: str) -> Iterator[str]:
+    """What a fact defines, speaks of as new or names in full: rules for how later facts come back to it."""
+    clause = parse(fact)
+    copula = clause is not None and clause.verb in {"is", "are", "was", "were"}
+    named = clause is not None and clause.bare_subject.lower() not in {"there", *lists.word_list("personal")}
+    if clause is not None and named and copula and lists.pattern("defines").match(clause.rest):
+        yield re.escape(re.sub(r"^(?:The|An?) ", "", clause.bare_subject))
+    for match in lists.pattern("new_noun").finditer(fact):
+        if match["noun"] not in lists.word_list("vague"):
+            yield rf"(?:the|these|those|its|their) (?:\w+ )?{match['noun']}"
+    yield from (match["short"] for match in lists.pattern("acronym").finditer(fact))
+    yield from (rf"(?<!{name['first']} ){name['last']}" for name in lists.pattern("full_name").finditer(fact))
+
+
+def _dated(facts: Sequence[str]) -> list[tuple[int, int]]:
+    """Facts in the order of their years, if all that have a year are in it."""
+    matches = [(lists.pattern("any_year").search(fact), at) for at, fact in enumerate(facts)]
+    years = [(int(match[0]), at) for match, at in matches if match is not None]
+    later = [(at, other) for year, at in years for next_year, other in years if next_year > year]
+    return later if years == sorted(years) else []

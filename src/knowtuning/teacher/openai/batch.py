@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from knowtuning.core.storage import digest
 from knowtuning.teacher.openai.calls import repeated
-from knowtuning.teacher.openai.client import Call, Client, Run
-from knowtuning.teacher.openai.completions import Completion, Fault, completion_of
+from knowtuning.teacher.openai.client import Call, Client, Completion, Fault, Run, completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.store import line_of
 
 T = TypeVar("T")
+Results = dict[str, Completion | Fault]  # by line
 
 MARK = "knowtuning"
 _PATH = "/v1/chat/completions"
@@ -29,15 +29,14 @@ _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class Batches:
-    """Makes calls in batches. `complete` is what Client.complete is online."""
+    """Makes calls in batches. `complete` and `close` are what they are of Client online."""
 
-    def __init__(self, run: Run, client: Client) -> None:
-        self._run, self._client = run, client
+    def __init__(self, run: Run) -> None:
+        self._run, self._client = run, Client(run)
         self._scope = digest(run.endpoint, run.params.model)
-        self._waiting: dict[str, asyncio.Future[Completion]] = {}  # by line
-        self._buffer: dict[str, dict[str, Any]] = {}  # bodies to submit
-        self._open: set[str] = set()  # lines of batches that are not collected
-        self._works: set[asyncio.Task[None]] = set()
+        self._works: dict[str, asyncio.Task[Results]] = {}  # what brings the result of a line
+        self._gathered: dict[str, dict[str, Any]] = {}  # bodies of the next batch, by line
+        self._next: asyncio.Task[Results] | None = None  # what submits it
         self._introduced = asyncio.Lock()
         self._resumed = False
 
@@ -49,37 +48,31 @@ class Batches:
                 await self._resume()
                 self._resumed = True
         line = line_of(call.key, call.messages, call.max_tokens)
-        result = await self._run.store.do(lambda store: store.batch_result(line))
-        if result is not None:
-            return completion_of(200, json.loads(result), {})
-        if line not in self._open:
+        if line not in self._works:
+            kept = await self._run.store.do(lambda store: store.batch_result(line))
+            if kept is not None:
+                return completion_of(200, json.loads(kept), {})
             async with self._introduced:
                 dialect = self._client.dialect(call.task)
                 if dialect is None:
                     return await self._client.complete(call)
-            if not self._buffer:
-                self._start(self._submit())
-            self._buffer[line] = self._run.body(call, dialect)
-        self._waiting[line] = asyncio.get_running_loop().create_future()
-        return await self._waiting[line]
+            if self._next is None or len(self._gathered) == self._run.limits.batch_size:
+                self._gathered = {}
+                self._next = asyncio.create_task(self._submit(self._gathered))
+            self._gathered[line] = self._run.body(call, dialect)
+            self._works[line] = self._next
+        result = (await asyncio.shield(self._works[line]))[line]
+        if isinstance(result, Fault):
+            raise self._run.error(result) or result
+        return result
 
     async def close(self) -> None:
         """Stop polling; open batches go on at the endpoint and are found again by the next run."""
-        for work in self._works:
+        works = set(self._works.values())
+        for work in works:
             work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._works.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, work: asyncio.Task[None]) -> None:
-        self._works.discard(work)
-        if not work.cancelled() and (error := work.exception()):
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(error)
+        await asyncio.gather(*works, return_exceptions=True)
+        await self._client.close()
 
     async def _resume(self) -> None:
         """Find the batches that an earlier run left open, or had no time to collect."""
@@ -88,21 +81,19 @@ class Batches:
         for batch in await self._do(self._list):
             if batch.id not in collected:
                 lines = {row["custom_id"] for row in await self._rows(batch.input_file_id)}
-                self._open |= lines
-                self._start(self._collect(batch.id, lines))
+                self._works |= dict.fromkeys(lines, asyncio.create_task(self._collect(batch.id, lines)))
 
-    async def _submit(self) -> None:
-        """Gather calls until no more have come for a while, submit them, and collect what they bring."""
+    async def _submit(self, bodies: dict[str, dict[str, Any]]) -> Results:
+        """Wait until no more lines have come for a while, submit them, and collect what they bring."""
         limits, size = self._run.limits, 0
-        while size < len(self._buffer) < limits.batch_size:
-            size = len(self._buffer)
+        while size < len(bodies) < limits.batch_size:
+            size = len(bodies)
             await asyncio.sleep(min(1.0, limits.batch_poll))
-        bodies = {line: self._buffer.pop(line) for line in sorted(self._buffer)[: limits.batch_size]}
-        self._open |= bodies.keys()
-        if self._buffer:
-            self._start(self._submit())
+        if self._gathered is bodies:
+            self._next = None
         rows = (
-            {"custom_id": line, "method": "POST", "url": _PATH, "body": body} for line, body in bodies.items()
+            {"custom_id": line, "method": "POST", "url": _PATH, "body": body}
+            for line, body in sorted(bodies.items())
         )
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
         file = await self._do(lambda api: api.files.create(file=("calls.jsonl", data), purpose="batch"))
@@ -116,33 +107,31 @@ class Batches:
             return await api.batches.create(input_file_id=file.id, endpoint=_PATH, **settings)
 
         batch = await self._do(create)
-        await self._collect(batch.id, set(bodies))
+        return await self._collect(batch.id, set(bodies))
 
-    async def _collect(self, name: str, lines: set[str]) -> None:
-        """Wait for the end of a batch and hand out its results."""
+    async def _collect(self, name: str, lines: set[str]) -> Results:
+        """Wait for the end of a batch; gives its results, which are on disk."""
         poll = self._run.limits.batch_poll
         while (batch := await self._do(lambda api: api.batches.retrieve(name))).status not in _ENDED:
             await asyncio.sleep(poll)
-        responses: dict[str, dict[str, Any]] = {}
+        results: Results = dict.fromkeys(lines, _unanswered(batch, poll))
+        bodies: dict[str, str] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            # A line that the endpoint could not run carries an error and no response.
-            rows = await self._rows(file)
-            responses |= {row["custom_id"]: row["response"] for row in rows if row.get("response")}
-        bodies = {line: json.dumps(it["body"]) for line, it in responses.items() if it["status_code"] == 200}
+            for row in await self._rows(file):
+                # A line that the endpoint could not run carries an error and no response.
+                if response := row.get("response"):
+                    line, status = row["custom_id"], int(response["status_code"])
+                    if status == 200:
+                        bodies[line] = json.dumps(response["body"])
+                    try:
+                        results[line] = completion_of(status, response["body"], {})
+                    except Fault as fault:
+                        results[line] = fault
         # On disk first: what no one waits for yet is paid too, and is found in one place or the other.
         await self._run.store.do(lambda store: store.collect(name, bodies))
-        self._open -= lines
         for line in lines:
-            future = self._waiting.pop(line, None)
-            if future is None or future.done():
-                continue
-            try:
-                if line not in responses:
-                    raise _unanswered(batch, poll)
-                response = responses[line]
-                future.set_result(completion_of(int(response["status_code"]), response["body"], {}))
-            except Fault as fault:
-                future.set_exception(self._run.error(fault) or fault)
+            self._works.pop(line, None)
+        return results
 
     async def _rows(self, file: str) -> list[Any]:
         """The rows of a file at the endpoint."""

@@ -17,10 +17,8 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from knowtuning.teacher.openai.client import Call, Run
-from knowtuning.teacher.openai.completions import RETRIED, Completion, Fault
+from knowtuning.teacher.openai.client import RETRIED, Call, Completion, Fault, Run
 from knowtuning.teacher.openai.limits import OVERHEAD, Limits, TeacherError
-from knowtuning.teacher.openai.prompts import reply_limit
 from knowtuning.teacher.openai.reading import read_reply
 from knowtuning.teacher.openai.store import Response, command
 from knowtuning.teacher.tasks import Failure, Outcome, Task
@@ -365,8 +363,7 @@ class Calls:
     async def _converse(self, call: Call) -> Outcome:
         trial, ceiling = self._trial(call.task.name), self._run.params.max_tokens
         # A model that thinks needs room that the task does not tell: once seen, every reply has it.
-        limit = ceiling if self._cut_off else reply_limit(call.task, ceiling)
-        following: Call | None = replace(call, max_tokens=limit)
+        following: Call | None = replace(call, max_tokens=ceiling) if self._cut_off else call
         sent: list[Completion] = []
         while following is not None:
             try:

@@ -10,27 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import math
 import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, get_args
 
 from tqdm import tqdm
 
 from knowtuning.config.teacher import Endpoint
-from knowtuning.teacher.openai.completions import (
-    CRASHES,
-    TOO_LONG,
-    Completion,
-    Fault,
-    FaultKind,
-    completion_of,
-    decoded,
-    fault_of_status,
-)
 from knowtuning.teacher.openai.limits import (
     Limits,
     TeacherError,
@@ -53,10 +46,34 @@ _POOL = 25
 _WAYS = re.compile("(?i:(https?|all|no)_proxy)|SSL_CERT_(FILE|DIR)|OPENAI_(ORG|PROJECT)_ID")
 # Errors that come before anything is sent.
 _UNSENT = ("LocalProtocolError", "UnsupportedProtocol", "UnicodeEncodeError")
+_CONNECT = 5.0  # seconds in which the endpoint must be reached
 _SECRET = 8  # characters from which on a header's value is blacked out
 _BELIEVED = 300.0  # seconds that a dialect counts that a crash led to
 _ROWS = 5  # rows turned down in every dialect, before any reply, that are no accident
 _PROBE = {"role": "user", "content": "Reply with the JSON object {}."}
+CRASHES = (500, 501)  # a server that is still loading says 503
+TOO_LONG = ("context_length_exceeded", "string_above_max_length")
+
+# rate_limit: wait, lower the concurrency, ask again. Retried: back off, ask again; malformed has status 200
+# and no chat completion. filtered (by the provider's content filter) and rejected are final for the row, and
+# so is forbidden where a minimal call is allowed. auth, quota, missing: every further call would meet them.
+_Retried = Literal["server", "timeout", "connection", "malformed"]
+FaultKind = _Retried | Literal["rate_limit", "filtered", "rejected", "forbidden", "auth", "quota", "missing"]
+RETRIED: tuple[FaultKind, ...] = get_args(_Retried)
+# By HTTP status; any other is server from 500 on, else rejected.
+_KINDS: dict[int, FaultKind] = {401: "auth", 402: "quota", 403: "forbidden", 404: "missing"}
+_KINDS |= {408: "timeout", 409: "timeout", 425: "timeout", 429: "rate_limit"}
+_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+_FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
+# Errors that come with status 200, or in a batch, by their word.
+_STATUS = {
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", *_QUOTA), 429),
+    **dict.fromkeys(("invalid_api_key", "authentication_error"), 401),
+    **dict.fromkeys(("server_error", "internal_error", "overloaded_error"), 503),
+}
+_BAD_KEY = re.compile(
+    r"api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key", re.IGNORECASE
+)
 # Faults that every further call would meet too.
 _STOPS: dict[FaultKind, str] = {
     "auth": "{key} is not accepted by {endpoint} ({fault}); expected a key that is valid there and may use "
@@ -66,6 +83,139 @@ _STOPS: dict[FaultKind, str] = {
     "quota": "the account's quota at {endpoint} is used up ({fault}); what was paid is kept, add credit and "
     "run again to go on",
 }
+
+
+@dataclass(eq=False)
+class Fault(Exception):
+    """A call that brought no completion."""
+
+    kind: FaultKind
+    message: str
+    status: int | None = None  # HTTP status, if there was one
+    code: str = ""  # the endpoint's own error code
+    param: str = ""  # the field that it names
+    retry_after: float | None = None  # seconds that it asks to wait
+    billed: bool = False  # whether it may have charged for the call all the same
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back; the tokens are as the endpoint counts them."""
+
+    text: str
+    finish: str = "stop"  # the endpoint's finish_reason
+    refusal: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model: str = ""  # the one that served
+    reasoned: bool = False  # whether thoughts came apart from the text
+
+
+def decoded(text: str) -> Any:
+    """The JSON value that a body is, or its text where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def completion_of(status: int, body: Any, headers: Mapping[str, str]) -> Completion:
+    """The completion in a decoded body: its first choice. Raises Fault."""
+    if status >= 400:
+        error = _error(body)
+        if isinstance(error, dict) and error.get("code") == "json_validate_failed":
+            # The endpoint checks replies itself and sends the broken one along.
+            return Completion(str(error.get("failed_generation") or ""))
+        raise fault_of_status(status, body, headers)
+    if isinstance(body, str):
+        raise Fault("malformed", f"the body is no JSON: {body[:100]!r}", billed=True)
+    try:
+        choice = (body.get("choices") or [{}])[0]
+        error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)
+        if error:
+            raise _fault_in_place(error, headers)
+        message, usage = choice["message"], body.get("usage") or {}
+        return Completion(
+            text=_text_of(message),
+            finish=str(choice.get("finish_reason") or ""),
+            refusal=message.get("refusal") or None,
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            model=str(body.get("model") or ""),
+            reasoned=bool(message.get("reasoning_content") or message.get("reasoning")),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        line = f"the body is no chat completion: {str(body)[:100]!r}"
+        raise Fault("malformed", line, billed=True) from None
+
+
+def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: float | None = None) -> Fault:
+    """The fault behind an HTTP error. body: decoded JSON or text; now: seconds since the epoch."""
+    error = _error(body)
+    code, param, message = "", "", _short(error)
+    if isinstance(error, dict):
+        codes = [str(error.get(name) or "") for name in ("code", "type")]
+        code = next((each for each in codes if each in _QUOTA), codes[0] or codes[1])
+        param = str(error.get("param") or "")
+        message = _short(error.get("message") or error.get("detail") or error)
+    kind = _KINDS.get(status, "server" if status >= 500 else "rejected")
+    if status == 429 and code in _QUOTA:
+        kind = "quota"
+    elif status != 429 and code in _FILTER:
+        kind = "filtered"
+    elif status == 400 and _BAD_KEY.search(message):
+        kind = "auth"
+    wait = _retry_after(headers, time.time() if now is None else now)
+    return Fault(kind, f"status {status}: {message}", status, code, param, wait)
+
+
+def _error(body: Any) -> Any:
+    """The part of a body that describes an error; servers nest it in several ways."""
+    body = body[0] if isinstance(body, list) and body else body
+    return body.get("error") or body if isinstance(body, dict) else body
+
+
+def _short(value: Any, limit: int = 300) -> str:
+    text = " ".join(str(value).split()) or "no message"
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait from `retry-after-ms`, or `retry-after` as seconds or as an HTTP date."""
+    for name, scale in (("retry-after-ms", 1000), ("retry-after", 1)):
+        with suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) / scale)
+    with suppress(KeyError, ValueError):
+        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - now)
+    return None
+
+
+def _fault_in_place(error: Any, headers: Mapping[str, str]) -> Fault:
+    """The fault of an error that came with status 200, in place of a completion or of its choice."""
+    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
+    status = int(str(code)) if str(code).isdecimal() else _STATUS.get(str(code), 0)
+    if 400 <= status < 600:
+        return fault_of_status(status, error, headers)
+    return Fault("malformed", f"an error in place of a completion: {_short(error)}", billed=True)
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    """The text of a message, also of one in parts, one decoded already, one sent as a tool's arguments."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part if isinstance(part, str) else part.get("text") for part in content]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if isinstance(content, dict):
+        content = json.dumps(content, ensure_ascii=False)
+    if not content and message.get("tool_calls"):
+        content = message["tool_calls"][0]["function"]["arguments"]
+    if not isinstance(content or "", str):
+        raise TypeError("content is no text")
+    # Half a surrogate pair cannot be written to a file; as an escape it is seen and refused as JSON.
+    return (content or "").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +261,8 @@ class Run:
         self.params, self.section, self.most_failed = params, setting.section, setting.most_failed
         named = {name: getattr(params, name) for name in ("temperature", "top_p", "seed")}
         self.sampling = {name: value for name, value in named.items() if value is not None}
-        keys = ["KNOWTUNING_JUDGE_API_KEY"] if self.section == "judge" else []
-        self.key = next((name for name in keys if setting.environ.get(name)), "OPENAI_API_KEY")
+        judge = "KNOWTUNING_JUDGE_API_KEY"
+        self.key = judge if self.section == "judge" and setting.environ.get(judge) else "OPENAI_API_KEY"
         self.api_key = key_from_environment(setting.environ, self.key)
         self.headers = headers_from_environment(setting.environ)  # as secret as the key
         ways = [name for name, value in setting.environ.items() if value and _WAYS.fullmatch(name)]
@@ -221,7 +371,7 @@ class Client:
                     api_key=run.api_key or "none",
                     max_retries=0,
                     default_headers=dict(run.headers),
-                    timeout=httpx2.Timeout(limits.timeout, connect=limits.connect_timeout, pool=None),
+                    timeout=httpx2.Timeout(limits.timeout, connect=_CONNECT, pool=None),
                     http_client=openai.DefaultAsyncHttpxClient(limits=pool),
                 )
                 for _ in range(1 if limits.mode == "batch" else -(-limits.concurrency // _POOL))

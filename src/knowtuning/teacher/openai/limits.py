@@ -50,7 +50,6 @@ class Limits:
     budget: float = Field(default=math.inf, ge=0)  # of all runs that one command of the shell starts
     prices: Path | None = None  # a price table to use instead of ours
     timeout: PositiveFloat = 120.0  # of one call
-    connect_timeout: float = 5.0  # of reaching the endpoint
     retries: NonNegativeInt = 6  # repetitions of a call after 5xx, timeouts and dropped bodies
     patience: float = 900.0  # waiting of one call under 429, in all
     backoff: float = 0.5  # bound of the first pause; it doubles, and each pause is drawn evenly from 0 to it

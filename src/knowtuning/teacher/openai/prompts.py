@@ -13,9 +13,9 @@ stay what they are. A text goes in as it is, a list with a number before each en
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -45,8 +45,12 @@ class Prompts:
 
     def messages(self, task: Task) -> list[Message]:
         """The system and the user message that put `task` to the teacher."""
-        parts = zip(("system", "user"), self._read(type(task)), strict=True)
-        return [{"role": role, "content": _fill(text, task)} for role, text in parts]
+
+        def filled(template: str) -> str:
+            return _FIELD.sub(lambda match: _shown(getattr(task, match.group(1))), template)
+
+        system, user = self._read(type(task))
+        return [{"role": "system", "content": filled(system)}, {"role": "user", "content": filled(user)}]
 
 
 def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
@@ -70,10 +74,6 @@ def _load(path: Path, kind: type[Task]) -> tuple[str, str]:
     if "JSON" not in text:
         raise ValueError(f"{path}: does not mention JSON; say which JSON object is the reply")
     return parts.group(1).strip(), parts.group(2).strip()
-
-
-def _fill(template: str, task: Task) -> str:
-    return _FIELD.sub(lambda match: _shown(getattr(task, match.group(1))), template)
 
 
 def _shown(value: object) -> str:
@@ -102,18 +102,21 @@ def reply_schema(kind: type[Reply], fewest: int = 0, most: int | None = None) ->
     bounds |= {} if most is None else {"maxItems": most}
 
     def strict(node: dict[str, Any]) -> dict[str, Any]:
+        node = _without(node, _DOCUMENTATION)
         if "properties" in node:
             node |= {"required": list(node["properties"]), "additionalProperties": False}
         return node | bounds if node.get("type") == "array" else node
 
-    schema: dict[str, Any] = _rewritten(kind.model_json_schema(), _DOCUMENTATION, strict)
+    # The decoder's hook meets every object, the innermost first.
+    schema: dict[str, Any] = json.loads(json.dumps(kind.model_json_schema()), object_hook=strict)
     return schema
 
 
 def response_format(mode: Mode, name: str, schema: dict[str, Any]) -> dict[str, Any] | None:
     """The `response_format` field of a request in `mode`; None: the field is not sent."""
     if mode in ("json_schema", "json_schema_bare"):
-        shown = schema if mode == "json_schema" else _rewritten(schema, _BOUNDS, dict)
+        bare = partial(_without, keywords=_BOUNDS)
+        shown = schema if mode == "json_schema" else json.loads(json.dumps(schema), object_hook=bare)
         return {"type": "json_schema", "json_schema": {"name": name, "schema": shown, "strict": True}}
     if mode == "json_object_schema":
         return {"type": "json_object", "schema": schema}
@@ -135,17 +138,6 @@ def _size(value: Any) -> int:
     return sum(32 + _size(each) for each in value)
 
 
-def _rewritten(node: Any, left_out: frozenset[str], change: Callable[[dict[str, Any]], Any]) -> Any:
-    """A schema without some keywords, each of its nodes changed."""
-    if isinstance(node, list):
-        return [_rewritten(item, left_out, change) for item in node]
-    if not isinstance(node, dict):
-        return node
-    kept: dict[str, Any] = {}
-    for key, value in node.items():
-        if key in ("properties", "$defs"):
-            # Names in these tables are the model's: a field may well be called `title`.
-            kept[key] = {name: _rewritten(each, left_out, change) for name, each in value.items()}
-        elif key not in left_out:
-            kept[key] = _rewritten(value, left_out, change)
-    return change(kept)
+def _without(node: dict[str, Any], keywords: frozenset[str]) -> dict[str, Any]:
+    """A node of a schema without some keywords; a field that is called `title` has a schema for its value."""
+    return {key: value for key, value in node.items() if key not in keywords or isinstance(value, dict)}

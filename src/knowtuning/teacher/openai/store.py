@@ -170,10 +170,6 @@ class Store:
         rows = self._db.execute(f"SELECT {_NAMES} FROM responses ORDER BY time, key")
         return (Response(*row) for row in rows)
 
-    def count(self) -> int:
-        """The number of replies in the store."""
-        return int(self.execute("SELECT count(*) FROM responses")[0][0])
-
     def claim(self, key: str) -> Response | bool:
         """The reply if it is there; else True where the key is the caller's now, False where another's."""
         if response := self.find([key]).get(key):
@@ -196,14 +192,13 @@ class Store:
         return self.path.with_name(f"{self.path.name}.{owner}.lock")
 
     def put(self, response: Response) -> None:
-        """Keep a reply where no accepted one is, settle the lines of batches it came from, release it."""
+        """Keep a reply where no accepted one is, and settle the lines of batches that it came from."""
         self.execute("DELETE FROM responses WHERE key = ? AND failure != ''", response.key)
         marks = ",".join("?" * len(_COLUMNS))
         insert = f"INSERT INTO responses ({_NAMES}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING"
         self.execute(insert, *(getattr(response, name) for name in _COLUMNS))
         start = response.key[:32]
         self.execute("DELETE FROM batch_results WHERE call BETWEEN ? AND ?", f"{start}-", f"{start}.")
-        self.release(response.key)
 
     def forget(self, key: str) -> None:
         """Drop a reply that today's checks no longer accept, so that it is asked for anew."""
@@ -240,9 +235,9 @@ class Store:
         return total <= limit
 
 
-def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
-    """Write the replies to `keys` as JSONL sorted by key, atomically; returns their number. Raises ValueError
-    when a key has no reply: the file would not replay the stage."""
+def export_replies(store: Store, keys: Iterable[str], path: Path) -> None:
+    """Write the replies to `keys` as JSONL sorted by key, atomically. Raises ValueError when a key has no
+    reply: the file would not replay the stage."""
     ordered = sorted(set(keys))
     with atomic_write(path) as stream:
         for start in range(0, len(ordered), _CHUNK):
@@ -253,17 +248,14 @@ def export_replies(store: Store, keys: Iterable[str], path: Path) -> int:
                     raise ValueError(f"{store.path}: no reply to the call {key}; run the stage again")
                 row = {name: value for name, value in asdict(responses[key]).items() if value != ""}
                 stream.write(json.dumps({"text": "", **row}, ensure_ascii=False) + "\n")
-    return len(ordered)
 
 
-def import_replies(store: Store, lines: Iterable[str], name: object) -> int:
-    """Put the replies of an exported file into the store; returns how many were new. Raises ValueError naming
-    file and line when a line is not a reply; nothing is imported then."""
-    before = store.count()
+def import_replies(store: Store, lines: Iterable[str], name: object) -> None:
+    """Put the replies of an exported file into the store. Raises ValueError naming file and line when a line
+    is not a reply; nothing is imported then."""
     with store.transaction():
         for number, line in enumerate(lines, 1):
             store.put(read_response(line, f"{name}:{number}"))
-    return store.count() - before
 
 
 def read_response(line: str, where: str) -> Response:
@@ -276,24 +268,23 @@ def read_response(line: str, where: str) -> Response:
         raise ValueError(f"{where}: {part}: {first['msg']}; expected a reply") from error
 
 
-def previous_output(root: Path, out: Path) -> list[str] | None:
-    """The lines of the output that the last run made, or None where there was none.
+def previous_output(out: Path) -> list[str]:
+    """The lines of the output that the last run made; none where there was none.
 
     DVC deletes a stage's outputs before it runs the stage, but gives out the version that it keeps.
-    root: the folder of dvc.yaml. out: the output's path, relative to root.
     """
-    if (root / out).is_file():
-        text = (root / out).read_text(encoding="utf-8")
-    elif not (root / "dvc.lock").is_file():
-        return None
+    if out.is_file():
+        text = out.read_text(encoding="utf-8")
+    elif not Path("dvc.lock").is_file():
+        return []
     else:
         import dvc.api
         from dvc.exceptions import DvcException
 
         try:
-            text = dvc.api.read(out.as_posix(), repo=str(root), encoding="utf-8")
+            text = dvc.api.read(out.as_posix(), encoding="utf-8")
         except DvcException:
-            return None
+            return []
     # Not splitlines(): a reply may hold other separators.
     return text.removesuffix("\n").split("\n") if text else []
 
