@@ -32,6 +32,7 @@ from benchmarks.stages import measure, overrides
 from experiments.catalogue import ROOT
 from experiments.copies import commands, copy_tracked, set_params
 from experiments.study import into
+from knowtuning.core.records import Pair, Rewrite, read_jsonl, write_jsonl
 from knowtuning.core.storage import read_json, write_json
 
 LM_EVAL_PACKAGES = ["lm-eval==0.4.13", "pytablewriter", "sacrebleu", "sqlitedict", "word2number"]
@@ -69,6 +70,8 @@ QUESTIONS = {"default size": 300, "58M": 30}
 RESULTS = ROOT / "benchmarks/results.json"
 # The sides' log-probabilities must agree to this (nats).
 SAME_LOGPS = 1e-4
+# Their best validation losses to this share: each draws an order of its own.
+SAME_LOSS = 0.03
 ABOUT = """## Side by side
 
 Made by `python -m benchmarks.compare`, which says how. Medians, in brackets least and most; a ratio is the
@@ -157,25 +160,31 @@ def dolly(raw: Path, size: str) -> Path:
 
 
 def project(source: Path, folder: Path, changes: dict[str, Any], rows: int | None) -> None:
-    """A copy of what the sides read, with changed parameters; of training rows the first alone."""
+    """A copy of what all sides read, with changed parameters; of training rows the first alone."""
     shutil.copy2(source / "params.yaml", folder)
     set_params(folder / "params.yaml", changes)
     for name in ("data/prepared", "data/knowledge", "models/base", "models/ka", "models/kc"):
         if not (source / name).exists():
             raise SystemExit(f"error: {name} is not there; run `make repro` first")
         shutil.copytree(source / name, folder / name)
-    for name in ("rewrites", "pairs"):
+    kinds: dict[str, type[Rewrite | Pair]] = {"rewrites": Rewrite, "pairs": Pair}
+    for name, kind in kinds.items():
         path = folder / f"data/knowledge/{name}.jsonl"
-        path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:rows]), "utf-8")
+        # The others know no offset of a pair.
+        plain = {"offset": 0.0} if kind is Pair else {}
+        write_jsonl(path, [row.model_copy(update=plain) for row in read_jsonl(path, kind)[:rows]])
 
 
 def agreement(task: str, first: dict[str, dict[str, Any]]) -> str:
-    """In what the sides' results agree, in words; ends the run when log-probabilities do not.
+    """In what the sides' results agree, in words; ends the run where losses or log-probabilities do not.
 
     first: a run of each side.
     """
     if task.startswith("train"):
-        results = (f"{side} {row['steps']} steps, {row['loss']:.4f}" for side, row in first.items())
+        results = [f"{side} {row['steps']} steps, {row['loss']:.4f}" for side, row in first.items()]
+        losses = [row["loss"] for row in first.values()]
+        if max(losses) > min(losses) * (1 + SAME_LOSS):
+            raise SystemExit(f"error: {task}: the sides trained on different losses: {'; '.join(results)}")
         return f"steps and best validation loss: {'; '.join(results)}"
     values = first.pop(OURS)["values"]
     pairs = {side: list(zip(values, row["values"], strict=True)) for side, row in first.items()}
