@@ -167,12 +167,11 @@ def project(source: Path, folder: Path, changes: dict[str, Any], rows: int | Non
         if not (source / name).exists():
             raise SystemExit(f"error: {name} is not there; run `make repro` first")
         shutil.copytree(source / name, folder / name)
-    kinds: dict[str, type[Rewrite | Pair]] = {"rewrites": Rewrite, "pairs": Pair}
-    for name, kind in kinds.items():
-        path = folder / f"data/knowledge/{name}.jsonl"
-        # The others know no offset of a pair.
-        plain = {"offset": 0.0} if kind is Pair else {}
-        write_jsonl(path, [row.model_copy(update=plain) for row in read_jsonl(path, kind)[:rows]])
+    rewrites, pairs = (folder / f"data/knowledge/{name}.jsonl" for name in ("rewrites", "pairs"))
+    write_jsonl(rewrites, read_jsonl(rewrites, Rewrite)[:rows])
+    # The others know no offset of a pair.
+    plain = [pair.model_copy(update={"offset": 0.0}) for pair in read_jsonl(pairs, Pair)[:rows]]
+    write_jsonl(pairs, plain)
 
 
 def agreement(task: str, first: dict[str, dict[str, Any]]) -> str:

@@ -32,14 +32,14 @@ from knowtuning.model.hardware import check_single_process, detect
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import ON_SAMPLES
+from knowtuning.systems import BASE, ON_SAMPLES
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
 from knowtuning.verification.judgements import ExactJudge, TeacherJudge
 from stages import CACHE, PARAMS, named, run
 
-BASE, PREPARED, OUT = Path("models/base"), Path("data/prepared"), Path("data/baselines")
+PREPARED, OUT = Path("data/prepared"), Path("data/baselines")
 
 
 @dataclass(frozen=True)

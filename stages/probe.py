@@ -35,13 +35,13 @@ from knowtuning.model.hardware import Hardware, detect
 from knowtuning.model.load import load_context, load_system, weights_stamp
 from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.model.resume import Journal, resumable
-from knowtuning.systems import adapter_of
+from knowtuning.systems import BASE, adapter_of
 from knowtuning.teacher.tasks import Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.training.logps import add_head, completion_logps
 from stages import CACHE, PARAMS, run
 
-BASE, FACTS, OUT = Path("models/base"), Path("data/knowledge/facts.jsonl"), Path("data/probe")
+FACTS, OUT = Path("data/knowledge/facts.jsonl"), Path("data/probe")
 REPLIES, PAIRS = OUT / "replies.jsonl", OUT / "pairs.jsonl"
 
 

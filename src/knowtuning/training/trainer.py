@@ -198,7 +198,9 @@ def _sides(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
     return {digest(row.prompt, text, weights): (row.prompt, text, weights) for text, weights in sides}
 
 
-def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun) -> Any:
+def kept_logps(
+    model: Any, rows: Sequence[PairRow], reference: Reference, run: TrainingRun
+) -> list[list[float]]:
     """Like reference_logps, but from a file in the folder of the run's state, which the first call writes.
 
     The folder's name is a hash of adapter, pairs, tokenizer and settings (resume.py).
@@ -209,7 +211,8 @@ def kept_logps(model: Any, rows: Sequence[PairRow], reference: Reference, run: T
         if run.processes.first:
             write_json(path, result)
         run.processes.wait()
-    return read_json(path)
+    kept: list[list[float]] = read_json(path)
+    return kept
 
 
 def _base_for_training(base: Path, run: TrainingRun) -> Any:
