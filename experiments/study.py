@@ -51,6 +51,7 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 # A real model on real text.
 REAL = {
     "real-medquad": "MedQuAD",
+    "real-medquad-paper-style": "MedQuAD, the paper's pairs",
     "real-medquad-first-version": "MedQuAD, first version",
     "real-dolly": "Dolly",
 }
