@@ -9,43 +9,19 @@ are not over the same questions.
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from experiments.finished import Finished
-from knowtuning.core.records import Example
+from experiments.scores import METRICS, TEXT_METRICS, Key, Scored
 from knowtuning.evaluation.metrics import label
-from knowtuning.evaluation.stats import Estimate, Resampling, pool, unit_of
+from knowtuning.evaluation.stats import Estimate, Resampling, pool
 
-ANSWERS = "data/evaluation/answers.jsonl"
-METRICS = (
-    "correct",
-    "incorrect",
-    "percent_correct",
-    "f1_at_k",
-    "completeness",
-    "order",
-    "meteor_no_synonyms",
-    "rougeL",
-    "rougeL_equal_length",
-    "words",
-    "repeated",
-)
-# Of runs on real text, which have no ground truth.
-TEXT_METRICS = (
-    *("bertscore", "bertscore_equal_length", "similarity", "similarity_equal_length", "meteor_no_synonyms"),
-    *("rougeL", "rougeL_equal_length"),
-    *("content_precision", "content_recall", "probe_factuality", "probe_completeness", "probe_logicality"),
-    *("words", "repeated", "truncated"),
-)
 OVERALL = "overall"
 GROUPS = ("general_transfer", "general_recall", "specific_transfer", "specific_recall")
 
@@ -63,25 +39,16 @@ Pairs = Mapping[str, tuple[Subject, Subject]]
 
 
 class PooledScores:
-    """The scores of every answer of the experiments `runs`: (experiment, seed) -> finished run."""
+    """The scores of every answer of the experiments `runs`: (experiment, seed) -> what they scored."""
 
-    def __init__(self, runs: dict[tuple[str, int], Finished], how: Resampling) -> None:
+    def __init__(self, runs: Mapping[Key, Scored], how: Resampling) -> None:
         self.how = how
         self.runs = runs
         # (experiment, seed, system) -> scores by question, in file order.
         self.answers: dict[tuple[str, int, str], pd.DataFrame] = {}
         for key, run in runs.items():
-            rows = pd.DataFrame(_lines(run, ANSWERS))
-            split = _lines(run, f"data/prepared/{run.params['predict']['split']}.jsonl")
-            units = {row["id"]: unit_of(Example(**row)) for row in split}
-            for system, part in rows.groupby("system"):
-                # Without its variant: the encoder of a similarity is one for all.
-                scores = pd.DataFrame(part["scores"].tolist())
-                scores = scores.rename(columns=lambda name: name.partition("(")[0])
-                # Kind and stratum; questions of other data have neither.
-                groups = ["_".join(each.values()) for each in part["groups"]]
-                unit = [units[question] for question in part["question"]]
-                self.answers[*key, str(system)] = scores.assign(group=groups, unit=unit)
+            for system, part in run.answers.groupby("system", sort=False):
+                self.answers[*key, str(system)] = part.dropna(axis=1, how="all").reset_index(drop=True)
 
     def seeds(self, *experiments: str) -> tuple[int, ...]:
         """The seeds that all of `experiments` have been run with."""
@@ -132,11 +99,6 @@ class PooledScores:
         ]
         labels = [f"{name} ({len(both)})" for name, both in zip(pairs, seeds, strict=True)]
         return pd.DataFrame(cells, index=pd.Index(labels, name="difference (seeds)"), columns=list(metrics))
-
-
-def _lines(run: Finished, path: str) -> list[dict[str, Any]]:
-    """The rows of a JSONL file that DVC keeps of a run."""
-    return [json.loads(line) for line in run.output(path).split("\n") if line]
 
 
 def cell(estimate: Estimate, *, signed: bool) -> str:

@@ -1,9 +1,11 @@
-"""Make docs/study.md and its figures from the experiments in git: `python -m experiments.study [--readme]`.
+"""Make docs/study.md and its figures from experiments: `python -m experiments.study [--kept] [--readme]`.
 
 Nothing is typed by hand but the readings, which come from experiments/readings.md. Used are the
-experiments that the code and params.yaml of this checkout made (`experiments.run` makes the missing ones,
-`dvc exp pull` fetches them); with --baseline REV ... those that started from these commits. An experiment
-whose seeds are missing is left out of its section, and named.
+experiments in git that the code and params.yaml of this checkout made (`experiments.run` makes the missing
+ones, `dvc exp pull` fetches them); with --baseline REV ... those that started from these commits. The scores
+of their answers are kept in docs/study/scores; --kept takes what is there already too, where no newer run of
+that name and seed is found, so that the page can be made again without the experiments. An experiment whose
+seeds are missing is left out of its section, and named.
 """
 
 from __future__ import annotations
@@ -16,12 +18,10 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
-from experiments.finished import Finished, FinishedRuns, git
+from experiments.finished import FinishedRuns
 from experiments.pooled import (
     GROUPS,
-    METRICS,
     OVERALL,
-    TEXT_METRICS,
     Pairs,
     PooledScores,
     Rows,
@@ -29,11 +29,14 @@ from experiments.pooled import (
     draw,
     markdown,
 )
+from experiments.scores import METRICS, TEXT_METRICS, Key, Scored, load, save, scored
 from knowtuning.core.storage import atomic_write
 from knowtuning.evaluation.stats import Resampling
 from knowtuning.systems import BASELINE, EVERY, METHOD, SYSTEMS
 from knowtuning.terminal import run
 
+# In the folder of the figures.
+SCORES = "scores"
 READINGS = Path(__file__).resolve().parent / "readings.md"
 CLAIMS = "What the paper claims, and what was found"
 FULL = Subject("default", METHOD)
@@ -45,7 +48,11 @@ SUMMARY = (*SHORT, "rougeL_equal_length", "words")
 ABLATIONS = {name: f"−{name.removeprefix('no-').upper()}" for name in ("no-ka", *aspect_ablations())}
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
 # One choice of the default run changed.
-CHOICES = [name for name in (*grid("ablations"), *grid("knowledge")) if name not in ("default", *ABLATIONS)]
+CHOICES = [
+    name
+    for name in (*grid("ablations"), *grid("knowledge"), *grid("losses"))
+    if name not in ("default", *ABLATIONS)
+]
 # Experiments with the baselines and the first version.
 BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
 # A real model on real text.
@@ -55,6 +62,8 @@ REAL = {
     "real-medquad-first-version": "MedQuAD, first version",
     "real-dolly": "Dolly",
 }
+# Those of which the study shows all systems; of the others it is kc.
+WHOLE = ("default", "world-large", *BASELINES, *REAL)
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -132,11 +141,11 @@ def audit(scores: PooledScores) -> str:
         "length_accuracy": "length alone",
     }
     rows = [
-        {"style": run.params["perturb"]["style"], "pairs": aspect}
-        | {label: run.json("metrics/audit.json")[aspect][key] for key, label in keys.items()}
+        {"style": run.params["perturb.style"], "pairs": aspect}
+        | {label: told[key] for key, label in keys.items()}
         for (experiment, _), run in scores.runs.items()
         if experiment in ("default", "matched-style", "paper-style")
-        for aspect in run.params["perturb"]["aspects"]
+        for aspect, told in run.audit.items()
     ]
     table = pd.DataFrame(rows).groupby(["style", "pairs"], sort=False).mean().map("{:.1f}".format)
     return (
@@ -147,8 +156,7 @@ def audit(scores: PooledScores) -> str:
 
 def swept(scores: PooledScores, key: str, name: str, folder: Path) -> str:
     """kc along one parameter: means, differences to the default, a figure."""
-    section, _, leaf = key.partition(".")
-    default = scores.runs["default", scores.seeds("default")[0]].params[section][leaf]
+    default = scores.runs["default", scores.seeds("default")[0]].params[key]
     rows = made(scores, {experiment: f"{value:g}" for value, experiment in sweep(key, default).items()})
     if len(rows) < 2:
         return ""
@@ -161,7 +169,7 @@ def swept(scores: PooledScores, key: str, name: str, folder: Path) -> str:
 
 def difficulty(scores: PooledScores) -> str:
     """AUROC of perplexity for the facts that the base model cannot recall, seed by seed."""
-    runs = {seed: scores.runs["default", seed].json("metrics/ppl.json") for seed in scores.seeds("default")}
+    runs = {seed: scores.runs["default", seed].ppl for seed in scores.seeds("default")}
     rows = {
         str(seed): {
             "AUROC": f"{ppl['auroc']:.2f} [{ppl['low']:.2f}, {ppl['high']:.2f}]",
@@ -244,7 +252,7 @@ def closed_world(scores: PooledScores) -> bool:
     return any(rows["group"].isin(GROUPS).any() for rows in scores.answers.values())
 
 
-def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[str]) -> str:
+def opening(scores: PooledScores, missing: Sequence[str]) -> str:
     """What was run, how to run it again, and what has not been made."""
     seeds = " ".join(map(str, scores.seeds("default")))
     names: dict[tuple[int, ...], list[str]] = {}
@@ -256,8 +264,7 @@ def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[st
             f"python -m experiments.run {' '.join(each)} --seeds {' '.join(map(str, its_seeds))}"
             for its_seeds, each in names.items()
         ),
-        f"python -m experiments.study{' '.join(['', '--baseline', *baselines]) if baselines else ''} --readme"
-        "    # this page, its figures and the README's tables",
+        "python -m experiments.study --kept --readme    # this page, its figures and the README's tables",
     ]
     on, makes = ("the closed world", "world, another ") if closed_world(scores) else ("data of your own", "")
     about = (
@@ -267,20 +274,21 @@ def opening(scores: PooledScores, missing: Sequence[str], baselines: Sequence[st
         f"{100 * scores.how.confidence:g} %, two-level bootstrap over seeds and questions, "
         f"{scores.how.resamples:,} resamples; with few seeds they are rather too narrow. Bold: the interval "
         f"leaves out 0. The runs started from commit {commits}. This page is written by a script; the "
-        "readings under the tables are by hand (`experiments/readings.md`)."
+        "readings under the tables are by hand (`experiments/readings.md`). The scores of every answer "
+        "are in `docs/study/scores`, from which the last command makes this page without a run."
     )
     lines = ["# The study", "", about, "", "Every number again:", "", "```sh", *again, "```"]
     return "\n".join(lines + (["", f"Not run: {', '.join(missing)}."] if missing else []))
 
 
-def page(scores: PooledScores, missing: Sequence[str], folder: Path, baselines: Sequence[str]) -> str:
+def page(scores: PooledScores, missing: Sequence[str], folder: Path) -> str:
     """The whole page; its figures go to `folder`.
 
     Raises ValueError on a reading whose title is no section's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     readings = read_readings() if closed_world(scores) else {}
-    parts = [opening(scores, missing, baselines)]
+    parts = [opening(scores, missing)]
     for title, tables in sections(scores, folder):
         reading = readings.pop(title, "")
         if tables:
@@ -292,14 +300,20 @@ def page(scores: PooledScores, missing: Sequence[str], folder: Path, baselines: 
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def collect(
-    finished: FinishedRuns, seeds: Sequence[int]
-) -> tuple[dict[tuple[str, int], Finished], list[str]]:
-    """The study's runs that have been made, and the names of those that have not."""
-    names = dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL])
-    wanted = {(name, seed): finished.find(name, seed) for name in names for seed in seeds}
-    runs = {key: run for key, run in wanted.items() if run}
-    return runs, [name for name in names if not any(name == experiment for experiment, _ in runs)]
+def wanted() -> list[str]:
+    """The experiments of the study."""
+    return list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
+
+
+def in_order(runs: dict[Key, Scored]) -> dict[Key, Scored]:
+    """Those of the study, in its order of experiments and by seed."""
+    return {key: runs[key] for name in wanted() for key in sorted(runs) if key[0] == name}
+
+
+def collect(finished: FinishedRuns, seeds: Sequence[int]) -> dict[Key, Scored]:
+    """The study's runs that have been made."""
+    found = {(name, seed): finished.find(name, seed) for name in wanted() for seed in seeds}
+    return {key: scored(run, None if key[0] in WHOLE else (METHOD,)) for key, run in found.items() if run}
 
 
 def main() -> None:
@@ -307,19 +321,24 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="seeds to look for")
     about = "take the experiments of these commits, whatever their code"
     parser.add_argument("--baseline", nargs="+", default=[], help=about)
+    parser.add_argument("--kept", action="store_true", help="and the scores that are kept beside the page")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/study.md")
     parser.add_argument("--readme", action="store_true", help="write the results of README.md too")
     parser.add_argument("--resamples", type=int, default=10_000, help="of the bootstrap")
     arguments = parser.parse_args()
-    baselines = [git("rev-parse", "--short", each).strip() for each in arguments.baseline]
-    runs, missing = collect(FinishedRuns(baselines), arguments.seeds)
+    folder = arguments.out.parent / "study"
+    runs = load(folder / SCORES) if arguments.kept else {}
+    runs |= collect(FinishedRuns(arguments.baseline), arguments.seeds)
+    runs = in_order(runs)
     if not any(name == "default" for name, _ in runs):
         raise ValueError(
             "no experiment default-s1 .. by this code and these parameters; run "
-            "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline"
+            "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline or --kept"
         )
+    missing = [name for name in wanted() if not any(name == experiment for experiment, _ in runs)]
+    save(runs, folder / SCORES)
     scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
-    text = page(scores, missing, arguments.out.parent / "study", baselines)
+    text = page(scores, missing, folder)
     with atomic_write(arguments.out) as stream:
         stream.write(text)
     if arguments.readme:

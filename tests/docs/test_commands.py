@@ -120,7 +120,7 @@ PARSED = {
 }
 PATTERNS = {
     r"python -m experiments\.run [\w\- ]+ --seeds [\d ]+": STUDY,
-    r"python -m experiments\.study( --baseline( \w+)+)?( --readme)?": PAGE,
+    r"python -m experiments\.study( --kept)?( --readme)?": PAGE,
 }
 ALL = sorted({command for page in PAGES if page.name not in TYPED for command in commands(page)})
 

@@ -13,6 +13,7 @@ import pytest
 
 from experiments import study
 from experiments.pooled import OVERALL, PooledScores, Subject, cell, draw
+from experiments.scores import load, save, scored
 from knowtuning.evaluation.stats import Estimate, Resampling
 from knowtuning.knowledge.aspects import ASPECTS
 
@@ -26,16 +27,17 @@ class Written:
     correct: dict[str, float]
     style: str = "matched"
     baseline: str = "0123456789"
+    ids: tuple[str, ...] = ("q0", "q1", "q2", "q3")
 
     def output(self, path: str) -> str:
-        questions = [{"id": f"q{i}", "question": "?", "answer": "."} for i in range(4)]
+        questions = [{"id": self.ids[i], "question": "?", "answer": "."} for i in range(4)]
         rows = {"data/prepared/test.jsonl": questions, "data/evaluation/answers.jsonl": self.answers()}[path]
         return "".join(f"{json.dumps(row)}\n" for row in rows)
 
     def answers(self) -> list[dict[str, Any]]:
         kinds = [(k, s) for k in ("general", "specific") for s in ("transfer", "recall")]
         return [
-            {"question": f"q{i}", "system": system, "groups": {"kind": kind, "stratum": stratum}}
+            {"question": self.ids[i], "system": system, "groups": {"kind": kind, "stratum": stratum}}
             | {"scores": {"correct": value + i, "incorrect": 1.0, "order": None if i else 50.0}}
             for i, (kind, stratum) in enumerate(kinds)
             for system, value in self.correct.items()
@@ -52,6 +54,10 @@ class Written:
         return {"predict": {"split": "test"}, **read}
 
 
+def pooled(runs: dict[Any, Any], resamples: int = 100) -> PooledScores:
+    return PooledScores({key: scored(run) for key, run in runs.items()}, Resampling(1, resamples, 0.95))
+
+
 @pytest.fixture
 def scores() -> PooledScores:
     runs: dict[Any, Any] = {}
@@ -61,7 +67,7 @@ def scores() -> PooledScores:
         runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
         runs["paper-style", seed] = Written({"kc": 6}, "paper")
     runs["alpha-25", 1] = Written({"kc": 9})
-    return PooledScores(runs, Resampling(1, 1000, 0.95))
+    return pooled(runs, 1000)
 
 
 def test_means_and_differences_are_over_seeds_and_questions(scores: PooledScores) -> None:
@@ -95,7 +101,7 @@ def test_the_readme_gets_the_tables_between_its_marks(scores: PooledScores, tmp_
 
 
 def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, tmp_path: Path) -> None:
-    text = study.page(scores, ["gamma-0"], tmp_path, [])
+    text = study.page(scores, ["gamma-0"], tmp_path)
     assert "seeds 1, 2, 4 test questions each" in text
     assert "Not run: gamma-0." in text
     # full - (-KCC): 6 - 2 and 7 - 4.
@@ -111,13 +117,32 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, 
         assert ElementTree.parse(tmp_path / f"{figure}.svg").getroot().tag.endswith("svg")
 
 
+def test_kept_scores_make_the_same_page_in_the_same_bytes(scores: PooledScores, tmp_path: Path) -> None:
+    runs = dict(scores.runs)
+    runs["real-dolly", 1] = scored(OfOwnData({"sft": 2.125, "ka": 1.0, "kc": 4.0}, ids=("NA", "1", "2", "3")))
+    save(runs, tmp_path)
+    kept = load(tmp_path)
+    # Text stays text, an id as well as the group of questions that have none.
+    assert set(kept["real-dolly", 1].answers["question"]) == {"NA", "1", "2", "3"}
+    assert set(kept["real-dolly", 1].answers["group"]) == {""}
+    pages = [
+        study.page(PooledScores(study.in_order(each), scores.how), [], tmp_path) for each in (runs, kept)
+    ]
+    assert pages[0] == pages[1]
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.gz")}
+    save(kept, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.gz")} == before
+    with pytest.raises(ValueError, match=r"keeps no scores: it has no runs\.json; start without --kept"):
+        load(tmp_path / "none")
+
+
 class OfOwnData(Written):
     """Questions without kinds, and answers that nobody verified."""
 
     def answers(self) -> list[dict[str, Any]]:
         return [
             {
-                "question": f"q{i}",
+                "question": self.ids[i],
                 "system": system,
                 "groups": {},
                 "scores": {"rougeL": value + i, "similarity(encoder@1)": value + i, "words": 9.0},
@@ -133,7 +158,7 @@ class OfOwnData(Written):
 def test_the_page_of_other_data_has_neither_kinds_nor_our_readings(tmp_path: Path) -> None:
     systems = {"base": 1.0, "sft": 2.0, "ka": 3.0, "kc": 5.0}
     runs: dict[Any, Any] = {("default", 1): OfOwnData(systems), ("no-kcc", 1): OfOwnData({"kc": 4.0})}
-    text = study.page(PooledScores(runs, Resampling(1, 100, 0.95)), [], tmp_path, [])
+    text = study.page(pooled(runs), [], tmp_path)
     assert "On data of your own, seeds 1, 4 test questions each. A seed makes another base model" in text
     # 5 - 4, beside five metrics that no answer has.
     row = next(line for line in text.splitlines() if line.startswith("| full − (−KCC) (1)"))
@@ -142,11 +167,11 @@ def test_the_page_of_other_data_has_neither_kinds_nor_our_readings(tmp_path: Pat
     assert "plain fine-tuning" not in text
 
 
-def test_real_text_is_scored_by_what_needs_no_truth(scores: PooledScores) -> None:
+def test_real_text_is_scored_by_what_needs_no_truth() -> None:
     runs: dict[Any, Any] = {
         ("real-medquad", seed): OfOwnData({"sft": 60, "ka": 61, "kc": 61.0 + seed}) for seed in (1, 2)
     }
-    section = study.real_text(PooledScores(runs, scores.how), "real-medquad")
+    section = study.real_text(pooled(runs, 1000), "real-medquad")
     assert "seeds 1, 2 (each another split and other adapters), 4 test questions a seed" in section
     assert section.count("| Sentence similarity | ROUGE-L | Length |") == 2  # what no answer has is no column
     # 62 and 63 less 60.
@@ -159,7 +184,7 @@ def test_a_reading_without_a_section_is_an_error(tmp_path: Path, monkeypatch: py
     readings.write_text("## Systems\n\nGood.\n\n## Sytle\n\nOdd.\n")
     monkeypatch.setattr(study, "READINGS", readings)
     with pytest.raises(ValueError, match=r"readings\.md: no section is called Sytle"):
-        study.page(PooledScores(runs, Resampling(1, 100, 0.95)), [], tmp_path, [])
+        study.page(pooled(runs), [], tmp_path)
 
 
 def test_a_figure_has_a_panel_a_metric_and_the_same_bytes_again(tmp_path: Path) -> None:
