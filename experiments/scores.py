@@ -97,8 +97,10 @@ def _lines(run: Finished, path: str) -> list[dict[str, Any]]:
 
 
 def save(runs: Mapping[Key, Scored], folder: Path) -> None:
-    """Write the runs into `folder`, over what it holds of these experiments."""
+    """Write the runs into `folder`, which keeps these alone from then on."""
     folder.mkdir(parents=True, exist_ok=True)
+    for former in folder.glob("*.csv.gz"):
+        former.unlink()
     ordered = dict(sorted(runs.items()))
     for experiment in dict.fromkeys(name for name, _ in ordered):
         parts = {seed: run.answers for (name, seed), run in ordered.items() if name == experiment}
@@ -117,11 +119,13 @@ def load(folder: Path) -> dict[Key, Scored]:
     """The runs that a folder keeps. Raises ValueError where it keeps none."""
     if not (folder / RUNS).exists():
         raise ValueError(f"{folder} keeps no scores: it has no {RUNS}; start without --kept")
-    tables: dict[str, pd.DataFrame] = {}
+    listed = read_json(folder / RUNS)
+    names = {about["experiment"] for about in listed}
+    tables = {name: _table(folder / f"{name}.csv.gz") for name in names}
     runs: dict[Key, Scored] = {}
-    for about in read_json(folder / RUNS):
+    for about in listed:
         experiment, seed = about.pop("experiment"), about.pop("seed")
-        table = tables.setdefault(experiment, _table(folder / f"{experiment}.csv.gz"))
+        table = tables[experiment]
         answers = table[table["seed"] == seed].drop(columns="seed").reset_index(drop=True)
         runs[experiment, seed] = Scored(**about, answers=answers)
     return runs

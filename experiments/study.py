@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -305,7 +305,12 @@ def wanted() -> list[str]:
     return list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
 
 
-def in_order(runs: dict[Key, Scored]) -> dict[Key, Scored]:
+def not_run(runs: Collection[Key]) -> list[str]:
+    """The experiments of the study without a run."""
+    return [name for name in wanted() if not any(name == experiment for experiment, _ in runs)]
+
+
+def in_order(runs: Mapping[Key, Scored]) -> dict[Key, Scored]:
     """Those of the study, in its order of experiments and by seed."""
     return {key: runs[key] for name in wanted() for key in sorted(runs) if key[0] == name}
 
@@ -335,8 +340,8 @@ def main() -> None:
             "no experiment default-s1 .. by this code and these parameters; run "
             "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline or --kept"
         )
-    missing = [name for name in wanted() if not any(name == experiment for experiment, _ in runs)]
     save(runs, folder / SCORES)
+    missing = not_run(runs)
     scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
     text = page(scores, missing, folder)
     with atomic_write(arguments.out) as stream:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from experiments import study
+from experiments.pooled import PooledScores
+from experiments.scores import load
 from knowtuning.core.storage import read_json
+from knowtuning.evaluation.stats import Resampling
 from tests.support.checkout import ROOT
 
 _NUMBER = r"([+\u2212-]?\d+(?:\.\d+)?)"
@@ -45,3 +49,26 @@ def test_the_pictures_show_the_default_run(name: str) -> None:
     with Image.open(ROOT / f"docs/pictures/report-{name}.png") as image:
         shown = image.info.get("Description")
     assert shown == read_json(ROOT / "metrics/verdict.json")["line"], "run: python docs/pictures.py"
+
+
+@pytest.fixture(scope="module")
+def kept() -> PooledScores:
+    """The scores that the repository keeps, resampled as the study does."""
+    return PooledScores(study.in_order(load(ROOT / "docs/study" / study.SCORES)), Resampling(1, 10_000, 0.95))
+
+
+def test_the_first_result_of_the_readme_is_that_of_the_kept_scores(kept: PooledScores) -> None:
+    row = study.markdown(kept.differences({"kc − sft": (study.FULL, study.SFT)}, study.SUMMARY), signed=True)
+    cells = row.splitlines()[-1].partition("(5)")[2]
+    assert f"| kc − sft{cells}" in (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_page_and_its_figures_are_those_of_the_kept_scores(kept: PooledScores, tmp_path: Path) -> None:
+    made = study.page(kept, study.not_run(kept.runs), tmp_path)
+    assert made == (ROOT / "docs/study.md").read_text("utf-8"), (
+        "run: python -m experiments.study --kept --readme"
+    )
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (ROOT / "docs/study" / path.name).read_bytes()
+    assert study.summary(kept) in (ROOT / "README.md").read_text("utf-8")

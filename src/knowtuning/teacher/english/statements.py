@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from knowtuning.core.text import normal_form, words
+from knowtuning.core.text import words
 from knowtuning.teacher.english import words as lists
 from knowtuning.teacher.english.asking import asked_about, topic_of
 from knowtuning.teacher.english.grammar import Clause, has_reference, is_verb, kind_of, parse, words_of
@@ -39,7 +39,10 @@ class _Reading:
 
 
 def extract(question: str, answer: str) -> list[str]:
-    """Distinct facts of an answer. Raises ValueError, saying why, where none stands alone."""
+    """The facts of an answer, as often as it states them.
+
+    Raises ValueError, saying why, where none stands alone.
+    """
     if not answer.strip():
         raise ValueError("found an empty answer; expected a text with at least one fact")
     blocks = blocks_of(answer)
@@ -55,8 +58,7 @@ def extract(question: str, answer: str) -> list[str]:
     if not facts:
         others = ", ".join(f"{kind}s" for kind in sorted(reading.left_out)) or "headings"
         raise ValueError(f"found no statement that stands alone, only {others}")
-    distinct = {normal_form(fact): fact for fact in reversed(facts)}
-    return list(reversed(distinct.values()))
+    return facts
 
 
 def _about(question: str) -> Clause | None:
