@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-
-from tqdm import tqdm
 
 from knowtuning.config.probe import ProbeStage
 from knowtuning.core.params import load
@@ -101,10 +100,8 @@ def score(
     inputs = [PAIRS, BASE, *(path for path in map(adapter_of, systems) if path)]
     settings = [params.model.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(CACHE, "probe", settings=settings, inputs=inputs) as state:
-        journal = Journal(state)
-        for system in tqdm(journal.todo(systems), "probe", disable=None):
-            journal.put(system, _logps(system, texts, hardware))
-        logps = journal.exchange()
+        of_system = partial(_logps, texts=texts, hardware=hardware)
+        logps = Journal(state).complete({system: system for system in systems}, of_system, "probe")
     lengths = [len(completion) for _, completion in texts]
     scored: dict[str, list[Probed]] = {}
     for system in systems:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tqdm import tqdm
+
 from knowtuning.core.records import Facts, Pair, Record, Rejected, check_rejected, rejected_path, write_jsonl
 from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 
@@ -18,13 +20,9 @@ T = TypeVar("T", bound=Task)
 _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
-# Shows how far a loop has come, as tqdm does, with its arguments.
-Progress = Callable[..., Iterable[Any]]
-
-
-def quietly(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:
-    """The progress that shows nothing."""
-    return items
+def bar(rows: Iterable[Any], title: str, total: int, teacher: Teacher) -> Iterable[Any]:
+    """The rows behind a progress bar, unless the teacher that makes them has its own."""
+    return tqdm(rows, title, total, unit="answer", mininterval=1, disable=teacher.has_bar or None)
 
 
 def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, Outcome]]:
