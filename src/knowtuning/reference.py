@@ -171,7 +171,10 @@ def tables_page() -> str:
             ("name", "an answer is better if", "asked of annotators", "ablation"),
             [(name, a.definition, a.question, a.ablation[1]) for name, a in ASPECTS.items()],
         ),
-        "Losses": (("name", "loss of a pair"), [(name, _first_line(f)) for name, f in LOSSES.items()]),
+        "Losses": (
+            ("name", "loss of a pair"),
+            [(name, (f.__doc__ or "").partition("\n")[0]) for name, f in LOSSES.items()],
+        ),
         "Metrics": (
             ("name", "label", "unit", "direction", "leads where"),
             [(name, m.label, m.unit, better[m.better], ", ".join(m.leads)) for name, m in METRICS.items()],
@@ -192,10 +195,6 @@ def tables_page() -> str:
         texts = [[str(each or "") for each in row] for row in rows]
         parts += [f"## {title}", table(head, texts)]
     return "\n\n".join(parts) + "\n"
-
-
-def _first_line(function: Any) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def pages(root: Path) -> dict[Path, str]:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from knowtuning.config.teacher import TeacherParams
+from knowtuning.config.teacher import TeacherStage
 from knowtuning.config.verify import JudgedBy
-from knowtuning.core.params import PromptParams, Section, Seed, Selection, Share
+from knowtuning.core.params import PromptParams, Section, Share
 
 
 class SampledPairs(Section):
@@ -78,12 +78,10 @@ SECTIONS: dict[str, type[SampledPairs]] = {
 }
 
 
-class PairsStage(Selection):
+class PairsStage(TeacherStage):
     """What making the pairs reads beside the section of its baseline."""
 
-    seed: Seed
     model: PromptParams
-    teacher: TeacherParams
     judge: JudgedBy
 
 

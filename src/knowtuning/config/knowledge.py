@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 
 
 class ExtractParams(Section):
@@ -40,17 +40,13 @@ class RewriteParams(Section):
     max_rejected: MaxRejected
 
 
-class ExtractStage(Selection):
+class ExtractStage(TeacherStage):
     """What the extract stage reads."""
 
-    seed: Seed
-    teacher: TeacherParams
     extract: ExtractParams
 
 
-class RewriteStage(Selection):
+class RewriteStage(TeacherStage):
     """What the rewrite stage reads."""
 
-    seed: Seed
-    teacher: TeacherParams
     rewrite: RewriteParams

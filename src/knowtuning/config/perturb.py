@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 from knowtuning.core.tables import names_in
 from knowtuning.knowledge.aspects import ASPECTS
 
@@ -63,9 +63,7 @@ class PerturbParams(Section):
     max_rejected: MaxRejected
 
 
-class PerturbStage(Selection):
+class PerturbStage(TeacherStage):
     """What the perturb stage reads."""
 
-    seed: Seed
-    teacher: TeacherParams
     perturb: PerturbParams

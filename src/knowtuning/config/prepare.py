@@ -126,16 +126,14 @@ class PrepareParams(Section):
 
 def local_paths(params: PrepareParams) -> dict[str, str | None]:
     """The paths that the chosen source and the further test sets read, by params key."""
-    return {**_source_paths(params), **{f"prepare.tests.{name}": path for name, path in params.tests.items()}}
-
-
-def _source_paths(params: PrepareParams) -> dict[str, str | None]:
-    if params.source == "file":
-        splits = ("train", "valid", "test")
-        return {f"prepare.file.{split}": getattr(params.file, split) for split in splits}
-    if params.source == "medquad_xml":
-        return {"prepare.medquad_xml.path": params.medquad_xml.path}
-    return {"prepare.hub.id": local(params.hub.id)} if params.source == "hub" else {}
+    tests = {f"prepare.tests.{name}": path for name, path in params.tests.items()}
+    splits = {f"prepare.file.{split}": getattr(params.file, split) for split in ("train", "valid", "test")}
+    of_source = {
+        "file": splits,
+        "medquad_xml": {"prepare.medquad_xml.path": params.medquad_xml.path},
+        "hub": {"prepare.hub.id": local(params.hub.id)},
+    }
+    return of_source.get(params.source, {}) | tests
 
 
 class TeacherChoice(Selection):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
 
-from knowtuning.core.params import Section, Share
+from knowtuning.core.params import Section, Seed, Selection, Share
 from knowtuning.core.tables import name_in
 from knowtuning.teacher.teachers import TEACHERS
 
@@ -82,3 +82,10 @@ class TeacherParams(Endpoint):
         description="world: exact, for prepare.source world alone; english: rules for English, no network; "
         "openai: any OpenAI-compatible endpoint; teacher/teachers.py has them"
     )
+
+
+class TeacherStage(Selection):
+    """What every stage with a teacher reads beside its own section."""
+
+    seed: Seed
+    teacher: TeacherParams

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 
 
 class KgParams(Section):
@@ -27,17 +27,13 @@ class KgKcParams(Section):
     max_rejected: MaxRejected
 
 
-class TriplesStage(Selection):
+class TriplesStage(TeacherStage):
     """What the stage that makes the rows of triples reads."""
 
-    seed: Seed
-    teacher: TeacherParams
     kg: KgParams
 
 
-class TriplePairsStage(Selection):
+class TriplePairsStage(TeacherStage):
     """What the stage that makes pairs from triples reads."""
 
-    seed: Seed
-    teacher: TeacherParams
     kgkc: KgKcParams

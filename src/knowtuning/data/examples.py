@@ -47,7 +47,11 @@ class Columns:
         """The columns of a row that hold something and are not read."""
         chat = chat_column(values, self.question)
         used = {chat, self.id} if chat else {*self._all(), *self.meta}
-        return [name for name, value in values.items() if name not in used and not _vacant(value)]
+        return [
+            name
+            for name, value in values.items()
+            if name not in used and not (_missing(value) or value in ("", [], {}))
+        ]
 
     def _all(self) -> tuple[str | None, ...]:
         return self.question, self.context, self.answer, self.id
@@ -155,10 +159,6 @@ def _answer(values: dict[str, Any], columns: Columns) -> str:
 def _missing(value: Any) -> bool:
     """Null, or the NaN that tables of numbers write for it."""
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _vacant(value: Any) -> bool:
-    return _missing(value) or value in ("", [], {})
 
 
 def _text(values: dict[str, Any], column: str) -> str:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
-from knowtuning.evaluation.fact_metrics import fact_metrics
 from knowtuning.evaluation.metrics import label_and_unit, leading
-from knowtuning.evaluation.pairwise import CONTROLLED, Contest, judge_metrics
-from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.evaluation.pairwise import CONTROLLED, Contest
+from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
 
 
@@ -27,21 +25,6 @@ def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path)
     named = [row | {"metric": label_and_unit(row["metric"])} for row in overall if row["metric"] in main]
     write_csv(plots / "systems.csv", named)
     write_csv(plots / "groups.csv", rows)
-
-
-def write_judging(
-    rows: Sequence[Scores],
-    contests: Sequence[Contest],
-    how: Resampling,
-    *,
-    metrics: Path,
-    status: str,
-) -> None:
-    """Write facts.json and judge.json under `metrics`; only the status where nothing was verified."""
-    computed = status == "computed"
-    facts = fact_metrics(rows, how) if computed else {}
-    write_json(metrics / "facts.json", {"status": status, **facts})
-    write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:

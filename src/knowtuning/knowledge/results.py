@@ -22,7 +22,9 @@ _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 def bar(rows: Iterable[Any], title: str, total: int, teacher: Teacher) -> Iterable[Any]:
     """The rows behind a progress bar, unless the teacher that makes them has its own."""
-    return tqdm(rows, title, total, unit="answer", mininterval=1, disable=teacher.has_bar or None)
+    hidden = teacher.has_bar or None
+    shown: Iterable[Any] = tqdm(rows, title, total, unit="answer", mininterval=1, disable=hidden)
+    return shown
 
 
 def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, Outcome]]:

@@ -265,23 +265,18 @@ class Teacher(Protocol):
     @property
     def has_bar(self) -> bool:
         """Whether it shows its own progress."""
-        ...
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its outcome, in the order of `tasks`, reading them as a stream."""
-        ...
 
     def usage(self) -> dict[str, Any]:
         """What its replies took, for a metrics file; empty where nobody is paid."""
-        ...
 
     def load_replies(self, out: Path) -> None:
         """Take the replies that DVC keeps of the output `out`."""
-        ...
 
     def save_replies(self, out: Path) -> None:
         """Write the replies it used to `out`, so that they travel with the stage."""
-        ...
 
 
 class FreeTeacher:

@@ -81,13 +81,12 @@ def check_answers(
     if recall:
         recalled = _ask(teacher, [task for answer in compared for task in _recall(answer, facts)])
     rows = {answer.id: _verified(answer, facts, verdicts, recalled, source) for answer in compared}
-    return [rows.get(answer.id) or _undefined(answer) for answer in answers]
-
-
-def _undefined(answer: _Answer) -> Verified:
-    """The row of an answer that nothing can be compared with: every score is undefined."""
-    scores = dict.fromkeys([*_scores(None, None), "recall"])
-    return Verified(id=answer.id, question=answer.example.id, system=answer.system, scores=scores)
+    undefined = dict.fromkeys([*_scores(None, None), "recall"])
+    return [
+        rows.get(each.id)
+        or Verified(id=each.id, question=each.example.id, system=each.system, scores=undefined)
+        for each in answers
+    ]
 
 
 def ask_once(teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:

@@ -58,7 +58,6 @@ class PairJudge(Protocol):
 
     def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
         """Yield the verdict on each comparison, in their order."""
-        ...
 
 
 class ExactJudge:
