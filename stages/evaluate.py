@@ -20,6 +20,7 @@ from knowtuning.core.records import (
     ScoredFacts,
     Scores,
     Verified,
+    grouped,
     read_jsonl,
     read_predictions,
     write_jsonl,
@@ -92,16 +93,12 @@ def _score(
     encoder = find_encoder(settings.bertscore)
     sentences = find_sentence_encoder(settings.sentence_encoder)
     device = detect(os.environ).device if encoder or sentences else "cpu"
-    verified: dict[str, dict[str, Verified]] = {}
-    for row in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
-        verified.setdefault(row.system, {})[row.question] = row
-    probed: dict[str, dict[str, Probed]] = {}
-    for one in read_jsonl(DATA / "probe/scores.jsonl", Probed):
-        probed.setdefault(one.system, {})[one.question] = one
+    verified = grouped(read_jsonl(DATA / "verification/verdicts.jsonl", Verified), lambda row: row.system)
+    probed = grouped(read_jsonl(DATA / "probe/scores.jsonl", Probed), lambda row: row.system)
     rows: list[Scores] = []
     for system, of_system in predictions.items():
         answers = MetricInputs(examples, of_system, cache, synonyms, encoder, sentences, device)
-        rows += score_answers(answers, system, verified[system], probed.get(system))
+        rows += score_answers(answers, system, verified[system], probed.get(system, []))
     return rows
 
 

@@ -36,7 +36,6 @@ from knowtuning.systems import BASE, ON_SAMPLES
 from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.judgements import ExactJudge, TeacherJudge
 from stages import CACHE, PARAMS, named, run
 
 PREPARED, OUT = Path("data/prepared"), Path("data/baselines")
@@ -89,12 +88,9 @@ def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
 def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     """Two samples of each question, compared in both orders."""
     appointed, paid = appoint(inputs)
-    if appointed.truth:
-        compared = rlaif.compare(inputs.examples, inputs.samples, ExactJudge(appointed.truth))
-    else:
-        assert appointed.teacher is not None, "whoever is appointed is a truth or a teacher"
-        judge = TeacherJudge(appointed.teacher, reference=inputs.section.reference)
-        compared = rlaif.compare(inputs.examples, inputs.samples, judge)
+    judge = appointed.judge(reference=inputs.section.reference)
+    assert judge is not None, "whoever is appointed is a truth or a teacher"
+    compared = rlaif.compare(inputs.examples, inputs.samples, judge)
     line = jury.position_warning(compared.judgements)
     if line:
         sys.stderr.write(f"warning: pairs: {line}\n")

@@ -8,6 +8,7 @@ from knowtuning.teacher.tasks import (
     Extract,
     FactList,
     Failure,
+    FreeTeacher,
     Outcome,
     QuestionAnswer,
     Rephrase,
@@ -19,7 +20,7 @@ from knowtuning.teacher.tasks import (
 )
 
 
-class ScriptedTeacher:
+class ScriptedTeacher(FreeTeacher):
     """Extracts by sentence, revises by "not", rephrases by upper case; reads all tasks ahead.
 
     fails: says of which tasks the reply is a failure.

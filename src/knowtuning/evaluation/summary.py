@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import Scores
+from knowtuning.core.records import Scores, grouped
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, summarise
 from knowtuning.systems import BASELINE
 
@@ -39,9 +39,7 @@ def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: str =
 
     Every system must have a row for every question; `score_answers` makes such rows.
     """
-    tables: dict[str, list[Scores]] = {}
-    for row in rows:
-        tables.setdefault(row.system, []).append(row)
+    tables = grouped(rows, lambda row: row.system)
     groups = [row.groups for row in tables[baseline]]
     return [
         _summary(name, {s: [mine[i] for i in at] for s, mine in tables.items()}, how.at(at), baseline)

@@ -67,13 +67,6 @@ def majority(outcomes: Iterable[Outcome]) -> Outcome:
     return "tie" if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
 
 
-def seen_from_a(choice: Choice, key: KeyItem) -> Outcome:
-    """What a choice says about system a."""
-    if choice == "tie":
-        return "tie"
-    return "win" if (choice == "first") == (key.first == "a") else "lose"
-
-
 def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[str]) -> Verdicts:
     """Verdicts of every annotator on every pair.
 
@@ -93,7 +86,8 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
     for vote in votes:
         item = key[vote.item]
         case = Case(item.question, item.a, item.b, vote.aspect)
-        table[case][vote.annotator].append(seen_from_a(vote.choice, item))
+        preferred: Outcome = "win" if (vote.choice == "first") == (item.first == "a") else "lose"
+        table[case][vote.annotator].append("tie" if vote.choice == "tie" else preferred)
     joined: dict[Case, dict[str, Outcome]] = {}
     orders: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     half = 0

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning import look
-from knowtuning.core.records import Example, Judgement, Prediction, Record, Scores, iter_jsonl, read_jsonl
+from knowtuning.core.records import (
+    Example,
+    Judgement,
+    Prediction,
+    Record,
+    Scores,
+    grouped,
+    iter_jsonl,
+    read_jsonl,
+)
 from knowtuning.core.storage import open_text, read_json
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
@@ -91,11 +100,8 @@ def read(
     """
     data, metrics, plots = root / "data", root / "metrics", root / "plots"
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
-    scores: dict[str, dict[str, Scores]] = {
-        system: {row.question: row for row in rows if row.system == system}
-        for system in EVERY
-        if any(row.system == system for row in rows)
-    }
+    by_system = grouped(rows, lambda row: row.system)
+    scores = {s: {row.question: row for row in by_system[s]} for s in EVERY if s in by_system}
     asked = {row.question for row in rows}
     path, judged = data / f"prepared/{split}.jsonl", data / "verification/judgements.jsonl"
     examples = [example for example in read_jsonl(path, Example) if example.id in asked]

@@ -13,7 +13,7 @@ from knowtuning.teacher.tasks import FreeTeacher, Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import verify
-from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
+from knowtuning.verification.judgements import ExactJudge, Matchup, PairJudge, TeacherJudge, judge_pairs
 from knowtuning.verification.passages import KnowledgeSource, knowledge_source
 from knowtuning.world.verifier import Truth
 
@@ -61,9 +61,14 @@ class Jury:
     ) -> list[Judgement]:
         """The judgements of every two systems of `matchups`; none where there is no judge."""
         texts = {system: [one.answer for one in predicted] for system, predicted in predictions.items()}
+        judge = self.judge()
+        return judge_pairs(examples, texts, matchups, judge) if judge else []
+
+    def judge(self, *, reference: bool = True) -> PairJudge | None:
+        """Who compares answers, if anybody; reference: whether a teacher sees the reference answer too."""
         if self.teacher:
-            return judge_pairs(examples, texts, matchups, TeacherJudge(self.teacher))
-        return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
+            return TeacherJudge(self.teacher, reference=reference)
+        return ExactJudge(self.truth) if self.truth else None
 
 
 def open_jury(
