@@ -20,12 +20,12 @@ from knowtuning.core.records import (
     ScoredFacts,
     Scores,
     Verified,
-    grouped,
     read_jsonl,
     read_predictions,
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation import outputs, pairwise, perplexity, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
 from knowtuning.evaluation.fact_metrics import fact_metrics

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from knowtuning.core.records import Example, Pair, Prediction, Sample, Verified, grouped
+from knowtuning.core.records import Example, Pair, Prediction, Sample, Verified
 from knowtuning.core.storage import digest
+from knowtuning.core.tables import grouped
 
 
 def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:

@@ -226,7 +226,6 @@ class Rejected(Record):
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
-K = TypeVar("K")
 
 
 def dumps(record: Record) -> str:
@@ -295,14 +294,6 @@ def read_predictions(
                 )
         answers[system] = [predictions[key] for key in questions]
     return answers
-
-
-def grouped(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """The rows by their keys, both in the order in which they come."""
-    groups: dict[K, list[T]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
-    return groups
 
 
 def rejected_path(path: Path) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import Scores, Sentence, grouped
+from knowtuning.core.records import Scores, Sentence
+from knowtuning.core.tables import grouped
 from knowtuning.core.text import normal_form
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 

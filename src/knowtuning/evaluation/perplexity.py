@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowtuning.core.records import ScoredFacts
-from knowtuning.evaluation.stats import Floats, Resampling, numbered, resample_counts
+from knowtuning.evaluation.stats import Floats, Resampling, divide, numbered, resample_counts
 
 BINS = 30
 DECILES = 10
@@ -70,9 +70,7 @@ def _weighted_auroc(weights: Floats, positive: NDArray[np.bool_], starts: NDArra
     above = np.add.reduceat(weights * positive, starts, axis=1)
     below = np.add.reduceat(weights * ~positive, starts, axis=1)
     wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-    pairs = above.sum(axis=1) * below.sum(axis=1)
-    nowhere = np.full_like(wins, np.nan)
-    return np.asarray(np.divide(wins, pairs, out=nowhere, where=pairs != 0))
+    return divide(wins, above.sum(axis=1) * below.sum(axis=1))
 
 
 def histogram(records: Sequence[ScoredFacts], bins: int = BINS) -> list[dict[str, Any]]:

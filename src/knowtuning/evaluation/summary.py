@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import Scores, grouped
+from knowtuning.core.records import Scores
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, summarise
 from knowtuning.systems import BASELINE
 

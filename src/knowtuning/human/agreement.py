@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from knowtuning.core.records import grouped
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 from knowtuning.human.verdicts import Case, Outcome, Verdicts
 from knowtuning.knowledge.aspects import ASPECTS

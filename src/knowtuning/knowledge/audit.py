@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from knowtuning.core.records import Pair, grouped
+from knowtuning.core.records import Pair
+from knowtuning.core.tables import grouped
 from knowtuning.core.text import FUNCTION_WORDS
 from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates, length
 

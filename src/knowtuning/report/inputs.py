@@ -9,17 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning import look
-from knowtuning.core.records import (
-    Example,
-    Judgement,
-    Prediction,
-    Record,
-    Scores,
-    grouped,
-    iter_jsonl,
-    read_jsonl,
-)
+from knowtuning.core.records import Example, Judgement, Prediction, Record, Scores, iter_jsonl, read_jsonl
 from knowtuning.core.storage import open_text, read_json
+from knowtuning.core.tables import grouped
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.

@@ -24,7 +24,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
 from knowtuning.core.storage import digest, read_json, write_json
-from knowtuning.model.batches import IGNORED, right_padded
+from knowtuning.model.batches import padded, right_padded
 from knowtuning.model.load import load_base, load_tokenizer
 from knowtuning.training import losses
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
@@ -41,13 +41,6 @@ from knowtuning.training.logps import add_head, completion_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
 Reference = Literal["adapter", "base"]
-
-
-def padded(sequences: Sequence[tuple[list[int], list[int]]], padding: int) -> dict[str, torch.Tensor]:
-    """(prompt, completion) as input_ids, completion_mask and labels, all (batch, longest)."""
-    ids = right_padded([[*prompt, *completion] for prompt, completion in sequences], padding)
-    mask = right_padded([[*[0] * len(prompt), *[1] * len(completion)] for prompt, completion in sequences], 0)
-    return {"input_ids": ids, "completion_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
 
 
 def collate_rows(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
