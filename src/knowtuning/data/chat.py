@@ -62,10 +62,7 @@ def chat_column(columns: Collection[str], question: str) -> str | None:
 
 
 def exchange(value: Any) -> Exchange:
-    """The last exchange of the turns of a row.
-
-    Raises ValueError for a conversation that is refused, with the turn (from 1) and the reason.
-    """
+    """The last exchange of a row's turns. Raises ValueError, with the turn (from 1), where it is refused."""
     if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
         # The columns of the turns, as the library `datasets` gives a list of records.
         value = [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]

@@ -71,16 +71,13 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected.
-
-    blank: as in `Row`.
-    """
+    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected."""
 
     where: str
     kind: str
     reason: str
     raw: Any
-    blank: str = ""
+    blank: str = ""  # as in SourceRow
 
     def record(self) -> Rejected:
         """The record for the rejected file; its id is the place of the row."""

@@ -46,8 +46,7 @@ class Prepared:
         return {kind: kinds[kind] for kind in KINDS}
 
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics/data.json: the counts, and where there are some, examples of boilerplate and
-        notes."""
+        """The content of metrics/data.json: counts and, where there are some, boilerplate and notes."""
         rows = [row for name, split in self.splits.items() if name in SPLITS for row in split.rows]
         repeated = report(self.boilerplate, [(row.where, row.example.answer) for row in rows])
         parts = {"boilerplate": repeated, "notes": self.notes}
@@ -55,10 +54,7 @@ class Prepared:
 
 
 def prepare(params: PrepareParams, *, seed: int) -> Prepared:
-    """Read the chosen source and clean it; nothing is written.
-
-    Raises ValueError when the source cannot be read or holds no row.
-    """
+    """Read the chosen source and clean it; nothing is written. Raises ValueError where it has no row."""
     source = open_source(params, seed=seed)
     tests, notes = open_tests(params)
     cleaned = {name: _read(name, rows) for name, rows in {**source.rows, **tests}.items()}

@@ -38,10 +38,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def render(summary: Summary, *, baseline: str, confidence: float) -> str:
-    """Two aligned tables: the systems, and the other systems minus the baseline.
-
-    A difference whose interval excludes 0 carries a star.
-    """
+    """Two tables: the systems, and the others minus the baseline; a star where an interval excludes 0."""
     level = f"{100 * confidence:g} % interval"
     systems = _table(summary.systems, lambda e: f"{e.value:.2f} ± {(e.high - e.low) / 2:.2f}")
     differences = _table(

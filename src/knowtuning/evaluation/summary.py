@@ -24,10 +24,7 @@ PARTIAL = ("percent_correct", "order")
 
 @dataclass(frozen=True)
 class Summary:
-    """Estimates of one group of questions.
-
-    systems: system -> metric -> estimate. differences: of the other systems to the baseline.
-    """
+    """Estimates of one group of questions by system and metric; differences: to those of the baseline."""
 
     group: str
     questions: int

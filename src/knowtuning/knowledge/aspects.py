@@ -45,8 +45,7 @@ Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
 @dataclass(frozen=True)
 class Criterion:
-    """By what two answers are compared: what a judge is told, and the better one by the exact verifier's
-    counts."""
+    """How two answers are compared: what a judge is told, and the better one by the verifier's counts."""
 
     definition: str
     prefer: Callable[[Verification, Verification], Preferred]

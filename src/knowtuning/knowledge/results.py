@@ -42,10 +42,7 @@ def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, O
 
 
 def reject(record_id: str, failure: Failure, record: Record, *, step: str = "") -> Rejected:
-    """The rejected row of a record whose task failed, with what the teacher said last.
-
-    step: of several that make the row, for the reason.
-    """
+    """The rejected row of a record whose task failed, with the last reply; step: of several, which one."""
     raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
     reason = f"{step}: {failure.reason}" if step else failure.reason
     return Rejected(id=record_id, reason=reason, raw=raw, left_out=failure.expected)

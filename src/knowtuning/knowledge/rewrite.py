@@ -46,10 +46,7 @@ SELECTIONS: dict[Select, Callable[[Sequence[FactScore], Random], list[int]]] = {
 
 
 def selected_facts(record: ScoredFacts, alpha: float, select: Select = "hardest", seed: int = 0) -> list[str]:
-    """The first ceil(alpha * |K|) facts by `select`, in the order of the answer; alpha: 0..1, 0 gives none.
-
-    Fewer where the selection has fewer.
-    """
+    """The first ceil(alpha * |K|) facts by `select`, or fewer, in the order of the answer; alpha: 0..1."""
     ranked = SELECTIONS[select](record.facts, record_rng(seed, "select", record.id))
     count = ceil(exact_share(alpha, len(record.facts)))
     return [record.facts[index].text for index in sorted(ranked[:count])]

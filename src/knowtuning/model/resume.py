@@ -206,10 +206,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 class Due:
-    """Says when state is to be saved again: after `seconds`, and at a cost of at most 5 % of the time.
-
-    With 0 seconds it is always time.
-    """
+    """Says when to save again: after `seconds`, at a cost of at most 5 % of the time; always with 0."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = self._pause = float(seconds)

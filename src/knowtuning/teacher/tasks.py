@@ -296,10 +296,7 @@ class FreeTeacher:
 
 
 def checked(task: Task, answer: Callable[[], Reply], *, expected: bool = False) -> Outcome:
-    """The reply that `answer` gives, checked by its task, or the failure that its ValueError says.
-
-    expected: see Failure.
-    """
+    """The reply of `answer`, checked by its task, or the failure of its ValueError; expected: see Failure."""
     reply: Reply | None = None
     try:
         reply = answer()

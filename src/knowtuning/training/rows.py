@@ -68,10 +68,7 @@ R = TypeVar("R", Row, PairRow)
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """Turns text into rows of at most `max_length` tokens (model.max_length).
-
-    counted: tokens that count in a pair, a name of counted.COUNTED.
-    """
+    """Turns text into rows of at most `max_length` tokens; counted: of a pair, a name of counted.COUNTED."""
 
     formatter: Formatter
     max_length: int

@@ -219,10 +219,7 @@ def _base_for_training(base: Path, run: TrainingRun) -> Any:
 def _fit(
     trainer: Any, run: TrainingRun, rows: Rows, order: Sequence[int], curves: Path, out: Path
 ) -> TrainingSummary:
-    """Run the trainer to its end, from where a killed run of the same inputs was, and write the adapter.
-
-    order: of the rows, in all steps.
-    """
+    """Run the trainer to its end, from where a killed run was, and write the adapter; order: of all rows."""
     from peft.helpers import disable_input_dtype_casting
 
     trainer.remove_callback(PrinterCallback)
