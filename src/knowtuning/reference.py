@@ -33,11 +33,6 @@ RECORDS = [
 ]
 
 
-def first_sentences(text: str) -> str:
-    """A docstring as one paragraph."""
-    return " ".join(inspect.cleandoc(text).split())
-
-
 def kind(annotation: Any) -> str:
     """A type as a reader of YAML or JSON names it."""
     plain = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
@@ -128,7 +123,7 @@ def params_page(values: dict[str, Any]) -> str:
         if isinstance(model, str):  # a key without a section
             fields = [(model, default_of(values, model), Params.model_fields[model])]
         else:
-            parts.append(first_sentences(model.__doc__ or ""))
+            parts.append(" ".join((model.__doc__ or "").split()))
             prefix = f"{names[0]}." if len(names) == 1 else ""
             fields = [
                 (prefix + key, joined({name: default_of(values, f"{name}.{key}") for name in names}), field)
@@ -151,7 +146,7 @@ def records_page() -> str:
             (name, kind(field.annotation), "yes" if field.is_required() else "no")
             for name, field in record.model_fields.items()
         ]
-        parts += [f"## {record.__name__}", first_sentences(record.__doc__ or "")]
+        parts += [f"## {record.__name__}", " ".join((record.__doc__ or "").split())]
         parts.append(table(("field", "type", "required"), rows))
     return "\n\n".join(parts) + "\n"
 

@@ -187,7 +187,7 @@ def _required(values: dict[str, Any], column: str, kind: str) -> str:
 
 
 def _filled(values: dict[str, Any], column: str) -> tuple[str, str]:
-    """The text of a column, empty where it has none, and the mark that stood for none (see `Row`)."""
+    """The text of a column, empty where it has none, and the mark that stood for none (see SourceRow)."""
     if _missing(values.get(column)):
         return "", ""
     text = _text(values, column)

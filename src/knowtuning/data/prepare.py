@@ -14,7 +14,7 @@ from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.data import splits as steps
 from knowtuning.data.boilerplate import KINDS, Boilerplate, find, report
 from knowtuning.data.examples import Reject, SourceRow
-from knowtuning.data.sources import open_source, open_tests
+from knowtuning.data.sources import SOURCES, open_tests
 from knowtuning.data.splits import SPLITS, Split
 
 UNANSWERED = ("missing_value", "empty_answer")
@@ -55,7 +55,7 @@ class Prepared:
 
 def prepare(params: PrepareParams, *, seed: int) -> Prepared:
     """Read the chosen source and clean it; nothing is written. Raises ValueError where it has no row."""
-    source = open_source(params, seed=seed)
+    source = SOURCES[params.source](params, seed)
     tests, notes = open_tests(params)
     cleaned = {name: _read(name, rows) for name, rows in {**source.rows, **tests}.items()}
     repeated = find(row.example.answer for name in source.rows for row in cleaned[name].rows)

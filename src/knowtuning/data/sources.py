@@ -34,11 +34,6 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
 
-def open_source(params: PrepareParams, *, seed: int) -> Source:
-    """The chosen source, not read yet. Raises ValueError when a value that it needs is null."""
-    return SOURCES[params.source](params, seed)
-
-
 def _world(params: PrepareParams, seed: int) -> Source:
     from knowtuning.world import build_world
 
