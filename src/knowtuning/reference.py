@@ -16,6 +16,7 @@ from knowtuning.config.schema import Params
 from knowtuning.core import records
 from knowtuning.core.params import read_yaml
 from knowtuning.core.storage import atomic_write
+from knowtuning.core.tables import grouped
 from knowtuning.data.sources import SOURCES
 from knowtuning.evaluation.metrics import METRICS
 from knowtuning.exchange.formats import FORMATS
@@ -99,9 +100,7 @@ def default_of(values: dict[str, Any], key: str) -> str:
 
 def joined(values: dict[str, str]) -> str:
     """The value that a key has in all sections, or each value with its sections."""
-    sections: dict[str, list[str]] = {}
-    for section, value in values.items():
-        sections.setdefault(value, []).append(section)
+    sections = grouped(values, lambda section: values[section])
     if len(sections) == 1:
         return next(iter(sections))
     return ", ".join(f"{value} ({', '.join(names)})" for value, names in sections.items())

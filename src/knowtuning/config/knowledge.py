@@ -26,9 +26,7 @@ class ExtractParams(Section):
 class RewriteParams(Section):
     """Fine-grained knowledge augmentation (paper, 3.2)."""
 
-    alpha: Share = Field(
-        description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
-    )
+    alpha: Share = Field(description="share of an answer's facts that count as difficult; 0.5 in the paper")
     select: Literal["hardest", "hard_recalled", "random"] = Field(
         description="which facts these are: the hardest by perplexity (paper); the hardest of those that the "
         "base model recalls when cued, in the closed world alone; or as many drawn at random"

@@ -100,9 +100,7 @@ class PrepareParams(Section):
     source: Annotated[str, name_in(SOURCES)] = Field(
         description="where the data comes from: world, file, medquad_xml or hub; data/sources.py has them"
     )
-    max_rejected: Share = Field(
-        description="largest share of unusable rows in a split (0..1); above it the stage fails"
-    )
+    max_rejected: Share = Field(description="share of unusable rows in a split above which the stage fails")
     limit: LimitParams
     split: SplitParams
     tests: dict[TestName, str] = Field(

@@ -21,9 +21,7 @@ class KgKcParams(Section):
         description="share of a question's triples that an incomplete text lacks, at least one (0..1); "
         "first version: half"
     )
-    limit: int | None = Field(
-        ge=1, description="pairs in all, drawn at random, for runs of equal budget; null: all"
-    )
+    limit: int | None = Field(ge=1, description="pairs in all, drawn at random, for equal budgets; null: all")
     max_rejected: MaxRejected
 
 
