@@ -112,9 +112,7 @@ def state(samples: Sequence[Sample], teacher: Teacher) -> SampleFacts:
 
 def ask_for_facts(samples: Sequence[Sample], stated: SampleFacts, teacher: Teacher) -> list[Asked]:
     """A question for every fact of the samples, asked for once a training question."""
-    wanted = {
-        (sample.source, fact): sample.question for sample in samples for fact in stated.facts[sample.id]
-    }
+    wanted = {(each.source, fact): each.question for each in samples for fact in stated.facts[each.id]}
     tasks = [
         AskFact(id=f"{source}/{number}", question=question, fact=fact)
         for number, ((source, fact), question) in enumerate(wanted.items())

@@ -82,9 +82,7 @@ class SampleParams(Section):
     temperature: float = Field(gt=0, description="temperature of the draws (FactTune, RLAIF: 1.0)")
     top_p: float = Field(gt=0, le=1, description="share of probability drawn from")
     top_k: int | None = Field(ge=1, description="tokens drawn from at most; null: all")
-    max_new_tokens: int = Field(
-        ge=1, description="tokens of a sample; one that is cut off makes no pair"
-    )
+    max_new_tokens: int = Field(ge=1, description="tokens of a sample; one that is cut off makes no pair")
     limit: int | None = Field(ge=1, description="sample the first questions alone, in file order; null: all")
     backend: Literal["transformers", "vllm"] = Field(description="who samples, as in predict.backend")
 

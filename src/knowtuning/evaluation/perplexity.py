@@ -118,15 +118,11 @@ def calibration(
     bin_of = np.searchsorted(edges, ppl, side="left")
     rows: list[dict[str, float | int]] = []
     for number, each in enumerate(np.unique(bin_of), start=1):
-        mine, facts, missed = (
-            ppl[bin_of == each],
-            int((bin_of == each).sum()),
-            int(hard[bin_of == each].sum()),
-        )
-        interval = binomtest(missed, facts).proportion_ci(confidence, method="wilson")
+        mine, missed = ppl[bin_of == each], int(hard[bin_of == each].sum())
+        interval = binomtest(missed, len(mine)).proportion_ci(confidence, method="wilson")
         ends = (100 * float(interval.low), 100 * float(interval.high))
-        values = (float(mine.min()), float(mine.max()), 100 * missed / facts, *ends)
+        values = (float(mine.min()), float(mine.max()), 100 * missed / len(mine), *ends)
         least, most, percent, below, above = (round(value, 3) for value in values)
-        row = (number, least, most, facts, missed, percent, below, above)
+        row = (number, least, most, len(mine), missed, percent, below, above)
         rows.append(dict(zip(CALIBRATION, row, strict=True)))
     return rows

@@ -130,15 +130,7 @@ def difference_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
 def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     """Tidy rows of every group, system and metric, for bars with intervals."""
     return [
-        {
-            "group": summary.group,
-            "system": system,
-            "metric": name,
-            "value": estimate.value,
-            "low": estimate.low,
-            "high": estimate.high,
-            "n": estimate.n,
-        }
+        {"group": summary.group, "system": system, "metric": name, **vars(estimate)}
         for summary in summaries
         for system, metrics in summary.systems.items()
         for name, estimate in metrics.items()

@@ -66,9 +66,8 @@ class WorldTeacher(ask.FreeTeacher):
         parts: list[str] = []
         town = None
         for statement in map(read_fact, task.facts):
-            form = self._choice(
-                BY_NAME[statement.attribute].requests, "request", task.id, statement.attribute
-            )
+            key = ("request", task.id, statement.attribute)
+            form = self._choice(BY_NAME[statement.attribute].requests, *key)
             parts.append(form.format(e="it" if statement.entity == town else statement.entity).rstrip("?"))
             town = statement.entity
         *others, last = [parts[0], *(part[0].lower() + part[1:] for part in parts[1:])]

@@ -88,9 +88,8 @@ class RowEncoder:
         source = record.id if isinstance(record, Example) else record.source
         if not isinstance(record, Pair):
             return Row(record.id, source, prompt, self.formatter.completion(record.answer)[:room])
-        chosen, rejected = (
-            self.formatter.completion(text)[:room] for text in (record.chosen, record.rejected)
-        )
+        whole = map(self.formatter.completion, (record.chosen, record.rejected))
+        chosen, rejected = (tokens[:room] for tokens in whole)
         if chosen == rejected:
             return Rejected(
                 id=record.id,
