@@ -41,10 +41,7 @@ class Ranked:
 
 
 def supported_share(row: Verified) -> float | None:
-    """Share (0..1) of an answer's facts that are supported; unverifiable ones are not.
-
-    None where the answer states nothing, or a verdict is missing.
-    """
+    """Share (0..1) of the facts of an answer that are supported; None without facts or without verdicts."""
     if not row.sentences or row.unscored:
         return None
     return sum(one.verdict in SUPPORTED for one in row.sentences) / len(row.sentences)

@@ -28,8 +28,7 @@ _RESERVED = frozenset(
 
 
 class Endpoint(Section):
-    """A model at an OpenAI-compatible endpoint. Speed, money and the way of delivery are not here: see
-    teacher/openai/limits.py."""
+    """A model at an OpenAI-compatible endpoint; speed, money, delivery: see teacher/openai/limits.py."""
 
     model: str = Field(min_length=1, description="model name at the endpoint (openai backend)")
     base_url: str | None = Field(

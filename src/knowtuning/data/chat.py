@@ -44,10 +44,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The last question of a conversation; answer: empty where the conversation ends with the question.
-
-    asked: the question with its context before it.
-    """
+    """The last question of a conversation, behind its context (asked) and alone; answer: may be empty."""
 
     asked: str
     question: str

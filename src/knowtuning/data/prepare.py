@@ -76,8 +76,7 @@ def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Spli
 
 
 def _remarks(prepared: Prepared) -> list[str]:
-    """A line on each kind of boilerplate that is more than NOTED of the training answers, and on questions
-    with several answers."""
+    """Lines on boilerplate above NOTED of the training answers, and on questions with several answers."""
     train = prepared.splits["train"]
     counts = prepared.counts()["train"]
     several = [

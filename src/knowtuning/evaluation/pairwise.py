@@ -70,10 +70,7 @@ def read_judgements(path: Path, questions: Sequence[str]) -> list[Judgement]:
 def contests(
     judgements: Sequence[Judgement], words: Mapping[str, Sequence[int]], how: Resampling
 ) -> list[Contest]:
-    """A contest for every pair and aspect, in the order of the judgements.
-
-    words: number of words of each system's answers, in the order of the questions.
-    """
+    """A contest for every pair and aspect; words: of each system's answers, in the order of the questions."""
     every: list[Contest] = []
     for pair, rows in grouped(judgements, lambda row: (row.a, row.b)).items():
         every += _contests(pair, grouped(rows, lambda row: row.aspect), words, how)

@@ -20,8 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def guard(text: str) -> str:
-    """`text` for a cell: an apostrophe goes before a formula, and before an apostrophe, so that
-    `unguard` can take it away again."""
+    """`text` for a cell: an apostrophe goes before a formula or an apostrophe; `unguard` takes it away."""
     return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
 
 
