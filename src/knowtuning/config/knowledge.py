@@ -39,12 +39,8 @@ class RewriteParams(Section):
 
 
 class ExtractStage(TeacherStage):
-    """What the extract stage reads."""
-
     extract: ExtractParams
 
 
 class RewriteStage(TeacherStage):
-    """What the rewrite stage reads."""
-
     rewrite: RewriteParams

@@ -60,6 +60,4 @@ class PerturbParams(Section):
 
 
 class PerturbStage(TeacherStage):
-    """What the perturb stage reads."""
-
     perturb: PerturbParams

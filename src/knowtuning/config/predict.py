@@ -88,16 +88,12 @@ class SampleParams(Section):
 
 
 class PredictStage(Selection):
-    """The keys of params.yaml that the predict stage reads."""
-
     seed: Seed
     model: PromptParams
     predict: PredictParams
 
 
 class SampleStage(Selection):
-    """The keys of params.yaml that the sample stage reads."""
-
     seed: Seed
     model: PromptParams
     sample: SampleParams

@@ -141,8 +141,6 @@ class TeacherChoice(Selection):
 
 
 class PrepareStage(Selection):
-    """What the stage `prepare` reads of params.yaml."""
-
     seed: Seed
     prepare: PrepareParams
     teacher: TeacherChoice

@@ -20,8 +20,6 @@ class ProbeParams(Section):
 
 
 class ProbeStage(ComparedSystems):
-    """The keys of params.yaml that the probe stage reads."""
-
     seed: Seed
     model: ModelParams
     teacher: TeacherParams

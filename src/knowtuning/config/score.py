@@ -19,7 +19,5 @@ class ScoreParams(Section):
 
 
 class ScoreStage(Selection):
-    """What the score stage reads."""
-
     model: ModelParams
     score: ScoreParams

@@ -26,12 +26,8 @@ class KgKcParams(Section):
 
 
 class TriplesStage(TeacherStage):
-    """What the stage that makes the rows of triples reads."""
-
     kg: KgParams
 
 
 class TriplePairsStage(TeacherStage):
-    """What the stage that makes pairs from triples reads."""
-
     kgkc: KgKcParams

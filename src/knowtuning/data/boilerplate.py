@@ -92,7 +92,6 @@ class Boilerplate:
     openings: dict[tuple[str, ...], int]
 
     def kinds(self, answer: str) -> list[str]:
-        """The kinds that an answer is of."""
         return [name for name, is_kind in KINDS.items() if is_kind(self, answer)]
 
     def reason(self, answer: str, dropped: Iterable[str]) -> str | None:

@@ -37,7 +37,6 @@ class Prepared:
     notes: list[str]
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """The counts of each split."""
         return {name: split.counts() | self._repeated(split) for name, split in self.splits.items()}
 
     def _repeated(self, split: Split) -> dict[str, int]:

@@ -52,7 +52,6 @@ class Verdicts:
 
     @property
     def annotators(self) -> list[str]:
-        """Who voted."""
         return sorted(self.firsts)
 
     def consensus(self) -> dict[Case, Outcome]:

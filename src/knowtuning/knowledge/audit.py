@@ -196,6 +196,5 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
 
 
 def audit(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, dict[str, Any]]:
-    """The audit of each aspect that has pairs."""
     by_aspect = grouped(pairs, lambda pair: pair.aspect)
     return {aspect: audit_pairs(by_aspect[aspect], folds=folds, how=how) for aspect in sorted(by_aspect)}

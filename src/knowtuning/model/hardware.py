@@ -142,7 +142,6 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
         if self.count > 1:
             from accelerate import PartialState
 

@@ -59,7 +59,6 @@ def colour(name: str) -> str:
 
 
 def colour_of(system: str) -> str:
-    """A system's colour for matplotlib."""
     return colour(f"s{position(system)}")
 
 

@@ -71,7 +71,6 @@ class Inputs:
 
     @property
     def systems(self) -> list[str]:
-        """The systems that have scores."""
         return list(self.scores)
 
 

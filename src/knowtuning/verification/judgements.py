@@ -49,7 +49,6 @@ class Comparison:
 
     @property
     def swapped(self) -> Comparison:
-        """The other order."""
         return replace(self, first=self.second, second=self.first)
 
 

@@ -106,7 +106,6 @@ class OpenAITeacher:
         store.export_replies(self._store, self._run.used, out)
 
     def close(self) -> None:
-        """Close the store."""
         self._store.close()
 
     def _outcomes(self, tasks: Iterable[Task], total: int | None = None) -> Iterator[tuple[Task, Outcome]]:

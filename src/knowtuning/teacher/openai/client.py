@@ -379,7 +379,6 @@ class Client:
         self.api, self._turn = self._apis[0], itertools.cycle(self._apis)
 
     async def close(self) -> None:
-        """Close the connections."""
         for api in self._apis:
             await api.close()
 
