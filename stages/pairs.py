@@ -33,7 +33,7 @@ from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
 from knowtuning.systems import BASE, ON_SAMPLES
-from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
+from knowtuning.teacher.tasks import Failure, Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
 from stages import CACHE, PARAMS, named, run
@@ -72,12 +72,12 @@ class PairOutputs:
     missing: int
     total: int
     evidence: Mapping[str, Sequence[Record]]
-    teacher: Teacher | FreeTeacher
+    teacher: Teacher
     metrics: dict[str, Any] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
 
 
-def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
+def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher]:
     """Who judges, and whose usage counts; see jury.open_jury. Raises ValueError where nobody judges."""
     appointed, paid = jury.open_jury(inputs.params.judge, os.environ, CACHE, PREPARED, inputs.replies)
     if appointed.status != "computed":
@@ -98,7 +98,7 @@ def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     return PairOutputs(compared.pairs, compared.without, unjudged, len(compared.judgements), evidence, paid)
 
 
-def verify_samples(inputs: PairInputs) -> tuple[list[Verified], Teacher | FreeTeacher]:
+def verify_samples(inputs: PairInputs) -> tuple[list[Verified], Teacher]:
     """The verdicts on the facts of all samples, and whose usage counts."""
     appointed, paid = appoint(inputs)
     predictions = as_predictions(inputs.examples, inputs.samples)
@@ -192,7 +192,7 @@ def _ranked(
     scores: Mapping[str, float],
     missing: int,
     evidence: Mapping[str, Sequence[Record]],
-    teacher: Teacher | FreeTeacher,
+    teacher: Teacher,
     metrics: Mapping[str, Any] | None = None,
 ) -> PairOutputs:
     """The pairs of samples with scores; missing: samples that no verdict came for."""

@@ -19,7 +19,6 @@ from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
     Failure,
-    FreeTeacher,
     Outcome,
     Rephrase,
     Revise,
@@ -51,7 +50,7 @@ class Settings:
     offset: float = 0.0
 
 
-class Borrowing(FreeTeacher):
+class Borrowing(Teacher):
     """Revises a fact into the one of another record that shares most words with it: a hard negative.
 
     Both are true and written alike, so that only what the question asks for tells them apart. Candidates are

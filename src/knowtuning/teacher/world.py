@@ -11,7 +11,7 @@ from knowtuning.teacher.judging import Claims
 from knowtuning.world.wording import BY_NAME, LINKS, NAMES, Statement, has_subject, prose, read_text
 
 
-class WorldTeacher(ask.FreeTeacher):
+class WorldTeacher(ask.Teacher):
     """Answers every task by the grammar of the world.
 
     corpus: all facts of the training set, where the values of revisions come from. A reply depends on the

@@ -9,7 +9,7 @@ from pathlib import Path
 from knowtuning.config.verify import JudgedBy, local_paths
 from knowtuning.core.params import check_watched
 from knowtuning.core.records import Example, Judgement, Prediction, Verified
-from knowtuning.teacher.tasks import FreeTeacher, Teacher
+from knowtuning.teacher.tasks import Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import verify
@@ -73,7 +73,7 @@ class Jury:
 
 def open_jury(
     judge: JudgedBy, environ: Mapping[str, str], cache: Path, prepared: Path, replies: Path
-) -> tuple[Jury, Teacher | FreeTeacher]:
+) -> tuple[Jury, Teacher]:
     """The jury of the section `judge`, and whose usage counts; a ground truth is as free as a free teacher.
 
     environ, cache: of the teacher's Setting. prepared: the folder of the truth and of the training examples.
@@ -85,11 +85,11 @@ def open_jury(
         teacher = open_teacher(judge.teacher, Setting(environ, cache, section="judge"), replies)
         return Jury(None, teacher, "computed", source), teacher
     if judge.backend == "none":
-        return Jury(None, None, "not computed: judge.backend is none"), FreeTeacher()
+        return Jury(None, None, "not computed: judge.backend is none"), Teacher()
     if truth is None:
         why = "the data carry no ground truth; judge.backend openai asks an LLM"
-        return Jury(None, None, f"not computed: {why}"), FreeTeacher()
-    return Jury(truth, None, "computed"), FreeTeacher()
+        return Jury(None, None, f"not computed: {why}"), Teacher()
+    return Jury(truth, None, "computed"), Teacher()
 
 
 def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict[str, int]:

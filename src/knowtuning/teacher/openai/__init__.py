@@ -30,7 +30,7 @@ from knowtuning.teacher.openai.calls import Calls
 from knowtuning.teacher.openai.client import Call, Client, Run
 from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, limits_from_environment
 from knowtuning.teacher.openai.prompts import Prompts, reply_limit, task_schema
-from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 from knowtuning.teacher.teachers import Setting
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ T = TypeVar("T")
 _CHUNK = 500
 
 
-class OpenAITeacher:
+class OpenAITeacher(Teacher):
     """Tasks in, outcomes out, in order, each call paid at most once.
 
     limits: those of the environment if not given. `totals` counts over all runs of this teacher.
