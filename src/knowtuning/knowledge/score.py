@@ -5,7 +5,6 @@ And where ground truth has a cue for a fact, whether the model knows it: it has 
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -131,15 +130,11 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
 def recall_check(
     cue: Callable[[str], Cue | None], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Callable[[str], bool | None]:
-    """Whether the model completes a fact; None where ground truth has no cue for it. Asks each cue once."""
-
-    @functools.cache
-    def completes(asked: Cue) -> bool:
-        return recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
+    """Whether the model completes a fact; None where ground truth has no cue for it."""
 
     def check(fact: str) -> bool | None:
         asked = cue(fact)
-        return None if asked is None else completes(asked)
+        return None if asked is None else recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
 
     return check
 
