@@ -109,12 +109,8 @@ def facttune_fs_pairs(inputs: PairInputs) -> PairOutputs:
     """Samples ranked by the share of their facts that are supported."""
     verdicts, paid = verify_samples(inputs)
     shares = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
-    scores = {
-        sample.id: share
-        for group in inputs.samples.values()
-        for sample in group
-        if (share := shares[sample.source, str(sample.number)]) is not None
-    }
+    samples = itertools.chain.from_iterable(inputs.samples.values())
+    scores = {sample.id: shares[sample.source, str(sample.number)] for sample in samples}
     missing = sum(bool(row.unscored) for row in verdicts)
     return _ranked(inputs, scores, missing, {"verdicts": verdicts}, paid)
 
@@ -139,10 +135,8 @@ def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
     for row in rows:
         of_facts.setdefault(row.source, {})[row.text] = row.confidence
     scores = {
-        sample.id: mean
+        sample.id: facttune.mean_confidence(stated.facts[sample.id], of_facts.get(sample.source, {}))
         for sample in samples
-        if (mean := facttune.mean_confidence(stated.facts[sample.id], of_facts.get(sample.source, {})))
-        is not None
     }
     # What the teacher says is beyond it is left out, and no fault.
     missing = sum(not failure.expected for failure in stated.failures.values())
@@ -189,18 +183,19 @@ def _answers(inputs: PairInputs, asked: Sequence[facttune.Asked]) -> dict[tuple[
 
 def _ranked(
     inputs: PairInputs,
-    scores: Mapping[str, float],
+    scores: Mapping[str, float | None],
     missing: int,
     evidence: Mapping[str, Sequence[Record]],
     teacher: Teacher,
     metrics: Mapping[str, Any] | None = None,
 ) -> PairOutputs:
     """The pairs of samples with scores; missing: samples that no verdict came for."""
+    known = {sample: score for sample, score in scores.items() if score is not None}
     most, seed = inputs.section.max_pairs, inputs.params.seed
-    ranked = facttune.rank(inputs.baseline, inputs.samples, scores, most=most, seed=seed)
+    ranked = facttune.rank(inputs.baseline, inputs.samples, known, most=most, seed=seed)
     total = sum(map(len, inputs.samples.values()))
-    mean = round(sum(scores.values()) / len(scores), 4) if scores else None
-    metrics = {"scored": len(scores), "score_mean": mean, **(metrics or {})}
+    mean = round(sum(known.values()) / len(known), 4) if known else None
+    metrics = {"scored": len(known), "score_mean": mean, **(metrics or {})}
     return PairOutputs(ranked.pairs, ranked.without, missing, total, evidence, teacher, metrics)
 
 
