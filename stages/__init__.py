@@ -55,10 +55,7 @@ KEPT = "with the same settings it goes on where it was"
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage; what a user can mend ends in one line on stderr and exit status 1.
-
-    KNOWTUNING_DEBUG=1 shows the traceback instead.
-    """
+    """Run a stage; what a user can mend ends in one line (KNOWTUNING_DEBUG=1: traceback) and status 1."""
     for stream in (sys.stdout, sys.stderr):
         # What a terminal cannot show must not end a stage that is finished.
         if isinstance(stream, io.TextIOWrapper):

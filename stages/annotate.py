@@ -89,7 +89,6 @@ def collect(arguments: argparse.Namespace) -> None:
 
 
 def table(pairs: dict[str, Any]) -> list[str]:
-    """A line per pair and aspect."""
     return [
         f"{name:9} {aspect:12} win {row['win']:5.1f}  tie {row['tie']:5.1f}  lose {row['lose']:5.1f}  "
         f"net {row['net']:+6.1f} [{row['net_low']:+.1f}, {row['net_high']:+.1f}]  n {row['n']}"
@@ -107,7 +106,6 @@ def pair(text: str, systems: Collection[str]) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Export or import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True)
     out = commands.add_parser("export", help="write sheets for annotators")

@@ -25,8 +25,10 @@ from knowtuning.core.records import (
     write_jsonl,
 )
 from knowtuning.core.storage import atomic_write, read_json, write_json
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation import outputs, pairwise, perplexity, summary, wordnet
 from knowtuning.evaluation.encoders import find_encoder, find_sentence_encoder
+from knowtuning.evaluation.fact_metrics import fact_metrics
 from knowtuning.evaluation.metrics import MetricInputs, score_answers
 from knowtuning.evaluation.stats import Resampling, length, unit_of
 from knowtuning.evaluation.verdict import verdict
@@ -55,7 +57,10 @@ def main() -> None:
     outputs.write_summaries(summaries, metrics=METRICS, plots=PLOTS)
     words = {system: [length(one.answer) for one in answers] for system, answers in predictions.items()}
     contests = pairwise.contests(judged, words, how)
-    outputs.write_judging(rows, contests, how, metrics=METRICS, status=status)
+    computed = status == "computed"
+    facts = fact_metrics(rows, how) if computed else {}
+    write_json(METRICS / "facts.json", {"status": status, **facts})
+    write_json(METRICS / "judge.json", pairwise.judge_metrics(contests) if computed else {"status": status})
     scored = read_jsonl(DATA / "knowledge/scored_facts.jsonl", ScoredFacts)
     trained = {row.id: unit_of(row) for row in read_jsonl(DATA / "prepared/train.jsonl", Example)}
     write_json(METRICS / "ppl.json", perplexity.auroc_metrics(scored, how, trained))
@@ -88,16 +93,12 @@ def _score(
     encoder = find_encoder(settings.bertscore)
     sentences = find_sentence_encoder(settings.sentence_encoder)
     device = detect(os.environ).device if encoder or sentences else "cpu"
-    verified: dict[str, dict[str, Verified]] = {}
-    for row in read_jsonl(DATA / "verification/verdicts.jsonl", Verified):
-        verified.setdefault(row.system, {})[row.question] = row
-    probed: dict[str, dict[str, Probed]] = {}
-    for one in read_jsonl(DATA / "probe/scores.jsonl", Probed):
-        probed.setdefault(one.system, {})[one.question] = one
+    verified = grouped(read_jsonl(DATA / "verification/verdicts.jsonl", Verified), lambda row: row.system)
+    probed = grouped(read_jsonl(DATA / "probe/scores.jsonl", Probed), lambda row: row.system)
     rows: list[Scores] = []
     for system, of_system in predictions.items():
         answers = MetricInputs(examples, of_system, cache, synonyms, encoder, sentences, device)
-        rows += score_answers(answers, system, verified[system], probed.get(system))
+        rows += score_answers(answers, system, verified[system], probed.get(system, []))
     return rows
 
 

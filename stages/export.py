@@ -19,17 +19,9 @@ from knowtuning.core.params import load
 from knowtuning.core.records import Example, iter_jsonl
 from knowtuning.core.storage import atomic_write, read_json
 from knowtuning.core.tables import entry
+from knowtuning.export import files as exported
 from knowtuning.export.card import RunFiles, card, read_run
 from knowtuning.export.chat_template import with_template
-from knowtuning.export.files import (
-    CONVERTER,
-    commands,
-    copy_adapter,
-    generation_config,
-    gguf_command,
-    merged,
-    modelfile,
-)
 from knowtuning.model.prompt import load_formatter
 from knowtuning.systems import BASE, EVERY, MODELS, check_made, trained
 from knowtuning.training.adapters import CONFIG, saved_hash
@@ -67,15 +59,15 @@ def write(folder: Path, out: Path, system: str, params: Shared, files: RunFiles,
     formatter = load_formatter(BASE, params.model)
     questions = [example.question for example in islice(iter_jsonl(TRAIN, Example), COMPARED)]
     tokenizer = with_template(formatter, questions)
-    model = merged(BASE, adapter)
-    model.generation_config = generation_config(formatter, params.predict)
+    model = exported.merged(BASE, adapter)
+    model.generation_config = exported.generation_config(formatter, params.predict)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    copy_adapter(BASE, adapter, folder / "adapter")
-    serve = commands(BASE, out, system, read_json(adapter / CONFIG)["r"])
+    exported.copy_adapter(BASE, adapter, folder / "adapter")
+    serve = exported.commands(BASE, out, system, read_json(adapter / CONFIG)["r"])
     texts = {
         "README.md": card(files, system, formatter.text("QUESTION"), sha256, serve),
-        "Modelfile": modelfile(formatter, params.predict, system),
+        "Modelfile": exported.modelfile(formatter, params.predict, system),
     }
     for name, text in texts.items():
         with atomic_write(folder / name) as stream:
@@ -96,11 +88,11 @@ def _adapter_hash(files: RunFiles, system: str) -> str:
 
 def _convert(out: Path, system: str) -> None:
     """A GGUF file, where llama.cpp's converter is installed; else the command that makes it."""
-    converter = shutil.which(CONVERTER)
+    converter = shutil.which(exported.CONVERTER)
     if not converter:
-        print(f"export: for a GGUF file: {' '.join(gguf_command(out, system))}")
+        print(f"export: for a GGUF file: {' '.join(exported.gguf_command(out, system))}")
         return
-    words = [sys.executable, *gguf_command(out, system, converter)[1:]]
+    words = [sys.executable, *exported.gguf_command(out, system, converter)[1:]]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]

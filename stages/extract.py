@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
 from knowtuning.config.knowledge import ExtractStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, read_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.knowledge.extract import extract, summarise
-from knowtuning.knowledge.results import Results
+from knowtuning.knowledge.results import Results, bar
 from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
 
@@ -27,10 +25,8 @@ def main() -> None:
     section = params.extract
     setting = Setting(os.environ, CACHE, seed=params.seed, most_failed=section.max_rejected * len(examples))
     teacher = open_teacher(params.teacher, setting, REPLIES)
-    limits = {"min_covered": section.min_covered, "max_foreign": section.max_foreign}
-    rows = extract(examples, teacher, **limits)
-    bar = tqdm(rows, "extract", len(examples), unit="answer", mininterval=1, disable=teacher.has_bar or None)
-    results = Results.of(bar)
+    rows = extract(examples, teacher, min_covered=section.min_covered, max_foreign=section.max_foreign)
+    results = Results.of(bar(rows, "extract", len(examples), teacher))
     results.write(OUT)
     teacher.save_replies(REPLIES)
     metrics = summarise(results)

@@ -33,10 +33,9 @@ from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import Journal, resumable
 from knowtuning.systems import BASE, ON_SAMPLES
-from knowtuning.teacher.tasks import Failure, FreeTeacher, Teacher
+from knowtuning.teacher.tasks import Failure, Teacher
 from knowtuning.teacher.teachers import TEACHERS, Setting, open_teacher
 from knowtuning.verification import jury
-from knowtuning.verification.judgements import ExactJudge, TeacherJudge
 from stages import CACHE, PARAMS, named, run
 
 PREPARED, OUT = Path("data/prepared"), Path("data/baselines")
@@ -73,12 +72,12 @@ class PairOutputs:
     missing: int
     total: int
     evidence: Mapping[str, Sequence[Record]]
-    teacher: Teacher | FreeTeacher
+    teacher: Teacher
     metrics: dict[str, Any] = field(default_factory=dict)
     check: Callable[[], None] = lambda: None
 
 
-def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
+def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher]:
     """Who judges, and whose usage counts; see jury.open_jury. Raises ValueError where nobody judges."""
     appointed, paid = jury.open_jury(inputs.params.judge, os.environ, CACHE, PREPARED, inputs.replies)
     if appointed.status != "computed":
@@ -89,12 +88,9 @@ def appoint(inputs: PairInputs) -> tuple[jury.Jury, Teacher | FreeTeacher]:
 def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     """Two samples of each question, compared in both orders."""
     appointed, paid = appoint(inputs)
-    if appointed.truth:
-        compared = rlaif.compare(inputs.examples, inputs.samples, ExactJudge(appointed.truth))
-    else:
-        assert appointed.teacher is not None, "whoever is appointed is a truth or a teacher"
-        judge = TeacherJudge(appointed.teacher, reference=inputs.section.reference)
-        compared = rlaif.compare(inputs.examples, inputs.samples, judge)
+    judge = appointed.judge(reference=inputs.section.reference)
+    assert judge is not None, "whoever is appointed is a truth or a teacher"
+    compared = rlaif.compare(inputs.examples, inputs.samples, judge)
     line = jury.position_warning(compared.judgements)
     if line:
         sys.stderr.write(f"warning: pairs: {line}\n")
@@ -102,7 +98,7 @@ def rlaif_pairs(inputs: PairInputs) -> PairOutputs:
     return PairOutputs(compared.pairs, compared.without, unjudged, len(compared.judgements), evidence, paid)
 
 
-def verify_samples(inputs: PairInputs) -> tuple[list[Verified], Teacher | FreeTeacher]:
+def verify_samples(inputs: PairInputs) -> tuple[list[Verified], Teacher]:
     """The verdicts on the facts of all samples, and whose usage counts."""
     appointed, paid = appoint(inputs)
     predictions = as_predictions(inputs.examples, inputs.samples)
@@ -113,12 +109,8 @@ def facttune_fs_pairs(inputs: PairInputs) -> PairOutputs:
     """Samples ranked by the share of their facts that are supported."""
     verdicts, paid = verify_samples(inputs)
     shares = {(row.question, row.system): facttune.supported_share(row) for row in verdicts}
-    scores = {
-        sample.id: share
-        for group in inputs.samples.values()
-        for sample in group
-        if (share := shares[sample.source, str(sample.number)]) is not None
-    }
+    samples = itertools.chain.from_iterable(inputs.samples.values())
+    scores = {sample.id: shares[sample.source, str(sample.number)] for sample in samples}
     missing = sum(bool(row.unscored) for row in verdicts)
     return _ranked(inputs, scores, missing, {"verdicts": verdicts}, paid)
 
@@ -143,10 +135,8 @@ def facttune_mc_pairs(inputs: PairInputs) -> PairOutputs:
     for row in rows:
         of_facts.setdefault(row.source, {})[row.text] = row.confidence
     scores = {
-        sample.id: mean
+        sample.id: facttune.mean_confidence(stated.facts[sample.id], of_facts.get(sample.source, {}))
         for sample in samples
-        if (mean := facttune.mean_confidence(stated.facts[sample.id], of_facts.get(sample.source, {})))
-        is not None
     }
     # What the teacher says is beyond it is left out, and no fault.
     missing = sum(not failure.expected for failure in stated.failures.values())
@@ -193,18 +183,19 @@ def _answers(inputs: PairInputs, asked: Sequence[facttune.Asked]) -> dict[tuple[
 
 def _ranked(
     inputs: PairInputs,
-    scores: Mapping[str, float],
+    scores: Mapping[str, float | None],
     missing: int,
     evidence: Mapping[str, Sequence[Record]],
-    teacher: Teacher | FreeTeacher,
+    teacher: Teacher,
     metrics: Mapping[str, Any] | None = None,
 ) -> PairOutputs:
     """The pairs of samples with scores; missing: samples that no verdict came for."""
+    known = {sample: score for sample, score in scores.items() if score is not None}
     most, seed = inputs.section.max_pairs, inputs.params.seed
-    ranked = facttune.rank(inputs.baseline, inputs.samples, scores, most=most, seed=seed)
+    ranked = facttune.rank(inputs.baseline, inputs.samples, known, most=most, seed=seed)
     total = sum(map(len, inputs.samples.values()))
-    mean = round(sum(scores.values()) / len(scores), 4) if scores else None
-    metrics = {"scored": len(scores), "score_mean": mean, **(metrics or {})}
+    mean = round(sum(known.values()) / len(known), 4) if known else None
+    metrics = {"scored": len(known), "score_mean": mean, **(metrics or {})}
     return PairOutputs(ranked.pairs, ranked.without, missing, total, evidence, teacher, metrics)
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from knowtuning.config.perturb import PerturbStage
 from knowtuning.core.params import load
@@ -48,8 +45,7 @@ def main() -> None:
         offset=section.offset,
     )
     counts = PerturbCounts()
-    bar = partial(tqdm, unit="answer", mininterval=1, disable=teacher.has_bar or None)
-    results = Results.of(perturb(records, teacher, settings, counts, progress=bar))
+    results = Results.of(perturb(records, teacher, settings, counts))
     results.write(OUT)
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, settings, counts), **teacher.usage()})

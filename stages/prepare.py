@@ -33,7 +33,6 @@ def table(counts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Prepare the data that params.yaml names."""
     stage = load(PARAMS, PrepareStage)
     check_watched(local_paths(stage.prepare))
     check_teacher(stage.teacher.backend, stage.prepare.source)

@@ -8,28 +8,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-
-from tqdm import tqdm
 
 from knowtuning.config.probe import ProbeStage
 from knowtuning.core.params import load
 from knowtuning.core.records import Example, Facts, Pair, Probed, read_jsonl, write_jsonl
 from knowtuning.core.storage import write_json
 from knowtuning.evaluation.stats import Resampling, unit_of
+from knowtuning.knowledge import probe
 from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.extract import extract
-from knowtuning.knowledge.probe import (
-    PROBES,
-    Tokens,
-    contrasts,
-    fitting,
-    preference,
-    probed,
-    sides,
-    summarise,
-)
 from knowtuning.knowledge.results import Results
 from knowtuning.model.hardware import Hardware, detect
 from knowtuning.model.load import load_context, load_system, weights_stamp
@@ -64,8 +54,8 @@ def main() -> None:
     how = Resampling(params.seed, units=[subjects[question] for question in ids])
     metrics = {
         "questions": len(ids),
-        "pairs": {name: counts[name] for name in PROBES},
-        "systems": summarise(scored, how),
+        "pairs": {name: counts[name] for name in probe.PROBES},
+        "systems": probe.summarise(scored, how),
     }
     write_json(Path("metrics/probe.json"), {**metrics, **results.counts(), **teacher.usage()})
     way = "set probe.limit to 0 for a run without the probe"
@@ -84,7 +74,7 @@ def make_pairs(
     perturbation = Perturbation(params.seed, params.probe.beta_delete, depends_on=depends_on, links=links)
     longest = params.model.max_length
     context = min(longest, load_context(BASE) or longest)
-    pairs = fitting(contrasts(extracted.rows, teacher, perturbation), formatter, context=context)
+    pairs = probe.fitting(probe.contrasts(extracted.rows, teacher, perturbation), formatter, context=context)
     return Results.of(chain(extracted.rejected, extracted.left_out, pairs))
 
 
@@ -97,26 +87,24 @@ def score(
 ) -> dict[str, list[Probed]]:
     """What each system prefers, by question; ids: of all questions."""
     systems = list(params.systems)
-    texts = [side for pair in pairs for side in sides(pair, formatter)]
+    texts = [side for pair in pairs for side in probe.sides(pair, formatter)]
     inputs = [PAIRS, BASE, *(path for path in map(adapter_of, systems) if path)]
     settings = [params.model.model_dump(), hardware.fingerprint(), weights_stamp(BASE)]
     with resumable(CACHE, "probe", settings=settings, inputs=inputs) as state:
-        journal = Journal(state)
-        for system in tqdm(journal.todo(systems), "probe", disable=None):
-            journal.put(system, _logps(system, texts, hardware))
-        logps = journal.exchange()
+        of_system = partial(_logps, texts=texts, hardware=hardware)
+        logps = Journal(state).complete({system: system for system in systems}, of_system, "probe")
     lengths = [len(completion) for _, completion in texts]
     scored: dict[str, list[Probed]] = {}
     for system in systems:
         values = [
-            preference(pair, logps[system][2 * i : 2 * i + 2], lengths[2 * i : 2 * i + 2])
+            probe.preference(pair, logps[system][2 * i : 2 * i + 2], lengths[2 * i : 2 * i + 2])
             for i, pair in enumerate(pairs)
         ]
-        scored[system] = probed(pairs, values, system, ids)
+        scored[system] = probe.probed(pairs, values, system, ids)
     return scored
 
 
-def _logps(system: str, texts: Sequence[Tokens], hardware: Hardware) -> list[float]:
+def _logps(system: str, texts: Sequence[probe.Tokens], hardware: Hardware) -> list[float]:
     """Summed log-probabilities of all texts under a system; no model is loaded for none."""
     if not texts:
         return []

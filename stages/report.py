@@ -21,7 +21,6 @@ OUT, HUMAN = Path("report/index.html"), Path("metrics/human.json")
 
 
 def main() -> None:
-    """Read the run in the working folder and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--ablations", type=Path, help="CSV of a study")
     parser.add_argument("--human", type=Path, help=f"JSON of a human evaluation; default: {HUMAN}, if there")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tqdm import tqdm
-
 from knowtuning.config.knowledge import RewriteStage
 from knowtuning.core.params import load
 from knowtuning.core.records import ScoredFacts, read_jsonl
 from knowtuning.core.storage import write_json
-from knowtuning.knowledge.results import Results
+from knowtuning.knowledge.results import Results, bar
 from knowtuning.knowledge.rewrite import Augmentation, check_recall, rewrite, summarise
 from knowtuning.teacher.teachers import Setting, open_teacher
 from stages import CACHE, PARAMS, run
@@ -43,8 +41,7 @@ def main() -> None:
         select=section.select,
         seed=params.seed,
     )
-    bar = tqdm(rows, "rewrite", len(records), unit="answer", mininterval=1, disable=teacher.has_bar or None)
-    results = Results.of(bar)
+    results = Results.of(bar(rows, "rewrite", len(records), teacher))
     results.write(OUT)
     teacher.save_replies(REPLIES)
     write_json(METRICS, {**summarise(results, counts), **teacher.usage()})

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from knowtuning.config.score import ScoreStage
 from knowtuning.core.params import load
@@ -48,7 +45,6 @@ def main() -> None:
             max_length=params.model.max_length,
             recalled=recall_check(truth.cue, model, formatter.tokenizer) if truth else None,
             batch_tokens=hardware.forward_tokens,
-            progress=partial(tqdm, mininterval=1, disable=None if processes.first else True),
             journal=Journal(state, processes),
         )
         if not processes.first:

@@ -33,8 +33,7 @@ NARROWEST = 22
 
 
 def judged(answer: str, truth: Truth | None) -> list[tuple[str, str]]:
-    """The statements of an answer with their marks (LEGEND); the whole answer without one where there is no
-    truth."""
+    """The statements of an answer with their marks (LEGEND); the whole answer where there is no truth."""
     if truth is None:
         return [(answer, "")]
     marks = {True: "+", False: "-"}

@@ -16,6 +16,7 @@ from knowtuning.config.schema import Params
 from knowtuning.core import records
 from knowtuning.core.params import read_yaml
 from knowtuning.core.storage import atomic_write
+from knowtuning.core.tables import grouped
 from knowtuning.data.sources import SOURCES
 from knowtuning.evaluation.metrics import METRICS
 from knowtuning.exchange.formats import FORMATS
@@ -31,11 +32,6 @@ RECORDS = [
     for kind in vars(records).values()
     if isinstance(kind, type) and issubclass(kind, records.RecordPart) and kind.model_fields.keys() - {"id"}
 ]
-
-
-def first_sentences(text: str) -> str:
-    """A docstring as one paragraph."""
-    return " ".join(inspect.cleandoc(text).split())
 
 
 def kind(annotation: Any) -> str:
@@ -104,9 +100,7 @@ def default_of(values: dict[str, Any], key: str) -> str:
 
 def joined(values: dict[str, str]) -> str:
     """The value that a key has in all sections, or each value with its sections."""
-    sections: dict[str, list[str]] = {}
-    for section, value in values.items():
-        sections.setdefault(value, []).append(section)
+    sections = grouped(values, lambda section: values[section])
     if len(sections) == 1:
         return next(iter(sections))
     return ", ".join(f"{value} ({', '.join(names)})" for value, names in sections.items())
@@ -128,7 +122,7 @@ def params_page(values: dict[str, Any]) -> str:
         if isinstance(model, str):  # a key without a section
             fields = [(model, default_of(values, model), Params.model_fields[model])]
         else:
-            parts.append(first_sentences(model.__doc__ or ""))
+            parts.append(" ".join((model.__doc__ or "").split()))
             prefix = f"{names[0]}." if len(names) == 1 else ""
             fields = [
                 (prefix + key, joined({name: default_of(values, f"{name}.{key}") for name in names}), field)
@@ -151,7 +145,7 @@ def records_page() -> str:
             (name, kind(field.annotation), "yes" if field.is_required() else "no")
             for name, field in record.model_fields.items()
         ]
-        parts += [f"## {record.__name__}", first_sentences(record.__doc__ or "")]
+        parts += [f"## {record.__name__}", " ".join((record.__doc__ or "").split())]
         parts.append(table(("field", "type", "required"), rows))
     return "\n\n".join(parts) + "\n"
 
@@ -171,7 +165,10 @@ def tables_page() -> str:
             ("name", "an answer is better if", "asked of annotators", "ablation"),
             [(name, a.definition, a.question, a.ablation[1]) for name, a in ASPECTS.items()],
         ),
-        "Losses": (("name", "loss of a pair"), [(name, _first_line(f)) for name, f in LOSSES.items()]),
+        "Losses": (
+            ("name", "loss of a pair"),
+            [(name, (f.__doc__ or "").partition("\n")[0]) for name, f in LOSSES.items()],
+        ),
         "Metrics": (
             ("name", "label", "unit", "direction", "leads where"),
             [(name, m.label, m.unit, better[m.better], ", ".join(m.leads)) for name, m in METRICS.items()],
@@ -192,10 +189,6 @@ def tables_page() -> str:
         texts = [[str(each or "") for each in row] for row in rows]
         parts += [f"## {title}", table(head, texts)]
     return "\n\n".join(parts) + "\n"
-
-
-def _first_line(function: Any) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def pages(root: Path) -> dict[Path, str]:

@@ -72,7 +72,6 @@ def shown(response: Response) -> Text:
 
 
 def main() -> None:
-    """Parse and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("path", nargs="?", type=Path, default=STORE, help="a store, or a file of replies")
     parser.add_argument("--task", help="extract, rewrite, revise, …")

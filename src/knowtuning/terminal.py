@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,21 +14,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Turn the direction of text round; of the other format characters some scripts need a few.
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Those of Unicode but for line break and tab, surrogates, separators of lines, and what turns the direction
+# of text round; of the other format characters some scripts need a few.
+_CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
     """A text with its control characters spelt out (ESC is \\x1b); line breaks and tabs stay."""
-    return "".join(char if char in "\n\t" or not _controls(char) else _spelt(char) for char in text)
-
-
-def _controls(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _TURNING
-
-
-def _spelt(char: str) -> str:
-    return char.encode("unicode-escape").decode("ascii")
+    return _CONTROLS.sub(lambda char: char[0].encode("unicode-escape").decode("ascii"), text)
 
 
 def screen() -> Console:

@@ -110,7 +110,7 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
         "recall": 50.0,
     }
     answers = MetricInputs([EXAMPLE], predictions(answer), cache)
-    leaf = fact_metrics(score_answers(answers, "kc", {"q": checked}), HOW)["kc"]
+    leaf = fact_metrics(score_answers(answers, "kc", [checked]), HOW)["kc"]
     raw = {"correct": 3, "incorrect": 1, "unverifiable": 2, "unscored": 0, "total": 6}
     assert {name: leaf["raw"][name] for name in raw} == raw
     # 3 of 4 true or false, 3 of 6 with a verdict; distinct: 1 of 2 and 1 of 3.

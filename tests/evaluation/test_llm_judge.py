@@ -43,7 +43,7 @@ def rows_of(jury: Jury, cache: Path) -> list[Scores]:
     rows: list[Scores] = []
     for system, inputs in PREDICTIONS.items():
         answers = MetricInputs(EXAMPLES, inputs, cache)
-        rows += score_answers(answers, system, {v.question: v for v in verdicts if v.system == system})
+        rows += score_answers(answers, system, [v for v in verdicts if v.system == system])
     return rows
 
 

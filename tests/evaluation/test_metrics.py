@@ -11,7 +11,7 @@ from knowtuning.core.records import Example, Prediction
 from knowtuning.core.text import content_words, first_words
 from knowtuning.evaluation import lexical, metrics
 from knowtuning.evaluation.metrics import METRICS, MetricInputs, compute, label, leading, metric
-from knowtuning.teacher.tasks import FreeTeacher
+from knowtuning.teacher.tasks import Teacher
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import f1_at_k
 
@@ -103,7 +103,7 @@ def test_questions_without_a_reference_are_compared_with_nothing(cache: Path) ->
 
 
 def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> None:
-    class Asked(FreeTeacher):
+    class Asked(Teacher):
         def run(self, tasks):
             raise AssertionError(f"asked {list(tasks)}")
 

@@ -83,7 +83,7 @@ def scored(
     answers = MetricInputs(examples, predictions, Path("unused"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics, "METRICS", table | plain)
-        return score_answers(answers, system, {verdict.question: verdict for verdict in verdicts})
+        return score_answers(answers, system, verdicts)
 
 
 def rows_of(system: str, *answers: str) -> list[Scores]:

@@ -9,7 +9,7 @@ from knowtuning.core.text import repeated_share, share_of, words
 from knowtuning.knowledge.extract import Extraction, extract
 from knowtuning.knowledge.perturb import grown
 from knowtuning.knowledge.rewrite import stated, unstated
-from knowtuning.teacher.tasks import FactList, FreeTeacher
+from knowtuning.teacher.tasks import FactList, Teacher
 
 
 def test_words_are_folded_and_characters_where_there_are_no_spaces() -> None:
@@ -45,7 +45,7 @@ def test_facts_of_another_answer_are_named() -> None:
 
 
 def test_a_row_whose_facts_are_not_its_answers_is_rejected_with_the_reply() -> None:
-    class Elsewhere(FreeTeacher):
+    class Elsewhere(Teacher):
         def run(self, tasks):
             return ((task, FactList(facts=["Rome was built in one day."])) for task in tasks)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from knowtuning.core.numbers import exact_share
 from knowtuning.core.records import Facts, FactScore, ScoredFacts
 from knowtuning.knowledge.aspects import (
     ASPECTS,
@@ -17,7 +19,6 @@ from knowtuning.knowledge.aspects import (
     shuffled_indices,
 )
 from knowtuning.knowledge.rewrite import SELECTIONS, check_recall, selected_facts
-from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.tasks import Failure
 
 SEEDS = st.integers(0, 2**31)
@@ -37,14 +38,14 @@ PERCENT = st.integers(0, 100).map(lambda percent: percent / 100)
     ],
 )
 def test_shares_are_those_of_the_decimal_number(share: float, count: int, floor: int, ceil: int) -> None:
-    assert (floor_share(share, count), ceil_share(share, count)) == (floor, ceil)
+    assert (math.floor(exact_share(share, count)), math.ceil(exact_share(share, count))) == (floor, ceil)
 
 
 @given(FACTS, st.integers(1, 100), SEEDS)
 def test_revised_facts_are_the_stated_share(facts, percent, seed) -> None:
     record = Facts(id="r", question="Q?", answer="A.", facts=facts)
     places = revised_indices(record, Perturbation(seed, 0.5, percent / 100))
-    assert len(places) == ceil_share(percent / 100, len(facts)) >= 1
+    assert len(places) == math.ceil(exact_share(percent / 100, len(facts))) >= 1
     assert places == sorted(set(places))
     assert places == revised_indices(record, Perturbation(seed, 0.1, percent / 100))
 

@@ -9,14 +9,14 @@ from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.probe import contrasts, fitting, preference, probed, sides, summarise
 from knowtuning.model.prompt import Formatter
-from knowtuning.teacher.tasks import FactList, Failure, FreeTeacher, Revise
+from knowtuning.teacher.tasks import FactList, Failure, Revise, Teacher
 from knowtuning.training.logps import add_head, completion_logps
 from stages import probe as stage
 from tests.support.tiny_models import unigram_model, word_tokenizer
 from tests.support.training import CPU
 
 
-class Liar(FreeTeacher):
+class Liar(Teacher):
     """Makes the first fact false and leaves the others; does nothing for the record "lost"."""
 
     def run(self, tasks):

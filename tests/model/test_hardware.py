@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from knowtuning.model import hardware
 from knowtuning.model.hardware import Hardware, Processes, detect
 
 
@@ -43,7 +42,7 @@ def test_a_wrong_setting_is_named(key: str, value: str, message: str) -> None:
 def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, flag: str | None
 ) -> None:
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: {"avx2", *filter(None, [flag])})
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True, flag: True})
     expected = "bfloat16" if flag else "float32"
     assert detect({"KNOWTUNING_DEVICE": "cpu"}).precision == expected
 

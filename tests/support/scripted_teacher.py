@@ -15,11 +15,12 @@ from knowtuning.teacher.tasks import (
     Revise,
     RewriteQA,
     Task,
+    Teacher,
     Text,
 )
 
 
-class ScriptedTeacher:
+class ScriptedTeacher(Teacher):
     """Extracts by sentence, revises by "not", rephrases by upper case; reads all tasks ahead.
 
     fails: says of which tasks the reply is a failure.

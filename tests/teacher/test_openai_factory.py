@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.teacher.openai import OpenAITeacher
-from knowtuning.teacher.tasks import FreeTeacher
+from knowtuning.teacher.tasks import Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from tests.support.checkout import PROMPTS, ROOT, run_python
 from tests.support.fault_server import FaultServer
@@ -44,10 +44,10 @@ def test_a_stage_runs_saves_and_replays(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_teacher_that_pays_nothing_has_nothing_to_save(tmp_path: Path) -> None:
     out = tmp_path / "replies.jsonl"
-    FreeTeacher().load_replies(out)
-    FreeTeacher().save_replies(out)
+    Teacher().load_replies(out)
+    Teacher().save_replies(out)
     assert out.read_bytes() == b""
-    assert FreeTeacher().usage() == {}
+    assert Teacher().usage() == {}
 
 
 def test_the_openai_package_is_loaded_by_the_first_call_alone(tmp_path: Path) -> None:

@@ -41,10 +41,7 @@ class Ranked:
 
 
 def supported_share(row: Verified) -> float | None:
-    """Share (0..1) of an answer's facts that are supported; unverifiable ones are not.
-
-    None where the answer states nothing, or a verdict is missing.
-    """
+    """Share (0..1) of the facts of an answer that are supported; None without facts or without verdicts."""
     if not row.sentences or row.unscored:
         return None
     return sum(one.verdict in SUPPORTED for one in row.sentences) / len(row.sentences)
@@ -112,9 +109,7 @@ def state(samples: Sequence[Sample], teacher: Teacher) -> SampleFacts:
 
 def ask_for_facts(samples: Sequence[Sample], stated: SampleFacts, teacher: Teacher) -> list[Asked]:
     """A question for every fact of the samples, asked for once a training question."""
-    wanted = {
-        (sample.source, fact): sample.question for sample in samples for fact in stated.facts[sample.id]
-    }
+    wanted = {(each.source, fact): each.question for each in samples for fact in stated.facts[each.id]}
     tasks = [
         AskFact(id=f"{source}/{number}", question=question, fact=fact)
         for number, ((source, fact), question) in enumerate(wanted.items())

@@ -44,9 +44,7 @@ def compare(
     drawn = {example.id: first_two(samples[example.id]) for example in examples}
     twos = {source: two for source, two in drawn.items() if two is not None}
     asked = [example for example in examples if example.id in twos]
-    answers = {
-        side: [twos[example.id][index].answer for example in asked] for index, side in enumerate(("0", "1"))
-    }
+    answers = {side: [twos[example.id][int(side)].answer for example in asked] for side in ("0", "1")}
     judgements = judge_pairs(asked, answers, [("0", "1")], judge, [OVERALL])
     pairs, without = [], Counter({"no_two_whole_samples_differ": len(examples) - len(asked)})
     for row in judgements:

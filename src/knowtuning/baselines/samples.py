@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from knowtuning.core.records import Example, Pair, Prediction, Sample, Verified
 from knowtuning.core.storage import digest
+from knowtuning.core.tables import grouped
 
 
 def by_question(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """The samples of each question in the order of their numbers."""
-    groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.source, []).append(sample)
+    groups = grouped(samples, lambda sample: sample.source)
     return {source: sorted(group, key=lambda each: each.number) for source, group in groups.items()}
 
 

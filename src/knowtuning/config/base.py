@@ -79,7 +79,5 @@ def local_paths(params: BaseParams) -> dict[str, str | None]:
 
 
 class BaseStage(Selection):
-    """What the stage base reads."""
-
     seed: Seed
     base: BaseParams

@@ -6,17 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from knowtuning.config.teacher import TeacherParams
+from knowtuning.config.teacher import TeacherStage
 from knowtuning.config.verify import JudgedBy
-from knowtuning.core.params import PromptParams, Section, Seed, Selection, Share
+from knowtuning.core.params import PromptParams, Section, Share
 
 
 class SampledPairs(Section):
     """What all baselines on sampled answers have."""
 
-    limit: int | None = Field(
-        ge=1, description="pairs in all, drawn at random, for runs of equal budget; null: all"
-    )
+    limit: int | None = Field(ge=1, description="pairs in all, drawn at random, for equal budgets; null: all")
 
 
 class RlaifParams(SampledPairs):
@@ -26,9 +24,7 @@ class RlaifParams(SampledPairs):
         description="show the judge the reference answer, a stronger baseline; the closed world's judge is "
         "exact either way"
     )
-    max_unjudged: Share = Field(
-        description="share of questions that may stay without a verdict before the stage fails"
-    )
+    max_unjudged: Share = Field(description="share of questions that may stay without a verdict")
 
 
 class FactTuneParams(SampledPairs):
@@ -37,17 +33,13 @@ class FactTuneParams(SampledPairs):
     max_pairs: int = Field(
         ge=1, description="pairs of a question at most, drawn at random; 45 are all that 10 samples make"
     )
-    max_unscored: Share = Field(
-        description="share of samples that may stay without a score before the stage fails"
-    )
+    max_unscored: Share = Field(description="share of samples that may stay without a score")
 
 
 class FactTuneMcParams(FactTuneParams):
     """FactTune-MC: samples ranked by how sure the base model is of their facts; nobody judges."""
 
-    answers: int = Field(
-        ge=1, description="answers of the base model to the question of each fact (FactTune: 20)"
-    )
+    answers: int = Field(ge=1, description="answers of the base model to each fact's question (FactTune: 20)")
     temperature: float = Field(gt=0, description="temperature of these answers (FactTune: 1.0)")
     top_p: float = Field(gt=0, le=1, description="share of probability they are drawn from (FactTune: 0.9)")
     max_new_tokens: int = Field(ge=1, description="tokens of such an answer (FactTune: 15)")
@@ -62,12 +54,8 @@ class KcSampledParams(SampledPairs):
     )
     beta_delete: Share = Field(description="share of a sample's facts that completeness deletes")
     revise_share: float = Field(gt=0, le=1, description="share of its facts that factuality makes false")
-    max_unscored: Share = Field(
-        description="share of samples that may stay without a verdict before the stage fails"
-    )
-    max_rejected: Share = Field(
-        description="share of samples and pairs that the teacher may fail at before it does"
-    )
+    max_unscored: Share = Field(description="share of samples that may stay without a verdict")
+    max_rejected: Share = Field(description="share of samples and pairs that the teacher may fail at")
 
 
 SECTIONS: dict[str, type[SampledPairs]] = {
@@ -78,12 +66,10 @@ SECTIONS: dict[str, type[SampledPairs]] = {
 }
 
 
-class PairsStage(Selection):
+class PairsStage(TeacherStage):
     """What making the pairs reads beside the section of its baseline."""
 
-    seed: Seed
     model: PromptParams
-    teacher: TeacherParams
     judge: JudgedBy
 
 

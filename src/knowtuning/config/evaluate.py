@@ -26,9 +26,7 @@ class BertScoreParams(Section):
 class EvaluateParams(Section):
     """How sure the numbers are, and how the shortcut audit is cross-validated."""
 
-    resamples: int = Field(
-        ge=1000, description="bootstrap resamples of the questions; 10,000 or more to quote"
-    )
+    resamples: int = Field(ge=1000, description="bootstrap resamples of the questions; 10,000 to quote")
     confidence: float = Field(
         gt=0.5,
         lt=1,

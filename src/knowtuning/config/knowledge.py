@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 
 
 class ExtractParams(Section):
@@ -26,9 +26,7 @@ class ExtractParams(Section):
 class RewriteParams(Section):
     """Fine-grained knowledge augmentation (paper, 3.2)."""
 
-    alpha: Share = Field(
-        description="share of an answer's facts that count as difficult (0..1); 0.5 in the paper"
-    )
+    alpha: Share = Field(description="share of an answer's facts that count as difficult; 0.5 in the paper")
     select: Literal["hardest", "hard_recalled", "random"] = Field(
         description="which facts these are: the hardest by perplexity (paper); the hardest of those that the "
         "base model recalls when cued, in the closed world alone; or as many drawn at random"
@@ -40,17 +38,9 @@ class RewriteParams(Section):
     max_rejected: MaxRejected
 
 
-class ExtractStage(Selection):
-    """What the extract stage reads."""
-
-    seed: Seed
-    teacher: TeacherParams
+class ExtractStage(TeacherStage):
     extract: ExtractParams
 
 
-class RewriteStage(Selection):
-    """What the rewrite stage reads."""
-
-    seed: Seed
-    teacher: TeacherParams
+class RewriteStage(TeacherStage):
     rewrite: RewriteParams

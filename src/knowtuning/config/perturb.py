@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 from knowtuning.core.tables import names_in
 from knowtuning.knowledge.aspects import ASPECTS
 
@@ -25,9 +25,7 @@ class PerturbParams(Section):
         "itself with its facts changed in place, nothing is rephrased; paper: rephrased answer against bare "
         "facts"
     )
-    beta_delete: Share = Field(
-        description="share of an answer's facts that completeness deletes, at least one (0..1)"
-    )
+    beta_delete: Share = Field(description="share of the facts that completeness deletes, at least one")
     fill: Literal["none", "repeat", "foreign"] = Field(
         description="what stands for the facts that completeness deletes, about as many words: repeat: kept "
         "facts again (with style matched an LLM may say them once); foreign: facts of other records, beside "
@@ -51,9 +49,7 @@ class PerturbParams(Section):
     max_growth: float = Field(
         ge=1, description="most words of a chosen text, as a multiple of the answer it stands for (1 or more)"
     )
-    audit_folds: int = Field(
-        ge=2, description="cross-validation folds of the shortcut audit, grouped by source question"
-    )
+    audit_folds: int = Field(ge=2, description="cross-validation folds of the shortcut audit, by question")
     max_given_away: float = Field(
         ge=0.5,
         le=1,
@@ -63,9 +59,5 @@ class PerturbParams(Section):
     max_rejected: MaxRejected
 
 
-class PerturbStage(Selection):
-    """What the perturb stage reads."""
-
-    seed: Seed
-    teacher: TeacherParams
+class PerturbStage(TeacherStage):
     perturb: PerturbParams

@@ -79,31 +79,21 @@ class SampleParams(Section):
         le=100,
         description="answers to each question (FactTune: 10); RLAIF takes the first two that differ",
     )
-    temperature: float = Field(
-        gt=0, description="tokens are drawn at this temperature (FactTune, RLAIF: 1.0)"
-    )
+    temperature: float = Field(gt=0, description="temperature of the draws (FactTune, RLAIF: 1.0)")
     top_p: float = Field(gt=0, le=1, description="share of probability drawn from")
     top_k: int | None = Field(ge=1, description="tokens drawn from at most; null: all")
-    max_new_tokens: int = Field(
-        ge=1, description="tokens a sample may have; one that reaches the limit makes no pair"
-    )
-    limit: int | None = Field(
-        ge=1, description="sample answers to the first questions alone, in file order; null: all"
-    )
+    max_new_tokens: int = Field(ge=1, description="tokens of a sample; one that is cut off makes no pair")
+    limit: int | None = Field(ge=1, description="sample the first questions alone, in file order; null: all")
     backend: Literal["transformers", "vllm"] = Field(description="who samples, as in predict.backend")
 
 
 class PredictStage(Selection):
-    """The keys of params.yaml that the predict stage reads."""
-
     seed: Seed
     model: PromptParams
     predict: PredictParams
 
 
 class SampleStage(Selection):
-    """The keys of params.yaml that the sample stage reads."""
-
     seed: Seed
     model: PromptParams
     sample: SampleParams

@@ -100,9 +100,7 @@ class PrepareParams(Section):
     source: Annotated[str, name_in(SOURCES)] = Field(
         description="where the data comes from: world, file, medquad_xml or hub; data/sources.py has them"
     )
-    max_rejected: Share = Field(
-        description="largest share of unusable rows in a split (0..1); above it the stage fails"
-    )
+    max_rejected: Share = Field(description="share of unusable rows in a split above which the stage fails")
     limit: LimitParams
     split: SplitParams
     tests: dict[TestName, str] = Field(
@@ -126,16 +124,14 @@ class PrepareParams(Section):
 
 def local_paths(params: PrepareParams) -> dict[str, str | None]:
     """The paths that the chosen source and the further test sets read, by params key."""
-    return {**_source_paths(params), **{f"prepare.tests.{name}": path for name, path in params.tests.items()}}
-
-
-def _source_paths(params: PrepareParams) -> dict[str, str | None]:
-    if params.source == "file":
-        splits = ("train", "valid", "test")
-        return {f"prepare.file.{split}": getattr(params.file, split) for split in splits}
-    if params.source == "medquad_xml":
-        return {"prepare.medquad_xml.path": params.medquad_xml.path}
-    return {"prepare.hub.id": local(params.hub.id)} if params.source == "hub" else {}
+    tests = {f"prepare.tests.{name}": path for name, path in params.tests.items()}
+    splits = {f"prepare.file.{split}": getattr(params.file, split) for split in ("train", "valid", "test")}
+    of_source = {
+        "file": splits,
+        "medquad_xml": {"prepare.medquad_xml.path": params.medquad_xml.path},
+        "hub": {"prepare.hub.id": local(params.hub.id)},
+    }
+    return of_source.get(params.source, {}) | tests
 
 
 class TeacherChoice(Selection):
@@ -145,8 +141,6 @@ class TeacherChoice(Selection):
 
 
 class PrepareStage(Selection):
-    """What the stage `prepare` reads of params.yaml."""
-
     seed: Seed
     prepare: PrepareParams
     teacher: TeacherChoice

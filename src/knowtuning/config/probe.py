@@ -15,15 +15,11 @@ class ProbeParams(Section):
     limit: int | None = Field(
         ge=0, description="probe only the first of the predicted questions; null: all, 0: none, no teacher"
     )
-    beta_delete: Share = Field(
-        description="share of its facts that an incomplete answer lacks, at least one (0..1)"
-    )
+    beta_delete: Share = Field(description="share of its facts that an incomplete answer lacks, at least one")
     max_rejected: MaxRejected
 
 
 class ProbeStage(ComparedSystems):
-    """The keys of params.yaml that the probe stage reads."""
-
     seed: Seed
     model: ModelParams
     teacher: TeacherParams

@@ -83,8 +83,7 @@ def unread(params: Shared) -> list[str]:
 
 
 def check(path: Path) -> Shared:
-    """Validate a whole params file: what a late stage would find out hours later, too. Raises ValueError in
-    one line."""
+    """Validate a whole params file, and what a late stage would find out. Raises ValueError in one line."""
     params = load(path, Params)
     if params.seed >= 2**32:
         raise ValueError(f"{path}: seed is {params.seed}; expected less than {2**32}, as NumPy takes")

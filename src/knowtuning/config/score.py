@@ -15,13 +15,9 @@ class ScoreParams(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         description="number format of the model; auto is bfloat16 on a GPU that has it, else float32"
     )
-    max_rejected: Share = Field(
-        description="largest share of rows that may be rejected before the stage fails (0..1)"
-    )
+    max_rejected: Share = Field(description="share of rejected rows above which the stage fails")
 
 
 class ScoreStage(Selection):
-    """What the score stage reads."""
-
     model: ModelParams
     score: ScoreParams

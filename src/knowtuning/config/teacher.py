@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
 
-from knowtuning.core.params import Section, Share
+from knowtuning.core.params import Section, Seed, Selection, Share
 from knowtuning.core.tables import name_in
 from knowtuning.teacher.teachers import TEACHERS
 
@@ -28,8 +28,7 @@ _RESERVED = frozenset(
 
 
 class Endpoint(Section):
-    """A model at an OpenAI-compatible endpoint. Speed, money and the way of delivery are not here: see
-    teacher/openai/limits.py."""
+    """A model at an OpenAI-compatible endpoint; speed, money, delivery: see teacher/openai/limits.py."""
 
     model: str = Field(min_length=1, description="model name at the endpoint (openai backend)")
     base_url: str | None = Field(
@@ -82,3 +81,10 @@ class TeacherParams(Endpoint):
         description="world: exact, for prepare.source world alone; english: rules for English, no network; "
         "openai: any OpenAI-compatible endpoint; teacher/teachers.py has them"
     )
+
+
+class TeacherStage(Selection):
+    """What every stage with a teacher reads beside its own section."""
+
+    seed: Seed
+    teacher: TeacherParams

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from knowtuning.config.teacher import MaxRejected, TeacherParams
-from knowtuning.core.params import Section, Seed, Selection, Share
+from knowtuning.config.teacher import MaxRejected, TeacherStage
+from knowtuning.core.params import Section, Share
 
 
 class KgParams(Section):
@@ -21,23 +21,13 @@ class KgKcParams(Section):
         description="share of a question's triples that an incomplete text lacks, at least one (0..1); "
         "first version: half"
     )
-    limit: int | None = Field(
-        ge=1, description="pairs in all, drawn at random, for runs of equal budget; null: all"
-    )
+    limit: int | None = Field(ge=1, description="pairs in all, drawn at random, for equal budgets; null: all")
     max_rejected: MaxRejected
 
 
-class TriplesStage(Selection):
-    """What the stage that makes the rows of triples reads."""
-
-    seed: Seed
-    teacher: TeacherParams
+class TriplesStage(TeacherStage):
     kg: KgParams
 
 
-class TriplePairsStage(Selection):
-    """What the stage that makes pairs from triples reads."""
-
-    seed: Seed
-    teacher: TeacherParams
+class TriplePairsStage(TeacherStage):
     kgkc: KgKcParams

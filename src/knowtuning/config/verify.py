@@ -85,8 +85,6 @@ def local_paths(judge: JudgedBy) -> dict[str, str | None]:
 
 
 class VerifyStage(ComparedSystems):
-    """The keys of params.yaml that the verify stage reads."""
-
     judge: JudgeParams
 
     @property

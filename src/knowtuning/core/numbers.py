@@ -1,4 +1,4 @@
-"""Texts compared by their numbers: equal values in another notation are equal.
+"""Texts compared by their numbers: equal values in another notation are equal. And exact shares of counts.
 
 The words for numbers and bounds are English; in other languages digits alone are read.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from fractions import Fraction
 
 from knowtuning.core.text import WORD
 
@@ -74,3 +75,8 @@ def _is_looser(context: list[Token], old: Token, new: Token) -> bool:
         return False
     words = " ".join(map(str, context))
     return bool(_LEAST.search(words) and new < old) or bool(_MOST.search(words) and new > old)
+
+
+def exact_share(share: float, count: int) -> Fraction:
+    """share * count, `share` being the decimal it is written as: 0.1 of 30 is 3, where floats give more."""
+    return Fraction(repr(share)) * count

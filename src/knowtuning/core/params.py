@@ -53,10 +53,7 @@ WATCHED = Path("data/raw")
 
 
 def check_watched(paths: Mapping[str, str | None]) -> None:
-    """Raise ValueError where a path of params.yaml is one that DVC would not see change.
-
-    paths: params key -> its value; null is no path.
-    """
+    """Raise ValueError where a path of params.yaml, by its key, is one that DVC would not see change."""
     for key, value in paths.items():
         if value is None:
             continue
@@ -100,10 +97,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path, model: type[S]) -> S:
-    """Validate the part of params.yaml that `model` describes.
-
-    Raises ValueError in one line: the key, what was found, what was expected.
-    """
+    """The part of params.yaml that `model` describes. Raises ValueError in one line, with key and value."""
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as error:

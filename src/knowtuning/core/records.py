@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -225,6 +225,7 @@ class Rejected(Record):
 
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 def dumps(record: Record) -> str:
@@ -232,18 +233,22 @@ def dumps(record: Record) -> str:
     return json.dumps(record.model_dump(), ensure_ascii=False, allow_nan=False)
 
 
+def parsed(line: str, validate: Callable[[str], T], where: str, expected: str) -> T:
+    """What a line of a file holds. Raises ValueError with the place, the field and what was expected."""
+    try:
+        return validate(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "line"
+        raise ValueError(f"{where}: {field}: {first['msg']}; {expected}") from error
+
+
 def iter_jsonl(path: Path, kind: type[R]) -> Iterator[R]:
     """Stream the records of a file. Raises ValueError naming file, line and field on a bad line."""
     with open_text(path) as stream:
         for number, line in enumerate(stream, start=1):
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "line"
-                raise ValueError(
-                    f"{path}:{number}: {where}: {first['msg']}; expected a {kind.__name__} record"
-                ) from error
+            expected = f"expected a {kind.__name__} record"
+            yield parsed(line, kind.model_validate_json, f"{path}:{number}", expected)
 
 
 def read_jsonl(path: Path, kind: type[R]) -> list[R]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import AfterValidator
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 def entry(table: Mapping[str, T], name: object, what: str) -> T:
@@ -18,6 +19,14 @@ def entry(table: Mapping[str, T], name: object, what: str) -> T:
     if not isinstance(name, str) or name not in table:
         raise ValueError(f"{what} is {name!r}; expected one of {', '.join(table)}")
     return table[name]
+
+
+def grouped(rows: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The rows by their keys, both in the order in which they come."""
+    groups: dict[K, list[T]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 def name_in(table: Mapping[str, object]) -> AfterValidator:

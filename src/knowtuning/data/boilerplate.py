@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+from knowtuning.core.tables import grouped
 
 # An opening is this many words; a character of a script without spaces counts half a word.
 OPENING_WORDS = 6
@@ -90,7 +92,6 @@ class Boilerplate:
     openings: dict[tuple[str, ...], int]
 
     def kinds(self, answer: str) -> list[str]:
-        """The kinds that an answer is of."""
         return [name for name, is_kind in KINDS.items() if is_kind(self, answer)]
 
     def reason(self, answer: str, dropped: Iterable[str]) -> str | None:
@@ -114,18 +115,14 @@ def find(answers: Iterable[str]) -> Boilerplate:
     return Boilerplate({words: n for words, n in counts.items() if n >= least})
 
 
-def report(boilerplate: Boilerplate, answers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def report(boilerplate: Boilerplate, answers: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Examples of each kind among answers by place, for metrics/data.json; empty where there are none.
 
     An opening is given to the end of what all its answers share, with their number and a place.
     """
-    by_opening: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
-    links: list[dict[str, Any]] = []
-    for where, answer in answers:
-        if opening(answer) in boilerplate.openings:
-            by_opening[opening(answer)].append((where, answer))
-        if link_list(answer):
-            links.append({"where": where, "answer": _start(answer)})
+    links = [{"where": where, "answer": _start(answer)} for where, answer in answers if link_list(answer)]
+    sharing = [row for row in answers if opening(row[1]) in boilerplate.openings]
+    by_opening = grouped(sharing, lambda row: opening(row[1]))
     shared = [
         {"opening": _shared(answers), "answers": len(answers), "where": answers[0][0]}
         for answers in sorted(by_opening.values(), key=lambda group: (-len(group), group[0][0]))

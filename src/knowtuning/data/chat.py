@@ -44,10 +44,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The last question of a conversation; answer: empty where the conversation ends with the question.
-
-    asked: the question with its context before it.
-    """
+    """The last question of a conversation, behind its context (asked) and alone; answer: may be empty."""
 
     asked: str
     question: str
@@ -62,10 +59,7 @@ def chat_column(columns: Collection[str], question: str) -> str | None:
 
 
 def exchange(value: Any) -> Exchange:
-    """The last exchange of the turns of a row.
-
-    Raises ValueError for a conversation that is refused, with the turn (from 1) and the reason.
-    """
+    """The last exchange of a row's turns. Raises ValueError, with the turn (from 1), where it is refused."""
     if isinstance(value, dict) and all(isinstance(part, list) for part in value.values()):
         # The columns of the turns, as the library `datasets` gives a list of records.
         value = [dict(zip(value, turn, strict=False)) for turn in zip(*value.values(), strict=False)]

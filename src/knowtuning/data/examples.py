@@ -47,7 +47,11 @@ class Columns:
         """The columns of a row that hold something and are not read."""
         chat = chat_column(values, self.question)
         used = {chat, self.id} if chat else {*self._all(), *self.meta}
-        return [name for name, value in values.items() if name not in used and not _vacant(value)]
+        return [
+            name
+            for name, value in values.items()
+            if name not in used and not (_missing(value) or value in ("", [], {}))
+        ]
 
     def _all(self) -> tuple[str | None, ...]:
         return self.question, self.context, self.answer, self.id
@@ -67,16 +71,13 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected.
-
-    blank: as in `Row`.
-    """
+    """A row that is left out. kind: one of BAD or EXPECTED. reason: field, what was found, expected."""
 
     where: str
     kind: str
     reason: str
     raw: Any
-    blank: str = ""
+    blank: str = ""  # as in SourceRow
 
     def record(self) -> Rejected:
         """The record for the rejected file; its id is the place of the row."""
@@ -157,10 +158,6 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _vacant(value: Any) -> bool:
-    return _missing(value) or value in ("", [], {})
-
-
 def _text(values: dict[str, Any], column: str) -> str:
     """The normalised text of a column."""
     value = values.get(column)
@@ -190,7 +187,7 @@ def _required(values: dict[str, Any], column: str, kind: str) -> str:
 
 
 def _filled(values: dict[str, Any], column: str) -> tuple[str, str]:
-    """The text of a column, empty where it has none, and the mark that stood for none (see `Row`)."""
+    """The text of a column, empty where it has none, and the mark that stood for none (see SourceRow)."""
     if _missing(values.get(column)):
         return "", ""
     text = _text(values, column)

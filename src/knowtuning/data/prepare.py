@@ -11,21 +11,11 @@ from typing import Any
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.core.records import check_rejected, rejected_path, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
+from knowtuning.data import splits as steps
 from knowtuning.data.boilerplate import KINDS, Boilerplate, find, report
 from knowtuning.data.examples import Reject, SourceRow
-from knowtuning.data.sources import open_source, open_tests
-from knowtuning.data.splits import (
-    SPLITS,
-    Split,
-    apply_limit,
-    check_ids,
-    collect,
-    draw,
-    drop,
-    drop_duplicates,
-    drop_leaked,
-    too_long,
-)
+from knowtuning.data.sources import SOURCES, open_tests
+from knowtuning.data.splits import SPLITS, Split
 
 UNANSWERED = ("missing_value", "empty_answer")
 # Above this share of the training answers boilerplate is worth a line on the screen.
@@ -47,7 +37,6 @@ class Prepared:
     notes: list[str]
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """The counts of each split."""
         return {name: split.counts() | self._repeated(split) for name, split in self.splits.items()}
 
     def _repeated(self, split: Split) -> dict[str, int]:
@@ -56,8 +45,7 @@ class Prepared:
         return {kind: kinds[kind] for kind in KINDS}
 
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics/data.json: the counts, and where there are some, examples of boilerplate and
-        notes."""
+        """The content of metrics/data.json: counts and, where there are some, boilerplate and notes."""
         rows = [row for name, split in self.splits.items() if name in SPLITS for row in split.rows]
         repeated = report(self.boilerplate, [(row.where, row.example.answer) for row in rows])
         parts = {"boilerplate": repeated, "notes": self.notes}
@@ -65,13 +53,10 @@ class Prepared:
 
 
 def prepare(params: PrepareParams, *, seed: int) -> Prepared:
-    """Read the chosen source and clean it; nothing is written.
-
-    Raises ValueError when the source cannot be read or holds no row.
-    """
-    source = open_source(params, seed=seed)
+    """Read the chosen source and clean it; nothing is written. Raises ValueError where it has no row."""
+    source = SOURCES[params.source](params, seed)
     tests, notes = open_tests(params)
-    cleaned = {name: drop_duplicates(_read(name, rows)) for name, rows in {**source.rows, **tests}.items()}
+    cleaned = {name: _read(name, rows) for name, rows in {**source.rows, **tests}.items()}
     repeated = find(row.example.answer for name in source.rows for row in cleaned[name].rows)
     cleaned = {name: _without(split, repeated, params) for name, split in cleaned.items()}
     splits = _separate(cleaned, params, seed)
@@ -85,13 +70,12 @@ def prepare(params: PrepareParams, *, seed: int) -> Prepared:
 
 def _without(split: Split, repeated: Boilerplate, params: PrepareParams) -> Split:
     """The rows whose answers are neither boilerplate that is to be left out nor too long."""
-    kept = drop(split, "dropped", lambda row: repeated.reason(row.example.answer, params.drop))
-    return drop(kept, "too_long", lambda row: too_long(row.example.answer, params.max_words))
+    kept = steps.drop(split, "dropped", lambda row: repeated.reason(row.example.answer, params.drop))
+    return steps.drop(kept, "too_long", lambda row: steps.too_long(row.example.answer, params.max_words))
 
 
 def _remarks(prepared: Prepared) -> list[str]:
-    """A line on each kind of boilerplate that is more than NOTED of the training answers, and on questions
-    with several answers."""
+    """Lines on boilerplate above NOTED of the training answers, and on questions with several answers."""
     train = prepared.splits["train"]
     counts = prepared.counts()["train"]
     several = [
@@ -148,10 +132,10 @@ def _check(split: Split, rejected: Path, limit: float) -> None:
 def _read(name: str, rows: Iterable[SourceRow | Reject]) -> Split:
     from tqdm import tqdm
 
-    split = collect(name, tqdm(rows, desc=f"read {name}", unit=" rows", delay=2))
+    split = steps.collect(name, tqdm(rows, desc=f"read {name}", unit=" rows", delay=2))
     if split.read == 0:
         raise ValueError(f"{name}: the source holds no row; expected at least one")
-    return split
+    return steps.drop_duplicates(split)
 
 
 def _separate(cleaned: dict[str, Split], params: PrepareParams, seed: int) -> dict[str, Split]:
@@ -159,17 +143,17 @@ def _separate(cleaned: dict[str, Split], params: PrepareParams, seed: int) -> di
     splits = dict(cleaned)
     held_out = [split for name, split in splits.items() if name not in ("train", "valid")]
     if "valid" in splits:
-        splits["valid"] = drop_leaked(splits["valid"], held_out)
+        splits["valid"] = steps.drop_leaked(splits["valid"], held_out)
         held_out.append(splits["valid"])
-    splits["train"] = drop_leaked(splits["train"], held_out)
+    splits["train"] = steps.drop_leaked(splits["train"], held_out)
     for split in splits.values():
-        check_ids(split)
+        steps.check_ids(split)
     for name in SPLITS:
         if name not in splits:
             count = getattr(params.split, name)
-            splits["train"], splits[name] = draw(splits["train"], name, count, seed=seed)
+            splits["train"], splits[name] = steps.draw(splits["train"], name, count, seed=seed)
     for name in SPLITS:
-        splits[name] = apply_limit(splits[name], getattr(params.limit, name), seed=seed)
+        splits[name] = steps.apply_limit(splits[name], getattr(params.limit, name), seed=seed)
     for split in splits.values():
         split.check()
     return {name: splits[name] for name in sorted(splits, key=lambda name: name not in SPLITS)}

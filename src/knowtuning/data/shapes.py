@@ -31,19 +31,14 @@ _KINDS = {".json": "a JSON array", ".jsonl": "JSONL", ".csv": "CSV", ".parquet":
 
 # Extensions that are not read, and what to do.
 _OTHER_NAMES = {
-    ".ndjson": "one object a line is JSONL: rename it to {stem}.jsonl",
-    ".jsonlines": "one object a line is JSONL: rename it to {stem}.jsonl",
-    ".tsv": "save it with commas as {stem}.csv",
-    ".tab": "save it with commas as {stem}.csv",
-    ".xlsx": "save the sheet as CSV in UTF-8",
-    ".xls": "save the sheet as CSV in UTF-8",
-    ".ods": "save the sheet as CSV in UTF-8",
+    **dict.fromkeys((".ndjson", ".jsonlines"), "one object a line is JSONL: rename it to {stem}.jsonl"),
+    **dict.fromkeys((".tsv", ".tab"), "save it with commas as {stem}.csv"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV in UTF-8"),
     ".zip": "unpack it",
     ".bz2": "unpack it with bunzip2",
     ".xz": "unpack it with unxz",
     ".zst": "unpack it with unzstd",
-    ".arrow": "save the table as Parquet",
-    ".feather": "save the table as Parquet",
+    **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
     ".pkl": "save the rows as JSONL",
 }
 

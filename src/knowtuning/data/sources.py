@@ -34,11 +34,6 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
 
-def open_source(params: PrepareParams, *, seed: int) -> Source:
-    """The chosen source, not read yet. Raises ValueError when a value that it needs is null."""
-    return SOURCES[params.source](params, seed)
-
-
 def _world(params: PrepareParams, seed: int) -> Source:
     from knowtuning.world import build_world
 
@@ -87,8 +82,7 @@ def _file(params: PrepareParams, seed: int) -> Source:
 
 
 def open_tests(params: PrepareParams) -> tuple[dict[str, Iterator[SourceRow | Reject]], list[str]]:
-    """The rows of each file of prepare.tests, by `tests.<name>`, where an answer may be missing, and their
-    notes."""
+    """The rows of each file of prepare.tests, by `tests.<name>`; answers may be missing. And their notes."""
     columns = replace(_columns(params.file.columns), optional=True)
     notes: list[str] = []
     return {f"tests.{name}": _read(path, columns, notes) for name, path in params.tests.items()}, notes

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Scores, Sentence
+from knowtuning.core.tables import grouped
 from knowtuning.core.text import normal_form
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 
@@ -43,9 +44,7 @@ def fact_metrics(rows: Sequence[Scores], how: Resampling) -> dict[str, dict[str,
     for). Rates have intervals, by bootstrap over questions. answers_unscored, recall_unscored: answers
     whose facts, or whose recall, have no verdict; facts that could not even be extracted are in no count.
     """
-    by_system: dict[str, list[Scores]] = {}
-    for row in rows:
-        by_system.setdefault(row.system, []).append(row)
+    by_system = grouped(rows, lambda row: row.system)
     return {system: _of_system(mine, how) for system, mine in by_system.items()}
 
 

@@ -52,7 +52,6 @@ def content_share(first: Sequence[str], second: Sequence[str]) -> list[float]:
     earns nothing. 0 where a text has no content word. Answers against references: precision; references
     against answers: recall.
     """
-    counts = [
-        tuple(Counter(content_words(text)) for text in pair) for pair in zip(first, second, strict=True)
-    ]
+    pairs = zip(first, second, strict=True)
+    counts = [tuple(Counter(content_words(text)) for text in pair) for pair in pairs]
     return [100.0 * (one & other).total() / max(1, one.total()) for one, other in counts]

@@ -10,7 +10,7 @@ none is stated) is null in the record, leaves the mean, and is visible in that m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,16 +90,14 @@ class Metric:
         if self.compare is None:
             return self.function(answers) if self.function else None
         compare = self.compare(answers)
-        return None if compare is None else _against_references(answers, compare)
-
-
-def _against_references(answers: MetricInputs, compare: Compare) -> list[float | None]:
-    """Values of the answers whose question has a reference; the others have none to be compared with."""
-    pairs = list(zip(answers.texts, answers.references, strict=True))
-    compared = [pair for pair in pairs if pair[1].strip()]
-    texts, references = [text for text, _ in compared], [reference for _, reference in compared]
-    values = iter(compare(texts, references) if compared else [])
-    return [next(values) if reference.strip() else None for _, reference in pairs]
+        if compare is None:
+            return None
+        # An answer whose question has no reference has nothing to be compared with.
+        pairs = list(zip(answers.texts, answers.references, strict=True))
+        compared = [pair for pair in pairs if pair[1].strip()]
+        texts, references = [text for text, _ in compared], [reference for _, reference in compared]
+        values = iter(compare(texts, references) if compared else [])
+        return [next(values) if reference.strip() else None for _, reference in pairs]
 
 
 def _at_equal_length(whole: Metric) -> Metric:
@@ -225,19 +223,19 @@ def leading(names: Sequence[str]) -> list[str]:
 def score_answers(
     answers: MetricInputs,
     system: str,
-    verified: Mapping[str, Verified],
-    probed: Mapping[str, Probed] | None = None,
+    verified: Iterable[Verified],
+    probed: Iterable[Probed] = (),
 ) -> list[Scores]:
-    """Scores of a system's answers: those of verification and the probe, by question id, and every metric's.
+    """Scores of a system's answers: those of verification and the probe, and every metric's.
 
     probed: some of the questions, or none; scores of the probe are null for the others, or nobody has any.
     """
-    values, probed = compute(answers), probed or {}
-    unprobed = {name: None for row in probed.values() for name in row.scores}
+    values, verdicts_on = compute(answers), {row.question: row for row in verified}
+    tests = {row.question: row.scores for row in probed}
+    untested = {name: None for scores in tests.values() for name in scores}
     rows = []
     for index, example in enumerate(answers.examples):
-        verdicts = verified[example.id]
-        tested = probed[example.id].scores if example.id in probed else unprobed
+        verdicts, tested = verdicts_on[example.id], tests.get(example.id, untested)
         computed = {name: each[index] for name, each in values.items()}
         rounded = {name: None if value is None else round(value, 4) for name, value in computed.items()}
         rows.append(

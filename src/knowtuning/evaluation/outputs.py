@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from knowtuning.core.records import Scores
 from knowtuning.core.storage import atomic_write, write_json
-from knowtuning.evaluation.fact_metrics import fact_metrics
 from knowtuning.evaluation.metrics import label_and_unit, leading
-from knowtuning.evaluation.pairwise import CONTROLLED, Contest, judge_metrics
-from knowtuning.evaluation.stats import Estimate, Resampling
+from knowtuning.evaluation.pairwise import CONTROLLED, Contest
+from knowtuning.evaluation.stats import Estimate
 from knowtuning.evaluation.summary import Summary, difference_metrics, plot_rows, systems_metrics
 
 
@@ -29,21 +27,6 @@ def write_summaries(summaries: Sequence[Summary], *, metrics: Path, plots: Path)
     write_csv(plots / "groups.csv", rows)
 
 
-def write_judging(
-    rows: Sequence[Scores],
-    contests: Sequence[Contest],
-    how: Resampling,
-    *,
-    metrics: Path,
-    status: str,
-) -> None:
-    """Write facts.json and judge.json under `metrics`; only the status where nothing was verified."""
-    computed = status == "computed"
-    facts = fact_metrics(rows, how) if computed else {}
-    write_json(metrics / "facts.json", {"status": status, **facts})
-    write_json(metrics / "judge.json", judge_metrics(contests) if computed else {"status": status})
-
-
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows of equal keys as CSV, atomically. Raises ValueError for none, unless `columns` are given."""
     if not rows and not columns:
@@ -55,10 +38,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 
 def render(summary: Summary, *, baseline: str, confidence: float) -> str:
-    """Two aligned tables: the systems, and the other systems minus the baseline.
-
-    A difference whose interval excludes 0 carries a star.
-    """
+    """Two tables: the systems, and the others minus the baseline; a star where an interval excludes 0."""
     level = f"{100 * confidence:g} % interval"
     systems = _table(summary.systems, lambda e: f"{e.value:.2f} ± {(e.high - e.low) / 2:.2f}")
     differences = _table(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Judgement, read_jsonl
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation.stats import Estimate, Floats, Ratios, Resampling, bootstrap_p, holm, summarise
 from knowtuning.systems import BASELINE, EVERY, METHOD
 
@@ -69,15 +70,11 @@ def read_judgements(path: Path, questions: Sequence[str]) -> list[Judgement]:
 def contests(
     judgements: Sequence[Judgement], words: Mapping[str, Sequence[int]], how: Resampling
 ) -> list[Contest]:
-    """A contest for every pair and aspect, in the order of the judgements.
-
-    words: number of words of each system's answers, in the order of the questions.
-    """
-    aspects = list(dict.fromkeys(row.aspect for row in judgements))
-    table: dict[tuple[str, str], dict[str, list[Judgement]]] = {}
-    for row in judgements:
-        table.setdefault((row.a, row.b), {aspect: [] for aspect in aspects})[row.aspect].append(row)
-    return [contest for pair, rows in table.items() for contest in _contests(pair, rows, words, how)]
+    """A contest for every pair and aspect; words: of each system's answers, in the order of the questions."""
+    every: list[Contest] = []
+    for pair, rows in grouped(judgements, lambda row: (row.a, row.b)).items():
+        every += _contests(pair, grouped(rows, lambda row: row.aspect), words, how)
+    return every
 
 
 def _contests(

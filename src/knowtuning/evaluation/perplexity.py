@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from knowtuning.core.records import ScoredFacts
-from knowtuning.evaluation.stats import Floats, Resampling, numbered, resample_counts
+from knowtuning.evaluation.stats import Floats, Resampling, divide, numbered, resample_counts
 
 BINS = 30
 DECILES = 10
@@ -70,9 +70,7 @@ def _weighted_auroc(weights: Floats, positive: NDArray[np.bool_], starts: NDArra
     above = np.add.reduceat(weights * positive, starts, axis=1)
     below = np.add.reduceat(weights * ~positive, starts, axis=1)
     wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-    pairs = above.sum(axis=1) * below.sum(axis=1)
-    nowhere = np.full_like(wins, np.nan)
-    return np.asarray(np.divide(wins, pairs, out=nowhere, where=pairs != 0))
+    return divide(wins, above.sum(axis=1) * below.sum(axis=1))
 
 
 def histogram(records: Sequence[ScoredFacts], bins: int = BINS) -> list[dict[str, Any]]:
@@ -108,6 +106,8 @@ def calibration(
     Wilson interval (which takes facts as independent; those of one question are not quite). Facts of
     equal perplexity share a bin, so there may be fewer than `bins`. Without ground truth: no rows.
     """
+    from scipy.stats import binomtest
+
     known = [(f.ppl, f.recalled) for record in records for f in record.facts if f.recalled is not None]
     if not known:
         return []
@@ -116,20 +116,13 @@ def calibration(
     ranked = np.sort(ppl)
     edges = ranked[[math.ceil(len(ranked) * (k + 1) / bins) - 1 for k in range(bins)]]
     bin_of = np.searchsorted(edges, ppl, side="left")
-    return [
-        _share(number, ppl[bin_of == each], hard[bin_of == each], confidence)
-        for number, each in enumerate(np.unique(bin_of), start=1)
-    ]
-
-
-def _share(number: int, ppl: Floats, hard: NDArray[np.bool_], confidence: float) -> dict[str, float | int]:
-    """One row of the calibration."""
-    from scipy.stats import binomtest
-
-    facts, missed = len(hard), int(hard.sum())
-    interval = binomtest(missed, facts).proportion_ci(confidence, method="wilson")
-    ends = (100 * float(interval.low), 100 * float(interval.high))
-    values = (float(ppl.min()), float(ppl.max()), 100 * missed / facts, *ends)
-    least, most, percent, below, above = (round(value, 3) for value in values)
-    row = (number, least, most, facts, missed, percent, below, above)
-    return dict(zip(CALIBRATION, row, strict=True))
+    rows: list[dict[str, float | int]] = []
+    for number, each in enumerate(np.unique(bin_of), start=1):
+        mine, missed = ppl[bin_of == each], int(hard[bin_of == each].sum())
+        interval = binomtest(missed, len(mine)).proportion_ci(confidence, method="wilson")
+        ends = (100 * float(interval.low), 100 * float(interval.high))
+        values = (float(mine.min()), float(mine.max()), 100 * missed / len(mine), *ends)
+        least, most, percent, below, above = (round(value, 3) for value in values)
+        row = (number, least, most, len(mine), missed, percent, below, above)
+        rows.append(dict(zip(CALIBRATION, row, strict=True)))
+    return rows

@@ -132,7 +132,7 @@ class Ratios:
     @property
     def values(self) -> Floats:
         """The statistics on the data itself, shape (statistics,); NaN where undefined."""
-        return _divide(self.numerator.sum(axis=0), self.denominator.sum(axis=0))
+        return divide(self.numerator.sum(axis=0), self.denominator.sum(axis=0))
 
     @property
     def defined(self) -> NDArray[np.int64]:
@@ -143,7 +143,7 @@ class Ratios:
         """The statistics on every resample, shape (resamples, statistics)."""
         numerator, denominator = (_by_unit(part, how.units) for part in (self.numerator, self.denominator))
         blocks = resample_counts(how.generator(purpose), len(numerator), how.resamples)
-        return np.vstack([_divide(w @ numerator, w @ denominator) for w in blocks])
+        return np.vstack([divide(w @ numerator, w @ denominator) for w in blocks])
 
 
 def _table(values: ArrayLike) -> Floats:
@@ -171,7 +171,7 @@ def numbered(units: Sequence[str]) -> NDArray[np.int64]:
     return np.array([number[unit] for unit in units], dtype=np.int64)
 
 
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
+def divide(numerator: Floats, denominator: Floats) -> Floats:
     """The quotient, NaN where the denominator is 0."""
     nowhere = np.full_like(numerator, np.nan)
     return np.divide(numerator, denominator, out=nowhere, where=denominator != 0)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Scores
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation.stats import Estimate, Ratios, Resampling, summarise
 from knowtuning.systems import BASELINE
 
@@ -23,10 +24,7 @@ PARTIAL = ("percent_correct", "order")
 
 @dataclass(frozen=True)
 class Summary:
-    """Estimates of one group of questions.
-
-    systems: system -> metric -> estimate. differences: of the other systems to the baseline.
-    """
+    """Estimates of one group of questions by system and metric; differences: to those of the baseline."""
 
     group: str
     questions: int
@@ -39,9 +37,7 @@ def summarise_groups(rows: Sequence[Scores], how: Resampling, *, baseline: str =
 
     Every system must have a row for every question; `score_answers` makes such rows.
     """
-    tables: dict[str, list[Scores]] = {}
-    for row in rows:
-        tables.setdefault(row.system, []).append(row)
+    tables = grouped(rows, lambda row: row.system)
     groups = [row.groups for row in tables[baseline]]
     return [
         _summary(name, {s: [mine[i] for i in at] for s, mine in tables.items()}, how.at(at), baseline)
@@ -134,15 +130,7 @@ def difference_metrics(summaries: Sequence[Summary]) -> dict[str, Any]:
 def plot_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     """Tidy rows of every group, system and metric, for bars with intervals."""
     return [
-        {
-            "group": summary.group,
-            "system": system,
-            "metric": name,
-            "value": estimate.value,
-            "low": estimate.low,
-            "high": estimate.high,
-            "n": estimate.n,
-        }
+        {"group": summary.group, "system": system, "metric": name, **vars(estimate)}
         for summary in summaries
         for system, metrics in summary.systems.items()
         for name, estimate in metrics.items()

@@ -34,7 +34,6 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """The verdict as a sentence."""
         line = f"{self.method} is better than {self.baseline} in {_listed(self.better)}, worse in "
         line += _listed(self.worse)
         if self.equal_length is not None:

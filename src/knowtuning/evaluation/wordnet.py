@@ -89,7 +89,6 @@ def require(nltk_data: Path) -> None:
 
 
 def main() -> None:
-    """Lay out WordNet from the command line."""
     parser = argparse.ArgumentParser(description="Lay out Debian's WordNet for NLTK.")
     parser.add_argument("--debian", type=Path, default=Path("/"), help="root of the Debian file system")
     parser.add_argument("--nltk-data", type=Path, required=True, help="folder that NLTK will search")

@@ -70,7 +70,7 @@ def read_splits(folder: Path) -> Splits:
 
 def imported(rows: Iterable[RawRow], what: What, form: Format, splits: Splits) -> Imported:
     """Each row as a rewrite (ka) or pair (kc), or rejected with where it stands and the reason."""
-    template, make = (form.answered, _rewrite) if what == "ka" else (form.pair, _pair)
+    template = form.answered if what == "ka" else form.pair
     result, first = Imported(), dict[tuple[str, ...], str]()
     for raw in rows:
         result.counts["read"] += 1
@@ -78,7 +78,9 @@ def imported(rows: Iterable[RawRow], what: What, form: Format, splits: Splits) -
         if isinstance(texts, Rejected):
             result.rejected.append(texts)
             continue
-        result.unread.update(_unread(raw.values, template))
+        read = {*(template if isinstance(template, dict) else ()), "id", "source", "aspect"}
+        filled = (name for name, value in raw.values.items() if value not in (None, "", [], {}))
+        result.unread.update(name for name in filled if name not in read)
         # Rows with different ids may hold equal texts: two examples can have one rewrite.
         key = (_text(raw.values, "id") or "", *texts)
         kind, reason = _left_out(texts, splits, first.setdefault(key, raw.where), raw.where)
@@ -88,7 +90,7 @@ def imported(rows: Iterable[RawRow], what: What, form: Format, splits: Splits) -
                 Rejected(id=raw.where, reason=f"{kind}: {reason}", raw=raw.values, left_out=True)
             )
         else:
-            result.records.append(make(texts, raw.values, splits))
+            result.records.append(_record(texts, raw.values, splits))
     return result
 
 
@@ -123,30 +125,18 @@ def _texts(raw: RawRow, template: Template) -> tuple[str, ...] | Rejected:
     return (examples[0].question, *answers)
 
 
-def _rewrite(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Rewrite:
-    question, answer = texts
-    return Rewrite(**_names(texts, row, splits), question=question, answer=answer, facts=[])
-
-
-def _pair(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Pair:
-    question, chosen, rejected = texts
-    aspect = _text(row, "aspect") or NO_ASPECT
-    return Pair(
-        **_names(texts, row, splits), aspect=aspect, question=question, chosen=chosen, rejected=rejected
-    )
-
-
-def _names(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> dict[str, Any]:
+def _record(texts: tuple[str, ...], row: dict[str, Any], splits: Splits) -> Rewrite | Pair:
     """Id and source: those of the row, else the training row that asks the question, else made of it."""
-    source = _text(row, "source") or splits.sources.get(fold(texts[0])) or question_id(texts[0])
-    return {"id": _text(row, "id") or f"{source}-{digest(texts)[:8]}", "source": source}
+    question, *answers = texts
+    source = _text(row, "source") or splits.sources.get(fold(question)) or question_id(question)
+    name = _text(row, "id") or f"{source}-{digest(texts)[:8]}"
+    if len(answers) == 1:
+        return Rewrite(id=name, source=source, question=question, answer=answers[0], facts=[])
+    chosen, rejected = answers
+    aspect = _text(row, "aspect") or NO_ASPECT
+    return Pair(id=name, source=source, aspect=aspect, question=question, chosen=chosen, rejected=rejected)
 
 
 def _text(row: dict[str, Any], column: str) -> str | None:
     value = row.get(column)
     return value if isinstance(value, str) and value.strip() else None
-
-
-def _unread(row: dict[str, Any], template: Template) -> list[str]:
-    read = {*(template if isinstance(template, dict) else ()), "id", "source", "aspect"}
-    return [name for name, value in row.items() if name not in read and value not in (None, "", [], {})]

@@ -65,9 +65,8 @@ def data_line(run: RunFiles) -> str:
         "medquad_xml": "MedQuAD, `{path}`, types {types}",
         "hub": "the data set {id} at revision {revision}",
     }
-    source = descriptions.get(prepare["source"], prepare["source"]).format(
-        **prepare.get(prepare["source"], {})
-    )
+    kind = prepare["source"]
+    source = descriptions.get(kind, kind).format(**prepare.get(kind, {}))
     kept = run.metrics.get("data", {}).get("train", {}).get("kept", "an unknown number of")
     return f"{source}: {kept} questions with their answers"
 

@@ -61,9 +61,8 @@ def answered(
     with resumable(cache, name, settings=settings, inputs=inputs, processes=processes) as state:
         formatter = load_formatter(BASE, params.model)
         prompts = prompts_of(examples, formatter, section.max_new_tokens, load_context(BASE), section=stage)
-        complete = partial(
-            generate, prompts, decoding=decoding, journal=Journal(state, processes), heading=stage
-        )
+        journal = Journal(state, processes)
+        complete = partial(generate, prompts, decoding=decoding, journal=journal, heading=stage)
         if program:
             longest = max(map(len, prompts.values()), default=0) + section.max_new_tokens
             with serving(program, BASE, adapter, system, hardware, longest, environ) as url:

@@ -276,10 +276,7 @@ def _get(url: str, path: str) -> dict[str, Any]:
 
 
 class VllmBackend:
-    """A system on a vLLM server. ends: tokens that end an answer.
-
-    Where an answer fails, those under way are still taken before the error is raised.
-    """
+    """A system on a vLLM server. Where an answer fails, those under way are taken before the error."""
 
     def __init__(self, url: str, system: str, decoding: Decoding, ends: Sequence[int]) -> None:
         self._url, self._system, self._decoding, self._ends = url, system, decoding, list(ends)

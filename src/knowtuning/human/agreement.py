@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from knowtuning.core.tables import grouped
 from knowtuning.evaluation.stats import Ratios, Resampling, estimates
 from knowtuning.human.verdicts import Case, Outcome, Verdicts
 from knowtuning.knowledge.aspects import ASPECTS
@@ -43,14 +44,12 @@ def summarise(
 
 def pair_rates(consensus: Mapping[Case, Outcome], how: Resampling) -> dict[str, Any]:
     """pair -> aspect -> win, tie, lose and net (win - lose), with bounds from a bootstrap over questions."""
-    groups: dict[tuple[str, str], list[Outcome]] = {}
-    for case in sorted(consensus):
-        groups.setdefault((f"{case.a}-{case.b}", case.aspect), []).append(consensus[case])
+    groups = grouped(sorted(consensus), lambda case: (f"{case.a}-{case.b}", case.aspect))
     tree: dict[str, Any] = {}
-    for (pair, aspect), outcomes in groups.items():
-        table = 100.0 * category_counts([[outcome] for outcome in outcomes])
+    for (pair, aspect), cases in groups.items():
+        table = 100.0 * category_counts([[consensus[case]] for case in cases])
         table = np.column_stack([table, table[:, 0] - table[:, 2]])
-        leaf: dict[str, Any] = {"n": len(outcomes)}
+        leaf: dict[str, Any] = {"n": len(cases)}
         rates = estimates(Ratios.of_means(table), how, f"human/{pair}/{aspect}")
         for name, rate in zip((*CATEGORIES, "net"), rates, strict=True):
             leaf |= rate.flat(name)

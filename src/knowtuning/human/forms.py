@@ -20,8 +20,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def guard(text: str) -> str:
-    """`text` for a cell: an apostrophe goes before a formula, and before an apostrophe, so that
-    `unguard` can take it away again."""
+    """`text` for a cell: an apostrophe goes before a formula or an apostrophe; `unguard` takes it away."""
     return f"'{text}" if text.startswith((*_FORMULA, "'")) else text
 
 
@@ -140,7 +139,12 @@ def _task(where: str, task: Any, key: Mapping[str, KeyItem], aspects: Sequence[s
     for annotation in task["annotations"]:
         if annotation.get("was_cancelled"):
             continue
-        annotator = _annotator(annotation.get("completed_by"), where)
+        # Label Studio writes a number, or a user with a number among other things.
+        by = annotation.get("completed_by")
+        number = by.get("id") if isinstance(by, dict) else by
+        if number is None:
+            raise ValueError(f"{where}: completed_by: found no number, expected the annotator's")
+        annotator = f"annotator-{number}"
         if annotator in seen:
             raise ValueError(f"{where}: two annotations by {annotator}; delete one in Label Studio")
         seen.add(annotator)
@@ -151,11 +155,3 @@ def _task(where: str, task: Any, key: Mapping[str, KeyItem], aspects: Sequence[s
                 choice = read_choice(str(values[0]), f"{where}: {name}")
                 if choice is not None:
                     yield Vote(annotator, str(item), name, choice)
-
-
-def _annotator(value: Any, where: str) -> str:
-    """Label Studio writes a number, or a user with a number among other things."""
-    number = value.get("id") if isinstance(value, dict) else value
-    if number is None:
-        raise ValueError(f"{where}: completed_by: found no number, expected the annotator's")
-    return f"annotator-{number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -53,45 +54,23 @@ def draw_items(
     """
     if not 1 <= questions <= len(examples):
         raise ValueError(f"--questions is {questions}; expected 1 to {len(examples)}, all there are")
-    for pair in pairs:
-        if pair[0] == pair[1] or not set(pair) <= answers.keys():
-            raise ValueError(f"pair {pair[0]}-{pair[1]}: expected two different ones of {', '.join(answers)}")
     if len({frozenset(pair) for pair in pairs}) != len(pairs):
         raise ValueError("the same pair of systems is asked for twice; name each once")
     drawn = sorted(examples, key=lambda example: digest(seed, "annotate", example.id))[:questions]
-    return [
-        item
-        for example in drawn
-        for pair in pairs
-        for item in _orders(example, pair, answers, both_orders=both_orders, seed=seed)
-    ]
-
-
-def _orders(
-    example: Example,
-    pair: tuple[str, str],
-    answers: Mapping[str, Mapping[str, Prediction]],
-    *,
-    both_orders: bool,
-    seed: int,
-) -> list[Item]:
-    """A pair in one order or both; once where the answers are equal."""
-    texts = {
-        "a": answers[pair[0]][example.id].answer.strip(),
-        "b": answers[pair[1]][example.id].answer.strip(),
-    }
-    equal = texts["a"] == texts["b"]
-    sides: list[Side] = ["a", "b"]
-    record_rng(seed, "annotate/order", f"{example.id}/{pair[0]}-{pair[1]}").shuffle(sides)
-    pages = []
-    for first in sides if both_orders and not equal else sides[:1]:
-        one, two = (texts["a"], texts["b"]) if first == "a" else (texts["b"], texts["a"])
-        # Opaque, and another one when an answer changes: a sheet never meets the wrong key.
-        # The prefix keeps spreadsheets from reading it as a number.
-        name = f"item-{digest(seed, example.id, pair, first, one, two)[:10]}"
-        key = KeyItem(id=name, question=example.id, a=pair[0], b=pair[1], first=first, equal=equal)
-        pages.append(Item(key, example.question, example.answer, one, two))
-    return pages
+    items = []
+    for example, (a, b) in itertools.product(drawn, pairs):
+        texts = [answers[system][example.id].answer.strip() for system in (a, b)]
+        equal = texts[0] == texts[1]
+        sides: list[Side] = ["a", "b"]
+        record_rng(seed, "annotate/order", f"{example.id}/{a}-{b}").shuffle(sides)
+        for first in sides if both_orders and not equal else sides[:1]:
+            one, two = texts if first == "a" else reversed(texts)
+            # Opaque, and another one when an answer changes: a sheet never meets the wrong key.
+            # The prefix keeps spreadsheets from reading it as a number.
+            name = f"item-{digest(seed, example.id, (a, b), first, one, two)[:10]}"
+            key = KeyItem(id=name, question=example.id, a=a, b=b, first=first, equal=equal)
+            items.append(Item(key, example.question, example.answer, one, two))
+    return items
 
 
 def sheet_order(items: Sequence[Item], annotator: int, seed: int) -> list[Item]:

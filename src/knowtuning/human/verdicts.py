@@ -52,7 +52,6 @@ class Verdicts:
 
     @property
     def annotators(self) -> list[str]:
-        """Who voted."""
         return sorted(self.firsts)
 
     def consensus(self) -> dict[Case, Outcome]:
@@ -65,13 +64,6 @@ def majority(outcomes: Iterable[Outcome]) -> Outcome:
     """The most frequent of some outcomes, `tie` where two are equally frequent."""
     ranked = Counter(outcomes).most_common(2)
     return "tie" if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
-
-
-def seen_from_a(choice: Choice, key: KeyItem) -> Outcome:
-    """What a choice says about system a."""
-    if choice == "tie":
-        return "tie"
-    return "win" if (choice == "first") == (key.first == "a") else "lose"
 
 
 def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[str]) -> Verdicts:
@@ -93,7 +85,8 @@ def join(votes: Sequence[Vote], key: Mapping[str, KeyItem], aspects: Sequence[st
     for vote in votes:
         item = key[vote.item]
         case = Case(item.question, item.a, item.b, vote.aspect)
-        table[case][vote.annotator].append(seen_from_a(vote.choice, item))
+        preferred: Outcome = "win" if (vote.choice == "first") == (item.first == "a") else "lose"
+        table[case][vote.annotator].append("tie" if vote.choice == "tie" else preferred)
     joined: dict[Case, dict[str, Outcome]] = {}
     orders: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     half = 0

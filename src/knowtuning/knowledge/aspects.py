@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
-from knowtuning.core.numbers import entailed, same, tokens
+from knowtuning.core.numbers import entailed, exact_share, same, tokens
 from knowtuning.core.records import Facts
 from knowtuning.core.storage import record_rng
-from knowtuning.knowledge.shares import ceil_share, floor_share
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Dependence, Failure, Links, Revise, Task, independent
 from knowtuning.world.verifier import Verification
@@ -45,8 +45,7 @@ Reject = Callable[[Facts, Perturbation, Any], Rejected]
 
 @dataclass(frozen=True)
 class Criterion:
-    """By what two answers are compared: what a judge is told, and the better one by the exact verifier's
-    counts."""
+    """How two answers are compared: what a judge is told, and the better one by the verifier's counts."""
 
     definition: str
     prefer: Callable[[Verification, Verification], Preferred]
@@ -79,7 +78,7 @@ def deleted_indices(depends: Sequence[int | None], beta: float, *, seed: int, re
     """
     size = len(depends)
     assert size >= 2, f"{record_id}: deletion needs two facts, found {size}"
-    count = min(max(1, floor_share(beta, size)), size - 1)
+    count = min(max(1, floor(exact_share(beta, size))), size - 1)
     order = record_rng(seed, "delete", record_id).sample(range(1, size), size - 1)
     groups = [{index} for index in range(size)]
     for index in reversed(range(size)):
@@ -133,7 +132,7 @@ def _turned(order: Sequence[int], links: Sequence[tuple[int, int]]) -> int:
 
 def revised_indices(record: Facts, how: Perturbation) -> list[int]:
     """Indices of the ceil(revise_share * |K|) facts of a record to revise, drawn by record, in order."""
-    count = ceil_share(how.revise_share, len(record.facts))
+    count = ceil(exact_share(how.revise_share, len(record.facts)))
     return sorted(record_rng(how.seed, "revise", record.id).sample(range(len(record.facts)), count))
 
 

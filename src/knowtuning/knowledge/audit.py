@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from knowtuning.core.records import Pair
+from knowtuning.core.tables import grouped
 from knowtuning.core.text import FUNCTION_WORDS
 from knowtuning.evaluation.stats import Floats, Ratios, Resampling, estimates, length
 
@@ -118,9 +119,7 @@ def marks(pairs: Sequence[Pair]) -> dict[str, float]:
 
     opening words: whether texts that begin so were chosen or rejected in the other pairs.
     """
-    shares = {}
-    for name, count in MARKS.items():
-        shares[name] = _share_told(*_numbers(pairs, count))
+    shares = {name: _share_told(*_numbers(pairs, count)) for name, count in MARKS.items()}
     openings = [[tuple(text.split()[:2]) for text in texts] for texts in _sides(pairs)]
     chosen, rejected = (Counter(side) for side in openings)
     scores = [
@@ -197,8 +196,5 @@ def audit_pairs(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[s
 
 
 def audit(pairs: Sequence[Pair], *, folds: int, how: Resampling) -> dict[str, dict[str, Any]]:
-    """The audit of each aspect that has pairs."""
-    by_aspect: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        by_aspect.setdefault(pair.aspect, []).append(pair)
+    by_aspect = grouped(pairs, lambda pair: pair.aspect)
     return {aspect: audit_pairs(by_aspect[aspect], folds=folds, how=how) for aspect in sorted(by_aspect)}

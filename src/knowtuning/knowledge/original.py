@@ -27,8 +27,7 @@ class Layout:
     gaps: list[str]
 
     def text(self, slots: Sequence[str | None]) -> str:
-        """The answer with `slots` in the places of its pieces; None takes the gap before it along, unless
-        that says something."""
+        """The answer with `slots` for its pieces; None takes the gap before it along, unless that speaks."""
         text, held = "", False
         for gap, slot in zip(self.gaps, [*slots, ""], strict=True):
             speaks = _LETTER.search(gap) is not None

@@ -14,12 +14,11 @@ from knowtuning.core.text import repeated_share, words
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation, join
 from knowtuning.knowledge.filling import Candidates, Fill, Others, candidates, filled
 from knowtuning.knowledge.original import in_place, layout, separator
-from knowtuning.knowledge.results import Progress, Results, ask, make_pair, percent, quietly, reject
+from knowtuning.knowledge.results import Results, ask, bar, make_pair, percent, reject
 from knowtuning.teacher.tasks import (
     Dependence,
     FactList,
     Failure,
-    FreeTeacher,
     Outcome,
     Rephrase,
     Revise,
@@ -51,7 +50,7 @@ class Settings:
     offset: float = 0.0
 
 
-class Borrowing(FreeTeacher):
+class Borrowing(Teacher):
     """Revises a fact into the one of another record that shares most words with it: a hard negative.
 
     Both are true and written alike, so that only what the question asks for tells them apart. Candidates are
@@ -120,11 +119,7 @@ class _Plan:
 
 
 def perturb(
-    records: Iterable[Facts],
-    teacher: Teacher,
-    settings: Settings,
-    counts: PerturbCounts,
-    progress: Progress = quietly,
+    records: Iterable[Facts], teacher: Teacher, settings: Settings, counts: PerturbCounts
 ) -> Iterator[Pair | Rejected]:
     """Yield up to a pair a record and aspect; a failed task loses its aspect alone.
 
@@ -139,7 +134,7 @@ def perturb(
     all_facts = list(records)
     how = settings.perturbation
     spoiler = teacher if settings.revise == "teacher" else Borrowing(all_facts, how.depends_on, how.seed)
-    replies = {name: task_replies(all_facts, spoiler, name, how, progress) for name in settings.aspects}
+    replies = {name: task_replies(all_facts, spoiler, name, how) for name in settings.aspects}
     fill = candidates(settings.fill, all_facts, how.depends_on, how.seed)
     plans = [_plan(record, replies, settings, fill, counts) for record in all_facts]
     work = [
@@ -148,7 +143,7 @@ def perturb(
         for text in plan.sources(settings.style).values()
     ]
     outcomes = (outcome for _, _, outcome in ask(teacher, work))
-    for plan in progress(plans, "rephrase"):
+    for plan in bar(plans, "rephrase", len(plans), teacher):
         rephrased = {key: next(outcomes) for key in plan.sources(settings.style)}
         yield from _pairs(plan, rephrased, settings)
     # Nothing is left, but only asking for more lets the teacher close what it opened.
@@ -156,20 +151,15 @@ def perturb(
 
 
 def task_replies(
-    records: Sequence[Facts],
-    teacher: Teacher,
-    name: str,
-    how: Perturbation,
-    progress: Progress = quietly,
+    records: Sequence[Facts], teacher: Teacher, name: str, how: Perturbation
 ) -> dict[str, Outcome]:
     """What the teacher says to the task of an aspect, by record id; nothing where it has no task."""
     aspect = ASPECTS[name]
     if aspect.task is None:
         return {}
-    asked = [record for record in records if len(record.facts) >= aspect.least]
-    outcomes = ask(teacher, [(record, aspect.task(record, how)) for record in asked])
-    rows = zip(progress(asked, name), outcomes, strict=True)
-    return {record.id: outcome for record, (_, _, outcome) in rows}
+    work = [(record, aspect.task(record, how)) for record in records if len(record.facts) >= aspect.least]
+    rows = bar(ask(teacher, work), name, len(work), teacher)
+    return {record.id: outcome for record, _, outcome in rows}
 
 
 def _plan(

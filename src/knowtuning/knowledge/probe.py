@@ -125,10 +125,7 @@ def probed(
 
 
 def summarise(rows: Mapping[str, Sequence[Probed]], how: Resampling) -> dict[str, Any]:
-    """system -> metric -> accuracy (0..100, a mean over questions) with its interval; none without questions.
-
-    n: questions that have a pair of that kind.
-    """
+    """system -> metric -> accuracy (0..100), a mean over the n questions that have a pair, with interval."""
     names, summary = list(PROBES.values()), {}
     for system, probes in rows.items():
         if probes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from tqdm import tqdm
+
 from knowtuning.core.records import Facts, Pair, Record, Rejected, check_rejected, rejected_path, write_jsonl
 from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 
@@ -18,13 +20,11 @@ T = TypeVar("T", bound=Task)
 _PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
 
 
-# Shows how far a loop has come, as tqdm does, with its arguments.
-Progress = Callable[..., Iterable[Any]]
-
-
-def quietly(items: Iterable[Any], *_: Any, **__: Any) -> Iterable[Any]:
-    """The progress that shows nothing."""
-    return items
+def bar(rows: Iterable[Any], title: str, total: int, teacher: Teacher) -> Iterable[Any]:
+    """The rows behind a progress bar, unless the teacher that makes them has its own."""
+    hidden = teacher.has_bar or None
+    shown: Iterable[Any] = tqdm(rows, title, total, unit="answer", mininterval=1, disable=hidden)
+    return shown
 
 
 def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, Outcome]]:
@@ -42,10 +42,7 @@ def ask(teacher: Teacher, work: Iterable[tuple[R, T]]) -> Iterator[tuple[R, T, O
 
 
 def reject(record_id: str, failure: Failure, record: Record, *, step: str = "") -> Rejected:
-    """The rejected row of a record whose task failed, with what the teacher said last.
-
-    step: of several that make the row, for the reason.
-    """
+    """The rejected row of a record whose task failed, with the last reply; step: of several, which one."""
     raw: dict[str, Any] = {"record": record.model_dump(), "reply": failure.raw}
     reason = f"{step}: {failure.reason}" if step else failure.reason
     return Rejected(id=record_id, reason=reason, raw=raw, left_out=failure.expected)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 from typing import Any, Literal
 
+from knowtuning.core.numbers import exact_share
 from knowtuning.core.records import FactScore, Rejected, Rewrite, ScoredFacts
 from knowtuning.core.storage import record_rng
 from knowtuning.core.text import content_words, normal_form, share_of, words
 from knowtuning.knowledge.results import Results, ask, percent, reject
-from knowtuning.knowledge.shares import ceil_share
 from knowtuning.teacher.tasks import Failure, QuestionAnswer, RewriteQA, Teacher
 
 Select = Literal["hardest", "hard_recalled", "random"]
@@ -45,12 +46,10 @@ SELECTIONS: dict[Select, Callable[[Sequence[FactScore], Random], list[int]]] = {
 
 
 def selected_facts(record: ScoredFacts, alpha: float, select: Select = "hardest", seed: int = 0) -> list[str]:
-    """The first ceil(alpha * |K|) facts by `select`, in the order of the answer; alpha: 0..1, 0 gives none.
-
-    Fewer where the selection has fewer.
-    """
+    """The first ceil(alpha * |K|) facts by `select`, or fewer, in the order of the answer; alpha: 0..1."""
     ranked = SELECTIONS[select](record.facts, record_rng(seed, "select", record.id))
-    return [record.facts[index].text for index in sorted(ranked[: ceil_share(alpha, len(record.facts))])]
+    count = ceil(exact_share(alpha, len(record.facts)))
+    return [record.facts[index].text for index in sorted(ranked[:count])]
 
 
 def check_recall(records: Sequence[ScoredFacts], select: Select) -> None:

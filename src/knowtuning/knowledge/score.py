@@ -5,7 +5,6 @@ And where ground truth has a cue for a fact, whether the model knows it: it has 
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knowtuning.core.records import Facts, FactScore, Rejected, ScoredFacts
-from knowtuning.knowledge.results import Progress, Results, quietly, reject
+from knowtuning.knowledge.results import Results, reject
 from knowtuning.model.load import context_of
 from knowtuning.model.prompt import Formatter
 from knowtuning.model.resume import Journal
@@ -64,7 +63,6 @@ def score(
     max_length: int,
     recalled: Callable[[str], bool | None] | None = None,
     batch_tokens: int = 8192,
-    progress: Progress = quietly,
     journal: Journal | None = None,
 ) -> Results[ScoredFacts]:
     """Score every fact of `records` behind the prompt of its question.
@@ -86,28 +84,18 @@ def score(
     def logps(batch: list[int]) -> list[list[float]]:
         return fact_logps(model, [questions[index] for index in batch], batch_tokens)
 
-    done = _journaled(batches, logps, "score", journal, progress)
+    done = journal.complete(batches, logps, "score")
     of_question = {i: row for key, batch in batches.items() for i, row in zip(batch, done[key], strict=True)}
     sums = iter([of_question[index] for index in range(len(questions))])
     known: dict[str, bool | None] = {}
     if recalled:
         facts = [item.record.facts[index] for item in encoded for index in item.kept]
         texts = {f"recall {fact}": fact for fact in facts}
-        done = _journaled(texts, recalled, "recall", journal, progress)
+        done = journal.complete(texts, recalled, "recall")
         known = {fact: done[key] for key, fact in texts.items()}
     return Results.of(
         row for item in encoded for row in _rows_of(item, next(sums) if item.question else [], known)
     )
-
-
-def _journaled(
-    work: Mapping[str, Any], compute: Callable[[Any], Any], title: str, journal: Journal, progress: Progress
-) -> dict[str, Any]:
-    """`compute` of each value of `work`, by its key, but for what an earlier run or a process beside has."""
-    todo = journal.todo(list(work))
-    for key in progress(todo, title, len(work), initial=len(work) - len(todo)):
-        journal.put(key, compute(work[key]))
-    return journal.exchange()
 
 
 def _rows_of(
@@ -142,15 +130,11 @@ def fact_score(record_id: str, text: str, logps: float, tokens: int, recalled: b
 def recall_check(
     cue: Callable[[str], Cue | None], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Callable[[str], bool | None]:
-    """Whether the model completes a fact; None where ground truth has no cue for it. Asks each cue once."""
-
-    @functools.cache
-    def completes(asked: Cue) -> bool:
-        return recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
+    """Whether the model completes a fact; None where ground truth has no cue for it."""
 
     def check(fact: str) -> bool | None:
         asked = cue(fact)
-        return None if asked is None else completes(asked)
+        return None if asked is None else recalls(model, tokenizer, prefix=asked.prefix, value=asked.value)
 
     return check
 

@@ -37,6 +37,13 @@ def right_padded(rows: Sequence[Sequence[float]], padding: float) -> torch.Tenso
     return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
 
 
+def padded(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], padding: int) -> dict[str, torch.Tensor]:
+    """(prompt, completion) as input_ids, completion_mask and labels, all (batch, longest)."""
+    ids = right_padded([[*prompt, *completion] for prompt, completion in sequences], padding)
+    mask = right_padded([[*[0] * len(prompt), *[1] * len(completion)] for prompt, completion in sequences], 0)
+    return {"input_ids": ids, "completion_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
+
+
 def step_order(lengths: Sequence[int], batch: int, epochs: float, seed: int) -> list[int]:
     """Row indices in the order of training, `batch` for each optimiser step, longest first within a step.
 

@@ -72,18 +72,9 @@ def _native_precision(device: str) -> Precision:
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     if device == "cpu":
-        return "bfloat16" if {"avx512_bf16", "amx_bf16"} & _cpu_flags() else "float32"
+        has = torch.cpu.get_capabilities()
+        return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") else "float32"
     return "float32"
-
-
-def _cpu_flags() -> set[str]:
-    """Instruction sets of the processor as Linux lists them; elsewhere none."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            lines = [line for line in stream if line.startswith("flags")]
-    except OSError:
-        return set()
-    return set(lines[0].split()) if lines else set()
 
 
 def whole_number(environ: Mapping[str, str], key: str, *, least: int) -> int | None:
@@ -151,7 +142,6 @@ class Processes:
         return list(items[self.rank :: self.count])
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
         if self.count > 1:
             from accelerate import PartialState
 

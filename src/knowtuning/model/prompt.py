@@ -57,10 +57,7 @@ FRAMES: Mapping[Template, Frame] = {
 
 @dataclass(frozen=True)
 class Formatter:
-    """Turns questions and answers into token ids in the words of one template.
-
-    config_ends: the tokens that end an answer by the model's generation config.
-    """
+    """Questions and answers as token ids, by one template; config_ends: ends by the generation config."""
 
     tokenizer: PreTrainedTokenizerBase
     template: Template

@@ -47,10 +47,7 @@ def pin_model(params: Hub, out: Path, quantization: str = "none") -> dict[str, s
 
 
 def resolve_commit(model_id: str, revision: str | None) -> str:
-    """The commit that a branch or tag means now.
-
-    Raises ValueError with the params key to mend, also for a model without safetensors.
-    """
+    """The commit that a branch or tag means now. Raises ValueError, also for a model without safetensors."""
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -12,7 +12,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
@@ -164,6 +164,16 @@ class Journal:
             os.fsync(self._stream.fileno())
             self._synced = time.monotonic()
 
+    def complete(self, work: Mapping[str, Any], compute: Callable[[Any], Any], title: str) -> dict[str, Any]:
+        """`compute` of each value of `work`, by its key, but for what an earlier run or others have."""
+        from tqdm import tqdm
+
+        todo, hidden = self.todo(list(work)), None if self._processes.first else True
+        done = len(work) - len(todo)
+        for key in tqdm(todo, title, len(work), initial=done, mininterval=1, disable=hidden):
+            self.put(key, compute(work[key]))
+        return self.exchange()
+
     def exchange(self) -> dict[str, Any]:
         """What all processes have done, each of them with its share."""
         self.done = self._processes.union(self.done)
@@ -196,10 +206,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 class Due:
-    """Says when state is to be saved again: after `seconds`, and at a cost of at most 5 % of the time.
-
-    With 0 seconds it is always time.
-    """
+    """Says when to save again: after `seconds`, at a cost of at most 5 % of the time; always with 0."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = self._pause = float(seconds)

@@ -208,10 +208,7 @@ def train_model(
     hardware: Hardware,
     state: Path | None,
 ) -> Trained:
-    """Train on packed rows.
-
-    In the folder `state` it saves where it is, every `hardware.save_seconds`, and goes on from there.
-    """
+    """Train on packed rows, from the state in the folder `state`, saved every `hardware.save_seconds`."""
     from tqdm import tqdm
 
     steps = max(20, round(len(rows) * params.epochs / params.batch))

@@ -59,7 +59,6 @@ def colour(name: str) -> str:
 
 
 def colour_of(system: str) -> str:
-    """A system's colour for matplotlib."""
     return colour(f"s{position(system)}")
 
 
@@ -119,9 +118,8 @@ def headline(inputs: Inputs) -> list[Chart]:
     charts = []
     for name in names:
         mine = {system: rows[name, system] for system in inputs.systems if (name, system) in rows}
-        charts.append(
-            draw(label_and_unit(name), partial(_intervals, rows=mine), size=(4, 0.5 + len(mine) / 4))
-        )
+        size = (4, 0.5 + len(mine) / 4)
+        charts.append(draw(label_and_unit(name), partial(_intervals, rows=mine), size=size))
     return charts
 
 

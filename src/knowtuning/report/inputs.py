@@ -11,6 +11,7 @@ from typing import Any
 from knowtuning import look
 from knowtuning.core.records import Example, Judgement, Prediction, Record, Scores, iter_jsonl, read_jsonl
 from knowtuning.core.storage import open_text, read_json
+from knowtuning.core.tables import grouped
 from knowtuning.systems import EVERY, METHOD, ON_REQUEST, trained
 
 # A row of a CSV or TSV file: these columns are text, all others numbers.
@@ -70,7 +71,6 @@ class Inputs:
 
     @property
     def systems(self) -> list[str]:
-        """The systems that have scores."""
         return list(self.scores)
 
 
@@ -91,11 +91,8 @@ def read(
     """
     data, metrics, plots = root / "data", root / "metrics", root / "plots"
     rows = read_jsonl(data / "evaluation/answers.jsonl", Scores)
-    scores: dict[str, dict[str, Scores]] = {
-        system: {row.question: row for row in rows if row.system == system}
-        for system in EVERY
-        if any(row.system == system for row in rows)
-    }
+    by_system = grouped(rows, lambda row: row.system)
+    scores = {s: {row.question: row for row in by_system[s]} for s in EVERY if s in by_system}
     asked = {row.question for row in rows}
     path, judged = data / f"prepared/{split}.jsonl", data / "verification/judgements.jsonl"
     examples = [example for example in read_jsonl(path, Example) if example.id in asked]
@@ -104,6 +101,10 @@ def read(
             f"{path}: found {len(examples)} of the {len(asked)} questions that were scored; "
             "expected all of them; run evaluate again"
         )
+    study = table(ablations) if ablations else []
+    if ablations and not (study and set(ABLATION) <= study[0].keys()):
+        columns = ", ".join(study[0]) if study else "no row"
+        raise ValueError(f"{ablations}: found {columns}; expected the columns {', '.join(ABLATION)}")
     # Another run may have had further baselines, whose files are still there.
     absent = ON_REQUEST.keys() - scores.keys()
     hidden = {f"{kind}_{name}" for name in absent for kind in ("pairs", "train")}
@@ -125,7 +126,7 @@ def read(
         curves={
             stage: {} if stage in hidden else _curves(plots / stage / "plots/metrics") for stage in TRAINED
         },
-        ablations=_ablations(ablations) if ablations else [],
+        ablations=study,
         human=read_json(human) if human else {},
         training=_samples(scores, root, tokens=tokens),
     )
@@ -146,15 +147,6 @@ def _samples(systems: Iterable[str], root: Path, *, tokens: bool) -> list[Record
                 shown = [(each.id, look.fields(each, encoder)) for each in look.drawn(every, SAMPLE, 0)]
                 samples[source.path] = RecordSample(source.path, [system], len(every), shown)
     return list(samples.values())
-
-
-def _ablations(path: Path) -> list[Row]:
-    """The rows of a study. Raises ValueError where there are none or columns are missing."""
-    rows = table(path)
-    if not rows or not set(ABLATION) <= rows[0].keys():
-        columns = ", ".join(rows[0]) if rows else "no row"
-        raise ValueError(f"{path}: found {columns}; expected the columns {', '.join(ABLATION)}")
-    return rows
 
 
 def _answers(path: Path, asked: set[str]) -> dict[str, Prediction]:

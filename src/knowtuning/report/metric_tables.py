@@ -208,15 +208,14 @@ def _judged(tree: Mapping[str, Any], labels: Labels, nets: Sequence[str]) -> Ite
                     for key, (name, form) in labels.items()
                 ]
                 shares = {name: float(row.get(name, 0)) for name in OUTCOMES}
-                rates = [(name, _net(row, _NETS[name])) for name in nets]
+                rates = [(name, difference(_bounded(row, _NETS[name]), 1)) for name in nets]
                 yield Judged(pair.replace("-", " – "), aspect, shares, rates, counts)
 
 
-def _net(row: Mapping[str, Any], name: str) -> Cell:
-    """A net rate, where it is defined."""
-    if name not in row:
-        return Cell("–")
-    return difference({"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, 1)
+def _bounded(row: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """A value with its interval; None where it has none."""
+    names = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+    return {key: row[each] for key, each in names.items()} if set(names.values()) <= row.keys() else None
 
 
 _FACTS = {
@@ -242,17 +241,12 @@ def fact_lines(inputs: Inputs) -> list[Line]:
         if not name.endswith(("_low", "_high", "_n")):
             scope, _, last = name.rpartition(".")
             label = ": ".join(_FACTS.get(word, word.replace("_", " ")) for word in (scope, last) if word)
-            lines.append(Line(label, "", [_fact_cell(flat.get(s, {}), name) for s in inputs.systems]))
+            cells = []
+            for leaf in (flat.get(system, {}) for system in inputs.systems):
+                row = _bounded(leaf, name)
+                cells.append(Cell(_short(leaf[name])) if name in leaf and not row else _value(row))
+            lines.append(Line(label, "", cells))
     return lines
-
-
-def _fact_cell(leaf: Mapping[str, Any], name: str) -> Cell:
-    if name not in leaf:
-        return Cell("–")
-    low, high = leaf.get(f"{name}_low"), leaf.get(f"{name}_high")
-    if low is None or high is None:
-        return Cell(_short(leaf[name]))
-    return Cell(f"{leaf[name]:.2f}", f"{low:.2f} to {high:.2f}")
 
 
 def audit_lines(inputs: Inputs) -> list[Line]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -259,52 +259,30 @@ def independent(facts: Sequence[str]) -> Sequence[int | None]:
     return [None] * len(facts)
 
 
-class Teacher(Protocol):
-    """Anything that answers tasks, whether or not its replies are paid for."""
+class Teacher:
+    """Whatever answers tasks. This one answers none, and is not paid: no usage, and no replies to keep."""
 
-    @property
-    def has_bar(self) -> bool:
-        """Whether it shows its own progress."""
-        ...
+    has_bar = False  # whether it shows its own progress
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Yield each task with its outcome, in the order of `tasks`, reading them as a stream."""
-        ...
+        raise NotImplementedError
 
     def usage(self) -> dict[str, Any]:
         """What its replies took, for a metrics file; empty where nobody is paid."""
-        ...
-
-    def load_replies(self, out: Path) -> None:
-        """Take the replies that DVC keeps of the output `out`."""
-        ...
-
-    def save_replies(self, out: Path) -> None:
-        """Write the replies it used to `out`, so that they travel with the stage."""
-        ...
-
-
-class FreeTeacher:
-    """What a teacher that nobody pays has in common with others: no usage, and no replies to keep."""
-
-    has_bar = False
-
-    def usage(self) -> dict[str, Any]:
         return {}
 
     def load_replies(self, out: Path) -> None:
-        pass
+        """Take the replies that DVC keeps of the output `out`."""
 
     def save_replies(self, out: Path) -> None:
+        """Write the replies it used to `out`, so that they travel with the stage."""
         with atomic_write(out):
             pass
 
 
 def checked(task: Task, answer: Callable[[], Reply], *, expected: bool = False) -> Outcome:
-    """The reply that `answer` gives, checked by its task, or the failure that its ValueError says.
-
-    expected: see Failure.
-    """
+    """The reply of `answer`, checked by its task, or the failure of its ValueError; expected: see Failure."""
     reply: Reply | None = None
     try:
         reply = answer()

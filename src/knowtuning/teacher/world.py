@@ -6,31 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from knowtuning.core.storage import digest
+from knowtuning.teacher import tasks as ask
 from knowtuning.teacher.judging import Claims
-from knowtuning.teacher.tasks import (
-    AskFact,
-    Extract,
-    FactList,
-    FactQuestion,
-    FreeTeacher,
-    Outcome,
-    QuestionAnswer,
-    Rephrase,
-    Reply,
-    Revise,
-    RewriteQA,
-    Task,
-    Tell,
-    Text,
-    Triple,
-    TripleList,
-    Triples,
-    checked,
-)
 from knowtuning.world.wording import BY_NAME, LINKS, NAMES, Statement, has_subject, prose, read_text
 
 
-class WorldTeacher(FreeTeacher):
+class WorldTeacher(ask.Teacher):
     """Answers every task by the grammar of the world.
 
     corpus: all facts of the training set, where the values of revisions come from. A reply depends on the
@@ -46,31 +27,31 @@ class WorldTeacher(FreeTeacher):
             name: {statement.value for statement in stated if statement.attribute == name} for name in NAMES
         }
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+    def run(self, tasks: Iterable[ask.Task]) -> Iterator[tuple[ask.Task, ask.Outcome]]:
         """Yield each task with its reply, or with the reason why there is none."""
         for task in tasks:
-            yield task, checked(task, partial(self._reply, task))
+            yield task, ask.checked(task, partial(self._reply, task))
 
-    def _reply(self, task: Task) -> Reply:
+    def _reply(self, task: ask.Task) -> ask.Reply:
         match task:
             case Claims():
                 # Clauses that state nothing about the world are no facts.
-                return FactList(facts=[known.sentence for _, known in read_text(task.answer) if known])
-            case Extract():
-                return FactList(facts=extract(task.answer))
-            case RewriteQA():
-                return QuestionAnswer(question=self._question(task), answer=" ".join(task.facts))
-            case Revise():
-                return FactList(facts=[self._revised(task.id, read_fact(fact)) for fact in task.facts])
-            case Rephrase():
-                return Text(text=self._prose(task.id, read(task.text)))
-            case Triples():
+                return ask.FactList(facts=[known.sentence for _, known in read_text(task.answer) if known])
+            case ask.Extract():
+                return ask.FactList(facts=extract(task.answer))
+            case ask.RewriteQA():
+                return ask.QuestionAnswer(question=self._question(task), answer=" ".join(task.facts))
+            case ask.Revise():
+                return ask.FactList(facts=[self._revised(task.id, read_fact(fact)) for fact in task.facts])
+            case ask.Rephrase():
+                return ask.Text(text=self._prose(task.id, read(task.text)))
+            case ask.Triples():
                 facts = map(read_fact, task.facts)
-                triples = [Triple(subject=f.entity, predicate=f.attribute, object=f.value) for f in facts]
-                return TripleList(triples=triples)
-            case Tell():
-                return Text(text=self._prose(task.id, list(map(statement, task.triples))))
-            case AskFact():
+                triples = [ask.Triple(subject=f.entity, predicate=f.attribute, object=f.value) for f in facts]
+                return ask.TripleList(triples=triples)
+            case ask.Tell():
+                return ask.Text(text=self._prose(task.id, list(map(statement, task.triples))))
+            case ask.AskFact():
                 return self._asked(read_fact(task.fact))
         raise ValueError(f"the world teacher has no rules for the task {task.name!r}")
 
@@ -80,25 +61,24 @@ class WorldTeacher(FreeTeacher):
     def _choice(self, candidates: Iterable[str], *key: str) -> str:
         return min(candidates, key=lambda candidate: self._hash(*key, candidate))
 
-    def _question(self, task: RewriteQA) -> str:
+    def _question(self, task: ask.RewriteQA) -> str:
         """One question for what the facts say, which names each town once and then calls it "it"."""
         parts: list[str] = []
         town = None
         for statement in map(read_fact, task.facts):
-            form = self._choice(
-                BY_NAME[statement.attribute].requests, "request", task.id, statement.attribute
-            )
+            key = ("request", task.id, statement.attribute)
+            form = self._choice(BY_NAME[statement.attribute].requests, *key)
             parts.append(form.format(e="it" if statement.entity == town else statement.entity).rstrip("?"))
             town = statement.entity
         *others, last = [parts[0], *(part[0].lower() + part[1:] for part in parts[1:])]
         return f"{', '.join(others)}, and {last}?" if others else f"{last}?"
 
-    def _asked(self, statement: Statement) -> FactQuestion:
+    def _asked(self, statement: Statement) -> ask.FactQuestion:
         """A question for a fact, and the beginning of its answer; the same for all values and wordings."""
         key, about = (statement.entity, statement.attribute), BY_NAME[statement.attribute]
         question = self._choice(about.questions, "ask", *key).format(e=statement.entity)
         opening, _, _ = self._choice(about.templates, "opening", *key).partition("{v}")
-        return FactQuestion(question=question, opening=opening.format(e=statement.entity).strip())
+        return ask.FactQuestion(question=question, opening=opening.format(e=statement.entity).strip())
 
     def _revised(self, record_id: str, statement: Statement) -> str:
         """The fact with another town's value, which is false since a town has one value of each attribute."""
@@ -168,7 +148,7 @@ def read_fact(text: str) -> Statement:
     return statements[0]
 
 
-def statement(stated: Triple) -> Statement:
+def statement(stated: ask.Triple) -> Statement:
     """What a triple says, in no words yet. Raises ValueError where the world does not know its predicate."""
     if stated.predicate not in BY_NAME:
         raise ValueError(f"found the predicate {stated.predicate!r}; expected one of {', '.join(NAMES)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from knowtuning.model.batches import IGNORED, by_length, right_padded
+from knowtuning.model.batches import IGNORED, by_length, padded, right_padded
 from knowtuning.model.memory import cache_tokens, prefix_limit
 
 if TYPE_CHECKING:
@@ -86,12 +86,9 @@ def completion_logps(
     bar = tqdm(desc=title, total=len(pairs), unit="text", delay=3, disable=not title)
     for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
         rows = [pairs[index] for index in batch]
-        ids = right_padded([[*prompt, *completion] for prompt, completion in rows], 0)
-        labels = right_padded(
-            [[*[IGNORED] * len(prompt), *completion] for prompt, completion in rows], IGNORED
-        )
+        inputs = {name: ids.to(model.device) for name, ids in padded(rows, 0).items()}
         with torch.no_grad():
-            values = token_logps(model, ids.to(model.device), labels.to(model.device)).double()
+            values = token_logps(model, inputs["input_ids"], inputs["labels"]).double()
         if weights is not None:
             zeros = [[0.0] * (len(prompt) - 1) for prompt, _ in rows]
             factors = [[*of_prompt, *weights[i]] for of_prompt, i in zip(zeros, batch, strict=True)]

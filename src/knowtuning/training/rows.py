@@ -68,10 +68,7 @@ R = TypeVar("R", Row, PairRow)
 
 @dataclass(frozen=True)
 class RowEncoder:
-    """Turns text into rows of at most `max_length` tokens (model.max_length).
-
-    counted: tokens that count in a pair, a name of counted.COUNTED.
-    """
+    """Turns text into rows of at most `max_length` tokens; counted: of a pair, a name of counted.COUNTED."""
 
     formatter: Formatter
     max_length: int
@@ -91,9 +88,8 @@ class RowEncoder:
         source = record.id if isinstance(record, Example) else record.source
         if not isinstance(record, Pair):
             return Row(record.id, source, prompt, self.formatter.completion(record.answer)[:room])
-        chosen, rejected = (
-            self.formatter.completion(text)[:room] for text in (record.chosen, record.rejected)
-        )
+        whole = map(self.formatter.completion, (record.chosen, record.rejected))
+        chosen, rejected = (tokens[:room] for tokens in whole)
         if chosen == rejected:
             return Rejected(
                 id=record.id,

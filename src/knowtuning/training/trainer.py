@@ -24,7 +24,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from knowtuning.config.training import LoraParams, PreferenceParams, Schedule
 from knowtuning.core.storage import digest, read_json, write_json
-from knowtuning.model.batches import IGNORED, right_padded
+from knowtuning.model.batches import padded, right_padded
 from knowtuning.model.load import load_base, load_tokenizer
 from knowtuning.training import losses
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, trained_adapter
@@ -41,13 +41,6 @@ from knowtuning.training.logps import add_head, completion_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
 Reference = Literal["adapter", "base"]
-
-
-def padded(sequences: Sequence[tuple[list[int], list[int]]], padding: int) -> dict[str, torch.Tensor]:
-    """(prompt, completion) as input_ids, completion_mask and labels, all (batch, longest)."""
-    ids = right_padded([[*prompt, *completion] for prompt, completion in sequences], padding)
-    mask = right_padded([[*[0] * len(prompt), *[1] * len(completion)] for prompt, completion in sequences], 0)
-    return {"input_ids": ids, "completion_mask": mask, "labels": ids.masked_fill(mask == 0, IGNORED)}
 
 
 def collate_rows(rows: Sequence[Mapping[str, Any]], padding: int) -> dict[str, torch.Tensor]:
@@ -226,10 +219,7 @@ def _base_for_training(base: Path, run: TrainingRun) -> Any:
 def _fit(
     trainer: Any, run: TrainingRun, rows: Rows, order: Sequence[int], curves: Path, out: Path
 ) -> TrainingSummary:
-    """Run the trainer to its end, from where a killed run of the same inputs was, and write the adapter.
-
-    order: of the rows, in all steps.
-    """
+    """Run the trainer to its end, from where a killed run was, and write the adapter; order: of all rows."""
     from peft.helpers import disable_input_dtype_casting
 
     trainer.remove_callback(PrinterCallback)
@@ -253,10 +243,21 @@ def _fit(
     return summarise(trainer, rows, order, adapter_hash(model, weights=weights))
 
 
-def _on_one_card(config: Any) -> Any:
-    """The trainer's arguments; on a machine with several cards one process would copy the model to all."""
+def _trainer(
+    kind: Any, config: Any, collate: Any, model: Any, base: Path, columns: Sequence[Any], order: Sequence[int]
+) -> Any:
+    """A trainer of some kind; columns: rows of training, which come in this order, and of validation."""
+    # On a machine with several cards one process would copy the model to all.
     config._n_gpu = min(1, config.n_gpu)
-    return config
+    tokenizer = load_tokenizer(base)
+    return kind(
+        model=model,
+        args=config,
+        data_collator=partial(collate, padding=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(columns[0]).select(order),
+        eval_dataset=Dataset.from_list(columns[1]),
+        processing_class=tokenizer,
+    )
 
 
 def train_sft(
@@ -279,18 +280,11 @@ def train_sft(
     )
     torch.manual_seed(run.seed)
     model = new_adapter(_base_for_training(base, run), lora, float32=not run.processes.sharded)
-    tokenizer = load_tokenizer(base)
     order = order_of(train, params, run.seed)
     arguments = training_arguments(train, order, params, run, model.config)
     config = SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = RowTrainer(
-        model=model,
-        args=_on_one_card(config),
-        data_collator=partial(collate_rows, padding=tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list([vars(row) for row in train]).select(order),
-        eval_dataset=Dataset.from_list([vars(row) for row in held_out]),
-        processing_class=tokenizer,
-    )
+    columns = [[vars(row) for row in part] for part in (train, held_out)]
+    trainer = _trainer(RowTrainer, config, collate_rows, model, base, columns, order)
     return _fit(trainer, run, train, order, curves, out)
 
 
@@ -329,18 +323,9 @@ def train_preference(
             f"{section}.reference is {params.reference} and {section}.counted {params.counted}; expected "
             "adapter and all where the weights are split"
         )
-    tokenizer = load_tokenizer(base)
     config = DPOConfig(**training_arguments(train, order, params, run, model.config), beta=params.beta)
-    trainer = PairTrainer(
-        loss=params.loss,
-        gamma=params.gamma,
-        model=model,
-        args=_on_one_card(config),
-        data_collator=partial(collate_pairs, padding=tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(columns[0]).select(order),
-        eval_dataset=Dataset.from_list(columns[1]),
-        processing_class=tokenizer,
-    )
+    kind = partial(PairTrainer, loss=params.loss, gamma=params.gamma)
+    trainer = _trainer(kind, config, collate_pairs, model, base, columns, order)
     summary = _fit(trainer, run, train, order, curves, out)
     if not run.processes.sharded:
         # The policy moved, its frozen copy did not: the reference was the adapter we started from.

@@ -12,20 +12,12 @@ from dataclasses import dataclass
 
 from knowtuning.core.records import Example, Prediction, Sentence, Verdict, Verified
 from knowtuning.core.text import normal_form
-from knowtuning.teacher.judging import (
-    Claims,
-    FactVerdict,
-    FactVerdicts,
-    Recall,
-    Stated,
-    Verify,
-    VerifyByPassages,
-)
+from knowtuning.teacher import judging
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task, Teacher, distinct
 from knowtuning.verification.exact import f1_at_k, percent, rounded
 from knowtuning.verification.passages import KnowledgeSource
 
-_VERDICTS: dict[FactVerdict, Verdict] = {
+_VERDICTS: dict[judging.FactVerdict, Verdict] = {
     "supported": "correct",
     "contradicted": "incorrect",
     "not_supported": "unverifiable",
@@ -74,20 +66,19 @@ def check_answers(
     compared = [answer for answer in answers if answer.example.answer.strip()]
     texts = {answer.reference: (answer.example, answer.example.answer) for answer in compared if recall}
     texts |= {answer.id: (answer.example, answer.text) for answer in compared if answer.text.strip()}
-    splits = [Claims(id=name, question=e.question, answer=text) for name, (e, text) in texts.items()]
+    splits = [judging.Claims(id=name, question=e.question, answer=text) for name, (e, text) in texts.items()]
     facts = _ask(teacher, splits)
     verdicts = _ask(teacher, [task for answer in compared for task in _verify(answer, facts, source)])
     recalled = None
     if recall:
         recalled = _ask(teacher, [task for answer in compared for task in _recall(answer, facts)])
     rows = {answer.id: _verified(answer, facts, verdicts, recalled, source) for answer in compared}
-    return [rows.get(answer.id) or _undefined(answer) for answer in answers]
-
-
-def _undefined(answer: _Answer) -> Verified:
-    """The row of an answer that nothing can be compared with: every score is undefined."""
-    scores = dict.fromkeys([*_scores(None, None), "recall"])
-    return Verified(id=answer.id, question=answer.example.id, system=answer.system, scores=scores)
+    undefined = dict.fromkeys([*_scores(None, None), "recall"])
+    return [
+        rows.get(each.id)
+        or Verified(id=each.id, question=each.example.id, system=each.system, scores=undefined)
+        for each in answers
+    ]
 
 
 def ask_once(teacher: Teacher, tasks: Sequence[Task]) -> list[Outcome]:
@@ -120,25 +111,25 @@ def _wanted(answer: _Answer, facts: Outcomes) -> list[str] | Failure:
     return distinct(reply.facts) or Failure(reason="found no fact")
 
 
-def _verify(answer: _Answer, facts: Outcomes, source: KnowledgeSource | None) -> list[Verify]:
+def _verify(answer: _Answer, facts: Outcomes, source: KnowledgeSource | None) -> list[judging.Verify]:
     """The task of verifying what an answer states, each fact once; none where it states nothing."""
     reply = facts.get(answer.id)
     if not isinstance(reply, FactList) or not reply.facts:
         return []
     example, claims = answer.example, tuple(distinct(reply.facts))
-    task = Verify(id=answer.id, question=example.question, reference=example.answer, facts=claims)
+    task = judging.Verify(id=answer.id, question=example.question, reference=example.answer, facts=claims)
     if source is None:
         return [task]
-    return [VerifyByPassages(**dict(task), passages=source.passages(example.question, claims))]
+    return [judging.VerifyByPassages(**dict(task), passages=source.passages(example.question, claims))]
 
 
-def _recall(answer: _Answer, facts: Outcomes) -> list[Recall]:
+def _recall(answer: _Answer, facts: Outcomes) -> list[judging.Recall]:
     """The task of finding the reference's facts in an answer; none where one of the two is missing."""
     wanted = _wanted(answer, facts)
     if isinstance(wanted, Failure) or not answer.text.strip():
         return []
     question = answer.example.question
-    return [Recall(id=answer.id, question=question, answer=answer.text, facts=tuple(wanted))]
+    return [judging.Recall(id=answer.id, question=question, answer=answer.text, facts=tuple(wanted))]
 
 
 def _verified(
@@ -150,7 +141,7 @@ def _verified(
 ) -> Verified:
     """What the teacher's replies say about one answer."""
     claims = facts.get(answer.id, FactList(facts=[]))
-    verdict = verdicts.get(answer.id, FactVerdicts(verdicts=[]))
+    verdict = verdicts.get(answer.id, judging.FactVerdicts(verdicts=[]))
     steps: dict[str, object] = {"extract": claims, "verify": verdict}
     recall: dict[str, float | None] = {}
     k: int | None = None
@@ -158,7 +149,7 @@ def _verified(
         wanted, reply = _wanted(answer, facts), recalled.get(answer.id)
         k = None if isinstance(wanted, Failure) else len(wanted)
         recall["recall"] = None
-        if isinstance(reply, Stated):
+        if isinstance(reply, judging.Stated):
             recall["recall"] = percent(sum(fact.stated for fact in reply.facts), len(reply.facts))
         elif reply is None and k is not None:
             recall["recall"] = 0.0
@@ -182,7 +173,7 @@ def _verified(
 
 def _sentences(facts: Sequence[str], reply: Outcome) -> list[Sentence]:
     """The facts with their verdicts; those of distinct facts serve their repetitions."""
-    if not isinstance(reply, FactVerdicts):
+    if not isinstance(reply, judging.FactVerdicts):
         return [Sentence(text=fact, verdict="unscored") for fact in facts]
     forms = map(normal_form, distinct(facts))
     verdicts = {form: _VERDICTS[fact.verdict] for form, fact in zip(forms, reply.verdicts, strict=True)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from knowtuning.core.records import Example, Judgement
 from knowtuning.knowledge.aspects import ASPECTS, CRITERIA
@@ -49,16 +49,7 @@ class Comparison:
 
     @property
     def swapped(self) -> Comparison:
-        """The other order."""
         return replace(self, first=self.second, second=self.first)
-
-
-class PairJudge(Protocol):
-    """Anything that compares two answers."""
-
-    def compare(self, comparisons: Sequence[Comparison]) -> Iterator[Preferred | Failure]:
-        """Yield the verdict on each comparison, in their order."""
-        ...
 
 
 class ExactJudge:
@@ -104,6 +95,9 @@ class TeacherJudge:
             first=one.first,
             second=one.second,
         )
+
+
+PairJudge = ExactJudge | TeacherJudge
 
 
 def judge_pairs(

@@ -9,11 +9,11 @@ from pathlib import Path
 from knowtuning.config.verify import JudgedBy, local_paths
 from knowtuning.core.params import check_watched
 from knowtuning.core.records import Example, Judgement, Prediction, Verified
-from knowtuning.teacher.tasks import FreeTeacher, Teacher
+from knowtuning.teacher.tasks import Teacher
 from knowtuning.teacher.teachers import Setting, open_teacher
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import verify
-from knowtuning.verification.judgements import ExactJudge, Matchup, TeacherJudge, judge_pairs
+from knowtuning.verification.judgements import ExactJudge, Matchup, PairJudge, TeacherJudge, judge_pairs
 from knowtuning.verification.passages import KnowledgeSource, knowledge_source
 from knowtuning.world.verifier import Truth
 
@@ -61,14 +61,19 @@ class Jury:
     ) -> list[Judgement]:
         """The judgements of every two systems of `matchups`; none where there is no judge."""
         texts = {system: [one.answer for one in predicted] for system, predicted in predictions.items()}
+        judge = self.judge()
+        return judge_pairs(examples, texts, matchups, judge) if judge else []
+
+    def judge(self, *, reference: bool = True) -> PairJudge | None:
+        """Who compares answers, if anybody; reference: whether a teacher sees the reference answer too."""
         if self.teacher:
-            return judge_pairs(examples, texts, matchups, TeacherJudge(self.teacher))
-        return judge_pairs(examples, texts, matchups, ExactJudge(self.truth)) if self.truth else []
+            return TeacherJudge(self.teacher, reference=reference)
+        return ExactJudge(self.truth) if self.truth else None
 
 
 def open_jury(
     judge: JudgedBy, environ: Mapping[str, str], cache: Path, prepared: Path, replies: Path
-) -> tuple[Jury, Teacher | FreeTeacher]:
+) -> tuple[Jury, Teacher]:
     """The jury of the section `judge`, and whose usage counts; a ground truth is as free as a free teacher.
 
     environ, cache: of the teacher's Setting. prepared: the folder of the truth and of the training examples.
@@ -80,11 +85,11 @@ def open_jury(
         teacher = open_teacher(judge.teacher, Setting(environ, cache, section="judge"), replies)
         return Jury(None, teacher, "computed", source), teacher
     if judge.backend == "none":
-        return Jury(None, None, "not computed: judge.backend is none"), FreeTeacher()
+        return Jury(None, None, "not computed: judge.backend is none"), Teacher()
     if truth is None:
         why = "the data carry no ground truth; judge.backend openai asks an LLM"
-        return Jury(None, None, f"not computed: {why}"), FreeTeacher()
-    return Jury(truth, None, "computed"), FreeTeacher()
+        return Jury(None, None, f"not computed: {why}"), Teacher()
+    return Jury(truth, None, "computed"), Teacher()
 
 
 def count(verdicts: Sequence[Verified], judgements: Sequence[Judgement]) -> dict[str, int]:

@@ -12,10 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from knowtuning.config.verify import TRAIN, JudgedBy, JudgeParams, check_knowledge
-from knowtuning.core.records import Evidence, Example, iter_jsonl
+from knowtuning.core.records import Evidence, Example, iter_jsonl, parsed
 from knowtuning.core.storage import open_text
 from knowtuning.core.text import content_words, word_spans
 
@@ -89,14 +89,8 @@ def _read(path: Path) -> Iterator[Passage]:
         # As a user's file of questions is read: a byte-order mark and blank lines are no rows.
         with open_text(path, encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield Passage.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    column = ".".join(map(str, first["loc"])) or "line"
-                    raise ValueError(f"{path}:{number}: {column}: {first['msg']}; {_EXPECTED}") from error
+                if line.strip():
+                    yield parsed(line, Passage.model_validate_json, f"{path}:{number}", _EXPECTED)
     except FileNotFoundError as error:
         raise ValueError(f"judge.knowledge.path: {path} not found; expected a JSONL file") from error
 

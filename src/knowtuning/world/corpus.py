@@ -53,10 +53,7 @@ def _prose(name: str, town: Town, attributes: list[str], rng: random.Random) -> 
 
 
 def guide(name: str, town: Town, rng: random.Random, share: float) -> list[str]:
-    """Questions about a town, each followed by its answer: two general ones and one for each attribute.
-
-    share: of the answers, those in connected prose (0..1).
-    """
+    """Two general questions about a town and one an attribute, answered, a `share` of them in prose."""
 
     def answer(attributes: list[str]) -> str:
         write = _prose if share and rng.random() < share else corpus_sentences

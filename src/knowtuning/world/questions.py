@@ -18,7 +18,6 @@ SPECIFIC = 88
 
 
 def canonical(attributes: list[str]) -> list[str]:
-    """Attributes in canonical order."""
     return sorted(attributes, key=NAMES.index)
 
 

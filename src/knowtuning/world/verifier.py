@@ -72,9 +72,7 @@ class Truth:
         """
         entity, asked = str(example.meta["entity"]), list(example.meta["attributes"])
         stated: list[str] = []
-        verdicts = [
-            (clause, self._verdict(statement, entity, stated)) for clause, statement in read_text(answer)
-        ]
+        verdicts = [(text, self._verdict(said, entity, stated)) for text, said in read_text(answer)]
         counts = Counter(verdict for _, verdict in verdicts)
         # Canonical order is that of the table, and each attribute is stated once.
         pairs = list(itertools.combinations(map(NAMES.index, stated), 2))

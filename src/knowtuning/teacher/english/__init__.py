@@ -16,7 +16,7 @@ from knowtuning.teacher.english.statements import extract
 from knowtuning.teacher.english.words import check_english
 
 
-class EnglishTeacher(ask.FreeTeacher):
+class EnglishTeacher(ask.Teacher):
     """Answers the tasks of a knowledge stage by rules.
 
     corpus: facts that lend their numbers to revisions, as the tasks of a run do with what they say of their

@@ -39,10 +39,7 @@ class _Reading:
 
 
 def extract(question: str, answer: str) -> list[str]:
-    """The facts of an answer, as often as it states them.
-
-    Raises ValueError, saying why, where none stands alone.
-    """
+    """The facts of an answer, as often as it states them. Raises ValueError where none stands alone."""
     if not answer.strip():
         raise ValueError("found an empty answer; expected a text with at least one fact")
     blocks = blocks_of(answer)

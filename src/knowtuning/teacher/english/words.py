@@ -38,7 +38,6 @@ def word_set(text: str) -> frozenset[str]:
 
 
 def word_list(name: str) -> frozenset[str]:
-    """The words of a list."""
     return word_set(_LISTS[name])
 
 

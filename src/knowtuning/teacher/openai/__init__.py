@@ -24,19 +24,13 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from knowtuning.config.teacher import Endpoint
+from knowtuning.teacher.openai import store
 from knowtuning.teacher.openai.batch import Batches
 from knowtuning.teacher.openai.calls import Calls
 from knowtuning.teacher.openai.client import Call, Client, Run
 from knowtuning.teacher.openai.limits import CallEstimate, Limits, TeacherError, limits_from_environment
 from knowtuning.teacher.openai.prompts import Prompts, reply_limit, task_schema
-from knowtuning.teacher.openai.store import (
-    Store,
-    export_replies,
-    import_replies,
-    previous_output,
-    request_key,
-)
-from knowtuning.teacher.tasks import Failure, Outcome, Task
+from knowtuning.teacher.tasks import Failure, Outcome, Task, Teacher
 from knowtuning.teacher.teachers import Setting
 
 T = TypeVar("T")
@@ -44,7 +38,7 @@ T = TypeVar("T")
 _CHUNK = 500
 
 
-class OpenAITeacher:
+class OpenAITeacher(Teacher):
     """Tasks in, outcomes out, in order, each call paid at most once.
 
     limits: those of the environment if not given. `totals` counts over all runs of this teacher.
@@ -105,14 +99,13 @@ class OpenAITeacher:
 
     def load_replies(self, out: Path) -> None:
         """Put the replies that DVC keeps of `out` into the store."""
-        import_replies(self._store, previous_output(out), out)
+        store.import_replies(self._store, store.previous_output(out), out)
 
     def save_replies(self, out: Path) -> None:
         """Export the replies that this teacher's runs used."""
-        export_replies(self._store, self._run.used, out)
+        store.export_replies(self._store, self._run.used, out)
 
     def close(self) -> None:
-        """Close the store."""
         self._store.close()
 
     def _outcomes(self, tasks: Iterable[Task], total: int | None = None) -> Iterator[tuple[Task, Outcome]]:
@@ -161,12 +154,12 @@ class OpenAITeacher:
             await calls.end(at_once=True)
             await client.close()
             # A call that was cancelled may not have come to give up its claim.
-            await self._store.do(Store.release_all)
+            await self._store.do(store.Store.release_all)
             await self._store.settle()
 
     def _call(self, task: Task) -> Call:
         run, params, messages = self._run, self._run.params, self._prompts.messages(task)
-        key = request_key(
+        key = store.request_key(
             endpoint=run.endpoint,
             model=params.model,
             messages=messages,

@@ -136,9 +136,8 @@ class Batches:
     async def _rows(self, file: str) -> list[Any]:
         """The rows of a file at the endpoint."""
         content = await self._do(lambda api: api.files.content(file))
-        return [
-            json.loads(row) for row in self._client.redacted(str(content.text)).split("\n") if row.strip()
-        ]
+        rows = self._client.redacted(str(content.text)).split("\n")
+        return [json.loads(row) for row in rows if row.strip()]
 
     async def _list(self, api: Any) -> list[Any]:
         """Our batches at the endpoint."""

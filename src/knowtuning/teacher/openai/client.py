@@ -71,9 +71,7 @@ _STATUS = {
     **dict.fromkeys(("invalid_api_key", "authentication_error"), 401),
     **dict.fromkeys(("server_error", "internal_error", "overloaded_error"), 503),
 }
-_BAD_KEY = re.compile(
-    r"api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key", re.IGNORECASE
-)
+_BAD_KEY = re.compile(r"(?i)api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key")
 # Faults that every further call would meet too.
 _STOPS: dict[FaultKind, str] = {
     "auth": "{key} is not accepted by {endpoint} ({fault}); expected a key that is valid there and may use "
@@ -381,7 +379,6 @@ class Client:
         self.api, self._turn = self._apis[0], itertools.cycle(self._apis)
 
     async def close(self) -> None:
-        """Close the connections."""
         for api in self._apis:
             await api.close()
 
@@ -538,12 +535,8 @@ class Client:
     ) -> Fault | None:
         """The fault that a minimal call with these fields meets."""
         messages = [{"role": "system", "content": "You reply with JSON."}, _PROBE][not system :]
-        body = {
-            "model": self._run.params.model,
-            "messages": messages,
-            dialect.limit_field: 16,
-            **(fields or {}),
-        }
+        body = {"model": self._run.params.model, "messages": messages, dialect.limit_field: 16}
+        body |= fields or {}
         refusal = None
         for _ in range(2):  # Servers hang up behind an error of theirs.
             try:

@@ -203,8 +203,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _reply(value: Any, kind: type[T]) -> T:
-    """The reply that a value is: itself, the one value in a wrapper, or a list that is its only field. Raises
-    ValidationError."""
+    """The reply that a value is, wraps as its one value or lists as its only field, or ValidationError."""
     fields = kind.model_fields.keys()
     if isinstance(value, list) and len(fields) == 1:
         value = dict.fromkeys(fields, value)

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from knowtuning.core.records import parsed
 from knowtuning.core.storage import atomic_write, digest
 
 T = TypeVar("T")
@@ -260,12 +261,7 @@ def import_replies(store: Store, lines: Iterable[str], name: object) -> None:
 
 def read_response(line: str, where: str) -> Response:
     """The reply that a line of an exported file is. Raises ValueError naming `where`."""
-    try:
-        return _ROW.validate_json(line)
-    except ValidationError as error:
-        first = error.errors()[0]
-        part = ".".join(str(part) for part in first["loc"]) or "line"
-        raise ValueError(f"{where}: {part}: {first['msg']}; expected a reply") from error
+    return parsed(line, _ROW.validate_json, where, "expected a reply")
 
 
 def previous_output(out: Path) -> list[str]:
