@@ -154,7 +154,10 @@ def test_an_error_with_status_200_is_that_error(tmp_path: Path) -> None:
     )
     words = in_place({"type": "overloaded_error", "message": "busy"})
     plain = Answer({"object": "error", "code": 503, "message": "loading"})
-    for number, fault in enumerate((waits, choice, words, plain, in_place("crashed"))):
+    # Without an error's own field.
+    busy, message = Answer({"success": False, "message": "Rate limit reached"}), Answer({"status": 503})
+    faults = (waits, choice, words, plain, in_place("crashed"), busy, message)
+    for number, fault in enumerate(faults):
         with FaultServer(lambda call, fault=fault: fault if call.number == 2 else obliging(call)) as server:
             teacher = teacher_at(server.url, tmp_path / str(number), limits=limits)
             assert usable(outcomes(teacher, extracts(2)))
@@ -163,6 +166,7 @@ def test_an_error_with_status_200_is_that_error(tmp_path: Path) -> None:
         (
             (in_place({"code": 402, "message": "no credit"}), r"quota .* is used up .*no credit"),
             (in_place({"code": "insufficient_quota", "message": "no"}), r"quota .* is used up"),
+            (Answer({"code": 1113, "msg": "余额不足"}), r"quota .* is used up .*余额不足"),
             (in_place({"code": 401, "message": "no"}), r"^OPENAI_API_KEY is not accepted"),
             (in_place({"type": "invalid_api_key", "message": "no"}), r"^OPENAI_API_KEY is not accepted"),
         )

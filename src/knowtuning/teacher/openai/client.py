@@ -74,6 +74,12 @@ _STATUS = {
 _BAD_KEY = re.compile(
     r"api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key", re.IGNORECASE
 )
+# What endpoints say of an empty account, with status 400, 403 or 429, and of too many calls, with status 200.
+_BROKE = re.compile(
+    r"insufficient.{0,9}(balance|funds|credit)|credit balance|(out of|no|any|enough) credits|余额不足|欠费",
+    re.IGNORECASE,
+)
+_BUSY = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
 # Faults that every further call would meet too.
 _STOPS: dict[FaultKind, str] = {
     "auth": "{key} is not accepted by {endpoint} ({fault}); expected a key that is valid there and may use "
@@ -134,9 +140,9 @@ def completion_of(status: int, body: Any, headers: Mapping[str, str]) -> Complet
         raise Fault("malformed", f"the body is no JSON: {body[:100]!r}", billed=True)
     try:
         choice = (body.get("choices") or [{}])[0]
-        error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)
-        if error:
-            raise _fault_in_place(error, headers)
+        error = body.get("error") or choice.get("error")
+        if error or "choices" not in body:
+            raise _fault_in_place(error or body, headers)
         message, usage = choice["message"], body.get("usage") or {}
         return Completion(
             text=_text_of(message),
@@ -162,7 +168,7 @@ def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: flo
         param = str(error.get("param") or "")
         message = _short(error.get("message") or error.get("detail") or error)
     kind = _KINDS.get(status, "server" if status >= 500 else "rejected")
-    if status == 429 and code in _QUOTA:
+    if (status == 429 and code in _QUOTA) or (kind != "server" and _BROKE.search(message)):
         kind = "quota"
     elif status != 429 and code in _FILTER:
         kind = "filtered"
@@ -194,12 +200,15 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _fault_in_place(error: Any, headers: Mapping[str, str]) -> Fault:
-    """The fault of an error that came with status 200, in place of a completion or of its choice."""
-    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
-    status = int(str(code)) if str(code).isdecimal() else _STATUS.get(str(code), 0)
-    if 400 <= status < 600:
+    """The fault of what came with status 200 in place of a completion or of its choice."""
+    names = ("code", "type", "status") if isinstance(error, dict) else ()
+    codes = [str(error[name]) for name in names if error.get(name)]
+    known = [int(code) if code.isdecimal() else _STATUS.get(code, 0) for code in codes]
+    said = {402: _BROKE.search(str(error)), 429: _BUSY.search(str(error))}
+    status = next((each for each in [*known, *filter(said.get, said)] if 400 <= each < 600), 0)
+    if status:
         return fault_of_status(status, error, headers)
-    return Fault("malformed", f"an error in place of a completion: {_short(error)}", billed=True)
+    return Fault("malformed", f"no chat completion came: {_short(error)}", billed=True)
 
 
 def _text_of(message: dict[str, Any]) -> str:
