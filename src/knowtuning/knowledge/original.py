@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from knowtuning.core.text import Span, word_spans, words
+from knowtuning.core.text import STOPS, WIDE_STOPS, Span, word_spans, words
 
 # Share of a fact's words that stand in the answer in one run; the teacher may have put a name for a pronoun.
 _MIN_RUN = 0.6
 # Where a piece may begin: behind a sentence, a colon or a line break, and the mark of a list item.
-_BEGIN = re.compile(r"(?:^|(?<=[.!?:;。！？])[\"”’)]*(?=\s|$)|\n)\s*(?:[-•*]\s+|\(?\d{1,2}[.)]\s+)?")
+_BEGIN = re.compile(rf"(?:^|(?<=[{STOPS}])[\"”’)]*(?=\s|$)|\n)\s*(?:[-•*]\s+|\(?\d{{1,2}}[.)]\s+)?")
 _END = re.compile(r"[^\w\s]*")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -79,8 +79,8 @@ def _stop(answer: str, word: int) -> int | None:
     match = _END.match(answer, word)
     assert match is not None
     rest = answer[match.end() :]
-    ends = re.search(r"[.!?;。！？]", match[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
-    whole = not rest or rest[0].isspace() or match[0].endswith(("。", "！", "？"))
+    ends = re.search(rf"[{STOPS}](?<!:)", match[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
+    whole = not rest or rest[0].isspace() or match[0].endswith(tuple(WIDE_STOPS))
     return match.end() if ends and whole else None
 
 
@@ -119,5 +119,5 @@ def _common(first: Sequence[Span], second: Sequence[Span]) -> int:
 
 def separator(answer: str) -> str:
     """What most often stands between two sentences or lines of an answer: white space."""
-    between = re.findall(r"(?<=[.!?:;])[ \t]+(?=\S)|\s*\n\s*", answer.strip())
+    between = re.findall(rf"(?<=[{STOPS}])[ \t]+(?=\S)|\s*\n\s*|(?<=[{WIDE_STOPS}])(?=\S)", answer.strip())
     return Counter(between).most_common(1)[0][0] if between else " "
