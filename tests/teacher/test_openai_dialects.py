@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from knowtuning.teacher.openai.client import completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.tasks import Failure, Outcome
@@ -202,6 +203,22 @@ def test_content_in_other_forms_is_its_text(tmp_path: Path, message: Any) -> Non
     with FaultServer(script) as server:
         assert usable(outcomes(teacher_at(server.url, tmp_path), extracts(2)))
         assert len(server.calls) == 2
+
+
+def test_a_body_counts_thoughts_and_says_how_the_reply_ended_in_any_words() -> None:
+    """Of 215 tokens 10 are the prompt's, so 205 were made, though the reply has 5."""
+    message = {"content": "{", "thinking": "Hm."}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215}
+    body = {"choices": [{"message": message, "finish_reason": "MAX_TOKENS"}], "usage": usage}
+    read = completion_of(200, body, {})
+    assert (read.prompt_tokens, read.completion_tokens, read.finish, read.reasoned) == (
+        10,
+        205,
+        "length",
+        True,
+    )
+    body["choices"][0]["finish_reason"] = "SAFETY"
+    assert completion_of(200, body, {}).finish == "content_filter"
 
 
 def test_thoughts_without_a_reply_name_the_settings(tmp_path: Path) -> None:

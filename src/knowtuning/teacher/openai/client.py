@@ -65,6 +65,12 @@ _KINDS: dict[int, FaultKind] = {401: "auth", 402: "quota", 403: "forbidden", 404
 _KINDS |= {408: "timeout", 409: "timeout", 425: "timeout", 429: "rate_limit"}
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
+# Further words for the end of a reply, and fields of a message with thoughts.
+_FINISH = {
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("safety", "sensitive", "prohibited_content", "recitation"), "content_filter"),
+}
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 # Errors that come with status 200, or in a batch, by their word.
 _STATUS = {
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", *_QUOTA), 429),
@@ -144,14 +150,18 @@ def completion_of(status: int, body: Any, headers: Mapping[str, str]) -> Complet
         if error or "choices" not in body:
             raise _fault_in_place(error or body, headers)
         message, usage = choice["message"], body.get("usage") or {}
+        finish = str(choice.get("finish_reason") or "").lower()
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        prompt, reply, total = (int(usage.get(name) or 0) for name in names)
         return Completion(
             text=_text_of(message),
-            finish=str(choice.get("finish_reason") or ""),
+            finish=_FINISH.get(finish, finish),
             refusal=message.get("refusal") or None,
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            prompt_tokens=prompt,
+            # Gemini counts thoughts, which are paid as replies are, in the total alone.
+            completion_tokens=max(reply, total - prompt) if prompt else reply,
             model=str(body.get("model") or ""),
-            reasoned=bool(message.get("reasoning_content") or message.get("reasoning")),
+            reasoned=any(map(message.get, _THOUGHTS)),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         line = f"the body is no chat completion: {str(body)[:100]!r}"
