@@ -7,7 +7,7 @@ import pytest
 from knowtuning.core.records import Example
 from knowtuning.core.text import repeated_share, share_of, words
 from knowtuning.knowledge.extract import Extraction, extract
-from knowtuning.knowledge.original import layout, separator
+from knowtuning.knowledge.original import in_place, layout, separator
 from knowtuning.knowledge.perturb import grown
 from knowtuning.knowledge.rewrite import stated, unstated
 from knowtuning.teacher.tasks import FactList, FreeTeacher
@@ -81,6 +81,17 @@ def test_a_rewrite_states_its_facts_or_a_share_of_them() -> None:
     assert unstated(["Paris lies in France."], "Paris is in it.", 0.4) == (
         "the answer has 33 % of the content words of its facts; rewrite.min_stated asks for 40 %"
     )
+
+
+def test_a_fact_of_two_sentences_is_both_of_them_in_the_answer() -> None:
+    """The teacher left out a connective between the two; a revision of the second takes its place."""
+    answer = "Kest is old. The mill of Kest burned in May. However, it was rebuilt in 1896. Fish is sold."
+    facts = ["Kest is old.", "The mill of Kest burned in May. It was rebuilt in 1896.", "Fish is sold."]
+    shape = layout(answer, facts)
+    assert shape is not None
+    assert shape.pieces[1] == "The mill of Kest burned in May. However, it was rebuilt in 1896."
+    false = in_place(facts[1], shape.pieces[1], facts[1].replace("1896", "1887"))
+    assert shape.text([facts[0], false, facts[2]]) == answer.replace("1896", "1887")
 
 
 @pytest.mark.parametrize(
