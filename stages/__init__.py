@@ -51,6 +51,7 @@ CACHE = Path(os.environ.get("DVC_ROOT") or ROOT) / ".cache"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_SIGNS = ("No space left on device", "Disk quota exceeded", "File too large", "inline_container.cc")
 MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+MADE = [("data",), ("metrics",), ("models",), ("plots",)]  # the folders of what stages make
 KEPT = "with the same settings it goes on where it was"
 
 
@@ -80,7 +81,8 @@ def named(table: Mapping[str, object], what: str) -> str:
 
 
 def explain(error: Exception) -> str | None:
-    """One line about bad input, a full disk or too little memory; None for a fault of the program.
+    """One line about bad input, a file that no stage has made, a full disk or too little memory; None for a
+    fault of the program.
 
     torch and safetensors raise errors of their own for the last two, told apart by their text alone.
     """
@@ -92,4 +94,6 @@ def explain(error: Exception) -> str | None:
             f"out of memory ({text[:160]}); free memory, or lower KNOWTUNING_MICRO_BATCH in training and "
             f"KNOWTUNING_BATCH_TOKENS in prediction, and run again: {KEPT}"
         )
+    if isinstance(error, FileNotFoundError) and Path(str(error.filename)).parts[:1] in MADE:
+        return f"{error.filename}: not found; run `dvc repro`, or `dvc pull`"
     return text if isinstance(error, ValueError | OSError) else None

@@ -147,6 +147,7 @@ def test_another_seed_draws_other_records_and_more_of_them_hold_the_fewer() -> N
         (["nobody"], r"^nobody: not found; name a file, or base, sft,"),
         (["odd.jsonl"], r"^odd\.jsonl: its fields are text; expected a record of docs/records\.md$"),
         (["bad.jsonl"], r"^bad\.jsonl: not JSON Lines"),
+        (["array.jsonl"], r"^array\.jsonl: not JSON Lines"),
         (["packed.jsonl.gz"], r"^packed\.jsonl\.gz: not UTF-8 .*; save it as UTF-8, not packed"),
         (["score", "--n", "0"], r"^--n is 0; expected at least 1$"),
     ],
@@ -156,6 +157,7 @@ def test_what_cannot_be_shown_is_one_line(
 ) -> None:
     (tmp_path / "odd.jsonl").write_text('{"text": "x"}\n')
     (tmp_path / "bad.jsonl").write_text("nothing\n")
+    (tmp_path / "array.jsonl").write_text("[1, 2]\n")
     (tmp_path / "packed.jsonl.gz").write_bytes(b"\x1f\x8b\x08\x00")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["look", *words])

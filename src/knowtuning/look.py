@@ -90,7 +90,7 @@ def files(name: str) -> list[Path]:
 def kind_of(line: str, path: Path) -> type[Record]:
     """The kind of record that a line is. Raises ValueError for a line that is none."""
     try:
-        fields = set(json.loads(line))
+        fields = set(dict(json.loads(line)))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: not JSON Lines ({error}); expected records of docs/records.md") from error
     for kind in KINDS:

@@ -215,6 +215,7 @@ def _json(value: Any) -> bytes:
             "the separator seems to be a tab",
             "with commas",
         ),
+        ("a.csv", b"sep=;\ninstruction;output\nQ;A\n", "found 'sep=;', a line for Excel", "remove it"),
         ("a.csv", b"instruction|output\nQ|A\n", "the separator seems to be '|'", "with commas"),
         (
             "a.csv",

@@ -108,6 +108,13 @@ def test_nothing_to_see(text: str) -> None:
             "no_input",
             "[no answer]",
             "< no input >",
+            "[deleted]",
+            "[Removed]",
+            "</s>",
+            "<s> </s>",
+            "<|endoftext|>",
+            "...",
+            "…",
         ),
     ],
 )
@@ -117,7 +124,22 @@ def test_marks_that_stand_for_no_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Na", "Nan", "None.", "None of them.", "No", "No answer", "0", "-", "Nano", "banana", "N/A means so."],
+    [
+        "[x]",
+        "<s>A</s>",
+        ".NET",
+        "Na",
+        "Nan",
+        "None.",
+        "None of them.",
+        "No",
+        "No answer",
+        "0",
+        "-",
+        "Nano",
+        "banana",
+        "N/A means so.",
+    ],
 )
 def test_short_answers_are_answers(text: str) -> None:
     # Sodium, a town, and what is said in words.

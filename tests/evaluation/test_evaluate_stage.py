@@ -212,6 +212,9 @@ def test_stale_predictions_end_in_one_line(tmp_path: Path, name: str) -> None:
         "('Corvel' is not answered); run predict again\n"
     )
     assert not (tmp_path / "metrics").exists()
+    (tmp_path / "data/predictions/ka.jsonl").unlink()
+    done = stage(tmp_path, name)
+    assert done.stderr == "error: data/predictions/ka.jsonl: not found; run `dvc repro`, or `dvc pull`\n"
 
 
 def test_a_further_test_set_without_references_is_evaluated_by_what_needs_none(tmp_path: Path) -> None:

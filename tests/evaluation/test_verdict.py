@@ -47,3 +47,9 @@ def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
     metrics = outcome.metrics()
     assert (metrics["line"], metrics["better"], metrics["equal_length"]) == (outcome.line, "nothing", {})
     assert list(metrics["warnings"].values()) == outcome.warnings
+
+
+def test_an_interval_over_five_questions_shows_nothing() -> None:
+    """Five that all lean one way do so by chance in 2 of 32 runs, six in 2 of 64."""
+    five, six = (verdict({"correct": Estimate(1.0, 1.0, 1.0, n)}, {}).warnings for n in (5, 6))
+    assert (five, six) == (["an interval over 5 questions shows nothing; expected 6 or more"], [])

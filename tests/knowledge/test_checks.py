@@ -7,6 +7,7 @@ import pytest
 from knowtuning.core.records import Example
 from knowtuning.core.text import repeated_share, share_of, words
 from knowtuning.knowledge.extract import Extraction, extract
+from knowtuning.knowledge.original import in_place, layout, separator
 from knowtuning.knowledge.perturb import grown
 from knowtuning.knowledge.rewrite import stated, unstated
 from knowtuning.teacher.tasks import FactList, Teacher
@@ -16,6 +17,9 @@ def test_words_are_folded_and_characters_where_there_are_no_spaces() -> None:
     assert words("It’s THE Tin-mine, 1,204!") == ["it's", "the", "tin", "mine", "1", "204"]
     assert words("光合作用") == ["光", "合", "作", "用"]
     assert words("Вода кипит") == ["вода", "кипит"]
+    # Vowels of India and accents are part of their word, in one composition; signs that end sentences not.
+    assert words("दिन में पानी।") == ["दिन", "में", "पानी"]
+    assert words("Cafe\u0301, العَرَبِيَّة။") == ["caf\u00e9", "العَرَبِيَّة"]
 
 
 def test_shares_by_hand() -> None:
@@ -77,3 +81,33 @@ def test_a_rewrite_states_its_facts_or_a_share_of_them() -> None:
     assert unstated(["Paris lies in France."], "Paris is in it.", 0.4) == (
         "the answer has 33 % of the content words of its facts; rewrite.min_stated asks for 40 %"
     )
+
+
+def test_a_fact_of_two_sentences_is_both_of_them_in_the_answer() -> None:
+    """The teacher left out a connective between the two; a revision of the second takes its place."""
+    answer = "Kest is old. The mill of Kest burned in May. However, it was rebuilt in 1896. Fish is sold."
+    facts = ["Kest is old.", "The mill of Kest burned in May. It was rebuilt in 1896.", "Fish is sold."]
+    shape = layout(answer, facts)
+    assert shape is not None
+    assert shape.pieces[1] == "The mill of Kest burned in May. However, it was rebuilt in 1896."
+    false = in_place(facts[1], shape.pieces[1], facts[1].replace("1896", "1887"))
+    assert shape.text([facts[0], false, facts[2]]) == answer.replace("1896", "1887")
+
+
+@pytest.mark.parametrize(
+    ("facts", "between"),
+    [
+        (["光合作用是过程。", "植物需要水。", "阳光很重要！"], ""),
+        (["पौधों को पानी चाहिए।", "दिन में सूर्य है।", "यह लंबा है।"], " "),
+        (["یہ ایک عمل ہے۔", "پودوں کو پانی چاہیے۔", "سورج اہم ہے؟"], " "),
+        (["Սա գործընթաց է։", "Բույսերին ջուր է պետք։", "Արևը կարևոր է։"], " "),
+        (["ဒါသည် ဖြစ်သည်။", "အပင် ရေ လိုသည်။", "နေ ကောင်းသည်။"], " "),
+        (["It sat…", "Plants need water.", "Sun matters!"], "\n"),
+    ],
+)
+def test_an_answer_in_any_script_is_cut_at_its_sentences(facts: list[str], between: str) -> None:
+    answer = between.join(facts)
+    shape = layout(answer, facts)
+    assert shape is not None
+    assert (shape.pieces, separator(answer)) == (facts, between)
+    assert shape.text([facts[0], None, facts[2]]) == f"{facts[0]}{between}{facts[2]}"

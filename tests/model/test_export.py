@@ -134,6 +134,20 @@ def test_a_chat_template_of_the_tokenizer_keeps_its_variables_and_no_clock(tiny_
     assert "<t>" not in tokenizer.apply_chat_template(turns, **other)
 
 
+def test_what_a_template_writes_before_an_answer_ends_the_exported_prompt(tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(tiny_base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}<t></t>\n{% endif %}"
+        "{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}\n"
+    )
+    formatter = Formatter(tokenizer, "chat", {})
+    made = with_template(formatter, ["Who?"])
+    turns = [{"role": "user", "content": "Who?"}]
+    prompt = made.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert prompt == formatter.text("Who?") == "user: Who?\nassistant: <t></t>\n"
+    assert made.apply_chat_template(turns, tokenize=False) == "user: Who?\n"
+
+
 def test_a_tokenizer_that_puts_a_space_before_texts_gets_one_behind_its_first_token() -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

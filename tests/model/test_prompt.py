@@ -110,6 +110,28 @@ def test_all_tokens_that_end_an_answer_are_known(tokenizer: Any) -> None:
     assert plain.completion("Yes.")[-1] == eos
 
 
+def test_what_a_template_writes_before_an_answer_is_no_part_of_it(tokenizer: Any) -> None:
+    """Qwen 3 opens an answer with empty thoughts: the prompt has them, and no answer or perplexity does."""
+    chat = formatter(tokenizer, TEMPLATES["thoughts"])
+    assert tokenizer.decode(chat.prompt("Who?")).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert chat.decode(chat.completion("Ida.")) == "Ida."
+    assert chat.prompt("Who?") == formatter(tokenizer, TEMPLATES["thoughts"], enable_thinking=False).prompt(
+        "Who?"
+    )
+
+
+def test_a_turn_ends_with_a_token_that_is_not_marked_as_control_or_with_words(tiny_base: Path) -> None:
+    plain = load_tokenizer(tiny_base)
+    spelt = formatter(plain, CHATML)
+    answer = spelt.completion("Yes.")
+    assert spelt.ends == (plain.eos_token_id,)
+    assert spelt.decode([*answer[:-1], *answer]) == "Yes."
+    plain.add_tokens(["<|im_end|>"])
+    chat = formatter(plain, CHATML)
+    assert chat.ends == (plain.eos_token_id, plain.convert_tokens_to_ids("<|im_end|>"))
+    assert chat.completion("Yes.")[-1] == chat.ends[-1]
+
+
 def test_where_a_template_writes_no_end_answers_have_that_of_the_tokenizer(tokenizer: Any) -> None:
     chat = formatter(tokenizer, TEMPLATES["endless"])
     assert chat.ends == (tokenizer.eos_token_id,)

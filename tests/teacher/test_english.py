@@ -78,6 +78,11 @@ def rewritten(question: str, *facts: str) -> str | None:
         "+ 3 °C is the mean of the year.",
         "A - B testing is used on web pages.",
         "The score was 3 - 2 after extra time.",
+        "pH 7 is neutral.",
+        "mRNA is made in the nucleus.",
+        "iPhone sales rose in 2008.",
+        "Kest is a port [1].",
+        "Kest is a port.[1][2]",
     ],
 )
 def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
@@ -155,6 +160,11 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
         ),
         ("Orl met Ida in Kest. She was a painter.", ["Orl met Ida in Kest. She was a painter."]),
         ("Is it old? They say so. Kest is a port.", ["Kest is a port."]),
+        ("Kest is a port. It's on a lake.", ["Kest is a port. It's on a lake."]),
+        ("It's known that Kest is old. They're right.", 1),
+        ("No. Kest is not a port.", ["Kest is not a port."]),
+        # As texts are that were folded.
+        ("kest is a port. velora is a town.", ["Kest is a port.", "Velora is a town."]),
         (
             "Kest is a port. It is likely that Kest is old.",
             ["Kest is a port.", "It is likely that Kest is old."],
@@ -287,6 +297,11 @@ def test_one_place_of_a_fact_is_made_false(fact: str, false: str) -> None:
         "It was not only cold but wet.",
         "The march may begin.",
         "He plays the second violin in the Polish Hall.",
+        "Velora was built in the late 1980's.",
+        "There are 30 teams, 15 in the east and 15 in the west.",
+        "The game takes 2 hours, 30 minutes.",
+        "He is 6 feet 2 inches tall.",
+        "French fries are popular in France.",
         # What follows would contradict another value, or has a reason that the opposite lacks.
         "Planes fly because of 2 forces - thrust and lift.",
         "The pass lies at 359 metres (1,178 ft).",
@@ -441,6 +456,7 @@ def test_some_facts_may_stay_and_one_must_change() -> None:
     ("asked", "facts", "question"),
     [
         ("Tell me about Velora.", ["Velora is a town in the Upper Vale."], "What is Velora?"),
+        ("From this text, who is Ida?\nIda is the mayor.", ["Ida is the mayor."], "Who is Ida?"),
         ("Who was Ida Korth?", ["Ida Korth was a painter from Kest."], "Who was Ida Korth?"),
         ("What is rickets ?", ["Rickets is caused by a lack of vitamin D."], "What causes rickets?"),
         ("What is rickets ?", ["Rickets is treated with vitamin D."], "How is rickets treated?"),

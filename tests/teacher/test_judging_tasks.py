@@ -15,7 +15,7 @@ from knowtuning.teacher.judging import (
     Verify,
 )
 from knowtuning.teacher.openai.reading import read_reply
-from knowtuning.teacher.tasks import Extract, FactList, Failure, Revise, Task
+from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise, Task, Text
 
 VERIFY = Verify(id="1", question="?", reference="A.", facts=("a", "b"))
 RECALL = Recall(id="1", question="?", answer="A.", facts=("a", "b"))
@@ -97,7 +97,11 @@ def test_an_answer_to_be_judged_may_state_nothing_or_repeat_itself() -> None:
         ("It has wells.", "It does not have wells.", True),
         ("It lies on a lake.", "It doesn't lie on a lake.", True),
         ("It can fly.", "It cannot fly.", True),
+        ("It is red.", "It is hardly red.", True),
+        ("It has 3 wells.", "It has 9 wells (originally 3).", True),
+        ("It is red.", "Contrary to what is said, it is blue.", True),
         ("It is red.", "It is blue.", False),
+        ("It is red (not blue).", "It is blue (not red).", False),
         ("It is not red.", "It is red.", False),
         ("It is not red.", "It is not blue.", False),
         ("It is always red.", "It is never red.", False),
@@ -113,6 +117,37 @@ def test_a_revision_that_only_negates_is_refused(fact: str, revised: str, refuse
             task.accept(reply)
     else:
         assert task.accept(reply) == reply
+
+
+@pytest.mark.parametrize(
+    ("fact", "false"), [("It has 40 wells.", "It has about 40 wells."), ("It is red.", "It is old.")]
+)
+def test_what_the_original_or_another_fact_says_is_no_revision(fact: str, false: str) -> None:
+    task = Revise(id="1", question="?", facts=(fact, "It is old."))
+    with pytest.raises(ValueError, match=r"revised fact 1 of 1 is (no revision|another of its facts)"):
+        task.accept(FactList(facts=[false, "It is new."]))
+
+
+def test_a_refusal_is_no_rephrasing() -> None:
+    """Below a fifth of the content words of a text that has five or more."""
+    task = Rephrase(id="1", question="?", text="Velora is a town in the Upper Vale with 400 people.")
+    kept = Text(text="With 400 inhabitants, the town of Velora lies in the Upper Vale.")
+    assert task.accept(kept) == kept
+    with pytest.raises(ValueError, match="found 0% of the content words of the text"):
+        task.accept(Text(text="I'm sorry, but I can't help with that."))
+    short = Text(text="Indeed.")
+    assert task.model_copy(update={"text": "Yes."}).accept(short) == short
+
+
+@pytest.mark.parametrize("marks", [("1. ", "2. "), ("(1) ", "(2) "), ("Fact 1: ", "Fact 2: "), ("- ", "- ")])
+def test_the_marks_of_facts_are_no_part_of_them(marks: tuple[str, str]) -> None:
+    facts = ["It is red.", "It is old."]
+    marked = FactList(facts=[mark + fact for mark, fact in zip(marks, facts, strict=True)])
+    assert Extract(id="1", question="?", answer="A.").accept(marked).facts == facts
+    assert CLAIMS.accept(marked).facts == facts
+    # A single dash, and one before a number, may be a minus.
+    for kept in (["- It is red."], ["- 5 plus 3 is - 2.", "- 5 minus 3 is - 8."]):
+        assert CLAIMS.accept(FactList(facts=kept)).facts == kept
 
 
 def test_the_numbers_of_facts_are_no_part_of_their_revisions() -> None:

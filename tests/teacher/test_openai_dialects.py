@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from knowtuning.teacher.openai.client import completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.tasks import Failure, Outcome
@@ -154,7 +155,10 @@ def test_an_error_with_status_200_is_that_error(tmp_path: Path) -> None:
     )
     words = in_place({"type": "overloaded_error", "message": "busy"})
     plain = Answer({"object": "error", "code": 503, "message": "loading"})
-    for number, fault in enumerate((waits, choice, words, plain, in_place("crashed"))):
+    # Without an error's own field.
+    busy, message = Answer({"success": False, "message": "Rate limit reached"}), Answer({"status": 503})
+    faults = (waits, choice, words, plain, in_place("crashed"), busy, message)
+    for number, fault in enumerate(faults):
         with FaultServer(lambda call, fault=fault: fault if call.number == 2 else obliging(call)) as server:
             teacher = teacher_at(server.url, tmp_path / str(number), limits=limits)
             assert usable(outcomes(teacher, extracts(2)))
@@ -163,6 +167,7 @@ def test_an_error_with_status_200_is_that_error(tmp_path: Path) -> None:
         (
             (in_place({"code": 402, "message": "no credit"}), r"quota .* is used up .*no credit"),
             (in_place({"code": "insufficient_quota", "message": "no"}), r"quota .* is used up"),
+            (Answer({"code": 1113, "msg": "余额不足"}), r"quota .* is used up .*余额不足"),
             (in_place({"code": 401, "message": "no"}), r"^OPENAI_API_KEY is not accepted"),
             (in_place({"type": "invalid_api_key", "message": "no"}), r"^OPENAI_API_KEY is not accepted"),
         )
@@ -198,6 +203,22 @@ def test_content_in_other_forms_is_its_text(tmp_path: Path, message: Any) -> Non
     with FaultServer(script) as server:
         assert usable(outcomes(teacher_at(server.url, tmp_path), extracts(2)))
         assert len(server.calls) == 2
+
+
+def test_a_body_counts_thoughts_and_says_how_the_reply_ended_in_any_words() -> None:
+    """Of 215 tokens 10 are the prompt's, so 205 were made, though the reply has 5."""
+    message = {"content": "{", "thinking": "Hm."}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 215}
+    body = {"choices": [{"message": message, "finish_reason": "MAX_TOKENS"}], "usage": usage}
+    read = completion_of(200, body, {})
+    assert (read.prompt_tokens, read.completion_tokens, read.finish, read.reasoned) == (
+        10,
+        205,
+        "length",
+        True,
+    )
+    body["choices"][0]["finish_reason"] = "SAFETY"
+    assert completion_of(200, body, {}).finish == "content_filter"
 
 
 def test_thoughts_without_a_reply_name_the_settings(tmp_path: Path) -> None:

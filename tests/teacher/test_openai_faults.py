@@ -97,8 +97,14 @@ def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "fault",
-    [fails(429, "You exceeded your current quota", "insufficient_quota"), fails(402, "Insufficient balance")],
-    ids=["429", "402"],
+    [
+        fails(429, "You exceeded your current quota", "insufficient_quota"),
+        fails(402, "Insufficient balance"),
+        fails(429, "Insufficient balance", "1113"),
+        fails(400, "Your credit balance is too low to access the API."),
+        fails(403, "Your newly created team doesn't have any credits yet."),
+    ],
+    ids=["429", "402", "429 in words", "400", "403"],
 )
 def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path, fault: Answer) -> None:
     def script(call: Call) -> Answer:

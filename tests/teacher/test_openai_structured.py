@@ -31,6 +31,7 @@ from knowtuning.teacher.tasks import (
     RewriteQA,
     Task,
     Tell,
+    Text,
     Triple,
     Triples,
 )
@@ -60,6 +61,10 @@ JSON = '{"facts": ["A is b.", "C is d."]}'
         f'Perhaps {{"facts": ["x"]}}?\n</think>\n\n{JSON}',
         '<|channel|>analysis<|message|>{"facts": ["x"]}<|end|><|start|>assistant'
         f"<|channel|>final<|message|>{JSON}",
+        f'[THINK]Perhaps {{"facts": ["x"]}}?[/THINK]{JSON}',
+        f'<seed:think>Perhaps {{"facts": ["x"]}}?</seed:think>{JSON}',
+        f'<|begin_of_thought|>Perhaps {{"facts": ["x"]}}?<|end_of_thought|>{JSON}',
+        f'analysisPerhaps {{"facts": ["x"]}}?assistantfinal{JSON}',
         # Plainly meant: a trailing comma, quotes of a word processor, a wrapper, a bare list, a further key.
         '{"facts": ["A is b.", "C is d.",],}',
         "{“facts”: [“A is b.”, “C is d.”]}",
@@ -79,8 +84,12 @@ def test_fences_prose_and_thoughts_around_the_object_are_accepted(text: str) -> 
     [
         ("", "found no JSON object"),
         ("A is b. C is d.", "found no JSON object"),
-        ('{"facts": ["A is b.", ', "found no JSON object"),
-        ("{'facts': ['A is b.']}", "found no JSON object"),
+        ('{"facts": ["A is b.", ', 'found a JSON object that breaks behind \'{"facts": ["A is b.", \''),
+        ("{'facts': ['A is b.']}", "found a JSON object that breaks between '{' and \"'facts': [\""),
+        (
+            '{"facts": ["A "b" c."]}',
+            "breaks between '{\"facts\": [\"A \"' and 'b\" c.\"]}' (Expecting ',' delimiter)",
+        ),
         ("{" * 5000, "found no JSON object"),
         ('{"a":' * 5000, "found no JSON object"),
         ('{"facts": [1]}', "facts.0: Input should be a valid string"),
@@ -110,6 +119,7 @@ def test_what_is_no_reply_is_refused_in_words(text: str, complaint: str) -> None
         ("One line.\nTwo raw lines.", "One line.\nTwo raw lines."),
         (r"caf\u00e9, a/b, a\/b", "café, a/b, a/b"),
         ("Listed: (a, b, ], c)", None),
+        ("A tag such as <think> or </think>.", None),
     ],
 )
 def test_backslashes_and_line_breaks_mean_what_was_written(written: str, meant: str | None) -> None:
@@ -128,6 +138,15 @@ def test_a_verdict_in_other_letters_is_that_verdict() -> None:
     assert {(fact.number, fact.reason) for fact in read} == {(n, "It IS so.") for n in range(3)}
     with pytest.raises(ValueError, match=r"verdicts\.0\.verdict: Input should be 'supported'"):
         parse_reply('{"verdicts": [{"number": 1, "verdict": "perhaps"}]}', FactVerdicts)
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Answer: ", "Rephrased text: ", "Sure! Here is the rephrased version: ", "Here's a shorter text: "],
+)
+def test_a_label_before_a_text_is_no_part_of_it(label: str) -> None:
+    assert parse_reply(json.dumps({"text": f"{label}A is b."}), Text) == Text(text="A is b.")
+    assert parse_reply(json.dumps({"text": f"It says: {label}A."}), Text).text == f"It says: {label}A."
 
 
 READABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]))

@@ -28,6 +28,8 @@ _TIMES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 _MOST = re.compile(r"(?:at most|up to|\b(?:no|not) more than|(?<!\bno )(?:less|fewer) than|[<≤])$")
 _LEAST = re.compile(r"(?:at least|\bno (?:less|fewer) than|(?<!\bno )(?<!\bnot )more than|[>≥])$")
 
+_ABOUT = re.compile(r"\b(?:about|around|approximately|roughly|nearly|almost|circa|some) (?=[$£€]?\d)", re.I)
+
 Token = str | Decimal
 
 
@@ -60,9 +62,9 @@ def same(first: str, second: str) -> bool:
 def entailed(original: str, revised: str) -> bool:
     """Whether `revised` is `original` with values that it implies: equal ones, or a looser bound.
 
-    "At least 3 doors" implies "at least 2 doors", and not the other way round.
+    "At least 3 doors" implies "at least 2 doors", and not the other way round; "about 3" is 3.
     """
-    before, after = tokens(original), tokens(revised)
+    before, after = (tokens(_ABOUT.sub("", text)) for text in (original, revised))
     if len(before) != len(after):
         return False
     pairs = enumerate(zip(before, after, strict=True))

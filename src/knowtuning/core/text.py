@@ -9,9 +9,19 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+# Letters with their marks, which are letters to no regular expression: accents, points, the vowels of India.
+_LETTER = (
+    r"[\w\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff]"
+)
 # A word, but for scripts that put no space between words: there a character.
-WORD = r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|\w+(?:['’]\w+)*"
+WORD = (
+    r"[\u0e00-\u0eff\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u17dc-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+    rf"|{_LETTER}+(?:['’]{_LETTER}+)*"
+)
 _WORD = re.compile(WORD)
+# What ends a sentence, a clause or a lead-in, in any script; behind the wide ones no blank is needed.
+WIDE_STOPS = "。！？．｡"
+STOPS = f".!?;:…{WIDE_STOPS}؟۔।॥։።။។"
 
 # Closed-class words of English: what remains of a sentence when its content is taken out.
 _CLOSED_CLASS = """
@@ -41,7 +51,13 @@ def normal_form(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of a text, folded; characters in scripts that put no space between words."""
-    return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
+    return list(map(_folded, _WORD.findall(text)))
+
+
+def _folded(word: str) -> str:
+    """A word for comparison: case, the form of its apostrophe and the composition of letters do not count."""
+    folded = word.casefold().replace("’", "'")
+    return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
 
 
 def content_words(text: str) -> list[str]:
@@ -59,7 +75,7 @@ class Span(NamedTuple):
 
 def word_spans(text: str) -> list[Span]:
     """The words of a text, as `words` gives them, with where they stand."""
-    return [Span(match[0].casefold().replace("’", "'"), *match.span()) for match in _WORD.finditer(text)]
+    return [Span(_folded(match[0]), *match.span()) for match in _WORD.finditer(text)]
 
 
 def first_words(text: str, count: int) -> str:

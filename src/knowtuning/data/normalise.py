@@ -41,10 +41,11 @@ _MISSING = {
     *("[null]", "(null)", "[empty]", "(empty)", "[blank]", "(blank)", "#NAME?", "#REF!", "#VALUE!"),
     *("(none)", "#DIV/0!", "#NUM!"),
 }
-# What models and people write there: <noinput>, Nooutput, [no answer]; the bare form only of input and
-# output, since "No answer" may be one.
+# What models, forums and people write there: <noinput>, Nooutput, [no answer], [deleted], control tokens and
+# nothing else, dots; the bare form only of input and output, since "No answer" may be one.
 _NOTHING = re.compile(
-    r"no[ _-]?(?:input|output)\.?|[<\[(] ?no[ _-]?(?:input|output|answer|response|context|text|data) ?[>\])]",
+    r"no[ _-]?(?:input|output)\.?|[<\[(] ?no[ _-]?(?:input|output|answer|response|context|text|data) ?[>\])]"
+    r"|\[(?:deleted|removed|redacted)\]|(?:(?:</?s>|<(?:pad|unk|eos|bos)>|<\|\w+\|>)\s*)+|\.{3,}|…",
     re.IGNORECASE,
 )
 

@@ -140,6 +140,10 @@ def _arrays(value: dict[str, Any], above: tuple[str, ...] = ()) -> Iterable[tupl
 
 def check_separator(path: Path, header: str) -> None:
     """Raise ValueError where the first line of a CSV file is not separated by commas."""
+    if re.fullmatch(r"\s*sep=.\s*", header):
+        raise ValueError(
+            f"{path}:1: found {header.strip()!r}, a line for Excel, expected the header; remove it"
+        )
     text = re.sub(r'"[^"]*"', '""', header)
     for sign in SEPARATORS:
         if text.count(sign) > text.count(","):

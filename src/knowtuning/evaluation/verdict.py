@@ -14,6 +14,8 @@ from knowtuning.systems import BASELINE, METHOD
 # Ways to win that nobody wants: a rise by so many points is a warning.
 RISES = {"truncated": "cut off at the token limit", "repeated": "repeated"}
 POINTS = 3.0
+# Fewer questions that all lean one way do so by chance in more than 5 of 100 runs: two sides of 2 to the -5.
+_FEW = 6
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ def verdict(
     ]
     if not whole["better"]:
         warnings.insert(0, f"{METHOD} is not shown to be better than {against} in anything")
+    questions = max((each.n for each in differences.values()), default=0)
+    if questions < _FEW:
+        warnings.append(f"an interval over {questions} questions shows nothing; expected {_FEW} or more")
     return Verdict(METHOD, against, **whole, equal_length=equal if cut or nets else None, warnings=warnings)
 
 

@@ -49,7 +49,14 @@ def chat_template(formatter: Formatter, gap: str = "") -> str:
             f"{{%- if {name} is not defined %}}{{% set {name} = {value!r} %}}{{% endif -%}}"
             for name, value in formatter.template_args.items()
         )
-        return "".join(args) + clock + template
+        # What the template writes before an answer alone (Qwen 3: empty thoughts) ends the prompt too.
+        opened = json.dumps(formatter.frame.opened)
+        prompt = (
+            f"{{% if add_generation_prompt %}}{{{{ {opened} }}}}{{% endif %}}"
+            if formatter.frame.opened
+            else ""
+        )
+        return "".join(args) + clock + template.removesuffix("\n") + prompt
     frame = formatter.frame
     has_bos = formatter.tokenizer.bos_token is not None
     template = _CONVERSATION.replace("BOS", f"bos_token + {json.dumps(gap)}" if has_bos else '""')

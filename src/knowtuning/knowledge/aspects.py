@@ -15,6 +15,7 @@ from typing import Any
 from knowtuning.core.numbers import entailed, exact_share, same, tokens
 from knowtuning.core.records import Facts
 from knowtuning.core.storage import record_rng
+from knowtuning.core.text import STOPS
 from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Dependence, Failure, Links, Revise, Task, independent
 from knowtuning.world.verifier import Verification
@@ -146,7 +147,7 @@ def higher(first: int, second: int) -> Preferred:
 def says_all(chosen: str, rejected: str) -> bool:
     """Whether every sentence and line of one text stands in the other, but for how it is written."""
     text = _run(rejected)
-    return all(_run(sentence) in text for sentence in re.split(r"(?<=[.!?。！？])\s*|\n", chosen))
+    return all(_run(sentence) in text for sentence in re.split(rf"(?<=[{STOPS}])(?<![:;])\s*|\n", chosen))
 
 
 def _run(text: str) -> str:

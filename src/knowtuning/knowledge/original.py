@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from knowtuning.core.text import Span, word_spans, words
+from knowtuning.core.text import STOPS, WIDE_STOPS, Span, word_spans, words
 
-# Share of a fact's words that stand in the answer in one run; the teacher may have put a name for a pronoun.
+# Share of a fact's words that stand in the answer in one run, or two close by; the teacher may have put a
+# name for a pronoun.
 _MIN_RUN = 0.6
+_SKIPPED = 3  # words of the answer that a fact may lack between two of its runs
 # Where a piece may begin: behind a sentence, a colon or a line break, and the mark of a list item.
-_BEGIN = re.compile(r"(?:^|(?<=[.!?:;。！？])[\"”’)]*(?=\s|$)|\n)\s*(?:[-•*]\s+|\(?\d{1,2}[.)]\s+)?")
+_BEGIN = re.compile(rf"(?:^|(?<=[{STOPS}])[\"”’)]*(?=\s|$)|\n)\s*(?:[-•*]\s+|\(?\d{{1,2}}[.)]\s+)?")
 _END = re.compile(r"[^\w\s]*")
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -45,7 +47,7 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
     matcher.set_seq2([span.word for span in spans])
     pieces, gaps, at, end = [], [], 0, 0
     for fact in facts:
-        run = _run(matcher, words(fact), at)
+        run = _run(matcher, words(fact), at, len(spans))
         if run is None:
             return None
         first, at = run
@@ -61,16 +63,23 @@ def layout(answer: str, facts: Sequence[str]) -> Layout | None:
     return Layout(pieces, [*gaps, answer[end:]])
 
 
-def _run(matcher: SequenceMatcher[str], fact: list[str], at: int) -> tuple[int, int] | None:
-    """The first word that a fact is made of and the one behind the last, from the answer's word `at` on."""
+def _run(matcher: SequenceMatcher[str], fact: list[str], at: int, size: int) -> tuple[int, int] | None:
+    """The first word that a fact is made of and the one behind the last, from the answer's word `at` on.
+
+    size: words of the answer."""
     matcher.set_seq1(fact)
     # Words of the fact that stand in the answer: a, the first in the fact; b, the first in the answer; size.
     run = matcher.find_longest_match(0, len(fact), at)
-    if not run.size or run.size < _MIN_RUN * len(fact):
+    # What stands behind a word that the teacher left out: "… burned. However, it was rebuilt."
+    left, end = run.a + run.size, run.b + run.size
+    rest = len(fact) - left
+    tail = matcher.find_longest_match(left, len(fact), end, min(end + rest + _SKIPPED, size))
+    whole = 2 * tail.size > rest
+    if not run.size or run.size + whole * tail.size < _MIN_RUN * len(fact):
         return None
     # The lead-in of a list, of which the teacher leaves out "the following".
     lead = matcher.find_longest_match(0, run.a, at, run.b)
-    return (lead.b if 2 * lead.size > run.a else run.b), run.b + run.size
+    return (lead.b if 2 * lead.size > run.a else run.b), (tail.b + tail.size if whole else end)
 
 
 def _stop(answer: str, word: int) -> int | None:
@@ -78,8 +87,8 @@ def _stop(answer: str, word: int) -> int | None:
     match = _END.match(answer, word)
     assert match is not None
     rest = answer[match.end() :]
-    ends = re.search(r"[.!?;。！？]", match[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
-    whole = not rest or rest[0].isspace() or match[0].endswith(("。", "！", "？"))
+    ends = re.search(rf"[{STOPS}](?<!:)", match[0]) or re.match(r"[ \t]*(?:\n|$)", rest)
+    whole = not rest or rest[0].isspace() or match[0].endswith(tuple(WIDE_STOPS))
     return match.end() if ends and whole else None
 
 
@@ -118,5 +127,5 @@ def _common(first: Sequence[Span], second: Sequence[Span]) -> int:
 
 def separator(answer: str) -> str:
     """What most often stands between two sentences or lines of an answer: white space."""
-    between = re.findall(r"(?<=[.!?:;])[ \t]+(?=\S)|\s*\n\s*", answer.strip())
+    between = re.findall(rf"(?<=[{STOPS}])[ \t]+(?=\S)|\s*\n\s*|(?<=[{WIDE_STOPS}])(?=\S)", answer.strip())
     return Counter(between).most_common(1)[0][0] if between else " "

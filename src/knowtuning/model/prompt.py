@@ -35,12 +35,15 @@ CLOCK = (
 
 @dataclass(frozen=True)
 class Frame:
-    """Texts around question and answer: before and after the question, before and after the answer."""
+    """Texts around question and answer: before and after the question, before and after the answer.
+
+    opened: what `after` ends with beyond the template's own prompt."""
 
     before: str
     after: str
     lead: str = ""
     end: str = ""
+    opened: str = ""
 
 
 # alpaca: that of the released scripts, without an input field, which `prepare` has joined to the question.
@@ -84,7 +87,9 @@ class Formatter:
             )
         before, after = prompt.split(_QUESTION)
         lead, end = whole[len(prompt) :].split(_ANSWER)
-        return Frame(before, after, lead, end.rstrip())
+        # What can be seen before an answer, such as empty thoughts, is no part of it and nothing to learn.
+        opened, lead = (lead, "") if lead.strip() else ("", lead)
+        return Frame(before, after + opened, lead, end.rstrip(), opened)
 
     def _rendered(self, *, answer: bool) -> str:
         from jinja2 import TemplateError
@@ -120,11 +125,9 @@ class Formatter:
 
     @cached_property
     def _turn_end(self) -> int | None:
-        """The control token that the template writes after an answer, if it writes one."""
-        special = set(self.tokenizer.all_special_ids) | {
-            number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special
-        }
-        return next((token for token in self._ids(self.frame.end) if token in special), None)
+        """The token of its own, beside the vocabulary, that the template writes after an answer, if any."""
+        added = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        return next((token for token in self._ids(self.frame.end) if token in added), None)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:
@@ -161,8 +164,10 @@ class Formatter:
         return self.completion("")[-1]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of an answer, without control tokens."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+        """The text of an answer, without control tokens and without an end that the template spells out."""
+        text = str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        spelt = self.frame.end if self._turn_end is None else ""
+        return (text.partition(spelt)[0] if spelt else text).strip()
 
     def _around(self, before: str, text: str, after: str) -> list[int]:
         """Token ids of all three in a row; control tokens that are spelt out in `text` are text.

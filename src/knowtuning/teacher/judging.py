@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from knowtuning.teacher.tasks import Extract, FactList, Reply, Task
+from knowtuning.teacher.tasks import Extract, FactList, Reply, Task, without_marks
 
 FactVerdict = Literal["supported", "not_supported", "contradicted"]
 Preferred = Literal["first", "second", "tie"]
@@ -72,7 +72,7 @@ class Claims(Extract):
     """
 
     def accept(self, reply: FactList) -> FactList:
-        return reply
+        return FactList(facts=without_marks(reply.facts))
 
 
 class _OfFacts(Task):

@@ -84,7 +84,7 @@ def _question(fact: str, question: str) -> str | None:
         return None
     for rule, form in _TEMPLATES:
         if match := rule.match(f"{clause.verb} {clause.rest}"):
-            who = re.match(r"who (?:is|are|was|were)\b(?! at risk)", question, re.I) is not None
+            who = re.search(r"\bwho (?:is|are|was|were)\b(?! at risk)", question, re.I) is not None
             return _filled(form, match, clause, subject, who=who)
     return None
 

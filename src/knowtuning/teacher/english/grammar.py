@@ -184,7 +184,8 @@ def depends_on(facts: Sequence[str]) -> list[int | None]:
 
 def has_reference(sentence: str) -> bool:
     """Whether a sentence leans on one before it: by a pronoun, "this", "such", "the former", a connective."""
-    words = words_of(sentence)
+    # "It's" and "they're" lean as "it" and "they" do.
+    words = [word._replace(lower=word.lower.partition("'")[0]) for word in words_of(sentence)]
     leans = words and words[0].lower in _LEANING and not lists.pattern("expletive").match(sentence)
     if leans or lists.pattern("leaning_phrase").search(sentence):
         return True

@@ -80,7 +80,8 @@ def _whole(sentence: str) -> str:
         # A label says what the rest is about, unless that says it again or it is a condition.
         again = {word.lower for word in named} & set(words(bare[label.end() :])) - lists.FUNCTION_WORDS
         bare = bare if named[0].lower in lists.SUBORDINATORS else bare[label.end() :] if again else ""
-    return bare[:1].upper() + bare[1:]
+    # But for "pH" and "iPhone", whose spelling is their own.
+    return bare if re.match(r"[a-z]+[A-Z]", bare) else bare[:1].upper() + bare[1:]
 
 
 def _read(reading: _Reading, sentence: str) -> None:
@@ -118,7 +119,7 @@ def _again(reading: _Reading, sentence: str) -> bool:
 
 def _ended(sentence: str) -> bool:
     """Whether a sentence is whole: it has its full stop, or is long and no title."""
-    if sentence.rstrip('"”’)').endswith((".", ";")):
+    if re.sub(r"(?:\[\d+\])+$", "", sentence).rstrip('"”’)').endswith((".", ";")):
         return True
     words = [word.text for word in words_of(sentence) if word.text[0].isalpha()]
     titled = 2 * sum(word[0].islower() for word in words) <= len(words)

@@ -17,7 +17,7 @@ _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?"
 # A number that counts or measures: not part of a name, a code, a range, a date or a formula.
 _QUANTITY = re.compile(
     rf"(?<![\w.,:/+*=-])(?P<sign>[$£€]?)(?P<number>{_NUMBER})(?P<unit> ?%| ?°?[a-z]{{2,}}| [A-Za-z]{{2,}})"
-    r"(?![\w/]*[-–/]| [-–] ?\d| (?:or|and|to) )"
+    r"(?![\w/]*(?:[-–/]|,? \d)| [-–] ?\d| (?:or|and|to) )"
 )
 _BOUNDS = {bound: other for bound, other, *_ in groups("bounds")}
 _BOUND = re.compile(rf"\b(?:{'|'.join(_BOUNDS)})(?= [$£€]?(?:\d|two|three|four|five|six|ten))", re.I)
@@ -74,7 +74,11 @@ class Values:
 
     def _counted(self, fact: str, question: str, *key: object) -> Iterator[str]:
         numbers = re.findall(_NUMBER, f"{question} {fact}")
-        for match in () if pattern("converted").search(fact) else _QUANTITY.finditer(fact):
+        sizes = list(map(_size, numbers))
+        # "30 teams, 15 in the east and 15 in the west": one alone cannot change.
+        bound_up = len(sizes) > 2 and any(2 * size == sum(sizes) for size in sizes)
+        bound_up = bound_up or pattern("converted").search(fact) is not None
+        for match in () if bound_up else _QUANTITY.finditer(fact):
             number, before, unit = match["number"], fact[: match.start()], match["unit"].strip()
             known = numbers.count(number) > 1 or re.fullmatch(r"0\d*|1\d\d\d|20\d\d", number)
             behind = fact[match.end() :].partition(". ")[0]

@@ -102,7 +102,7 @@ def split_sentences(text: str) -> list[str]:
         piece = raw.strip()
         # A full stop between two blanks ends a sentence, one before a word is its first sign: ".NET".
         dotted = bool(sentences) and sentences[-1].endswith(" .") and not (apart or raw[:1].isspace())
-        if sentences and (dotted or _continues(sentences[-1], piece)):
+        if sentences and (dotted or _continues(sentences[-1], piece, cased=text != text.lower())):
             sentences[-1] += piece if dotted else f" {piece}"
         elif piece:
             sentences.append(piece)
@@ -110,10 +110,11 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
-def _continues(before: str, piece: str) -> bool:
-    """Whether a piece belongs to the sentence before it."""
+def _continues(before: str, piece: str, *, cased: bool) -> bool:
+    """Whether a piece belongs to the sentence before it; cased: whether sentences open with capitals."""
     marks = pattern("number").match(before) or not re.search(r"\w", piece)
     within = before.count("(") > before.count(")") and len(before) < _MAX_BRACKET
     opens = re.match(r"(?:The|It|In|He|She|They|This)\b", piece)
     shortened = pattern("abbreviation").search(before) and not opens
-    return bool(marks or within or shortened or (piece[:1].islower() and before[-1] not in "!?"))
+    lower = cased and re.match(r"[a-z]+(?![A-Za-z])", piece) is not None
+    return bool(marks or within or shortened or (lower and before[-1] not in "!?"))

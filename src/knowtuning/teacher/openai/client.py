@@ -65,6 +65,12 @@ _KINDS: dict[int, FaultKind] = {401: "auth", 402: "quota", 403: "forbidden", 404
 _KINDS |= {408: "timeout", 409: "timeout", 425: "timeout", 429: "rate_limit"}
 _QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _FILTER = ("content_filter", "content_policy_violation", "moderation_blocked")
+# Further words for the end of a reply, and fields of a message with thoughts.
+_FINISH = {
+    **dict.fromkeys(("max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("safety", "sensitive", "prohibited_content", "recitation"), "content_filter"),
+}
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 # Errors that come with status 200, or in a batch, by their word.
 _STATUS = {
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", *_QUOTA), 429),
@@ -72,6 +78,12 @@ _STATUS = {
     **dict.fromkeys(("server_error", "internal_error", "overloaded_error"), 503),
 }
 _BAD_KEY = re.compile(r"(?i)api.?key.{0,20}(not valid|invalid|expired)|(invalid|incorrect) api.?key")
+# What endpoints say of an empty account, with status 400, 403 or 429, and of too many calls, with status 200.
+_BROKE = re.compile(
+    r"(?i)insufficient.{0,9}(balance|funds|credit)|credit balance"
+    r"|(out of|no|any|enough) credits|余额不足|欠费"
+)
+_BUSY = re.compile(r"(?i)rate.?limit|too many requests")
 # Faults that every further call would meet too.
 _STOPS: dict[FaultKind, str] = {
     "auth": "{key} is not accepted by {endpoint} ({fault}); expected a key that is valid there and may use "
@@ -132,18 +144,22 @@ def completion_of(status: int, body: Any, headers: Mapping[str, str]) -> Complet
         raise Fault("malformed", f"the body is no JSON: {body[:100]!r}", billed=True)
     try:
         choice = (body.get("choices") or [{}])[0]
-        error = body.get("error") or choice.get("error") or (body if body.get("object") == "error" else None)
-        if error:
-            raise _fault_in_place(error, headers)
+        error = body.get("error") or choice.get("error")
+        if error or "choices" not in body:
+            raise _fault_in_place(error or body, headers)
         message, usage = choice["message"], body.get("usage") or {}
+        finish = str(choice.get("finish_reason") or "").lower()
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        prompt, reply, total = (int(usage.get(name) or 0) for name in names)
         return Completion(
             text=_text_of(message),
-            finish=str(choice.get("finish_reason") or ""),
+            finish=_FINISH.get(finish, finish),
             refusal=message.get("refusal") or None,
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            prompt_tokens=prompt,
+            # Gemini counts thoughts, which are paid as replies are, in the total alone.
+            completion_tokens=max(reply, total - prompt) if prompt else reply,
             model=str(body.get("model") or ""),
-            reasoned=bool(message.get("reasoning_content") or message.get("reasoning")),
+            reasoned=any(map(message.get, _THOUGHTS)),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         line = f"the body is no chat completion: {str(body)[:100]!r}"
@@ -160,7 +176,7 @@ def fault_of_status(status: int, body: Any, headers: Mapping[str, str], now: flo
         param = str(error.get("param") or "")
         message = _short(error.get("message") or error.get("detail") or error)
     kind = _KINDS.get(status, "server" if status >= 500 else "rejected")
-    if status == 429 and code in _QUOTA:
+    if (status == 429 and code in _QUOTA) or (kind != "server" and _BROKE.search(message)):
         kind = "quota"
     elif status != 429 and code in _FILTER:
         kind = "filtered"
@@ -192,12 +208,15 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _fault_in_place(error: Any, headers: Mapping[str, str]) -> Fault:
-    """The fault of an error that came with status 200, in place of a completion or of its choice."""
-    code = error.get("code") or error.get("type") if isinstance(error, dict) else None
-    status = int(str(code)) if str(code).isdecimal() else _STATUS.get(str(code), 0)
-    if 400 <= status < 600:
+    """The fault of what came with status 200 in place of a completion or of its choice."""
+    names = ("code", "type", "status") if isinstance(error, dict) else ()
+    codes = [str(error[name]) for name in names if error.get(name)]
+    known = [int(code) if code.isdecimal() else _STATUS.get(code, 0) for code in codes]
+    said = {402: _BROKE.search(str(error)), 429: _BUSY.search(str(error))}
+    status = next((each for each in [*known, *filter(said.get, said)] if 400 <= each < 600), 0)
+    if status:
         return fault_of_status(status, error, headers)
-    return Fault("malformed", f"an error in place of a completion: {_short(error)}", billed=True)
+    return Fault("malformed", f"no chat completion came: {_short(error)}", billed=True)
 
 
 def _text_of(message: dict[str, Any]) -> str:

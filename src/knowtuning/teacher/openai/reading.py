@@ -2,8 +2,9 @@
 
 A thought is no answer: neither a draft inside one nor one that never ends. Mended without another call are
 backslashes of formulas that JSON takes for control characters, raw line breaks in strings, trailing commas,
-curly quotes around everything, a wrapper of one key, a bare list, and verdicts in other letters; further keys
-are left unread. All else is refused, in words that the model can act on.
+curly quotes around everything, a wrapper of one key, a bare list, a label such as "Answer:" before a text,
+and verdicts in other letters; further keys are left unread. All else is refused, in words that the model can
+act on.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ NO_OBJECT = "found no JSON object; expected one JSON object and nothing else"
 _MISSES = 100
 _FENCE = re.compile(r"```[a-zA-Z]*\s*(.*?)```", re.DOTALL)
 _START = re.compile(r'\{(?=\s*["}])')
+_BRACE = re.compile(r"\{\s*['“\w]+['”]?:")
 _LIST = re.compile(r"\A\s*\[.*\]\s*\Z", re.DOTALL)
 
-_TAG = "(?:think|thinking|thought|thoughts|reasoning|analysis)"
-_THOUGHT = re.compile(rf"<({_TAG})>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_END = re.compile(rf"</{_TAG}>", re.IGNORECASE)
-_BEGIN = re.compile(rf"<{_TAG}>", re.IGNORECASE)
-# The channels of gpt-oss and its like.
+# The marks around a thought, and the same as models write them.
+_BEGIN, _END = "<think>", "</think>"
+_MARK = re.compile(
+    r"(?i:<(/?)(?:\w+:)?(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)>)"
+    r"|\[(/?)THINK\]|◁(/?)think▷|<\|(?:begin|(end))_of_thought\|>"
+)
+_THOUGHT = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
+# The channels of gpt-oss and its like, and what is left of them where a server drops control tokens.
+_BARE = re.compile(r"\Aanalysis.*assistantfinal", re.DOTALL)
 _CHANNEL, _FINAL = "<|channel|>", re.compile(r"<\|channel\|>\s*final.*?<\|message\|>", re.DOTALL)
 
 # A backslash with what follows it: a second one, a word, or one character.
@@ -45,6 +51,11 @@ _COMMAND = re.compile(
 )
 _TRAILING = re.compile(r",(\s*[}\]])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# What a model writes before a text of its reply; in JSON as Python writes it.
+_LABEL = re.compile(
+    r'((?:[:,] |\[)")(?i:question|answer|(?:rephrased|rewritten|revised)(?: (?:text|version|question|fact))?'
+    r"|(?:sure[,!] )?here(?: is|'s) (?:the|a|your) [^:\"\\]{0,40}(?:text|version|question|answer)):\s+"
+)
 _QUOTES = str.maketrans("“”„‟＂", '"""""')
 
 
@@ -77,9 +88,10 @@ def read_reply(task: Task, text: str, prompt: Sequence[Message] = ()) -> Reply:
 def parse_reply(text: str, kind: type[T]) -> T:
     """The reply in `text`, which may be fenced, follow a thought or have prose around it. Raises ValueError
     in words that the model can act on."""
-    complaint = NO_OBJECT
+    answer = final_answer(text)
+    complaint = _unreadable(answer)
     replies: list[T] = []
-    for value in _values(final_answer(text)):
+    for value in _values(answer):
         try:
             reply = _reply(value, kind)
         except ValidationError as error:
@@ -140,20 +152,35 @@ def _runs(*texts: str) -> set[tuple[str, ...]]:
 
 def final_answer(text: str) -> str:
     """What a model says behind its thoughts. Raises ValueError where it ends in the middle of one."""
+    with suppress(ValueError, RecursionError):
+        _DECODER.decode(_mended(text.strip()))
+        return text  # JSON and nothing else: marks in its strings are text.
     if _CHANNEL in text:
         ends = [match.end() for match in _FINAL.finditer(text)]
         if not ends:
             raise ValueError("found a thought without a final answer; expected the JSON object alone")
         text = re.split(r"<\|(?:return|end)\|>", text[ends[-1] :])[0]
-    text = _THOUGHT.sub("", text)
-    ends = [match.end() for match in _END.finditer(text)]
-    text = text[ends[-1] :] if ends else text
-    begin = _BEGIN.search(text)
-    if begin is None:
-        return text
-    if not _START.search(text[: begin.start()]):
+    text = _MARK.sub(lambda match: _END if any(match.groups()) else _BEGIN, _BARE.sub("", text))
+    said, begin, _ = _THOUGHT.sub("", text).rpartition(_END)[2].partition(_BEGIN)
+    if begin and not _START.search(said):
         raise ValueError("found a thought that does not end; expected the JSON object alone")
-    return text[: begin.start()]
+    return said
+
+
+def _unreadable(text: str) -> str:
+    """Why no object in a text can be read: there is none, or where the first one breaks."""
+    mended = _mended(text)
+    start = _START.search(mended) or _BRACE.search(mended)
+    if start is not None:
+        try:
+            _DECODER.raw_decode(mended, start.start())
+        except json.JSONDecodeError as error:
+            before, behind = mended[max(start.start(), error.pos - 30) : error.pos], mended[error.pos :][:10]
+            place = f"between {before!r} and {behind!r}" if behind.strip() else f"behind {before!r}"
+            return f"found a JSON object that breaks {place} ({error.msg}); expected a whole one"
+        except (ValueError, RecursionError):
+            pass
+    return NO_OBJECT
 
 
 def _values(text: str) -> list[Any]:
@@ -210,7 +237,7 @@ def _reply(value: Any, kind: type[T]) -> T:
     elif isinstance(value, dict) and len(value) == 1 and not fields & value.keys():
         (inner,) = value.values()
         value = inner if isinstance(inner, dict) and fields & inner.keys() else value
-    return kind.model_validate_json(json.dumps(value))
+    return kind.model_validate_json(_LABEL.sub(r"\1", json.dumps(value)))
 
 
 def _strings(value: Any, *, reasons: bool = True) -> Iterator[str]:
