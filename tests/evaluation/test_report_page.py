@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import Judgement, Scores, write_jsonl
@@ -224,7 +224,6 @@ def test_a_score_without_its_question_ends_in_one_line(tmp_path: Path) -> None:
 HOSTILE = st.text(st.characters() | st.sampled_from("<>&\u2028\u2029\ud800/!-"), max_size=20)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(HOSTILE, st.lists(HOSTILE, max_size=3), max_size=3))
 def test_embedded_json_cannot_leave_its_element_and_reads_back(value: object) -> None:
     result = script_json(value)

@@ -144,7 +144,7 @@ def test_prose_names_the_town_exactly_where_a_pronoun_would_be_unclear() -> None
 
 
 @given(st.permutations(NAMES), st.integers(1, 8), st.sampled_from(sorted(TRUTH.towns)), st.integers(0, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_prose_about_two_towns_in_any_order_is_laid_at_the_right_door(
     order: list[str], count: int, town: str, seed: int
 ) -> None:
