@@ -84,31 +84,9 @@ def test_nothing_to_see(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            "nan",
-            "NaN",
-            "N/A",
-            "n/a",
-            "NA",
-            "<NA>",
-            "#N/A",
-            "null",
-            "NULL",
-            "None",
-            "\\N",
-            "undefined",
-            "(blank)",
-        ),
-        *(
-            "<noinput>",
-            "<nooutput>",
-            "<NoInput>",
-            "Nooutput",
-            "No output.",
-            "no_input",
-            "[no answer]",
-            "< no input >",
-        ),
+        *("nan", "NaN", "N/A", "n/a", "NA", "<NA>", "#N/A", "null", "NULL", "None", "\\N", "undefined"),
+        *("(blank)", "<noinput>", "<nooutput>", "<NoInput>", "Nooutput", "No output.", "no_input"),
+        *("[no answer]", "< no input >"),
     ],
 )
 def test_marks_that_stand_for_no_text(text: str) -> None:

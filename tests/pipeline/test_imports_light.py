@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.checkout import PROMPTS, ROOT, run_python
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "evaluate", "openai")
+HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "sklearn", "evaluate", "openai")
 # Small inputs of every stage; the stages run in this order and read what the ones before wrote.
 SCORED = (
     '{"id": "a", "question": "Where is Paris?", "answer": "Paris lies in France. It was founded in 1250.", '
