@@ -15,6 +15,7 @@ from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
 from knowtuning.verification.judgements import Comparison
 from knowtuning.world.verifier import Verification
+from tests.support.records import verification
 
 
 def sample(number: int, answer: str, *, source: str = "q", truncated: bool = False) -> Sample:
@@ -178,21 +179,10 @@ def test_equal_samples_are_drawn_again_and_cut_off_ones_too() -> None:
     assert result.judgements == []
 
 
-def counts(covered: int, incorrect: int) -> Verification:
-    return Verification(
-        correct=covered,
-        incorrect=incorrect,
-        unparsed=0,
-        duplicate=0,
-        asked=4,
-        covered=covered,
-        concordant=0,
-        pairs=0,
-        sentences=(),
-    )
-
-
 def test_the_exact_judge_takes_more_correct_facts_then_fewer_false_ones() -> None:
+    def counts(covered: int, incorrect: int) -> Verification:
+        return verification(correct=covered, covered=covered, incorrect=incorrect)
+
     prefer = CRITERIA[OVERALL].prefer
     assert prefer(counts(2, 3), counts(1, 0)) == "first"
     assert prefer(counts(2, 1), counts(2, 0)) == "second"
