@@ -88,11 +88,39 @@ def sft(
     )
 
 
+def kc(
+    base: Path,
+    start: Path,
+    folder: Path,
+    hardware: Hardware = CPU,
+    *,
+    chosen: list[PairRow] | None = None,
+    **changes: Any,
+) -> tuple[TrainingSummary, str]:
+    """Train on `pairs`, or those chosen, from an adapter on: `folder`/kc and, as `sft`, the rest."""
+    from knowtuning.training.trainer import train_preference
+
+    return train_preference(
+        pairs(base) if chosen is None else chosen,
+        base,
+        start,
+        folder / "kc",
+        folder / "plots",
+        params=preference(**changes),
+        run=runs("train_kc", folder / "state", hardware),
+    )
+
+
 def micro_batch(rows: int | None) -> Hardware:
     return Hardware("cpu", "float32", micro_batch=rows, batch_tokens=512)
 
 
 def curve(plots: Path, name: str) -> list[float]:
     """The values of a training curve in a folder that DVCLive wrote."""
+    return list(curve_by_step(plots, name).values())
+
+
+def curve_by_step(plots: Path, name: str) -> dict[int, float]:
+    """The same by step."""
     lines = (plots / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[-1]) for line in lines]
+    return {int(step): float(value) for step, value in (line.split("\t")[-2:] for line in lines)}
