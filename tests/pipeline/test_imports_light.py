@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from experiments.copies import set_params
 from tests.support.checkout import PROMPTS, ROOT, run_python
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "sklearn", "evaluate", "openai")
@@ -32,24 +34,15 @@ def last_line(folder: Path, stage: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the shipped params (english teacher), on a file of its own instead of the world."""
+    """A folder with the shipped params, but for the english teacher on a file of its own."""
     rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} has 4{n} wells."}}\n' for n in range(5))
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/rows.jsonl").write_text(rows)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for old, new in (
-        ("backend: world", "backend: english"),
-        ("source: world", "source: file"),
-        ("split: {valid: 100, test: 200}", "split: {valid: 1, test: 1}"),
-        ("    train: null\n", "    train: data/raw/rows.jsonl\n"),
-        (
-            "{question: instruction, context: input, answer: output, id: null}",
-            "{question: q, context: null, answer: a, id: null}",
-        ),
-    ):
-        assert old in params
-        params = params.replace(old, new)
-    (tmp_path / "params.yaml").write_text(params)
+    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    changes = {"source": "file", "split": {"valid": 1, "test": 1}, "file.train": "data/raw/rows.jsonl"}
+    changes |= {"file.columns": {"question": "q", "context": None, "answer": "a"}}
+    section = {f"prepare.{key}": value for key, value in changes.items()}
+    set_params(tmp_path / "params.yaml", {"teacher.backend": "english", **section})
     (tmp_path / "prompts").symlink_to(PROMPTS)
     knowledge = tmp_path / "data/knowledge"
     knowledge.mkdir(parents=True)

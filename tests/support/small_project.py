@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 from tests.support.checkout import ROOT
-from tests.support.shell import run
+from tests.support.shell import beside, environment, run
 
 PIPELINE = """
 stages:
@@ -105,6 +109,29 @@ def new_project(folder: Path) -> Path:
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "The project")
     return folder
+
+
+def paid(project: Path) -> list[str]:
+    """The replies that were paid for, in the cache of the checkout."""
+    return (project / ".cache/paid").read_text().split()
+
+
+def kill_while_running(project: Path, *words: str, replies: int = 1) -> None:
+    """Start a command whose stage takes long, and kill it with all its children behind so many replies."""
+    child = subprocess.Popen(
+        words,
+        cwd=project,
+        env=environment(**beside(project), SLOW="0.5"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    before = len(paid(project))
+    while len(paid(project)) < before + replies:
+        assert child.poll() is None
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def new_clone(project: Path, folder: Path) -> Path:
