@@ -15,7 +15,6 @@ from experiments.copies import set_params
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
-from knowtuning.systems import adapter_of
 from knowtuning.world.verifier import Truth
 from tests.support.checkout import ROOT
 
@@ -149,17 +148,3 @@ def test_files_that_do_not_fit_or_are_damaged_are_named(
     (folder / CONFIG).write_text(config)
     with pytest.raises(ValueError, match=r"model\.safetensors: damaged .*; `dvc checkout --force models/kc`"):
         ask.main()
-
-
-def test_the_hub_is_not_asked_for_an_adapter_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert adapter_of("base") is None
-    with pytest.raises(
-        ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`, or"
-    ):
-        adapter_of("kc")
-    # Whose stage is in no dvc.yaml before params name it.
-    with pytest.raises(ValueError, match=r"^models/rlaif: .*; name it in `baselines` of params"):
-        adapter_of("rlaif")

@@ -21,6 +21,7 @@ from knowtuning.world.towns import Town, make_towns
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import read_sentence, say
 from tests.support.fault_server import Answer, Call, says
+from tests.support.records import prediction
 
 _BLOCK = re.compile(r"\n\n(?=[A-Z][a-z ]+:\n)")
 _SENTENCE_END = re.compile(r"(?<=\.)\s+")
@@ -124,5 +125,4 @@ def _prediction(truth: Truth, example: Example, system: str) -> Prediction:
         parts.append("It is a fine place.")
     if rng.random() < 0.5:
         rng.shuffle(parts)
-    text = " ".join(parts)
-    return Prediction(id=example.id, question=example.question, answer=text, tokens=1, truncated=False)
+    return prediction(example.id, " ".join(parts), example.question)
