@@ -14,22 +14,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from knowtuning import look
-from knowtuning.core.records import (
-    Example,
-    Facts,
-    Record,
-    Rejected,
-    Sentence,
-    Verified,
-    write_jsonl,
-)
+from knowtuning.core.records import Example, Facts, Record, Rejected, Sentence, Verified, write_jsonl
 from knowtuning.terminal import clean
 from tests.support.records import prediction, preference_pair, scored_facts
 
+TRUE = [Sentence(text="A.", verdict="correct")]
 PAIR = preference_pair(
-    "It lies in the Salt Coast. It is old.",
-    "It lies in the Iron Hills. It is old.",
-    question="Where is it?",
+    "It lies in the Salt Coast. It is old.", "It lies in the Iron Hills. It is old.", question="Where is it?"
 )
 
 
@@ -108,13 +99,7 @@ def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path
         PAIR,
         prediction("a", "A.", truncated=True),
         Rejected(id="a", reason="why", raw=None),
-        Verified(
-            id="a/kc",
-            question="a",
-            system="kc",
-            scores={},
-            sentences=[Sentence(text="A.", verdict="correct")],
-        ),
+        Verified(id="a/kc", question="a", system="kc", scores={}, sentences=TRUE),
     ],
 )
 def test_a_file_is_read_as_the_records_that_it_holds(record: Record, tmp_path: Path) -> None:

@@ -81,11 +81,7 @@ def test_the_first_version_is_judged_where_it_is_made(tmp_path: Path) -> None:
         ("judge.pairs", [["kc", "rlaif"]], "judge.pairs has rlaif; expected it in baselines too"),
         ("judge.max_unjudged", 1.5, r"judge\.max_unjudged is 1\.5; expected less than or equal to 1"),
         ("judge.knowledge.path", "train", "knowledge.path is 'train' and judge.backend"),
-        (
-            "evaluate.bertscore.encoder",
-            "data/raw/no",
-            "encoder is 'data/raw/no'; expected a .* that is there",
-        ),
+        ("evaluate.bertscore.encoder", "data/raw/no", "encoder is 'data/raw/no'; expected a .* there"),
         (
             "prepare.file.columns",
             {"question": "q", "answer": "q"},

@@ -48,11 +48,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ("a.csv", b"instruction,output\nCaf\xe9,A\n", "a.csv:2: not UTF-8 at byte offset 22 (found 0xe9)"),
     ("a.json", "[]".encode("utf-16"), "a.json:1: not UTF-8 at byte offset 0 (found 0xff)"),
     ("a.json", b"\xef\xbb\xbf[\xff", "a.json:1: not UTF-8 at byte offset 4 (found 0xff)"),
-    (
-        "a.json",
-        packed([{"instruction": "Q", "answer": "A"}]),
-        "no column 'output'; found 'instruction', 'ans",
-    ),
+    ("a.json", packed([{"instruction": "Q", "answer": "A"}]), "no column 'output'; found 'instruction'"),
     ("a.csv", b"instruction,answer\nQ,A\n", "no column 'output'; found 'instruction', 'answer'"),
     ("a.csv", b"output,output\nQ,A\n", "a.csv:1: column 'output' occurs twice"),
     (
@@ -62,21 +58,9 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ),
     # Another line in the place of the header.
     ("a.csv", b"# of the clinic\ninstruction,output\nQ,A\n", "a.csv:1: no column 'instruction'; found '#"),
-    (
-        "a.csv",
-        b"\n\ninstruction, answer\nQ,A\n",
-        "a.csv:3: no column 'output'; found 'instruction', 'answer'",
-    ),
-    (
-        "a.jsonl",
-        b'{"output": "A", "output": "B"}',
-        "a.jsonl:1: not JSON: an object has the key 'output' twice",
-    ),
-    (
-        "a.json",
-        b'[{"output": ["A"], "output": ["B"]}]',
-        "twice, with ['A'] and ['B']; expected distinct keys",
-    ),
+    ("a.csv", b"\n\ninstruction, answer\nQ,A\n", "a.csv:3: no column 'output'; found 'instruction'"),
+    ("a.jsonl", b'{"output": "A", "output": "B"}', "a.jsonl:1: not JSON: an object has the key"),
+    ("a.json", b'[{"output": ["A"], "output": ["B"]}]', "twice, with ['A'] and ['B']; expected distinct"),
     ("a.jsonl", b'{"output": "Q"},\n', "a.jsonl:1: not JSON: Extra data at column 16; expected one object a"),
     ("a.jsonl.gz", gzip.compress(b'{"a": "Q"}\n', mtime=0)[:-6], "a.jsonl.gz: broken gzip file"),
     ("a.parquet", b"PAR0", "a.parquet: not a readable Parquet file"),
@@ -89,11 +73,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ("a.jsonl.gz", packed(GOOD), "broken gzip file (its bytes are not those of gzip) … rename it to a.jsonl"),
     ("a.jsonl", b"PAR1\x15\x04", "holds a Parquet file, expected JSONL … rename it to a.parquet"),
     ("a.parquet", packed([GOOD]), "holds JSON, expected Parquet … rename it to a.json"),
-    (
-        "a.csv",
-        b"PK\x03\x04\x14",
-        "holds a zip file or an Excel workbook, expected CSV … save the sheet as CSV",
-    ),
+    ("a.csv", b"PK\x03\x04\x14", "holds a zip file or an Excel workbook … save the sheet as CSV"),
     ("a.csv", packed([GOOD]), "holds JSON, expected CSV … rename it to a.json"),
     ("a.jsonl", b"instruction,output\nQ,A\n", "holds CSV, expected JSONL … rename it to a.csv"),
     ("a.json", b'"instruction","output"\nQ,A\n', "holds CSV, expected a JSON array … rename it to a.csv"),
@@ -120,11 +100,7 @@ UNREADABLE: list[tuple[str, bytes, str]] = [
     ),
     ("a.json", packed({"instruction": {"0": "Q"}, "output": {"0": "A"}}), "the columns … orient='records'"),
     ("a.json", packed({"x": GOOD, "y": GOOD}), "rows seem to be the values of its 2 keys … make an array"),
-    (
-        "a.json",
-        b'{"Q?": "A.", "R?": "B."}',
-        "its 2 keys ('Q?', 'R?') are no columns … make each row an object",
-    ),
+    ("a.json", b'{"Q?": "A.", "R?": "B."}', "its 2 keys ('Q?', 'R?') are no columns … make each row"),
     # Separators, line ends and kinds that are not read.
     ("a.csv", b"instruction;output\nQ, one;A\n", "seems to be ';', expected a comma … sep=';'"),
     ("a.csv", b'"instruction";"output"\n"Q";"A"\n', "seems to be ';' … save the file with commas"),

@@ -209,11 +209,7 @@ def test_the_modules_that_a_page_names_are_there() -> None:
     [
         ("Where is the loss?", "docs/architecture.md", "the loss of KC, of SFT | [`training/losses.py`]"),
         ("How do I add a metric?", "docs/extend.md#a-metric", "`METRICS` in `evaluation/metrics.py`"),
-        (
-            "How do I run 7B on my card?",
-            "docs/gpu.md#7b-on-one-card",
-            "| 8 to 16 GB | `base.quantization: nf4`",
-        ),
+        ("How do I run 7B on my card?", "docs/gpu.md#7b-on-one-card", "8 to 16 GB | `base.quantization: nf4"),
     ],
 )
 def test_the_readme_leads_to_the_answer(question: str, target: str, answer: str) -> None:

@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.copies import set_params
-from knowtuning.core.records import (
-    Example,
-    Probed,
-    Scores,
-    Verified,
-    read_jsonl,
-    write_jsonl,
-)
+from knowtuning.core.records import Example, Probed, Scores, Verified, read_jsonl, write_jsonl
 from knowtuning.core.storage import digest_folder, read_json, write_json
 from knowtuning.evaluation.metrics import METRICS, label_and_unit
 from knowtuning.knowledge.aspects import ASPECTS

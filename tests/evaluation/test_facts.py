@@ -72,12 +72,7 @@ def test_tally_counts_statements_and_distinct_facts() -> None:
         "unverifiable": 2,
         "unscored": 1,
     }
-    assert tally(sentences, distinct=True) == {
-        "correct": 1,
-        "incorrect": 1,
-        "unverifiable": 2,
-        "unscored": 1,
-    }
+    assert tally(sentences, distinct=True) == {"correct": 1, "incorrect": 1, "unverifiable": 2, "unscored": 1}
 
 
 def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None:

@@ -79,11 +79,11 @@ def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
     text = ["words", "truncated", encoder, "meteor_no_synonyms", "rougeL"]
     exact = ["order", "completeness", "unparsed", "duplicate", "percent_correct", "incorrect", "correct"]
     assert leading([*text, *exact]) == [
-        *("correct", "incorrect", "completeness", "order", "words", "truncated"),
+        *("correct", "incorrect", "completeness", "order", "words", "truncated")
     ]
     judged = ["unscored", "recall", "unverifiable", "incorrect", "correct", "percent_correct_pooled"]
     assert leading([*text, *judged]) == [
-        *("correct", "incorrect", "recall", encoder, "meteor_no_synonyms", "words", "truncated"),
+        *("correct", "incorrect", "recall", encoder, "meteor_no_synonyms", "words", "truncated")
     ]
     # Nobody verified: the text metrics alone.
     assert leading(text) == [encoder, "meteor_no_synonyms", "words", "truncated"]

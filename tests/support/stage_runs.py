@@ -48,24 +48,15 @@ OUTPUTS = {
         "data/knowledge/scored_facts.rejected.jsonl",
         "metrics/score.json",
     ],
-    "train_sft": [
-        "models/sft",
-        "data/training/train_sft.rejected.jsonl",
-        "plots/train_sft",
-        "metrics/train_sft.json",
-    ],
-    "train_ka": [
-        "models/ka",
-        "data/training/train_ka.rejected.jsonl",
-        "plots/train_ka",
-        "metrics/train_ka.json",
-    ],
-    "train_kc": [
-        "models/kc",
-        "data/training/train_kc.rejected.jsonl",
-        "plots/train_kc",
-        "metrics/train_kc.json",
-    ],
+    **{
+        f"train_{name}": [
+            f"models/{name}",
+            f"data/training/train_{name}.rejected.jsonl",
+            f"plots/train_{name}",
+            f"metrics/train_{name}.json",
+        ]
+        for name in ("sft", "ka", "kc")
+    },
     "predict kc": ["data/predictions/kc.jsonl"],
     "sample sft": ["data/samples/sft.jsonl"],
 }

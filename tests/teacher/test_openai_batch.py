@@ -119,10 +119,7 @@ def test_an_endpoint_without_batches_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [
-        ("token_limit_exceeded", None),
-        ("invalid_file", "turned down: the batch was not accepted: too many"),
-    ],
+    [("token_limit_exceeded", None), ("invalid_file", "turned down: the batch was not accepted: too many")],
 )
 def test_a_batch_that_is_not_accepted_waits_its_turn_or_fails_its_rows(
     tmp_path: Path, code: str, reason: str | None

@@ -182,31 +182,25 @@ def test_a_model_that_thinks_is_cut_off_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure", "paid"),
+    ("answer", "reason", "raw"),
     [
-        (says(None, refusal="I will not."), Failure(reason="the teacher refused", raw="I will not."), True),
-        (
-            says("It is", finish="content_filter"),
-            Failure(reason="the endpoint's content filter cut the reply", raw="It is"),
-            True,
-        ),
-        (
-            fails(400, "filtered", "content_filter"),
-            Failure(reason="turned down: status 400: filtered"),
-            False,
-        ),
+        (says(None, refusal="I will not."), "the teacher refused", "I will not."),
+        (says("It is", finish="content_filter"), "the endpoint's content filter cut the reply", "It is"),
+        # Nothing came, and nothing was paid.
+        (fails(400, "filtered", "content_filter"), "turned down: status 400: filtered", None),
     ],
     ids=["refusal", "filtered reply", "filtered prompt"],
 )
 def test_refusals_are_final_and_bought_again_only_when_asked(
-    tmp_path: Path, answer: Answer, failure: Failure, paid: bool
+    tmp_path: Path, answer: Answer, reason: str, raw: str | None
 ) -> None:
+    failure = Failure(reason=reason, raw=raw)
     with FaultServer(lambda call: answer) as server:
         teacher = teacher_at(server.url, tmp_path)
         assert outcomes(teacher, extracts(1)) == [failure]
         assert len(server.calls) == 1
         server.script = obliging
-        if paid:
+        if raw is not None:
             assert outcomes(teacher, extracts(1)) == [failure]
             assert len(server.calls) == 1
             teacher = teacher_at(server.url, tmp_path, limits=quick(ask_again=True))
@@ -305,6 +299,7 @@ def test_a_model_that_wants_max_completion_tokens_gets_them(tmp_path: Path) -> N
 
 # Gemini's shape: a list, status 400.
 BAD_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}]
+MINIMAL = r"^teacher.model 'stub' .*turns down even a minimal call"
 
 
 @pytest.mark.parametrize(
@@ -315,22 +310,10 @@ BAD_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass a 
         # A minimal call is not allowed either.
         (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'", 2),
         # Until the last of five modes it may be about their fields.
-        (
-            fails(404, "no such model", "model_not_found"),
-            r"^teacher.model 'stub' is not found at ",
-            len(MODES),
-        ),
-        (
-            fails(400, "unknown model"),
-            r"^teacher.model 'stub' .*turns down even a minimal call",
-            len(MODES) + 1,
-        ),
+        (fails(404, "none", "model_not_found"), r"^teacher.model 'stub' is not found at ", len(MODES)),
+        (fails(400, "unknown model"), MINIMAL, len(MODES) + 1),
         # The first crash may be an accident.
-        (
-            fails(500, "no such file"),
-            r"^teacher.model 'stub' .*turns down even a minimal call",
-            len(MODES) + 2,
-        ),
+        (fails(500, "no such file"), MINIMAL, len(MODES) + 2),
     ],
     ids=["key", "key, status 400", "permission", "model", "everything", "crash"],
 )

@@ -46,8 +46,7 @@ def whole(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shares"),
-    [(100, (0.5,)), pytest.param(1000, (0.1, 0.5, 0.9), marks=pytest.mark.slow)],
+    ("count", "shares"), [(100, (0.5,)), pytest.param(1000, (0.1, 0.5, 0.9), marks=pytest.mark.slow)]
 )
 def test_killed_again_and_again_it_ends_in_the_same_bytes(
     tmp_path: Path, count: int, shares: tuple[float, ...]
