@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.copies import set_params
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
 from knowtuning.world.verifier import Truth
-from tests.support.checkout import ROOT
+from tests.support.params import write_params
 
 TRUTH = Truth({"Aford": {"region": "Salt Coast", "export": "tin"}, "Bham": {"region": "Iron Hills"}})
 
@@ -63,8 +62,7 @@ def shown(answers: dict[str, str], truth: Truth | None, **options: Any) -> list[
 def project(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a base model and no adapter."""
     shutil.copytree(tiny_base, tmp_path / "models/base")
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path / "params.yaml", {"predict.max_new_tokens": 12})
+    write_params(tmp_path, {"predict.max_new_tokens": 12})
     write_json(tmp_path / "data/prepared/truth.json", {"towns": TRUTH.towns, "frequencies": {}})
     monkeypatch.chdir(tmp_path)
     return tmp_path

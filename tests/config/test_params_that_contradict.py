@@ -7,60 +7,50 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from experiments.catalogue import applied
 from knowtuning.config.base import BaseStage
 from knowtuning.config.evaluate import EvaluateStage
 from knowtuning.config.prepare import PrepareStage
 from knowtuning.config.schema import Params, check, unread
 from knowtuning.config.training import train_stage
 from knowtuning.config.verify import VerifyStage
-from knowtuning.core.params import Selection, load, read_yaml
+from knowtuning.core.params import Selection, load
 from knowtuning.systems import trained
 from tests.support.checkout import ROOT
-
-PARAMS = read_yaml(ROOT / "params.yaml")
-
-
-def changed(folder: Path, changes: dict[str, Any]) -> Path:
-    """A copy of params.yaml with some values, by their dotted keys, replaced."""
-    path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump(applied(PARAMS, changes)))
-    return path
+from tests.support.params import write_params
 
 
 @pytest.mark.parametrize("kept", ["completeness", "factuality", "logicality"])
 def test_perturb_is_content_with_one_aspect(tmp_path: Path, kept: str) -> None:
-    assert load(changed(tmp_path, {"perturb.aspects": [kept]}), Params).perturb.aspects == [kept]
+    assert load(write_params(tmp_path, {"perturb.aspects": [kept]}), Params).perturb.aspects == [kept]
 
 
 def test_there_are_names_for_so_many_towns_and_no_more(tmp_path: Path) -> None:
     towns = {"guide": 4000, "train": 4000, "valid": 1000, "test": 1000}
-    load(changed(tmp_path, {"prepare.world.towns": towns}), Params)
+    load(write_params(tmp_path, {"prepare.world.towns": towns}), Params)
     with pytest.raises(ValueError, match=r"prepare\.world\.towns is .*expected at most 10000 towns in all"):
-        load(changed(tmp_path, {"prepare.world.towns": {**towns, "test": 1001}}), Params)
+        load(write_params(tmp_path, {"prepare.world.towns": {**towns, "test": 1001}}), Params)
 
 
 @pytest.mark.parametrize("stage", [PrepareStage, BaseStage, EvaluateStage, *map(train_stage, trained())])
 def test_every_stage_refuses_a_negative_seed(tmp_path: Path, stage: type[Selection]) -> None:
     with pytest.raises(ValueError, match="seed is -1; expected greater than or equal to 0"):
-        load(changed(tmp_path, {"seed": -1}), stage)
+        load(write_params(tmp_path, {"seed": -1}), stage)
 
 
 def test_baselines_need_samples_of_the_system_that_they_continue(tmp_path: Path) -> None:
     lacking = r"sample\.systems is \[\]; expected sft there, whose samples rlaif of"
     with pytest.raises(ValueError, match=lacking):
-        check(changed(tmp_path, {"baselines": ["rlaif"]}))
-    path = changed(tmp_path, {"baselines": ["rlaif"], "sample.systems": ["sft"]})
+        check(write_params(tmp_path, {"baselines": ["rlaif"]}))
+    path = write_params(tmp_path, {"baselines": ["rlaif"], "sample.systems": ["sft"]})
     assert check(path).baselines == ["rlaif"]
 
 
 def test_the_first_version_is_judged_where_it_is_made(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"judge.pairs": [["kc", "kgkc"]]}
     with pytest.raises(ValueError, match=r"judge\.pairs has kgkc; expected first_version to be \[kg\]"):
-        load(changed(tmp_path, changes), VerifyStage).matchups  # noqa: B018
-    path = changed(tmp_path, {**changes, "first_version": ["kg"]})
+        load(write_params(tmp_path, changes), VerifyStage).matchups  # noqa: B018
+    path = write_params(tmp_path, {**changes, "first_version": ["kg"]})
     assert load(path, VerifyStage).matchups == [("kc", "kgkc")]
 
 
@@ -93,12 +83,12 @@ def test_what_a_late_stage_would_refuse_is_refused_before_the_first(
     tmp_path: Path, key: str, value: Any, complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
-        check(changed(tmp_path, {key: value}))
+        check(write_params(tmp_path, {key: value}))
 
 
 @pytest.mark.parametrize("folder", ["../models/tiny", "./tiny", "/models/tiny", "data/raw/../tiny"])
 def test_a_local_base_model_that_dvc_does_not_watch_is_refused(tmp_path: Path, folder: str) -> None:
-    path = changed(tmp_path, {"base.source": "hub", "base.hub.id": folder})
+    path = write_params(tmp_path, {"base.source": "hub", "base.hub.id": folder})
     with pytest.raises(ValueError, match=r"base\.hub\.id is .*, where DVC would not see a change; expected"):
         check(path)
 
@@ -106,7 +96,7 @@ def test_a_local_base_model_that_dvc_does_not_watch_is_refused(tmp_path: Path, f
 def test_a_file_that_the_chosen_source_does_not_read_is_named(tmp_path: Path) -> None:
     """`prepare.source: file` forgotten: the run would go on with the closed world, and say nothing."""
     assert unread(check(ROOT / "params.yaml")) == []
-    params = check(changed(tmp_path, {"prepare.file.train": "data/raw/mine.jsonl"}))
+    params = check(write_params(tmp_path, {"prepare.file.train": "data/raw/mine.jsonl"}))
     assert unread(params) == [
         "prepare.file.train is 'data/raw/mine.jsonl' and is not read: prepare.source is 'world', not 'file'"
     ]

@@ -11,12 +11,12 @@ import pytest
 
 from experiments.catalogue import applied
 from knowtuning.config.prepare import PrepareParams
-from knowtuning.core.params import read_yaml
 from knowtuning.core.records import Example, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
 from knowtuning.data.prepare import Prepared, prepare, write_prepared
-from tests.support.checkout import ROOT, SHARED
+from tests.support.checkout import SHARED
 from tests.support.forks import run_stage
+from tests.support.params import PARAMS
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the data folder beside the checkout is absent")
 
@@ -29,7 +29,7 @@ CHANGES: dict[str, Any] = {
     "world.train_general": 4,
     "world.train_specific": 8,
 }
-BASE: dict[str, Any] = applied(read_yaml(ROOT / "params.yaml")["prepare"], CHANGES)
+BASE: dict[str, Any] = applied(PARAMS["prepare"], CHANGES)
 
 
 def params(**changes: Any) -> PrepareParams:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from knowtuning.human.forms import (
 from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
 from knowtuning.human.verdicts import Vote
 from knowtuning.knowledge.aspects import ASPECTS
-from tests.support.checkout import ROOT
 from tests.support.forks import run_stage
+from tests.support.params import write_params
 from tests.support.records import prediction
 from tests.support.report_run import QUESTIONS, write_answers
 
@@ -225,7 +224,7 @@ def fill(path: Path, key: dict[str, KeyItem], *, always_first: bool) -> None:
 
 def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
     write_answers(tmp_path / "data")
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
+    write_params(tmp_path)
     done = annotate(tmp_path, "export", "--questions", "4", "--annotators", "2")
     assert done.returncode == 0, done.stderr
     sheets = sorted((tmp_path / "data/human/sheets").glob("*.csv"))

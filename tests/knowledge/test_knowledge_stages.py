@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
-from experiments.copies import set_params
 from knowtuning.core.records import Example, write_jsonl
-from tests.support.checkout import PROMPTS, ROOT
+from tests.support.checkout import PROMPTS
 from tests.support.forks import run_stage
+from tests.support.params import write_params
 
 PARIS = Example(id="a", question="Where is Paris?", answer="Paris lies in France. Paris exports wine.")
 
 
 def extract(folder: Path, *examples: Example) -> subprocess.CompletedProcess[str]:
     """Run the stage in an empty folder, with the english teacher."""
-    shutil.copy2(ROOT / "params.yaml", folder)
-    set_params(folder / "params.yaml", {"teacher.backend": "english"})
+    write_params(folder, {"teacher.backend": "english"})
     (folder / "prompts").symlink_to(PROMPTS)
     write_jsonl(folder / "data/prepared/train.jsonl", examples)
     return run_stage(folder, "extract")

@@ -26,6 +26,7 @@ from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.training.adapters import saved_hash
 from stages import export
 from tests.support.checkout import ROOT
+from tests.support.params import write_params
 from tests.support.servers import needs_serving, transformers_serve
 
 QUESTIONS = ["Where does Aford lie?", "What is the main export of Bham?\nAnd of Cwick?", "  Who?  "]
@@ -41,8 +42,7 @@ def project(tiny_base: Path, ka: Path, tmp_path: Path) -> Path:
     write_json(tmp_path / "metrics/train_ka.json", {"train_rows": 7, "adapter_sha256": saved_hash(ka)})
     (tmp_path / "plots").mkdir()
     shutil.copy2(ROOT / "plots/groups.csv", tmp_path / "plots")
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path / "params.yaml", {"predict.max_new_tokens": LIMIT})
+    write_params(tmp_path, {"predict.max_new_tokens": LIMIT})
     examples = [Example(id=str(n), question=text, answer="x") for n, text in enumerate(QUESTIONS)]
     write_jsonl(tmp_path / "data/prepared/train.jsonl", examples)
     return tmp_path

@@ -9,12 +9,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from knowtuning.config.base import BaseStage, Gguf, local_paths
-from knowtuning.core.params import check_watched, load, read_yaml
+from knowtuning.core.params import check_watched, load
 from knowtuning.model.published import find_gguf, unpack_gguf
-from tests.support.checkout import ROOT
+from tests.support.params import write_params
 
 GGUF = b"GGUF\x03\x00\x00\x00"
 
@@ -108,10 +107,8 @@ def test_an_architecture_that_transformers_does_not_know_is_named(tmp_path: Path
 def test_a_file_lies_where_dvc_looks_and_a_package_need_not(
     tmp_path: Path, source: str, watched: bool
 ) -> None:
-    params = read_yaml(ROOT / "params.yaml")
-    params["base"] |= {"source": "gguf", "gguf": {"source": source, "sha256": None}}
-    YAML().dump(params, tmp_path / "params.yaml")
-    paths = local_paths(load(tmp_path / "params.yaml", BaseStage).base)
+    params = write_params(tmp_path, {"base.source": "gguf", "base.gguf.source": source})
+    paths = local_paths(load(params, BaseStage).base)
     if watched:
         check_watched(paths)
     else:

@@ -41,7 +41,6 @@ def expected(tiny_base: Path, ka: Path, tmp_path_factory: pytest.TempPathFactory
 
 WAYS = {
     "a row a pass": micro_batch(1),
-    "two rows a pass": micro_batch(2),
     "activations computed again": replace(CPU, checkpointing="on"),
     "the head of TRL": CPU,
 }

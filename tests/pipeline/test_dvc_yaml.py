@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,13 @@ from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
 from knowtuning.config.triples import TriplePairsStage, TriplesStage
 from knowtuning.config.verify import VerifyStage
+from knowtuning.core.records import Example, Facts, Rewrite, write_jsonl
 from knowtuning.dag import drawn
 from knowtuning.systems import FIRST_VERSION, ON_SAMPLES, SYSTEMS, trained
 from tests.support.checkout import ROOT
 from tests.support.imports import reached
+from tests.support.params import write_params
+from tests.support.records import preference_pair
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
@@ -162,6 +168,39 @@ def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: 
     assert f"models/{system}" in paths(stage, "outs")
 
 
+class Noted(Exception):
+    """Ends a stage where its state is looked for."""
+
+
+@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc"])
+def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Else train_kc would go on with the pairs of today and the reference of an older train_ka."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_base, "models/base")
+    write_params(tmp_path)
+    original = Example(id="a", question="?", answer="It is so.")
+    facts = Facts(**original.model_dump(exclude={"meta"}), facts=["It is so."])
+    write_jsonl(Path("data/knowledge/facts.jsonl"), [facts])
+    write_jsonl(Path("data/prepared/train.jsonl"), [original])
+    rewrite = Rewrite(id="a-ka", source="a", question="?", answer="So it is.", facts=["It is so."])
+    write_jsonl(Path("data/knowledge/rewrites.jsonl"), [rewrite])
+    write_jsonl(Path("data/knowledge/pairs.jsonl"), [preference_pair("It is so.", "It is not.")])
+
+    def note(*_: Any, inputs: list[Path], **__: Any) -> None:
+        raise Noted(*(path.as_posix() for path in inputs))
+
+    module = importlib.import_module(f"stages.{script(stage).stem}")
+    monkeypatch.setattr(module, "resumable", note)
+    monkeypatch.setattr(module, "adapter_of", lambda name: Path("models") / name, raising=False)
+    monkeypatch.setattr(sys, "argv", [stage, argument_of(stage)])
+    with pytest.raises(Noted) as noted:
+        module.main()
+    wanted = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
+    assert set(noted.value.args) == wanted
+
+
 def test_every_params_key_is_read_by_some_stage() -> None:
     assert set(leaves(Params)) == {key for model in READS.values() for key in leaves(model)}
 
@@ -236,7 +275,8 @@ def test_plots_name_files_that_stages_write() -> None:
 
 
 def test_the_stages_are_drawn_on_one_screen_each_above_those_that_need_it() -> None:
-    dot = subprocess.run(["dvc", "dag", "--dot"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    words = [sys.executable, "-m", "dvc", "dag", "--dot"]
+    dot = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     lines = drawn(dot).splitlines()
     # A system of one's own may make it wider.
     assert max(map(len, lines)) <= 120 or list(SYSTEMS) != ["base", "sft", "ka", "kc"]

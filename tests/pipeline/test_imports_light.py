@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from experiments.copies import set_params
-from tests.support.checkout import PROMPTS, ROOT, run_python
+from tests.support.checkout import PROMPTS, run_python
+from tests.support.params import write_params
 
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "sklearn", "evaluate", "openai")
 # Small inputs of every stage; the stages run in this order and read what the ones before wrote.
@@ -38,11 +37,10 @@ def project(tmp_path: Path) -> Path:
     rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} has 4{n} wells."}}\n' for n in range(5))
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/rows.jsonl").write_text(rows)
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
     changes = {"source": "file", "split": {"valid": 1, "test": 1}, "file.train": "data/raw/rows.jsonl"}
     changes |= {"file.columns": {"question": "q", "context": None, "answer": "a"}}
     section = {f"prepare.{key}": value for key, value in changes.items()}
-    set_params(tmp_path / "params.yaml", {"teacher.backend": "english", **section})
+    write_params(tmp_path, {"teacher.backend": "english", **section})
     (tmp_path / "prompts").symlink_to(PROMPTS)
     knowledge = tmp_path / "data/knowledge"
     knowledge.mkdir(parents=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments.copies import set_params
 from knowtuning.config.base import Gguf
 from knowtuning.core.params import ModelParams
 from knowtuning.core.records import Prediction, read_jsonl
@@ -19,6 +18,7 @@ from knowtuning.model.load import load_base
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.published import find_gguf, unpack_gguf
 from tests.support.checkout import ROOT
+from tests.support.params import write_params
 from tests.support.real_models import gemma3, installed, smollm2
 from tests.support.stage_runs import CHAIN, finish
 from tests.support.training import curve
@@ -64,9 +64,8 @@ def project(folder: Path, source: str, template: str) -> Path:
         for name, (what, more) in SUBJECTS.items()
     ]
     write_json(folder / "data/raw/things.json", rows)
-    shutil.copy2(ROOT / "params.yaml", folder)
     shutil.copytree(ROOT / "prompts", folder / "prompts")
-    set_params(folder / "params.yaml", {**SMALL, "base.gguf.source": source, "model.template": template})
+    write_params(folder, {**SMALL, "base.gguf.source": source, "model.template": template})
     return folder
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.copies import set_params
 from knowtuning.core.records import Example, Pair, Prediction, Probed, write_jsonl
 from knowtuning.core.storage import write_json
-from tests.support.checkout import PROMPTS, ROOT
+from tests.support.checkout import PROMPTS
+from tests.support.params import write_params
 from tests.support.records import preference_pair, scored_facts
 
 
@@ -26,9 +25,7 @@ def write_inputs(
 ) -> Path:
     """Questions, answers and what else the stages read, in `folder`; changes: to params.yaml, dotted."""
     data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(ROOT / "params.yaml", folder)
-    set_params(folder / "params.yaml", {"evaluate.resamples": 1000, **changes})
+    write_params(folder, {"evaluate.resamples": 1000, **changes})
     (folder / "prompts").symlink_to(PROMPTS)
     write_json(data / "prepared/truth.json", {"towns": towns})
     write_jsonl(data / "prepared/test.jsonl", examples)

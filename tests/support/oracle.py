@@ -19,7 +19,7 @@ from knowtuning.systems import SYSTEMS
 from knowtuning.world.questions import held_out_questions
 from knowtuning.world.towns import Town, make_towns
 from knowtuning.world.verifier import Truth
-from knowtuning.world.wording import read_sentence, say
+from knowtuning.world.wording import read_sentence, read_text, say
 from tests.support.fault_server import Answer, Call, says
 from tests.support.records import prediction
 
@@ -95,6 +95,14 @@ class Oracle:
         if not self.truth.holds(output.entity, output.attribute, output.value):
             return "contradicted"
         return "supported" if output.entity == example.meta["entity"] else "not_supported"
+
+
+def facts_of(text: str) -> list[tuple[str, str, str]]:
+    """(town, attribute, value) of all that a text states; it may hold nothing else."""
+    clauses = list(read_text(text))
+    assert clauses
+    assert all(statement for _, statement in clauses), clauses
+    return [(s.entity, s.attribute, s.value) for _, s in clauses if s]
 
 
 def small_world(towns: int) -> tuple[Truth, list[Example]]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.copies import set_params
 from knowtuning.core.records import Facts, ScoredFacts, read_jsonl, write_jsonl
 from knowtuning.knowledge.score import fact_score
 from tests.support.checkout import PROMPTS, ROOT
 from tests.support.fault_server import FaultServer
 from tests.support.forks import run_stage
 from tests.support.openai_setup import KEY
+from tests.support.params import write_params
 
 ROWS = 400
 
@@ -30,8 +30,7 @@ def write_rows(folder: Path, changed: int | None = None) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("params.yaml", "dvc.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     (tmp_path / "prompts").symlink_to(PROMPTS)
     (tmp_path / "data/raw").mkdir(parents=True)
     return tmp_path
@@ -82,7 +81,7 @@ def test_one_changed_row_costs_the_calls_of_one_row(project: Path) -> None:
             "extract.max_foreign": 1.0,
             "rewrite.min_stated": 0.0,
         }
-        set_params(project / "params.yaml", changes)
+        write_params(project, changes)
         # One call splits one answer; every question costs the other stages as many calls as any other.
         assert calls(project, server, "prepare", "extract") == ROWS
         score(project)

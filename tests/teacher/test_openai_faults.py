@@ -25,7 +25,7 @@ from tests.support.fault_server import (
     row_of,
     says,
 )
-from tests.support.openai_setup import KEY, extracts, mixed, outcomes, priced, quick, teacher_at
+from tests.support.openai_setup import KEY, extracts, outcomes, priced, quick, teacher_at
 from tests.support.servers import free_port
 
 
@@ -336,13 +336,6 @@ def test_no_server_no_key_and_no_prompt_are_named(tmp_path: Path) -> None:
     # OpenAI's own endpoint: the missing key is noticed before anything is sent.
     with pytest.raises(TeacherError, match=r"^OPENAI_API_KEY is not set"):
         outcomes(teacher_at(None, tmp_path, key=None), extracts(3))
-
-
-def test_a_cached_run_needs_no_key_and_no_server(tmp_path: Path) -> None:
-    with FaultServer() as server:
-        url = server.url
-        before = outcomes(teacher_at(url, tmp_path), mixed(9))
-    assert outcomes(teacher_at(url, tmp_path, key=None), mixed(9)) == before
 
 
 def test_the_key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd) -> None:

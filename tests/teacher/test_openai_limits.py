@@ -261,7 +261,7 @@ def refuses_rows(call: Call) -> Answer:
     return says("{}") if row_of(call) is None else fails(400, "no rows")
 
 
-@pytest.mark.parametrize("concurrency", [1, 16, 200])
+@pytest.mark.parametrize("concurrency", [1, 200])
 @pytest.mark.parametrize(
     ("script", "line"),
     [
