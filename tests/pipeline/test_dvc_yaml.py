@@ -172,18 +172,21 @@ class Noted(Exception):
     """Ends a stage where its state is looked for."""
 
 
-@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc"])
+@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc", "predict"])
 def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """Else train_kc would go on with the pairs of today and the reference of an older train_ka."""
+    from knowtuning.generation import answering
+
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_base, "models/base")
     write_params(tmp_path)
     original = Example(id="a", question="?", answer="It is so.")
     facts = Facts(**original.model_dump(exclude={"meta"}), facts=["It is so."])
     write_jsonl(Path("data/knowledge/facts.jsonl"), [facts])
-    write_jsonl(Path("data/prepared/train.jsonl"), [original])
+    for split in ("train", "test"):
+        write_jsonl(Path(f"data/prepared/{split}.jsonl"), [original])
     rewrite = Rewrite(id="a-ka", source="a", question="?", answer="So it is.", facts=["It is so."])
     write_jsonl(Path("data/knowledge/rewrites.jsonl"), [rewrite])
     write_jsonl(Path("data/knowledge/pairs.jsonl"), [preference_pair("It is so.", "It is not.")])
@@ -192,13 +195,14 @@ def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(
         raise Noted(*(path.as_posix() for path in inputs))
 
     module = importlib.import_module(f"stages.{script(stage).stem}")
-    monkeypatch.setattr(module, "resumable", note)
-    monkeypatch.setattr(module, "adapter_of", lambda name: Path("models") / name, raising=False)
-    monkeypatch.setattr(sys, "argv", [stage, argument_of(stage)])
+    place = answering if stage == "predict" else module
+    monkeypatch.setattr(place, "resumable", note)
+    monkeypatch.setattr(place, "adapter_of", lambda name: Path("models") / name, raising=False)
+    monkeypatch.setattr(sys, "argv", [stage, for_item(argument_of(stage), "kc")])
     with pytest.raises(Noted) as noted:
         module.main()
-    wanted = {dep for dep in paths(stage, "deps") if dep.startswith(("data/", "models/"))}
-    assert set(noted.value.args) == wanted
+    deps = [dep.replace("${predict.split}", "test") for dep in for_item(paths(stage, "deps"), "kc")]
+    assert set(noted.value.args) == {dep for dep in deps if dep.startswith(("data/", "models/"))}
 
 
 def test_every_params_key_is_read_by_some_stage() -> None:

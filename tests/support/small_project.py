@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 from tests.support.checkout import ROOT
-from tests.support.shell import beside, environment, run
+from tests.support.shell import run, start, until
 
 PIPELINE = """
 stages:
@@ -118,20 +116,12 @@ def paid(project: Path) -> list[str]:
 
 def kill_while_running(project: Path, *words: str, replies: int = 1) -> None:
     """Start a command whose stage takes long, and kill it with all its children behind so many replies."""
-    child = subprocess.Popen(
-        words,
-        cwd=project,
-        env=environment(**beside(project), SLOW="0.5"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     before = len(paid(project))
-    while len(paid(project)) < before + replies:
-        assert child.poll() is None
-        time.sleep(0.05)
+    child = start(project, *words, SLOW="0.5")
+    until(lambda: len(paid(project)) >= before + replies or child.poll() is not None, 300)
+    assert child.poll() is None
     os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    child.communicate()
 
 
 def new_clone(project: Path, folder: Path) -> Path:

@@ -42,23 +42,25 @@ def preference(**changes: Any) -> PreferenceParams:
     return PreferenceParams(**schedule(**{**options, **changes}))
 
 
+def encoder(base: Path, max_length: int = 128) -> RowEncoder:
+    return RowEncoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
+
+
 def rows(base: Path) -> list[Row]:
-    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    result = [
-        encoder.row(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+    row = encoder(base).row
+    return [
+        row(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
         for n in range(3)
         for t, v in TOWNS
     ]
-    return [row for row in result if isinstance(row, Row)]
 
 
 def pairs(base: Path) -> list[PairRow]:
-    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    result = [
-        encoder.row(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
+    row = encoder(base).row
+    return [
+        row(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
         for t, v in TOWNS
     ]
-    return [pair for pair in result if isinstance(pair, PairRow)]
 
 
 def runs(section: str, state: Path, hardware: Hardware = CPU) -> TrainingRun:

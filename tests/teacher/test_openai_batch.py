@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.limits import Limits, TeacherError
+from knowtuning.teacher.openai.limits import Limits, Price, TeacherError
 from knowtuning.teacher.tasks import Failure
 from tests.support import openai_program
 from tests.support.batch_server import BatchServer
 from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, row_of, says
-from tests.support.openai_setup import mixed, outcomes, quick, teacher_at
+from tests.support.openai_setup import mixed, outcomes, priced, quick, teacher_at
+from tests.support.shell import until
 
 
 def by_batch(**changes: object) -> Limits:
@@ -28,7 +28,10 @@ def online(tmp_path: Path, count: int) -> list:
 def test_batches_bring_what_calls_bring(tmp_path: Path) -> None:
     """Three kinds of tasks: their first calls go online, the other 27 in three batches."""
     with BatchServer(looks=2) as server:
-        teacher = teacher_at(server.url, tmp_path, limits=by_batch(batch_size=10))
+        limits = priced(tmp_path, mode="batch", batch_poll=0.05, batch_size=10)
+        teacher = teacher_at(server.url, tmp_path, limits=limits)
+        # Half of 100 and 200 dollars per million tokens.
+        assert teacher.totals.price == Price(50, 100)
         assert list(teacher.run(mixed(30))) == online(tmp_path, 30)
         assert (len(server.calls), len(server.lines), len(server.batches)) == (3, 27, 3)
         assert teacher.totals.paid == 30
@@ -74,13 +77,6 @@ def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
         assert sum(sizes[1:]) == 6
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("moment", ["created, not noted", "open"])
 def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> None:
     """Killed before the endpoint's reply to the creation arrives, and later: no line is run twice."""
@@ -97,7 +93,7 @@ def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> No
         server.trouble = trouble
         process = openai_program.start(server, tmp_path, 30, mode="batch")
         looked = "/batches/batch-0"
-        wait_until(lambda: server.batches and (slow or any(looked in c.path for c in server.others)))
+        until(lambda: server.batches and (slow or any(looked in c.path for c in server.others)), 300)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         server.trouble = lambda call: None

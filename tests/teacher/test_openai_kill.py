@@ -6,13 +6,13 @@ import hashlib
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.fault_server import FaultServer, right_reply, says
 from tests.support.openai_program import start
+from tests.support.shell import until
 
 CONCURRENCY = 8  # of the program
 
@@ -32,9 +32,7 @@ def slow_and_obliging(call):
 
 
 def kill_at(server: FaultServer, process: subprocess.Popen, answered: int) -> None:
-    deadline = time.monotonic() + 60
-    while server.answered < answered and time.monotonic() < deadline:
-        time.sleep(0.002)
+    until(lambda: server.answered >= answered)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
@@ -76,8 +74,7 @@ def test_an_interrupt_ends_the_run_and_keeps_the_work(tmp_path: Path) -> None:
     count = 200
     with FaultServer(slow_and_obliging) as server:
         process = start(server, tmp_path, count)
-        while server.answered < count // 2 and process.poll() is None:
-            time.sleep(0.002)
+        until(lambda: server.answered >= count // 2 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode != 0

@@ -179,6 +179,7 @@ def test_a_budget_without_a_price_is_refused(tmp_path: Path) -> None:
 
 def test_prices_by_name_dated_name_and_own_table(tmp_path: Path) -> None:
     assert price_of("gpt-4o-mini-2024-07-18", None, official=True) == Price(0.15, 0.60)
+    assert price_of("gpt-4o-mini", None, official=True, batch=True) == Price(0.075, 0.30)
     assert price_of("gpt-4o-audio", None, official=True) is None
     assert price_of("gpt-4o", None, official=False) is None
     table = tmp_path / "prices.yaml"
