@@ -14,6 +14,7 @@ from rich.console import Console
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
+from knowtuning.systems import adapter_of
 from knowtuning.world.verifier import Truth
 from tests.support.params import write_params
 
@@ -146,3 +147,12 @@ def test_files_that_do_not_fit_or_are_damaged_are_named(
     (folder / CONFIG).write_text(config)
     with pytest.raises(ValueError, match=r"model\.safetensors: damaged .*; `dvc checkout --force models/kc`"):
         ask.main()
+
+
+def test_the_hub_is_not_asked_for_an_adapter_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert adapter_of("base") is None
+    with pytest.raises(ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`"):
+        adapter_of("kc")

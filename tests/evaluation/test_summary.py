@@ -136,6 +136,15 @@ def test_averages_of_a_system(summaries: list[Summary]) -> None:
     }
 
 
+def test_an_answer_without_a_score_leaves_the_mean_and_its_count() -> None:
+    """As one whose facts got no verdict."""
+    lost, *others = rows_of("sft", "three", "one", "nothing")
+    lost = lost.model_copy(update={"scores": {**lost.scores, "correct": None}})
+    leaf = systems_metrics(summarise_groups([lost, *others], HOW)[:1])["sft"]["overall"]
+    # One correct fact and none.
+    assert (leaf["correct"], leaf["correct_n"], leaf["questions"]) == (0.5, 2, 3)
+
+
 def test_a_group_draws_the_subjects_of_its_own_questions() -> None:
     rows = rows_of("sft", "three", "one", "nothing")
     how = replace(HOW, units=["aford", "brimm", "aford"])

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -168,41 +168,61 @@ def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: 
     assert f"models/{system}" in paths(stage, "outs")
 
 
+StateOf = Callable[[str], tuple[set[str], list[Any]]]
+
+
 class Noted(Exception):
-    """Ends a stage where its state is looked for."""
+    """Ends a stage where its state is looked for; args: the files and the settings of the state."""
 
 
-@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc", "predict"])
-def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
-    """Else train_kc would go on with the pairs of today and the reference of an older train_ka."""
+@pytest.fixture
+def state_of(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateOf:
+    """What the state of a killed stage is compared by: files and settings."""
     from knowtuning.generation import answering
 
     monkeypatch.chdir(tmp_path)
     shutil.copytree(tiny_base, "models/base")
     write_params(tmp_path)
     original = Example(id="a", question="?", answer="It is so.")
-    facts = Facts(**original.model_dump(exclude={"meta"}), facts=["It is so."])
-    write_jsonl(Path("data/knowledge/facts.jsonl"), [facts])
-    for split in ("train", "test"):
-        write_jsonl(Path(f"data/prepared/{split}.jsonl"), [original])
     rewrite = Rewrite(id="a-ka", source="a", question="?", answer="So it is.", facts=["It is so."])
-    write_jsonl(Path("data/knowledge/rewrites.jsonl"), [rewrite])
-    write_jsonl(Path("data/knowledge/pairs.jsonl"), [preference_pair("It is so.", "It is not.")])
+    rows = {
+        **{f"prepared/{split}": original for split in ("train", "test")},
+        "knowledge/facts": Facts(**original.model_dump(exclude={"meta"}), facts=["It is so."]),
+        "knowledge/rewrites": rewrite,
+        "knowledge/pairs": preference_pair("It is so.", "It is not."),
+    }
+    for name, row in rows.items():
+        write_jsonl(Path(f"data/{name}.jsonl"), [row])
 
-    def note(*_: Any, inputs: list[Path], **__: Any) -> None:
-        raise Noted(*(path.as_posix() for path in inputs))
+    def note(*_: Any, inputs: list[Path], settings: list[Any], **__: Any) -> None:
+        raise Noted({path.as_posix() for path in inputs}, settings)
 
-    module = importlib.import_module(f"stages.{script(stage).stem}")
-    place = answering if stage == "predict" else module
-    monkeypatch.setattr(place, "resumable", note)
-    monkeypatch.setattr(place, "adapter_of", lambda name: Path("models") / name, raising=False)
-    monkeypatch.setattr(sys, "argv", [stage, for_item(argument_of(stage), "kc")])
-    with pytest.raises(Noted) as noted:
-        module.main()
+    def started(stage: str) -> tuple[set[str], list[Any]]:
+        module = importlib.import_module(f"stages.{script(stage).stem}")
+        place = answering if stage == "predict" else module
+        monkeypatch.setattr(place, "resumable", note)
+        monkeypatch.setattr(place, "adapter_of", lambda name: Path("models") / name, raising=False)
+        monkeypatch.setattr(sys, "argv", [stage, for_item(argument_of(stage), "kc")])
+        with pytest.raises(Noted) as noted:
+            module.main()
+        return noted.value.args
+
+    return started
+
+
+@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc", "predict"])
+def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(state_of: StateOf, stage: str) -> None:
+    """Else train_kc would go on with the pairs of today and the reference of an older train_ka."""
     deps = [dep.replace("${predict.split}", "test") for dep in for_item(paths(stage, "deps"), "kc")]
-    assert set(noted.value.args) == {dep for dep in deps if dep.startswith(("data/", "models/"))}
+    assert state_of(stage)[0] == {dep for dep in deps if dep.startswith(("data/", "models/"))}
+
+
+def test_a_cpu_scores_in_float32_whatever_it_trains_in(
+    state_of: StateOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWTUNING_DEVICE", "cpu")
+    monkeypatch.setenv("KNOWTUNING_PRECISION", "bfloat16")
+    assert state_of("score")[1][1] == "float32"
 
 
 def test_every_params_key_is_read_by_some_stage() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.checkout import PROMPTS, run_python
+from tests.support.checkout import PROMPTS, ROOT, run_python
 from tests.support.params import write_params
 
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "sklearn", "evaluate", "openai")
 # Small inputs of every stage; the stages run in this order and read what the ones before wrote.
 SCORED = (
@@ -48,6 +50,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_text_stages_load_no_heavy_library(project: Path) -> None:
+def test_text_stages_load_no_heavy_library_and_write_all_that_they_declare(project: Path) -> None:
     for stage in ("prepare", "extract", "rewrite", "perturb"):
         assert (stage, last_line(project, stage)) == (stage, "heavy:")
+        declared = [
+            *STAGES[stage]["outs"],
+            *(path for metrics in STAGES[stage]["metrics"] for path in metrics),
+        ]
+        assert [path for path in declared if not (project / path).exists()] == []
