@@ -220,6 +220,7 @@ def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(state_of:
 def test_a_cpu_scores_in_float32_whatever_it_trains_in(
     state_of: StateOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write_params(Path(), {"score.dtype": "auto"})
     monkeypatch.setenv("KNOWTUNING_DEVICE", "cpu")
     monkeypatch.setenv("KNOWTUNING_PRECISION", "bfloat16")
     assert state_of("score")[1][1] == "float32"
