@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.copies import set_params
 from knowtuning import ask
 from knowtuning.core.records import Example
 from knowtuning.core.storage import write_json
 from knowtuning.systems import adapter_of
 from knowtuning.world.verifier import Truth
-from tests.support.checkout import ROOT
+from tests.support.params import write_params
 
 TRUTH = Truth({"Aford": {"region": "Salt Coast", "export": "tin"}, "Bham": {"region": "Iron Hills"}})
 
@@ -64,8 +63,7 @@ def shown(answers: dict[str, str], truth: Truth | None, **options: Any) -> list[
 def project(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a base model and no adapter."""
     shutil.copytree(tiny_base, tmp_path / "models/base")
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path / "params.yaml", {"predict.max_new_tokens": 12})
+    write_params(tmp_path, {"predict.max_new_tokens": 12})
     write_json(tmp_path / "data/prepared/truth.json", {"towns": TRUTH.towns, "frequencies": {}})
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -156,10 +154,5 @@ def test_the_hub_is_not_asked_for_an_adapter_that_is_not_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert adapter_of("base") is None
-    with pytest.raises(
-        ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`, or"
-    ):
+    with pytest.raises(ValueError, match=r"^models/kc: kc has not been trained; run `dvc repro train_kc`"):
         adapter_of("kc")
-    # Whose stage is in no dvc.yaml before params name it.
-    with pytest.raises(ValueError, match=r"^models/rlaif: .*; name it in `baselines` of params"):
-        adapter_of("rlaif")

@@ -14,25 +14,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from knowtuning import look
-from knowtuning.core.records import (
-    Example,
-    Facts,
-    FactScore,
-    Prediction,
-    Record,
-    Rejected,
-    ScoredFacts,
-    Sentence,
-    Verified,
-    write_jsonl,
-)
+from knowtuning.core.records import Example, Facts, Record, Rejected, Sentence, Verified, write_jsonl
 from knowtuning.terminal import clean
-from tests.support.records import preference_pair
+from tests.support.records import prediction, preference_pair, scored_facts
 
+TRUE = [Sentence(text="A.", verdict="correct")]
 PAIR = preference_pair(
-    "It lies in the Salt Coast. It is old.",
-    "It lies in the Iron Hills. It is old.",
-    question="Where is it?",
+    "It lies in the Salt Coast. It is old.", "It lies in the Iron Hills. It is old.", question="Where is it?"
 )
 
 
@@ -76,10 +64,7 @@ def test_control_characters_are_spelt_out() -> None:
 
 
 def test_facts_stand_by_their_perplexity_the_hardest_first() -> None:
-    facts = [
-        FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in (("easy", 2.0), ("hard", 9.5))
-    ]
-    shown = text_of(ScoredFacts(id="a", question="Q?", answer="A.", facts=facts))
+    shown = text_of(scored_facts("a", [2.0, 9.5], texts=["easy", "hard"]))
     assert shown.splitlines()[2:4] == ["ppl 9.50    hard", "ppl 2.00    easy"]
 
 
@@ -110,19 +95,11 @@ def test_the_tokens_that_count_in_the_loss_are_those_of_training(tiny_base: Path
     [
         Example(id="a", question="Q?", answer="A.", meta={"entity": "Aford"}),
         Facts(id="a", question="Q?", answer="A.", facts=["A."]),
-        ScoredFacts(
-            id="a", question="Q?", answer="A.", facts=[FactScore(text="A.", logps=-1.0, tokens=1, ppl=2.7)]
-        ),
+        scored_facts("a", [2.7], texts=["A."]),
         PAIR,
-        Prediction(id="a", question="Q?", answer="A.", tokens=2, truncated=True),
+        prediction("a", "A.", truncated=True),
         Rejected(id="a", reason="why", raw=None),
-        Verified(
-            id="a/kc",
-            question="a",
-            system="kc",
-            scores={},
-            sentences=[Sentence(text="A.", verdict="correct")],
-        ),
+        Verified(id="a/kc", question="a", system="kc", scores={}, sentences=TRUE),
     ],
 )
 def test_a_file_is_read_as_the_records_that_it_holds(record: Record, tmp_path: Path) -> None:

@@ -51,10 +51,7 @@ def test_a_bad_line_names_file_line_and_field(tmp_path: Path) -> None:
         ("metrics.json", read_json),
         ("train.jsonl", lambda path: read_jsonl(path, Example)),
         ("replies.jsonl", lambda path: list(replies_of(path))),
-        (
-            "extract.txt",
-            lambda path: Prompts(path.parent).messages(Extract(id="a", question="Q?", answer="A")),
-        ),
+        ("extract.txt", lambda p: Prompts(p.parent).messages(Extract(id="a", question="Q?", answer="A"))),
     ],
 )
 def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path, name: str, read: Callable[[Path], object]) -> None:

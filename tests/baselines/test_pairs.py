@@ -15,6 +15,7 @@ from knowtuning.teacher.judging import Preferred
 from knowtuning.teacher.tasks import Failure
 from knowtuning.verification.judgements import Comparison
 from knowtuning.world.verifier import Verification
+from tests.support.records import verification
 
 
 def sample(number: int, answer: str, *, source: str = "q", truncated: bool = False) -> Sample:
@@ -67,6 +68,15 @@ def test_questions_without_pairs_are_counted_and_cut_off_samples_make_none() -> 
     assert result.without == {"all_scores_equal": 1, "less_than_two_scored": 1}
 
 
+def verified(number: int, verdicts: Sequence[Verdict], unscored: Sequence[str] = ()) -> Verified:
+    """The verdicts on the facts of a sample."""
+    sentences = [Sentence(text="x", verdict=verdict) for verdict in verdicts]
+    system, lost = str(number), list(unscored)
+    return Verified(
+        id=f"q/{number}", question="q", system=system, scores={}, sentences=sentences, unscored=lost
+    )
+
+
 @pytest.mark.parametrize(
     ("verdicts", "unscored", "share"),
     [
@@ -80,9 +90,7 @@ def test_questions_without_pairs_are_counted_and_cut_off_samples_make_none() -> 
 def test_the_score_of_fs_is_the_share_of_supported_facts(
     verdicts: list[Verdict], unscored: list[str], share: float | None
 ) -> None:
-    sentences = [Sentence(text="x", verdict=verdict) for verdict in verdicts]
-    row = Verified(id="q/0", question="q", system="0", scores={}, sentences=sentences, unscored=unscored)
-    assert facttune.supported_share(row) == share
+    assert facttune.supported_share(verified(0, verdicts, unscored)) == share
 
 
 def test_the_score_of_mc_is_the_mean_of_the_facts_that_have_a_confidence() -> None:
@@ -97,16 +105,7 @@ def test_the_best_sample_has_most_true_facts_and_none_that_is_false() -> None:
         2: ["correct", "correct", "duplicate", "unverifiable"],
         3: ["correct", "correct"],  # as many, and later
     }
-    rows = [
-        Verified(
-            id=f"q/{number}",
-            question="q",
-            system=str(number),
-            scores={},
-            sentences=[Sentence(text="x", verdict=verdict) for verdict in verdicts],
-        )
-        for number, verdicts in output.items()
-    ]
+    rows = [verified(number, verdicts) for number, verdicts in output.items()]
     (best,) = best_samples({"q": SAMPLES}, rows)
     assert (best.id, best.question, best.answer) == ("q", "q?", "c")
     cut = [each.model_copy(update={"truncated": each.number > 1}) for each in SAMPLES]
@@ -178,21 +177,10 @@ def test_equal_samples_are_drawn_again_and_cut_off_ones_too() -> None:
     assert result.judgements == []
 
 
-def counts(covered: int, incorrect: int) -> Verification:
-    return Verification(
-        correct=covered,
-        incorrect=incorrect,
-        unparsed=0,
-        duplicate=0,
-        asked=4,
-        covered=covered,
-        concordant=0,
-        pairs=0,
-        sentences=(),
-    )
-
-
 def test_the_exact_judge_takes_more_correct_facts_then_fewer_false_ones() -> None:
+    def counts(covered: int, incorrect: int) -> Verification:
+        return verification(correct=covered, covered=covered, incorrect=incorrect)
+
     prefer = CRITERIA[OVERALL].prefer
     assert prefer(counts(2, 3), counts(1, 0)) == "first"
     assert prefer(counts(2, 1), counts(2, 0)) == "second"

@@ -9,7 +9,7 @@ from knowtuning.baselines.triples import INSTRUCTION, WORSE, compare, generation
 from knowtuning.core.records import Facts, Pair, Rejected, Rewrite
 from knowtuning.knowledge.results import Results
 from knowtuning.teacher.world import WorldTeacher
-from knowtuning.world.wording import read_text
+from tests.support.oracle import facts_of
 
 ALL = Facts(
     id="a",
@@ -49,13 +49,6 @@ def rows() -> Results[Rewrite]:
     return Results.of(generation_rows([ALL, ONE], TEACHER))
 
 
-def triples_of(text: str) -> list[tuple[str, str, str]]:
-    """What a text of the world states, all of it."""
-    statements = [statement for _, statement in read_text(text)]
-    assert None not in statements
-    return [(each.entity, each.attribute, each.value) for each in statements if each]
-
-
 def pairs(beta: float = 0.5, seed: int = 1) -> tuple[dict[str, Pair], Counter[str]]:
     skipped: Counter[str] = Counter()
     triples = {row.source: triples_in(row) for row in rows().rows}
@@ -82,24 +75,24 @@ def test_pairs_state_all_triples_against_half_false_and_shuffled_ones() -> None:
     assert list(result) == ["a-completeness", "a-factuality", "a-logicality", "b-factuality"]
     assert skipped == {"completeness": 1, "logicality": 1}
     for kind in WORSE:
-        assert triples_of(result[f"a-{kind}"].chosen) == TRUE
+        assert facts_of(result[f"a-{kind}"].chosen) == TRUE
         assert result[f"a-{kind}"].question == ALL.question
-    half = triples_of(result["a-completeness"].rejected)
+    half = facts_of(result["a-completeness"].rejected)
     # Two of four are left, in their order, the first among them.
     assert half == [each for each in TRUE if each in half]
     assert (len(half), half[0]) == (2, TRUE[0])
-    assert triples_of(result["a-factuality"].rejected) == FALSE
-    shuffled = triples_of(result["a-logicality"].rejected)
+    assert facts_of(result["a-factuality"].rejected) == FALSE
+    shuffled = facts_of(result["a-logicality"].rejected)
     assert sorted(shuffled) == sorted(TRUE)
     assert shuffled != TRUE
-    assert triples_of(result["b-factuality"].rejected) == [("Bury", "region", "Salt Coast")]
+    assert facts_of(result["b-factuality"].rejected) == [("Bury", "region", "Salt Coast")]
 
 
 def test_what_goes_and_how_it_is_shuffled_depends_on_share_and_seed() -> None:
-    assert len(triples_of(pairs(beta=0.75)[0]["a-completeness"].rejected)) == 1
+    assert len(facts_of(pairs(beta=0.75)[0]["a-completeness"].rejected)) == 1
     draws = [pairs(seed=seed)[0] for seed in range(8)]
     for kind in ("completeness", "logicality"):
-        assert len({tuple(triples_of(draw[f"a-{kind}"].rejected)) for draw in draws}) > 1
+        assert len({tuple(facts_of(draw[f"a-{kind}"].rejected)) for draw in draws}) > 1
     assert pairs()[0] == pairs()[0]
 
 

@@ -31,40 +31,45 @@ def both(values: Any, columns: Columns = COLUMNS) -> tuple[str, str]:
     return row.example.question, row.example.answer
 
 
+Q, A = ("user", "Q?"), ("assistant", "A.")
+HUMAN, GPT = ("human", "Q?"), ("gpt", "A.")
+
+
 @pytest.mark.parametrize(
     ("values", "question", "answer"),
     [
         # One turn each: as if they stood in columns, layout included.
-        (messages(("user", "Q?"), ("assistant", "def f():\r\n    pass\n")), "Q?", "def f():\n    pass"),
-        (sharegpt(("human", "Q?"), ("gpt", "A.")), "Q?", "A."),
-        (sharegpt(("user", "Q?"), ("assistant", "A.")), "Q?", "A."),
-        (messages(("system", "Be short."), ("user", "Q?"), ("assistant", "A.")), "Be short.\n\nQ?", "A."),
-        (messages(("system", " "), ("user", "Q?"), ("assistant", "A.")), "Q?", "A."),
+        (messages(Q, ("assistant", "def f():\r\n    pass\n")), "Q?", "def f():\n    pass"),
+        (sharegpt(HUMAN, GPT), "Q?", "A."),
+        (sharegpt(Q, A), "Q?", "A."),
+        (messages(("system", "Be short."), Q, A), "Be short.\n\nQ?", "A."),
+        (messages(("system", " "), Q, A), "Q?", "A."),
         (
-            sharegpt(
-                ("system", "Be short."), ("human", "Q?"), ("gpt", "A."), ("human", "Why?"), ("gpt", "So.")
-            ),
+            sharegpt(("system", "Be short."), HUMAN, GPT, ("human", "Why?"), ("gpt", "So.")),
             "Be short.\n\nUser: Q?\n\nAssistant: A.\n\nUser: Why?",
             "So.",
         ),
         # A greeting first, and two user turns in a row: all of it is context.
         (
-            sharegpt(("gpt", "Hello!"), ("human", "Well."), ("human", "Why?"), ("gpt", "So.")),
-            "Assistant: Hello!\n\nUser: Well.\n\nUser: Why?",
-            "So.",
-        ),
-        (
-            messages(("user", [{"type": "text", "text": "One."}, "Two?"]), ("assistant", "A.")),
-            "One.\nTwo?",
+            sharegpt(("gpt", "Hello!"), ("human", "Well."), HUMAN, GPT),
+            "Assistant: Hello!\n\nUser: Well.\n\nUser: Q?",
             "A.",
         ),
+        (messages(("user", [{"type": "text", "text": "One."}, "Two?"]), A), "One.\nTwo?", "A."),
         ({"conversations": {"from": ["human", "gpt"], "value": ["Q?", "A."]}}, "Q?", "A."),
         # A question beside the conversation is what is asked; stages/prepare.py notes the other column.
-        ({"instruction": "I?", "output": "O.", **messages(("user", "Q?"))}, "I?", "O."),
+        ({"instruction": "I?", "output": "O.", **messages(Q)}, "I?", "O."),
     ],
 )
 def test_the_last_exchange_is_the_example(values: Any, question: str, answer: str) -> None:
     assert both(values) == (question, answer)
+
+
+TOOL_CALL = {"role": "assistant", "tool_calls": [{"id": 1}]}
+TURNS_AS_TEXT = (
+    "not_text: instruction: found an array, expected text (turns are read from a column called messages or "
+    "conversations of rows without the column of the question: let prepare.file"
+)
 
 
 @pytest.mark.parametrize(
@@ -72,61 +77,22 @@ def test_the_last_exchange_is_the_example(values: Any, question: str, answer: st
     [
         ({"messages": "Q? A."}, "bad_turns: messages: found no list of turns but a text (JSONL and"),
         ({"messages": []}, "bad_turns: messages: found no list of turns"),
+        ({"messages": ["Q?", "A."]}, "turn 1: found no object, expected role and content"),
+        (messages(A), "bad_turns: messages: found no user turn among 1"),
+        (messages(Q, ("tool", "7"), A), "turn 2: found the role 'tool', expected system, user or assistant"),
+        ({"messages": [*messages(Q)["messages"], TOOL_CALL]}, "turn 2: found a tool call, expected text"),
+        (sharegpt(HUMAN, GPT, GPT), "found assistant and assistant behind the last user turn, expected one"),
+        (messages(Q, ("system", "S."), A), "found system and assistant behind the last user turn"),
+        (messages(("user", [{"type": "image_url"}]), A), "turn 1: found content that is no text"),
+        (messages(Q, ("assistant", ""), Q, A), "found an empty assistant turn before the last user turn"),
+        (messages(("user", " "), A), "empty_question: messages, last user turn: found no visible character"),
         (
-            {"messages": ["Q?", "A."]},
-            "bad_turns: messages: turn 1: found no object, expected role and content",
-        ),
-        (messages(("assistant", "A.")), "bad_turns: messages: found no user turn among 1"),
-        (
-            messages(("user", "Q?"), ("tool", "7"), ("assistant", "A.")),
-            "bad_turns: messages: turn 2: found the role 'tool', expected system, user or assistant",
-        ),
-        (
-            {
-                "messages": [
-                    {"role": "user", "content": "Q?"},
-                    {"role": "assistant", "tool_calls": [{"id": 1}]},
-                ]
-            },
-            "bad_turns: messages: turn 2: found a tool call, expected text alone",
-        ),
-        (
-            sharegpt(("human", "Q?"), ("gpt", "A."), ("gpt", "B.")),
-            "bad_turns: conversations: found assistant and assistant behind the last user turn, expected one",
-        ),
-        (
-            messages(("user", "Q?"), ("system", "S."), ("assistant", "A.")),
-            "bad_turns: messages: found system and assistant behind the last user turn",
-        ),
-        (
-            messages(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "A.")),
-            "bad_turns: messages: turn 1: found content that is no text",
-        ),
-        (
-            messages(("user", "Q?"), ("assistant", ""), ("user", "R?"), ("assistant", "A.")),
-            "bad_turns: messages: found an empty assistant turn before the last user turn",
-        ),
-        (
-            messages(("user", " "), ("assistant", "A.")),
-            "empty_question: messages, last user turn: found no visible character",
-        ),
-        (
-            messages(("user", "Q?"), ("assistant", "nan")),
+            messages(Q, ("assistant", "nan")),
             "empty_answer: messages, last assistant turn: found 'nan', which stands for no text",
         ),
-        (
-            messages(("user", "Q?"), ("assistant", "A."), ("user", "R?")),
-            "empty_answer: messages, last assistant turn: found no visible character",
-        ),
-        (
-            {"instruction": [{"role": "user", "content": "Q?"}], "output": "A."},
-            "not_text: instruction: found an array, expected text (turns are read from a column called "
-            "messages or conversations of rows without the column of the question: let prepare.file",
-        ),
-        (
-            messages(("user", "\ud800"), ("assistant", "A.")),
-            "last user turn: found half a surrogate pair",
-        ),
+        (messages(Q, A, Q), "empty_answer: messages, last assistant turn: found no visible character"),
+        ({"instruction": messages(Q)["messages"], "output": "A."}, TURNS_AS_TEXT),
+        (messages(("user", "\ud800"), A), "last user turn: found half a surrogate pair"),
     ],
 )
 def test_what_is_refused_says_the_turn(values: Any, reason: str) -> None:

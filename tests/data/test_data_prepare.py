@@ -9,43 +9,27 @@ from typing import Any
 
 import pytest
 
+from experiments.catalogue import applied
 from knowtuning.config.prepare import PrepareParams
 from knowtuning.core.records import Example, Rejected, read_jsonl
 from knowtuning.core.storage import digest_folder
 from knowtuning.data.prepare import Prepared, prepare, write_prepared
-from tests.support.checkout import SHARED, run_python
+from tests.support.checkout import SHARED
 from tests.support.forks import run_stage
+from tests.support.params import PARAMS
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the data folder beside the checkout is absent")
 
 ALPACA = {"question": "instruction", "context": "input", "answer": "output", "id": None}
-BASE: dict[str, Any] = {
+CHANGES: dict[str, Any] = {
     "source": "file",
-    "max_rejected": 0.01,
-    "limit": {"train": None, "valid": None, "test": None},
     "split": {"valid": 100, "test": 200},
-    "world": {
-        "towns": {"guide": 0, "train": 8, "valid": 2, "test": 2},
-        "exposure": {"common": 3, "rare": 1, "unseen": 0, "rare_share": 0.3, "unseen_share": 0.1},
-        "train_general": 4,
-        "train_specific": 8,
-        "keep_low": 0.5,
-        "keep_high": 1.0,
-        "prose": 0.0,
-    },
-    "file": {"train": None, "valid": None, "test": None, "columns": ALPACA},
-    "tests": {},
-    "drop": [],
-    "max_words": None,
-    "medquad_xml": {"path": None, "types": None},
-    "hub": {
-        "id": None,
-        "revision": None,
-        "name": None,
-        "splits": {"train": "train", "valid": None, "test": None},
-        "columns": ALPACA,
-    },
+    "file.columns": ALPACA,
+    "world.towns": {"guide": 0, "train": 8, "valid": 2, "test": 2},
+    "world.train_general": 4,
+    "world.train_specific": 8,
 }
+BASE: dict[str, Any] = applied(PARAMS["prepare"], CHANGES)
 
 
 def params(**changes: Any) -> PrepareParams:
@@ -374,67 +358,57 @@ def test_long_answers_are_left_out_of_every_split(tmp_path: Path) -> None:
     write_prepared(prepared, tmp_path / "out", max_rejected=0.0)  # what is asked for is no fault
 
 
-def write_params(folder: Path, section: dict[str, Any], backend: str = "english") -> None:
+def stage_section(folder: Path, splits: dict[str, list[Any]]) -> dict[str, Any]:
+    """The section `prepare` for rows that are written into data/raw of `folder`."""
+    raw = folder / "data/raw"
+    raw.mkdir(parents=True)
+    section = file_params(raw, splits).model_dump()
+    section["file"] |= {name: f"data/raw/{name}.json" for name in splits}
+    return section
+
+
+def run_prepare(
+    folder: Path, section: dict[str, Any], backend: str = "english"
+) -> subprocess.CompletedProcess[str]:
+    """Run the stage in `folder`."""
     # JSON is YAML, too.
     settings = {"seed": 1, "prepare": section, "teacher": {"backend": backend}}
     (folder / "params.yaml").write_text(json.dumps(settings))
-
-
-def run_prepare(folder: Path, section: dict[str, Any], **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the stage in `folder`."""
-    write_params(folder, section, **more)
     return run_stage(folder, "prepare")
 
 
 def test_the_stage_writes_files_and_counts(tmp_path: Path) -> None:
     names = ("train", "valid", "test")
-    raw = tmp_path / "data/raw"
-    raw.mkdir(parents=True)
-    section = file_params(raw, {name: [row(f"{name}?")] for name in names}).model_dump()
-    section["file"] |= {name: f"data/raw/{name}.json" for name in names}
-    write_params(tmp_path, section)
-    program = (
-        "import sys, stages.prepare as stage; stage.run(stage.main); "
-        "print([name for name in ('pandas', 'datasets', 'pyarrow', 'torch') if name in sys.modules])"
-    )
-    done = run_python(tmp_path, "-c", program)
+    done = run_prepare(tmp_path, stage_section(tmp_path, {name: [row(f"{name}?")] for name in names}))
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "                       train     valid      test",
         "read                       1         1         1",
         "kept                       1         1         1",
         "mean_answer_words          2         2         2",
-        # The heavy libraries that it loaded.
-        "[]",
     ]
     assert json.loads((tmp_path / "metrics" / "data.json").read_text())["valid"]["kept"] == 1
     assert {path.name for path in (tmp_path / "data" / "prepared").iterdir()} == {
-        "corpus.txt",
-        "truth.json",
+        *("corpus.txt", "truth.json"),
         *(f"{name}{end}" for name in names for end in (".jsonl", ".rejected.jsonl")),
     }
 
 
 def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
-    raw = tmp_path / "data/raw"
-    raw.mkdir(parents=True)
     chats = [{"messages": [{"role": "user", "content": "V?"}, {"role": "assistant", "content": "A."}]}]
-    (raw / "chats.json").write_text(json.dumps(chats))
     train = [
         {**row("Q?"), "history": [["a", "b"]], "system": "S."},
         {**row("R?", "\x1b[0m<br>"), "history": []},
         row("r?", "Another answer."),
     ]
-    section = file_params(raw, {"train": train, "test": [row("T?")]}).model_dump()
-    section["file"] |= {name: f"data/raw/{name}.json" for name in ("train", "test")}
-    section["file"]["valid"] = "data/raw/chats.json"
+    section = stage_section(tmp_path, {"train": train, "valid": chats, "test": [row("T?")]})
     done = run_prepare(tmp_path, section)
     notes = [
         "data/raw/train.json: columns that are not used (with how many of 3 rows fill them): 'history' (1), "
         "'system' (1)",
         "data/raw/train.json: 1 of 3 rows hold control characters, which are kept",
         "data/raw/train.json: 1 of 3 rows hold HTML, which are kept",
-        "data/raw/chats.json: 1 of 1 rows are conversations: the last user turn with what came before it is "
+        "data/raw/valid.json: 1 of 1 rows are conversations: the last user turn with what came before it is "
         "the question",
         "train: 1 rows repeat a question with another answer; the first of each stays",
     ]
@@ -442,26 +416,46 @@ def test_columns_that_nobody_reads_are_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics/data.json").read_text())["notes"] == notes
 
 
-def test_a_further_test_set_that_dvc_does_not_watch_is_refused(tmp_path: Path) -> None:
-    done = run_prepare(tmp_path, params(source="world", tests={"lima": "mine/lima.json"}).model_dump())
-    assert done.returncode == 1
-    assert done.stderr.startswith(
-        "error: params.yaml: prepare.tests.lima is 'mine/lima.json', where DVC would"
-    )
+UNWATCHED = (
+    "error: params.yaml: prepare.file.train is {!r}, where DVC would not see a change; expected a path "
+    "inside data/raw/: move it there (or `cp -rl`, which takes no space)\n"
+)
 
 
 @pytest.mark.parametrize(
-    "location", ["mine/train.json", "../train.json", "data/raw/../train.json", "/etc/x.json"]
+    ("changes", "backend", "complaint"),
+    [
+        *(
+            ({"file.train": path}, "english", UNWATCHED.format(path))
+            for path in ("mine/train.json", "../train.json", "data/raw/../train.json", "/etc/x.json")
+        ),
+        (
+            {"source": "world", "tests": {"lima": "mine/lima.json"}},
+            "english",
+            "error: params.yaml: prepare.tests.lima is 'mine/lima.json', where DVC would not see a change",
+        ),
+        # Before anything is made: extract would find out.
+        (
+            {},
+            "world",
+            "error: params.yaml: teacher.backend is 'world', which reads the data of prepare.source world "
+            "alone, and prepare.source is 'file'; set teacher.backend to english (rules, no key) or openai\n",
+        ),
+        (
+            {},
+            "english",
+            "error: prepare.file.train is null; expected the path of the training rows, which prepare.source "
+            "needs\n",
+        ),
+    ],
 )
-def test_a_file_that_dvc_does_not_watch_is_refused(tmp_path: Path, location: str) -> None:
-    section = params().model_dump()
-    section["file"]["train"] = location
-    done = run_prepare(tmp_path, section)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"error: params.yaml: prepare.file.train is {location!r}, where DVC would not see a change; expected "
-        "a path inside data/raw/: move it there (or `cp -rl`, which takes no space)\n"
-    )
+def test_the_stage_refuses_in_one_line(
+    tmp_path: Path, changes: dict[str, Any], backend: str, complaint: str
+) -> None:
+    done = run_prepare(tmp_path, applied(BASE, changes), backend)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(complaint)
+    assert not (tmp_path / "data/prepared").exists()
 
 
 def test_a_folder_linked_into_data_raw_is_refused_and_a_linked_file_is_not(tmp_path: Path) -> None:
@@ -472,34 +466,14 @@ def test_a_folder_linked_into_data_raw_is_refused_and_a_linked_file_is_not(tmp_p
     raw.mkdir(parents=True)
     (raw / "folder").symlink_to(tmp_path / "mine")
     (raw / "file.json").symlink_to(tmp_path / "mine/train.json")
-    section = params(split={"valid": 1, "test": 1}).model_dump()
-    section["file"]["train"] = "data/raw/folder/train.json"
-    assert (
-        "data/raw/folder is a link to a folder, which DVC does not follow"
-        in run_prepare(tmp_path, section).stderr
-    )
-    section["file"]["train"] = "data/raw/file.json"
-    assert run_prepare(tmp_path, section).stderr == ""
 
+    def complaint(path: str) -> str:
+        changes = {"split.valid": 1, "split.test": 1, "file.train": path}
+        return run_prepare(tmp_path, applied(BASE, changes)).stderr
 
-def test_a_teacher_that_cannot_read_the_data_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    done = run_prepare(tmp_path, params().model_dump(), backend="world")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "error: params.yaml: teacher.backend is 'world', which reads the data of prepare.source world alone, "
-        "and prepare.source is 'file'; set teacher.backend to english (rules, no key) or openai\n"
-    )
-    assert not (tmp_path / "data/prepared").exists()
-
-
-def test_the_stage_fails_in_one_line(tmp_path: Path) -> None:
-    done = run_prepare(tmp_path, params().model_dump())
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == (
-        "error: prepare.file.train is null; expected the path of the training rows, "
-        "which prepare.source needs\n"
-    )
+    folder = "data/raw/folder is a link to a folder, which DVC does not follow"
+    assert folder in complaint("data/raw/folder/train.json")
+    assert complaint("data/raw/file.json") == ""
 
 
 def test_rows_that_are_all_unusable_are_named_before_there_are_too_few_to_draw(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ DEEPSPEED = "needs DeepSpeed and GPUs; tests/model/test_accelerate_files.py read
 VLLM = "a download of gigabytes; tests/model/test_vllm.py runs what is installed, and a stand-in"
 SHEETS = "tests/evaluation/test_human_sheets.py runs it on a few answers"
 PAPER = "needs a GPU, a key and the paper's data; tests/pipeline/test_real_models.py runs real models"
-SERVER = "needs a server of large models; tests/teacher/test_openai_real_server.py asks one of a small model"
 EXCHANGE = "tests/exchange/test_exchange.py runs it on a few rows"
 REAL = (
     "most of an hour of training; tests/pipeline/test_real_models.py runs the same model through every stage"
@@ -210,11 +209,7 @@ def test_the_modules_that_a_page_names_are_there() -> None:
     [
         ("Where is the loss?", "docs/architecture.md", "the loss of KC, of SFT | [`training/losses.py`]"),
         ("How do I add a metric?", "docs/extend.md#a-metric", "`METRICS` in `evaluation/metrics.py`"),
-        (
-            "How do I run 7B on my card?",
-            "docs/gpu.md#7b-on-one-card",
-            "| 8 to 16 GB | `base.quantization: nf4`",
-        ),
+        ("How do I run 7B on my card?", "docs/gpu.md#7b-on-one-card", "8 to 16 GB | `base.quantization: nf4"),
     ],
 )
 def test_the_readme_leads_to_the_answer(question: str, target: str, answer: str) -> None:

@@ -14,7 +14,7 @@ from experiments.copies import set_params
 from knowtuning.core.records import Pair, Prediction, read_jsonl
 from tests.support.checkout import ROOT
 from tests.support.commands import TINY, blocks, commands, project_copy, shell
-from tests.support.servers import free_port, serving
+from tests.support.servers import transformers_serve
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,9 @@ def test_the_tutorial_ends_in_an_adapter_and_in_answers_from_a_server(clone: Pat
     pytest.importorskip("fastapi")
     predictions = read_jsonl(clone / "data/predictions/kc.jsonl", Prediction)
     assert len(predictions) == 3
-    port, model = free_port(), str(clone / "export/kc")
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--device", "cpu"]
-    with serving([*command, "--port", str(port), model], port, clone / "server.log"):
-        client = OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none")
+    model = str(clone / "export/kc")
+    with transformers_serve(clone / "server.log", model) as url:
+        client = OpenAI(base_url=url, api_key="none")
         for each in predictions:
             reply = client.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": each.question}], max_tokens=48

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from knowtuning.config.evaluate import BertScoreParams
-from knowtuning.core.records import Example, Prediction
+from knowtuning.core.records import Example
 from knowtuning.core.storage import digest_folder
 from knowtuning.evaluation import encoders, metrics
 from knowtuning.evaluation.lexical import load_metric
+from tests.support.records import prediction
 
 WORDS = "the cat ran over a big hill and saw two birds in 1984 near its home , then left . Öl".split()  # noqa: SIM905
 
@@ -111,9 +112,7 @@ def test_the_name_holds_encoder_version_layer_and_scale(encoder: Path, cache: Pa
     assert result.variant == f"({encoder.name}@{digest_folder(encoder)[:8]},L2)"
     texts = {"a cat": "a cat", "two birds": "a hill"}
     examples = [Example(id=answer, question="?", answer=wanted) for answer, wanted in texts.items()]
-    inputs = [
-        Prediction(id=answer, question="?", answer=answer, tokens=2, truncated=False) for answer in texts
-    ]
+    inputs = [prediction(answer, answer) for answer in texts]
     answers = metrics.MetricInputs(examples, inputs, cache, encoder=result)
     scores = metrics.compute(answers)
     names = [f"bertscore{result.variant}", f"bertscore_equal_length{result.variant}"]

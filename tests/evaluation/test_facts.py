@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,8 @@ from knowtuning.teacher.judging import (
 )
 from knowtuning.teacher.tasks import FactList, Failure, Outcome, Task
 from knowtuning.verification.answer_facts import ask_once, check_answers
+from tests.support.records import prediction
+from tests.support.scripted_teacher import ScriptedTeacher
 
 HOW = Resampling(seed=1, resamples=1000)
 EXAMPLE = Example(id="q", question="What is it?", answer="It is red. It is round.")
@@ -37,28 +38,20 @@ def stated(*of: bool) -> Stated:
     return Stated(facts=[SoughtFact(number=n, stated=each) for n, each in enumerate(of, 1)])
 
 
-class Scripted:
-    """Answers by the kind of task: extraction by sentence, the rest as scripted; keeps what it was asked."""
+def scripted(verified: Outcome = LOST, recalled: Outcome = LOST, *, lost: str = "") -> ScriptedTeacher:
+    """Answers by the kind of task: extraction by sentence but for the answer `lost`, the rest as given."""
 
-    def __init__(self, verified: Outcome = LOST, recalled: Outcome = LOST, *, lost: str = "") -> None:
-        self.verified, self.recalled, self.lost = verified, recalled, lost
-        self.asked: list[Task] = []
+    def reply(task: Task) -> Outcome:
+        if not isinstance(task, Claims):
+            return verified if isinstance(task, Verify) else recalled
+        facts = [part.strip() for part in task.answer.split(".") if part.strip()]
+        return LOST if task.answer == lost else FactList(facts=facts)
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        for task in tasks:
-            self.asked.append(task)
-            yield task, self._outcome(task)
-
-    def _outcome(self, task: Task) -> Outcome:
-        if isinstance(task, Claims):
-            if task.answer == self.lost:
-                return LOST
-            return FactList(facts=[part.strip() for part in task.answer.split(".") if part.strip()])
-        return self.verified if isinstance(task, Verify) else self.recalled
+    return ScriptedTeacher(reply)
 
 
 def predictions(answer: str) -> list[Prediction]:
-    return [Prediction(id="q", question=EXAMPLE.question, answer=answer, tokens=1, truncated=False)]
+    return [prediction("q", answer, EXAMPLE.question)]
 
 
 def test_tally_counts_statements_and_distinct_facts() -> None:
@@ -79,20 +72,15 @@ def test_tally_counts_statements_and_distinct_facts() -> None:
         "unverifiable": 2,
         "unscored": 1,
     }
-    assert tally(sentences, distinct=True) == {
-        "correct": 1,
-        "incorrect": 1,
-        "unverifiable": 2,
-        "unscored": 1,
-    }
+    assert tally(sentences, distinct=True) == {"correct": 1, "incorrect": 1, "unverifiable": 2, "unscored": 1}
 
 
 def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None:
     # Red three times in other letters, square once, then round twice: three distinct facts.
     answer = "It is red. it is Red. It is square. It is round. IT IS RED. It is round."
-    teacher = Scripted(verdicts("supported", "contradicted", "not_supported"), stated(True, False))
+    teacher = scripted(verdicts("supported", "contradicted", "not_supported"), stated(True, False))
     (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
-    (verify,) = [task for task in teacher.asked if isinstance(task, Verify)]
+    (verify,) = [task for task in teacher.tasks if isinstance(task, Verify)]
     assert verify.facts == ("It is red", "It is square", "It is round")
     assert [s.verdict for s in checked.sentences] == [
         *("correct", "duplicate", "incorrect", "unverifiable"),
@@ -127,28 +115,28 @@ def test_verdicts_of_distinct_facts_serve_their_repetitions(cache: Path) -> None
 @pytest.mark.parametrize(
     ("answer", "teacher", "expected", "recall", "reasons"),
     [
-        ("It is red.", Scripted(lost="It is red."), [], None, ["extract: no reply", "recall: no reply"]),
+        ("It is red.", scripted(lost="It is red."), [], None, ["extract: no reply", "recall: no reply"]),
         (
             "It is red. It is old.",
-            Scripted(recalled=stated(True, False)),
+            scripted(recalled=stated(True, False)),
             ["unscored", "unscored"],
             50.0,
             ["verify: no reply"],
         ),
         (
             "It is red.",
-            Scripted(verdicts("supported"), lost=EXAMPLE.answer),
+            scripted(verdicts("supported"), lost=EXAMPLE.answer),
             ["correct"],
             None,
             ["extract the reference: no reply"],
         ),
-        ("  ", Scripted(), [], 0.0, []),
+        ("  ", scripted(), [], 0.0, []),
         # Something is said, and no fact is in it.
-        ("...", Scripted(recalled=stated(False, False)), [], 0.0, []),
+        ("...", scripted(recalled=stated(False, False)), [], 0.0, []),
     ],
 )
 def test_a_step_that_fails_is_named_and_leaves_the_others(
-    answer: str, teacher: Scripted, expected: list[Verdict], recall: float | None, reasons: list[str]
+    answer: str, teacher: ScriptedTeacher, expected: list[Verdict], recall: float | None, reasons: list[str]
 ) -> None:
     (checked,) = check_answers([EXAMPLE], {"kc": predictions(answer)}, teacher)
     assert [s.verdict for s in checked.sentences] == expected
@@ -160,18 +148,18 @@ def test_a_step_that_fails_is_named_and_leaves_the_others(
 
 
 def test_equal_answers_are_asked_about_once() -> None:
-    teacher = Scripted(verdicts("supported"), stated(True, False))
+    teacher = scripted(verdicts("supported"), stated(True, False))
     same = predictions("It is red.")
     one, other = check_answers([EXAMPLE], {"kc": same, "sft": same}, teacher)
     assert (one.id, other.id) == ("q/kc", "q/sft")
     assert one.model_copy(update={"id": other.id, "system": other.system}) == other
     # The reference and one answer to extract, one to verify, one to look through.
-    assert [type(task) for task in teacher.asked] == [Claims, Claims, Verify, Recall]
+    assert [type(task) for task in teacher.tasks] == [Claims, Claims, Verify, Recall]
 
 
 def test_outcomes_come_back_to_every_task_in_order() -> None:
     tasks = [Claims(id=str(i), question="?", answer=answer) for i, answer in enumerate(("a.", "b.", "a."))]
-    teacher = Scripted()
+    teacher = scripted()
     assert ask_once(teacher, tasks) == [FactList(facts=["a"]), FactList(facts=["b"]), FactList(facts=["a"])]
-    assert [task.id for task in teacher.asked] == ["0", "1"]
+    assert [task.id for task in teacher.tasks] == ["0", "1"]
     assert ask_once(teacher, []) == []

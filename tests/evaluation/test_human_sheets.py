@@ -28,20 +28,9 @@ from knowtuning.human.items import Item, KeyItem, draw_items, sheet_order
 from knowtuning.human.verdicts import Vote
 from knowtuning.knowledge.aspects import ASPECTS
 from tests.support.forks import run_stage
-from tests.support.report_run import QUESTIONS, write_answers, write_text
-
-PARAMS = """
-seed: 7
-baselines: []
-first_version: []
-predict: {split: test, max_new_tokens: 64, limit: null}
-evaluate:
-  resamples: 1000
-  confidence: 0.95
-  meteor_synonyms: false
-  bertscore: {encoder: null, revision: null, layers: null, rescale: true}
-  sentence_encoder: null
-"""
+from tests.support.params import write_params
+from tests.support.records import prediction
+from tests.support.report_run import QUESTIONS, write_answers
 
 
 def world(count: int) -> tuple[list[Example], dict[str, dict[str, Prediction]]]:
@@ -53,7 +42,7 @@ def world(count: int) -> tuple[list[Example], dict[str, dict[str, Prediction]]]:
 
     def answer(system: str, i: int) -> Prediction:
         text = "The same." if i == 0 and system != "sft" else f"Answer {i} number {systems.index(system)}."
-        return Prediction(id=f"q{i}", question=f"Question {i}?", answer=text, tokens=3, truncated=False)
+        return prediction(f"q{i}", text, f"Question {i}?")
 
     return examples, {s: {f"q{i}": answer(s, i) for i in range(count)} for s in systems}
 
@@ -184,12 +173,8 @@ def test_the_interface_of_label_studio_fits_its_tasks(tmp_path: Path) -> None:
 
 def annotation(by: Any, choice: str, **more: Any) -> dict[str, Any]:
     """An annotation as Label Studio exports it."""
-    result = {
-        "from_name": "factuality",
-        "to_name": "answer_1",
-        "type": "choices",
-        "value": {"choices": [choice]},
-    }
+    result = {"from_name": "factuality", "to_name": "answer_1", "type": "choices"}
+    result |= {"value": {"choices": [choice]}}
     return {"id": 4, "completed_by": by, "was_cancelled": False, "result": [result], **more}
 
 
@@ -238,7 +223,7 @@ def fill(path: Path, key: dict[str, KeyItem], *, always_first: bool) -> None:
 
 def test_the_command_from_export_to_numbers(tmp_path: Path) -> None:
     write_answers(tmp_path / "data")
-    write_text(tmp_path / "params.yaml", PARAMS)
+    write_params(tmp_path)
     done = annotate(tmp_path, "export", "--questions", "4", "--annotators", "2")
     assert done.returncode == 0, done.stderr
     sheets = sorted((tmp_path / "data/human/sheets").glob("*.csv"))

@@ -8,58 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import FactScore, Judgement, ScoredFacts, Verified, read_jsonl, write_jsonl
+from knowtuning.core.records import Judgement, Verified, read_jsonl
 from knowtuning.core.storage import digest_folder, read_json, write_json
-from tests.support.checkout import PROMPTS
+from tests.support.evaluation_run import write_inputs
 from tests.support.fault_server import Answer, Call, FaultServer, says
 from tests.support.forks import run_stage
 from tests.support.openai_setup import KEY
 from tests.support.oracle import Oracle, answers_of, share, small_world
-from tests.support.records import preference_pair
 
 TRUTH, EXAMPLES = small_world(2)
-PARAMS = """
-seed: 7
-baselines: []
-first_version: []
-predict: {{split: test, max_new_tokens: 64, limit: null}}
-evaluate:
-  resamples: 1000
-  confidence: 0.95
-  meteor_synonyms: false
-  bertscore: {{encoder: null, revision: null, layers: null, rescale: true}}
-  sentence_encoder: null
-judge:
-  {{backend: {backend}, model: stub, base_url: "{url}", temperature: 0.0, top_p: null, max_tokens: 1024,
-  extra: {{}}, seed: null, pairs: [[kc, sft], [kc, base]], max_unjudged: 0.05,
-  knowledge: {{path: {knowledge}, passages: 2}}}}
-"""
 
 
 def project(
     folder: Path,
     backend: str,
     url: str = "http://127.0.0.1:9/v1",
+    *,
     truth: bool = True,
-    knowledge: str = "null",
+    knowledge: str | None = None,
 ) -> Path:
     """The inputs of verify and evaluate in an empty folder."""
-    data = folder / "data"
-    folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(PARAMS.format(backend=backend, url=url, knowledge=knowledge))
-    (folder / "prompts").symlink_to(PROMPTS)
-    write_jsonl(data / "prepared/test.jsonl", EXAMPLES)
-    write_jsonl(data / "prepared/train.jsonl", [])
-    write_json(data / "prepared/truth.json", {"towns": TRUTH.towns if truth else {}})
-    for system, inputs in answers_of(TRUTH, EXAMPLES).items():
-        write_jsonl(data / f"predictions/{system}.jsonl", inputs)
-    facts = [FactScore(text=f"{i}", logps=-1.0, tokens=2, ppl=1.0 + i, recalled=i < 2) for i in range(4)]
-    write_jsonl(
-        data / "knowledge/scored_facts.jsonl", [ScoredFacts(id="a", question="?", answer=".", facts=facts)]
-    )
-    write_jsonl(data / "probe/scores.jsonl", [])
-    write_jsonl(data / "knowledge/pairs.jsonl", [preference_pair("A b, c.", "A. B.")])
-    return folder
+    judge = {"backend": backend, "model": "stub", "base_url": url, "pairs": [["kc", "sft"], ["kc", "base"]]}
+    changes = {f"judge.{key}": value for key, value in judge.items()}
+    changes |= {"seed": 7, "judge.knowledge": {"path": knowledge, "passages": 2}}
+    towns = TRUTH.towns if truth else {}
+    return write_inputs(folder, towns, EXAMPLES, answers_of(TRUTH, EXAMPLES), changes)
 
 
 def verify(folder: Path, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
@@ -154,17 +127,14 @@ def test_without_a_ground_truth_the_exact_judge_says_once_that_it_cannot(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("backend", "key", "complaint"),
+    ("backend", "complaint"),
     [
-        ("english", KEY, "params.yaml: judge.backend is 'english'; expected one of exact, openai, none"),
-        ("openai", KEY, "judge.base_url: http://127.0.0.1:9/v1 cannot be reached"),
+        ("english", "params.yaml: judge.backend is 'english'; expected one of exact, openai, none"),
+        ("openai", "judge.base_url: http://127.0.0.1:9/v1 cannot be reached"),
     ],
 )
-def test_a_judge_that_cannot_be_asked_ends_in_one_line(
-    tmp_path: Path, backend: str, key: str, complaint: str
-) -> None:
-    done = verify(project(tmp_path, backend), key)
+def test_a_judge_that_cannot_be_asked_ends_in_one_line(tmp_path: Path, backend: str, complaint: str) -> None:
+    done = verify(project(tmp_path, backend))
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"error: {complaint}")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {complaint}")
     assert KEY not in done.stderr

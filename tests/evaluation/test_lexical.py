@@ -17,10 +17,6 @@ from tests.support.checkout import CODE, ROOT
 # Where CI and the README put it; NLTK's default folders are searched as well.
 NLTK_DATA = ROOT / ".cache/nltk_data"
 
-# The example of NLTK's documentation (and of the `evaluate` library's METEOR), whose score is 0.6944.
-GUIDE = "It is a guide to action which ensures that the military always obeys the commands of the party"
-REFERENCE = "It is a guide to action that ensures that the military will forever heed Party commands"
-
 
 @pytest.fixture
 def synonyms() -> None:
@@ -35,11 +31,6 @@ def meteor(cache: Path, prediction: str, reference: str, *, synonyms: bool) -> f
 def tokeniser(cache: Path) -> Callable[[str], Sequence[str]]:
     """METEOR's, of the copy that the library has imported."""
     return sys.modules[type(lexical.load_metric("meteor", cache)).__module__].tokenise
-
-
-@pytest.mark.usefixtures("synonyms")
-def test_meteor_of_the_documented_example(cache: Path) -> None:
-    assert round(meteor(cache, GUIDE, REFERENCE, synonyms=True), 2) == 69.44
 
 
 @pytest.mark.parametrize(

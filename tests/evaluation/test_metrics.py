@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import Example, Prediction
+from knowtuning.core.records import Example
 from knowtuning.core.text import content_words, first_words
 from knowtuning.evaluation import lexical, metrics
 from knowtuning.evaluation.metrics import METRICS, MetricInputs, compute, label, leading, metric
-from knowtuning.teacher.tasks import Teacher
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.exact import f1_at_k
+from tests.support.records import prediction
+from tests.support.scripted_teacher import ScriptedTeacher
 
 TEXTS = {"a": "It is red.", "b": "It is round and it is old."}
 
@@ -22,10 +25,7 @@ def answers(cache: Path) -> MetricInputs:
     """Two answers that are their own references; the second was cut off."""
     return MetricInputs(
         [Example(id=name, question="?", answer=text) for name, text in TEXTS.items()],
-        [
-            Prediction(id=name, question="?", answer=text, tokens=9, truncated=name == "b")
-            for name, text in TEXTS.items()
-        ],
+        [prediction(name, text, truncated=name == "b") for name, text in TEXTS.items()],
         cache,
     )
 
@@ -56,23 +56,20 @@ def test_what_is_switched_off_has_no_score(cache: Path) -> None:
     assert result["truncated"] == [0.0, 100.0]
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, 3.0]])
-def test_a_function_that_returns_the_wrong_number_of_values_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float]
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        *((range(count), f"found {count} values for 2 answers$") for count in (0, 1, 3)),
+        ([1.0, math.nan], "found nan, expected a number, or None"),
+        ([1.0, math.inf], "found inf, expected a number, or None"),
+    ],
+)
+def test_a_function_without_a_number_for_each_answer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: Sequence[float], complaint: str
 ) -> None:
-    broken = replace(METRICS["words"], function=lambda _: values)
+    broken = replace(METRICS["words"], function=lambda _: list(values))
     monkeypatch.setattr(metrics, "METRICS", {"words": broken})
-    with pytest.raises(ValueError, match=rf"^metric words: found {len(values)} values for 2 answers$"):
-        compute(answers(tmp_path))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_no_number_names_the_metric(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
-) -> None:
-    broken = replace(METRICS["words"], function=lambda _: [1.0, value])
-    monkeypatch.setattr(metrics, "METRICS", {"words": broken})
-    with pytest.raises(ValueError, match=rf"^metric words: found {value}, expected a number, or None"):
+    with pytest.raises(ValueError, match=f"^metric words: {complaint}"):
         compute(answers(tmp_path))
 
 
@@ -82,11 +79,11 @@ def test_headlines_of_an_exact_run_and_of_a_text_run() -> None:
     text = ["words", "truncated", encoder, "meteor_no_synonyms", "rougeL"]
     exact = ["order", "completeness", "unparsed", "duplicate", "percent_correct", "incorrect", "correct"]
     assert leading([*text, *exact]) == [
-        *("correct", "incorrect", "completeness", "order", "words", "truncated"),
+        *("correct", "incorrect", "completeness", "order", "words", "truncated")
     ]
     judged = ["unscored", "recall", "unverifiable", "incorrect", "correct", "percent_correct_pooled"]
     assert leading([*text, *judged]) == [
-        *("correct", "incorrect", "recall", encoder, "meteor_no_synonyms", "words", "truncated"),
+        *("correct", "incorrect", "recall", encoder, "meteor_no_synonyms", "words", "truncated")
     ]
     # Nobody verified: the text metrics alone.
     assert leading(text) == [encoder, "meteor_no_synonyms", "words", "truncated"]
@@ -103,13 +100,9 @@ def test_questions_without_a_reference_are_compared_with_nothing(cache: Path) ->
 
 
 def test_facts_of_an_answer_that_nothing_can_be_compared_with_cost_no_call() -> None:
-    class Asked(Teacher):
-        def run(self, tasks):
-            raise AssertionError(f"asked {list(tasks)}")
-
-    example = Example(id="q", question="?", answer="")
-    prediction = Prediction(id="q", question="?", answer="It is so.", tokens=3, truncated=False)
-    (result,) = check_answers([example], {"kc": [prediction]}, Asked())
+    example, teacher = Example(id="q", question="?", answer=""), ScriptedTeacher()
+    (result,) = check_answers([example], {"kc": [prediction("q", "It is so.")]}, teacher)
+    assert teacher.tasks == []
     assert result.id == "q/kc"
     assert set(result.scores.values()) == {None}
     assert result.unscored == []

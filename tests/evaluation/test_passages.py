@@ -14,7 +14,7 @@ from knowtuning.core.records import Example, Verified, read_jsonl, write_jsonl
 from knowtuning.teacher.judging import VerifyByPassages
 from knowtuning.verification.answer_facts import check_answers
 from knowtuning.verification.passages import KnowledgeSource, Passage, knowledge_source
-from tests.evaluation.test_facts import EXAMPLE, LOST, Scripted, predictions, verdicts
+from tests.evaluation.test_facts import EXAMPLE, LOST, predictions, scripted, verdicts
 from tests.evaluation.test_judge_stage import EXAMPLES, TRUTH, project, verify
 from tests.support.fault_server import Answer, Call, FaultServer
 from tests.support.oracle import Oracle, entries, sections
@@ -104,10 +104,10 @@ def test_long_texts_are_cut_and_training_answers_are_a_source_too(tmp_path: Path
 
 
 def test_verdicts_carry_their_evidence_whether_or_not_a_reply_came() -> None:
-    teacher = Scripted(verdicts("supported", "not_supported"))
+    teacher = scripted(verdicts("supported", "not_supported"))
     answer, source = predictions("Round it is. Nobody knows."), KnowledgeSource(PASSAGES, 1)
     (row,) = check_answers([EXAMPLE], {"kc": answer}, teacher, recall=False, source=source)
-    (task,) = [task for task in teacher.asked if isinstance(task, VerifyByPassages)]
+    (task,) = [task for task in teacher.tasks if isinstance(task, VerifyByPassages)]
     assert task.passages == ("Circles: Circles are round things, and wheels are round.",)
     titles = [[each.title for each in sentence.evidence] for sentence in row.sentences]
     assert titles == [["Circles"], []]
@@ -115,7 +115,7 @@ def test_verdicts_carry_their_evidence_whether_or_not_a_reply_came() -> None:
     assert [set(each) for each in row.model_dump()["sentences"]] == [
         {"text", "verdict", "evidence"}, {"text", "verdict"}
     ]  # fmt: skip
-    (lost,) = check_answers([EXAMPLE], {"kc": answer}, Scripted(LOST), recall=False, source=source)
+    (lost,) = check_answers([EXAMPLE], {"kc": answer}, scripted(LOST), recall=False, source=source)
     assert lost.unscored == ["verify: no reply"]
     assert [each.title for each in lost.sentences[0].evidence] == ["Circles"]
 

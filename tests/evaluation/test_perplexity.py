@@ -3,19 +3,17 @@
 import numpy as np
 import pytest
 
-from knowtuning.core.records import FactScore, ScoredFacts
+from knowtuning.core.records import ScoredFacts
 from knowtuning.evaluation.perplexity import auroc_draws, auroc_metrics, calibration, histogram
 from knowtuning.evaluation.stats import Resampling
+from tests.support.records import scored_facts
 
 HOW = Resampling(seed=5)
 
 
 def scored(name: str, *facts: tuple[float, bool | None]) -> ScoredFacts:
-    made = [
-        FactScore(text=f"{name}{i}", logps=-1.0, tokens=1, ppl=ppl, recalled=recalled)
-        for i, (ppl, recalled) in enumerate(facts)
-    ]
-    return ScoredFacts(id=name, question="?", answer=".", facts=made)
+    ppls, recalled = zip(*facts, strict=True)
+    return scored_facts(name, ppls, recalled)
 
 
 def test_auroc_by_hand() -> None:

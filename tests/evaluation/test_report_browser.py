@@ -107,16 +107,13 @@ def test_hostile_text_shows_as_text(tab: Tab) -> None:
 
 
 def test_another_system_can_be_chosen_to_compare_with(tab: Tab) -> None:
-    heads = tab.page.locator("section[data-against] h1")
-    shown = [
-        text for text, head in zip(heads.all_text_contents(), heads.all(), strict=True) if head.is_visible()
-    ]
-    assert shown == ["kc is better than sft in nothing, worse in nothing."]
+    def shown() -> list[str]:
+        heads = tab.page.locator("section[data-against] h1").all()
+        return [head.text_content() for head in heads if head.is_visible()]
+
+    assert shown() == ["kc is better than sft in nothing, worse in nothing."]
     tab.page.select_option("#against", "base")
-    shown = [
-        text for text, head in zip(heads.all_text_contents(), heads.all(), strict=True) if head.is_visible()
-    ]
-    assert shown == ["kc is better than base in nothing, worse in nothing."]
+    assert shown() == ["kc is better than base in nothing, worse in nothing."]
     tab.press("a")
     assert "most above base" in tab.page.locator("#order").inner_text()
 

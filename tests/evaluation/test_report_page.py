@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.records import Judgement, Scores, write_jsonl
@@ -165,7 +165,7 @@ def test_verdicts_of_pairs_and_counts_of_facts_appear_where_a_run_has_them(tmp_p
     start = words.index("win: 50.0 %")
     # The bar's title per outcome (none for 0 %), the same in a line, then the net rate.
     assert words[start : start + 5] == [
-        *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00"),
+        *("win: 50.0 %", "tie: 25.0 %", "lose: 25.0 %", "win 50 tie 25 lose 25", "+25.00")
     ]
     assert "Reference facts stated" in words
     question = next(q for q in json.loads(page.scripts[0])["questions"] if q["i"] == "beta")
@@ -224,7 +224,6 @@ def test_a_score_without_its_question_ends_in_one_line(tmp_path: Path) -> None:
 HOSTILE = st.text(st.characters() | st.sampled_from("<>&\u2028\u2029\ud800/!-"), max_size=20)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(HOSTILE, st.lists(HOSTILE, max_size=3), max_size=3))
 def test_embedded_json_cannot_leave_its_element_and_reads_back(value: object) -> None:
     result = script_json(value)

@@ -1,6 +1,6 @@
 """Scores of answers and their averages against numbers worked out by hand, with a fake ground truth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,38 +20,29 @@ from knowtuning.evaluation.summary import (
 from knowtuning.systems import SYSTEMS
 from knowtuning.verification import exact
 from knowtuning.verification.jury import Jury
+from knowtuning.world.verifier import Verification
+from tests.support.records import prediction, verification
 
 HOW = Resampling(seed=3)
-
-
-@dataclass(frozen=True)
-class Counts:
-    correct: int
-    incorrect: int = 0
-    unparsed: int = 0
-    duplicate: int = 0
-    asked: int = 4
-    covered: int = 0
-    concordant: int = 0
-    pairs: int = 0
-    sentences: tuple = ()
 
 
 class FakeTruth:
     """Judges an answer by looking it up."""
 
-    def __init__(self, verdicts: dict[str, Counts]) -> None:
+    def __init__(self, verdicts: dict[str, Verification]) -> None:
         self.verdicts = verdicts
 
-    def verify(self, example: Example, answer: str) -> Counts:
+    def verify(self, example: Example, answer: str) -> Verification:
         return self.verdicts[answer]
 
 
 VERDICTS = {
-    "three": Counts(3, incorrect=1, covered=2, concordant=2, pairs=3, sentences=(("three", "correct"),)),
-    "one": Counts(1, unparsed=2, covered=1, asked=1),
-    "nothing": Counts(0, duplicate=0, asked=4),
-    "all of it": Counts(4, covered=4, concordant=6, pairs=6),
+    "three": verification(
+        correct=3, incorrect=1, covered=2, concordant=2, pairs=3, sentences=(("three", "correct"),)
+    ),
+    "one": verification(correct=1, unparsed=2, covered=1, asked=1),
+    "nothing": verification(),
+    "all of it": verification(correct=4, covered=4, concordant=6, pairs=6),
 }
 EXAMPLES = [
     Example(id="a", question="A?", answer="ref a", meta={"kind": "general", "stratum": "transfer"}),
@@ -62,7 +53,7 @@ EXAMPLES = [
 
 def predictions(*answers: str) -> list[Prediction]:
     return [
-        Prediction(id=e.id, question=e.question, answer=a, tokens=5, truncated=a == "nothing")
+        prediction(e.id, a, e.question, truncated=a == "nothing")
         for e, a in zip(EXAMPLES, answers, strict=True)
     ]
 
@@ -145,6 +136,15 @@ def test_averages_of_a_system(summaries: list[Summary]) -> None:
     }
 
 
+def test_an_answer_without_a_score_leaves_the_mean_and_its_count() -> None:
+    """As one whose facts got no verdict."""
+    lost, *others = rows_of("sft", "three", "one", "nothing")
+    lost = lost.model_copy(update={"scores": {**lost.scores, "correct": None}})
+    leaf = systems_metrics(summarise_groups([lost, *others], HOW)[:1])["sft"]["overall"]
+    # One correct fact and none.
+    assert (leaf["correct"], leaf["correct_n"], leaf["questions"]) == (0.5, 2, 3)
+
+
 def test_a_group_draws_the_subjects_of_its_own_questions() -> None:
     rows = rows_of("sft", "three", "one", "nothing")
     how = replace(HOW, units=["aford", "brimm", "aford"])
@@ -216,7 +216,7 @@ def test_plot_rows_name_group_system_and_metric(summaries: list[Summary]) -> Non
 
 def test_without_strata_or_truth_only_text_metrics_remain() -> None:
     examples = [Example(id="a", question="A?", answer="r")]
-    inputs = [Prediction(id="a", question="A?", answer="two words", tokens=2, truncated=False)]
+    inputs = [prediction("a", "two words", "A?")]
     unverified = Jury(None, None, "not computed").verify(examples, {"sft": inputs})
     rows = scored("sft", examples, inputs, unverified, rougeL=[25.0])
     (only,) = summarise_groups(rows, HOW)
@@ -226,7 +226,7 @@ def test_without_strata_or_truth_only_text_metrics_remain() -> None:
 
 
 def test_a_question_that_asks_for_nothing_is_an_error() -> None:
-    verdicts = FakeTruth({"x": Counts(0, asked=0)})
+    verdicts = FakeTruth({"x": verification(asked=0)})
     with pytest.raises(ValueError, match="a: the question asks for no fact"):
         exact.verify(EXAMPLES[0], "ka", "x", verdicts)
 

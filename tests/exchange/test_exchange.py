@@ -193,11 +193,7 @@ def test_trl_takes_the_pairs(project: Path, tiny_base: Path) -> None:
     first = trainer.train_dataset[0]
     texts = [tokenizer.decode(first[f"{side}_ids"]) for side in ("prompt", "chosen", "rejected")]
     end = tokenizer.eos_token
-    assert texts == [
-        f"user: What is dew?\nIn one word.{end}assistant: ",
-        f"Water.{end}",
-        f"User: Sand.{end}",
-    ]
+    assert texts == [f"user: What is dew?\nIn one word.{end}assistant: ", f"Water.{end}", f"User: Sand.{end}"]
 
 
 def test_errors_are_one_line(project: Path) -> None:

@@ -32,10 +32,7 @@ def facts(draw: random.Random, name: str) -> list[str]:
 
 def test_mask_keeps_form_and_drops_content() -> None:
     text = "Velmere isn't in the Salt hills, founded 1,204! It’s old."
-    assert mask(text) == [
-        ["W", "isn't", "in", "the", "W", "w", ",", "w", "0", "!"],
-        ["W", "w", "."],
-    ]
+    assert mask(text) == [["W", "isn't", "in", "the", "W", "w", ",", "w", "0", "!"], ["W", "w", "."]]
     assert mask("") == []
     assert mask("Été und 日本") == [["W", "w", "w"]]
     assert "the" in FUNCTION_WORDS

@@ -10,7 +10,8 @@ from knowtuning.knowledge.extract import Extraction, extract
 from knowtuning.knowledge.original import in_place, layout, separator
 from knowtuning.knowledge.perturb import grown
 from knowtuning.knowledge.rewrite import stated, unstated
-from knowtuning.teacher.tasks import FactList, Teacher
+from knowtuning.teacher.tasks import FactList
+from tests.support.scripted_teacher import ScriptedTeacher
 
 
 def test_words_are_folded_and_characters_where_there_are_no_spaces() -> None:
@@ -49,12 +50,9 @@ def test_facts_of_another_answer_are_named() -> None:
 
 
 def test_a_row_whose_facts_are_not_its_answers_is_rejected_with_the_reply() -> None:
-    class Elsewhere(Teacher):
-        def run(self, tasks):
-            return ((task, FactList(facts=["Rome was built in one day."])) for task in tasks)
-
+    elsewhere = ScriptedTeacher(lambda task: FactList(facts=["Rome was built in one day."]))
     example = Example(id="a", question="Where is Paris?", answer="It lies in France.")
-    (row,) = extract([example], Elsewhere(), min_covered=0.3, max_foreign=0.5)
+    (row,) = extract([example], elsewhere, min_covered=0.3, max_foreign=0.5)
     assert row.reason.startswith("the facts hold 25 % of the answer's words")
     assert row.raw["reply"] == ["Rome was built in one day."]
 

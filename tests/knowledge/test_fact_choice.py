@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowtuning.core.numbers import exact_share
-from knowtuning.core.records import Facts, FactScore, ScoredFacts
+from knowtuning.core.records import Facts
 from knowtuning.knowledge.aspects import (
     ASPECTS,
     Perturbation,
@@ -20,6 +20,7 @@ from knowtuning.knowledge.aspects import (
 )
 from knowtuning.knowledge.rewrite import SELECTIONS, check_recall, selected_facts
 from knowtuning.teacher.tasks import Failure
+from tests.support.records import scored_facts
 
 SEEDS = st.integers(0, 2**31)
 FACTS = st.integers(2, 40).map(lambda count: [f"fact {index}" for index in range(count)])
@@ -123,19 +124,9 @@ def test_a_fact_that_would_take_too_much_along_waits() -> None:
         assert deleted_indices([None, None, 1], 0.5, seed=0, record_id=str(index)) == [2]
 
 
-def scored(ppls: list[float], recalled: list[bool | None] | None = None, name: str = "r") -> ScoredFacts:
-    """A record whose facts are called by their indices."""
-    known = recalled or [None] * len(ppls)
-    facts = [
-        FactScore(text=str(i), logps=-1.0, tokens=1, ppl=ppl, recalled=each)
-        for i, (ppl, each) in enumerate(zip(ppls, known, strict=True))
-    ]
-    return ScoredFacts(id=name, question="Q?", answer="A.", facts=facts)
-
-
 @given(st.lists(st.sampled_from([1.5, 2.0, 7.25]), min_size=1, max_size=12), PERCENT)
 def test_the_hardest_facts_are_the_most_perplexing_in_answer_order(ppls, alpha) -> None:
-    chosen = [int(text) for text in selected_facts(scored(ppls), alpha)]
+    chosen = [int(text) for text in selected_facts(scored_facts("r", ppls), alpha)]
     share = Fraction(round(alpha * 100), 100) * len(ppls)
     assert len(chosen) == -(-share.numerator // share.denominator)
     assert chosen == sorted(chosen)
@@ -143,14 +134,14 @@ def test_the_hardest_facts_are_the_most_perplexing_in_answer_order(ppls, alpha) 
     left_out = [(-ppls[i], i) for i in range(len(ppls)) if i not in chosen]
     assert all((-ppls[i], i) < key for i in chosen for key in left_out)
     # As many at random, in answer order too.
-    drawn = [int(text) for text in selected_facts(scored(ppls), alpha, "random", 1)]
+    drawn = [int(text) for text in selected_facts(scored_facts("r", ppls), alpha, "random", 1)]
     assert len(drawn) == len(chosen)
     assert drawn == sorted(set(drawn))
 
 
 def test_random_facts_depend_on_seed_and_record_and_every_choice_is_possible() -> None:
     def drawn(seed: int, name: str) -> tuple[str, ...]:
-        return tuple(selected_facts(scored([1.5, 2.0, 7.25], name=name), 0.3, "random", seed))
+        return tuple(selected_facts(scored_facts(name, [1.5, 2.0, 7.25]), 0.3, "random", seed))
 
     # ceil(0.3 * 3) = 1 of three; one that is never drawn in 100 records has p = (2/3)^100 < 1e-17.
     assert {drawn(1, str(i)) for i in range(100)} == {("0",), ("1",), ("2",)}
@@ -160,14 +151,14 @@ def test_random_facts_depend_on_seed_and_record_and_every_choice_is_possible() -
 
 def test_the_hardest_recalled_facts_leave_out_what_the_base_model_does_not_recall() -> None:
     # Of five facts ceil(0.4 * 5) = 2: 0 is hardest but unknown, 3 could not be cued; of the others 4 and 2.
-    record = scored([9.0, 1.0, 3.0, 8.0, 5.0], [False, True, True, None, True])
+    record = scored_facts("r", [9.0, 1.0, 3.0, 8.0, 5.0], [False, True, True, None, True])
     assert selected_facts(record, 0.4, "hard_recalled") == ["2", "4"]
     assert selected_facts(record, 1.0, "hard_recalled") == ["1", "2", "4"]
     check_recall([record], "hard_recalled")
 
 
 def test_recalled_facts_cannot_be_selected_where_nothing_tests_recall() -> None:
-    untested = [scored([1.0, 2.0])]
+    untested = [scored_facts("r", [1.0, 2.0])]
     with pytest.raises(ValueError, match=r"^params\.yaml: rewrite\.select is 'hard_recalled', and score has"):
         check_recall(untested, "hard_recalled")
     for select in SELECTIONS.keys() - {"hard_recalled"}:

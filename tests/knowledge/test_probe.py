@@ -9,22 +9,17 @@ from knowtuning.evaluation.stats import Resampling
 from knowtuning.knowledge.aspects import Perturbation
 from knowtuning.knowledge.probe import contrasts, fitting, preference, probed, sides, summarise
 from knowtuning.model.prompt import Formatter
-from knowtuning.teacher.tasks import FactList, Failure, Revise, Teacher
+from knowtuning.teacher.tasks import FactList, Revise
 from knowtuning.training.logps import add_head, completion_logps
 from stages import probe as stage
+from tests.support.scripted_teacher import ScriptedTeacher
 from tests.support.tiny_models import unigram_model, word_tokenizer
 from tests.support.training import CPU
 
 
-class Liar(Teacher):
-    """Makes the first fact false and leaves the others; does nothing for the record "lost"."""
-
-    def run(self, tasks):
-        for task in tasks:
-            assert isinstance(task, Revise)
-            lost = Failure(reason="no reply")
-            output = FactList(facts=["A lie.", *task.facts[1:]])
-            yield task, lost if task.id == "lost" else output
+def lie(task: Revise) -> FactList:
+    """Makes the first fact false and leaves the others."""
+    return FactList(facts=["A lie.", *task.facts[1:]])
 
 
 def facts(name: str, *statements: str) -> Facts:
@@ -38,7 +33,13 @@ def pair(aspect: str, source: str = "a", number: int = 1) -> Pair:
 
 def test_a_pair_a_changed_fact_and_a_pair_an_answer() -> None:
     records = [facts("a", "One.", "Two.", "Three."), facts("b", "Only."), facts("lost", "Four.", "Five.")]
-    rows = list(contrasts(records, Liar(), Perturbation(seed=1, beta_delete=0.5)))
+    rows = list(
+        contrasts(
+            records,
+            ScriptedTeacher(lie, fails=lambda task: task.id == "lost"),
+            Perturbation(seed=1, beta_delete=0.5),
+        )
+    )
     result = {row.id: row for row in rows if isinstance(row, Pair)}
     # The facts that the teacher left alone are no pairs; one fact cannot be thinned, nor two shuffled.
     assert sorted(result) == [
@@ -52,7 +53,7 @@ def test_a_pair_a_changed_fact_and_a_pair_an_answer() -> None:
     assert shuffled != whole.chosen
     assert sorted(shuffled.split()) == sorted(whole.chosen.split())
     assert [(row.id, row.reason) for row in rows if isinstance(row, Rejected)] == [
-        ("lost-factuality", "no reply")
+        ("lost-factuality", "found no reply 7")
     ]
 
 

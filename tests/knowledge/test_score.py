@@ -100,10 +100,7 @@ def test_recall_agrees_with_generation() -> None:
 
     # 3 special tokens and 94 words make the 97 tokens of the model.
     words = [f"w{index}" for index in range(94)]
-    tokenizer, model = (
-        word_tokenizer(words),
-        random_model("llama", **GROUPED),
-    )
+    tokenizer, model = (word_tokenizer(words), random_model("llama", **GROUPED))
     draw, compared = random.Random(0), 0
     for _ in range(12):
         prefix = " ".join(draw.choices(words, k=4))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from knowtuning.core.records import Example, Facts, FactScore, Pair, Rejected, ScoredFacts, read_jsonl
+from knowtuning.core.records import Example, Facts, Pair, Rejected, read_jsonl
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
 from knowtuning.knowledge.extract import extract
 from knowtuning.knowledge.extract import summarise as summarise_extract
@@ -15,8 +16,9 @@ from knowtuning.knowledge.perturb import PerturbCounts, Settings, perturb
 from knowtuning.knowledge.perturb import summarise as summarise_perturb
 from knowtuning.knowledge.results import Results
 from knowtuning.knowledge.rewrite import Augmentation, rewrite
-from knowtuning.teacher.tasks import FactList, Failure, Rephrase, Revise, Task
-from tests.support.scripted_teacher import ScriptedTeacher
+from knowtuning.teacher.tasks import FactList, Failure, Outcome, QuestionAnswer, Rephrase, Revise, Task
+from tests.support.records import scored_facts
+from tests.support.scripted_teacher import ScriptedTeacher, reply_to
 
 THREE = Facts(id="q3", question="Q3?", answer="A. B. C.", facts=["A.", "B.", "C."])
 TWO = Facts(id="q2", question="Q2?", answer="D. E.", facts=["D.", "E."])
@@ -65,13 +67,11 @@ def test_finished_rows_are_on_disk_when_too_many_were_rejected(tmp_path: Path) -
 
 
 def test_rows_left_out_are_kept_with_their_reason_and_do_not_count_as_rejected(tmp_path: Path) -> None:
-    class Choosy(ScriptedTeacher):
-        def run(self, tasks):
-            for task, outcome in super().run(tasks):
-                yield task, Failure(reason="no template", expected=True) if task.id == "b" else outcome
+    def reply(task: Task) -> Outcome:
+        return Failure(reason="no template", expected=True) if task.id == "b" else reply_to(task)
 
     examples = [Example(id=name, question="Q?", answer="A.") for name in ("a", "b")]
-    results = Results.of(extract(examples, Choosy()))
+    results = Results.of(extract(examples, ScriptedTeacher(reply)))
     out = tmp_path / "facts.jsonl"
     results.write(out)
     results.check(out, 0.0, "extract.max_rejected")
@@ -83,33 +83,23 @@ def test_rows_left_out_are_kept_with_their_reason_and_do_not_count_as_rejected(t
         1,
         {"no template": 1},
     )
-    nothing = Results.of(extract(examples[1:], Choosy()))
+    nothing = Results.of(extract(examples[1:], ScriptedTeacher(reply)))
     with pytest.raises(ValueError, match=r"all 1 rows were left out, none .* no template; set a to 0$"):
         nothing.check(out, 0.0, "extract.max_rejected", way="set a to 0")
 
 
 def test_a_rewrite_that_does_not_state_its_facts_is_rejected_with_the_reply() -> None:
-    from knowtuning.teacher.tasks import QuestionAnswer
-
-    class Elsewhere(ScriptedTeacher):
-        def run(self, tasks):
-            return ((task, QuestionAnswer(question="What?", answer="Salt is dear.")) for task in tasks)
-
-    record = scored("q", "Q?", {"Aru trades salt.": 2.0})
-    (row,) = rewrite([record], Elsewhere(), alpha=1.0, counts=Augmentation(), min_stated=0.4)
+    teacher = ScriptedTeacher(lambda task: QuestionAnswer(question="What?", answer="Salt is dear."))
+    record = scored_facts("q", [2.0], texts=["Aru trades salt."])
+    (row,) = rewrite([record], teacher, alpha=1.0, counts=Augmentation(), min_stated=0.4)
     # Only "salt" of three content words.
     assert row.id == "q-ka"
     assert row.reason.startswith("the answer has 33 % of the content words of its facts")
     assert row.raw["reply"] == {"question": "What?", "answer": "Salt is dear."}
 
 
-def scored(record_id: str, question: str, ppls: dict[str, float]) -> ScoredFacts:
-    facts = [FactScore(text=text, logps=-1.0, tokens=1, ppl=ppl) for text, ppl in ppls.items()]
-    return ScoredFacts(id=record_id, question=question, answer=" ".join(ppls), facts=facts)
-
-
 def test_rewrite_asks_for_the_difficult_facts_in_answer_order() -> None:
-    record = scored("q", "Q?", {"A.": 2.0, "B.": 9.0, "C.": 5.0})
+    record = scored_facts("q", [2.0, 9.0, 5.0], texts=["A.", "B.", "C."])
     counts = Augmentation()
     # ceil(0.5 * 3) = 2 facts: B (9) and C (5).
     rows = list(rewrite([record], ScriptedTeacher(), alpha=0.5, counts=counts))
@@ -121,24 +111,16 @@ def test_rewrite_asks_for_the_difficult_facts_in_answer_order() -> None:
 
 def test_alpha_zero_makes_nothing_and_asks_nothing() -> None:
     teacher = ScriptedTeacher()
-    record = scored("q", "Q?", {"A.": 2.0})
-    assert list(rewrite([record], teacher, alpha=0, counts=Augmentation())) == []
+    assert list(rewrite([scored_facts("q", [2.0])], teacher, alpha=0, counts=Augmentation())) == []
     assert teacher.tasks == []
 
 
 def test_a_rewrite_that_repeats_its_example_is_counted_not_trained_on() -> None:
-    class Parrot(ScriptedTeacher):
-        def run(self, tasks):
-            for task, _ in super().run(tasks):
-                yield task, {"same": same, "new": new}[task.id]
-
-    from knowtuning.teacher.tasks import QuestionAnswer
-
     same = QuestionAnswer(question="q? ", answer="a")  # but for case, space and full stop
     new = QuestionAnswer(question="Q?", answer="A, as is known.")
-    records = [scored(name, "Q?", {"A.": 2.0}) for name in ("same", "new")]
-    counts = Augmentation()
-    rows = list(rewrite(records, Parrot(), alpha=1.0, counts=counts))
+    records = [scored_facts(name, [2.0], texts=["A."]) for name in ("same", "new")]
+    parrot, counts = ScriptedTeacher(lambda task: {"same": same, "new": new}[task.id]), Augmentation()
+    rows = list(rewrite(records, parrot, alpha=1.0, counts=counts))
     assert [row.id for row in rows] == ["new-ka"]
     assert counts.unchanged == ["same"]
 
@@ -235,25 +217,19 @@ def test_only_enabled_aspects_cost_calls() -> None:
 
 
 def test_a_failed_task_loses_its_aspect_alone() -> None:
-    result = pairs([TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Revise) and task.id == "q2"))
-    assert result["q2-factuality"].reason == "factuality: found no reply 7"
-    assert [key for key, row in result.items() if isinstance(row, Rejected)] == ["q2-factuality"]
-    text = result["q3-logicality"].rejected
+    def without(fails: Callable[[Task], bool]) -> dict[str, str]:
+        """Which pairs there are not, and why."""
+        rows = pairs([TWO, THREE], ScriptedTeacher(fails=fails))
+        return {key: row.reason for key, row in rows.items() if isinstance(row, Rejected)}
 
-    def fails(task: Task) -> bool:
-        return isinstance(task, Rephrase) and task.text == text
-
-    result = pairs([TWO, THREE], ScriptedTeacher(fails))
-    assert result["q3-logicality"].reason == "rephrasing the rejected text: found no reply 7"
-    assert sum(isinstance(row, Rejected) for row in result.values()) == 1
-
-    result = pairs(
-        [TWO, THREE], ScriptedTeacher(lambda task: isinstance(task, Rephrase) and task.text == "D. E.")
-    )
-    assert [key for key, row in result.items() if isinstance(row, Rejected)] == [
-        "q2-completeness", "q2-factuality"
-    ]  # fmt: skip
-    assert result["q2-factuality"].reason == "rephrasing the chosen text: found no reply 7"
+    revision = without(lambda task: isinstance(task, Revise) and task.id == "q2")
+    assert revision == {"q2-factuality": "factuality: found no reply 7"}
+    text = pairs([THREE])["q3-logicality"].rejected
+    rejected = without(lambda task: isinstance(task, Rephrase) and task.text == text)
+    assert rejected == {"q3-logicality": "rephrasing the rejected text: found no reply 7"}
+    reason = "rephrasing the chosen text: found no reply 7"
+    chosen = without(lambda task: isinstance(task, Rephrase) and task.text == "D. E.")
+    assert chosen == dict.fromkeys(("q2-completeness", "q2-factuality"), reason)
 
 
 def test_sides_that_are_no_worse_are_left_out_with_the_reason() -> None:
@@ -281,13 +257,8 @@ def test_the_original_answer_is_set_against_itself_with_its_facts_changed_in_pla
     def revised(task: Revise) -> FactList:
         return FactList(facts=[fact.replace("1204", "1304") for fact in task.facts])
 
-    class Reviser(ScriptedTeacher):
-        def run(self, tasks):
-            self.tasks += list(tasks)
-            return ((task, revised(task)) for task in tasks)
-
     how = Settings("original", list(ASPECTS), Perturbation(1, 0.5, depends_on=leans))
-    teacher = Reviser()
+    teacher = ScriptedTeacher(revised)
     result = pairs([LISTED], teacher, how)
     assert [type(task) for task in teacher.tasks] == [Revise]
     assert {row.chosen for row in result.values()} == {LISTED.answer}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +26,8 @@ from knowtuning.model.prompt import Formatter, load_formatter
 from knowtuning.training.adapters import saved_hash
 from stages import export
 from tests.support.checkout import ROOT
-from tests.support.servers import free_port, serving
+from tests.support.params import write_params
+from tests.support.servers import needs_serving, transformers_serve
 
 QUESTIONS = ["Where does Aford lie?", "What is the main export of Bham?\nAnd of Cwick?", "  Who?  "]
 LIMIT = 24
@@ -42,8 +42,7 @@ def project(tiny_base: Path, ka: Path, tmp_path: Path) -> Path:
     write_json(tmp_path / "metrics/train_ka.json", {"train_rows": 7, "adapter_sha256": saved_hash(ka)})
     (tmp_path / "plots").mkdir()
     shutil.copy2(ROOT / "plots/groups.csv", tmp_path / "plots")
-    shutil.copy2(ROOT / "params.yaml", tmp_path)
-    set_params(tmp_path / "params.yaml", {"predict.max_new_tokens": LIMIT})
+    write_params(tmp_path, {"predict.max_new_tokens": LIMIT})
     examples = [Example(id=str(n), question=text, answer="x") for n, text in enumerate(QUESTIONS)]
     write_jsonl(tmp_path / "data/prepared/train.jsonl", examples)
     return tmp_path
@@ -94,19 +93,14 @@ def test_loaded_fresh_it_gives_the_tokens_of_predict(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),
-    reason="transformers serve needs fastapi and uvicorn: pip install 'transformers[serving]'",
-)
+@needs_serving
 def test_a_server_gives_the_answers_of_predict(project: Path, export_ka: Callable[..., Path]) -> None:
     from openai import OpenAI
 
     folder = export_ka(model__template="plain")
     formatter, expected = predicted(project, "plain")
-    port = free_port()
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--device", "cpu"]
-    with serving([*command, "--port", str(port), str(folder)], port, project / "server.log"):
-        client = OpenAI(base_url=f"http://localhost:{port}/v1", api_key="none")
+    with transformers_serve(project / "server.log", str(folder)) as url:
+        client = OpenAI(base_url=url, api_key="none")
         for text in QUESTIONS:
             output = client.chat.completions.create(
                 model=str(folder), messages=[{"role": "user", "content": text}], max_tokens=LIMIT

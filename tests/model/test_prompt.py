@@ -84,9 +84,7 @@ def test_prompt_and_completion_are_the_templates_own_rendering(
 
 
 @given(question=st.text(min_size=1, max_size=30), answer=st.text(min_size=1, max_size=30))
-def test_any_text_comes_back_as_it_was(tiny_base: Path, question: str, answer: str) -> None:
-    tokenizer = load_tokenizer(tiny_base)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+def test_any_text_comes_back_as_it_was(tokenizer: Any, question: str, answer: str) -> None:
     question, answer = (text.strip() or "x" for text in (question, answer))
     chat = formatter(tokenizer, CHATML)
     expected = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>"
@@ -193,10 +191,7 @@ def test_a_prompt_depends_on_no_clock(tokenizer: Any, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (
-            "{{ raise_exception('a system turn comes first') }}",
-            r"refuses a user's turn \(a system turn comes",
-        ),
+        ("{{ raise_exception('a system turn comes') }}", r"refuses a user's turn \(a system turn comes"),
         ("{% for m in messages %}{{ m.nothing.here }}{% endfor %}", "refuses a user's turn"),
         ("Hello.", "leaves out or repeats a turn"),
         (

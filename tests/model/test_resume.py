@@ -14,7 +14,7 @@ import pytest
 
 from knowtuning.model.hardware import Processes, check_single_process, detect_processes
 from knowtuning.model.resume import KEEP, Due, Journal, checkpoints, resumable, seal
-from tests.support.checkout import CODE
+from tests.support.checkout import environment
 
 
 def state(cache: Path, **changes: Any) -> Any:
@@ -70,9 +70,8 @@ with resumable(Path(sys.argv[1]), "score", settings={"seed": 1}, inputs=[]) as f
 def test_a_second_run_of_the_same_key_waits(tmp_path: Path) -> None:
     def start() -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        environment = {**os.environ, **CODE}
         words = [sys.executable, "-c", HOLD, str(tmp_path)]
-        return subprocess.Popen(words, text=True, env=environment, **pipes)
+        return subprocess.Popen(words, text=True, env=environment(), **pipes)
 
     first = start()
     assert first.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from knowtuning.model.hardware import Hardware
 from knowtuning.model.resume import checkpoints
 from knowtuning.pretraining import scratch
 from knowtuning.training import callbacks
-from knowtuning.training.trainer import train_preference
 from tests.support.tiny_models import TEXTS, scratch_params
-from tests.support.training import CPU, pairs, preference, runs, sft
+from tests.support.training import CPU, kc, sft
 
 EVERY_STEP = Hardware(device="cpu", precision="float32", micro_batch=2, batch_tokens=512, save_seconds=0)
 # Dropout draws random numbers in each forward pass, so that a lost random state would show.
@@ -71,8 +71,8 @@ def outputs(folder: Path, *parts: str) -> list[str]:
 def test_sft_goes_on_from_any_step(
     tiny_base: Path, tmp_path: Path, stops: list[int], seconds: int, at: tuple[int, ...]
 ) -> None:
-    hardware = Hardware(**{**vars(EVERY_STEP), "save_seconds": seconds})
-    calm = run_sft(tiny_base, tmp_path / "calm", Hardware(**{**vars(EVERY_STEP), "save_seconds": 1000}))
+    hardware = replace(EVERY_STEP, save_seconds=seconds)
+    calm = run_sft(tiny_base, tmp_path / "calm", replace(EVERY_STEP, save_seconds=1000))
     assert calm.steps == 10
     rough = tmp_path / "rough"
     for step in at:
@@ -91,31 +91,22 @@ def test_sft_goes_on_from_any_step(
     assert outputs(rough, "sft", "plots") == outputs(tmp_path / "calm", "sft", "plots")
 
 
-def kc(base: Path, ka: Path, folder: Path, seconds: int) -> Any:
+def run_kc(base: Path, ka: Path, folder: Path, seconds: int) -> Any:
     # One step an epoch; 60 steps log every second step, and step 1.
-    summary, reference = train_preference(
-        pairs(base),
-        base,
-        ka,
-        folder / "kc",
-        folder / "plots",
-        params=preference(batch=8, epochs=60.0, eval_every=0.5),
-        run=runs("train_kc", folder / "state", Hardware(**{**vars(CPU), "save_seconds": seconds})),
-    )
-    return summary, reference
+    return kc(base, ka, folder, replace(CPU, save_seconds=seconds), batch=8, epochs=60.0, eval_every=0.5)
 
 
 def test_kc_goes_on_between_two_logs_with_the_reference_it_had(
     tiny_base: Path, ka: Path, tmp_path: Path, stops: list[int]
 ) -> None:
-    calm = kc(tiny_base, ka, tmp_path / "calm", 1000)
+    calm = run_kc(tiny_base, ka, tmp_path / "calm", 1000)
     rough = tmp_path / "rough"
     stops[:] = [8]
     with pytest.raises(Stop):
-        kc(tiny_base, ka, rough, 0)
+        run_kc(tiny_base, ka, rough, 0)
     # Steps 1, 2, 4, 6 … are logged, and so may be saved: step 7 is trained once more.
     assert [path.name for path in checkpoints(rough / "state")] == ["checkpoint-6"]
-    assert kc(tiny_base, ka, rough, 1000) == calm
+    assert run_kc(tiny_base, ka, rough, 1000) == calm
     assert outputs(rough, "kc", "plots") == outputs(tmp_path / "calm", "kc", "plots")
 
 

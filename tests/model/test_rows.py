@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite
-from knowtuning.model.load import load_tokenizer
-from knowtuning.model.prompt import Formatter
-from knowtuning.training.rows import PairRow, Row, RowEncoder, accept, hold_out, split_rows
-
-
-def encoder(base: Path, max_length: int = 128) -> RowEncoder:
-    return RowEncoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
+from knowtuning.training.rows import PairRow, Row, accept, hold_out, split_rows
+from tests.support.training import encoder
 
 
 def test_the_loss_counts_the_completion_and_its_end(tiny_base: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from knowtuning.config.base import Hub
 from knowtuning.core.storage import digest_folder
-from knowtuning.model.load import load_base, load_tokenizer, quantized, source_of
+from knowtuning.model.load import load_base, load_tokenizer, quantized, source_of, weights_stamp
 from knowtuning.model.published import pin_model
 from knowtuning.pretraining import scratch
 from knowtuning.pretraining.scratch import build_base, pack, rate, train_tokenizer
@@ -100,6 +100,20 @@ def test_a_local_model_is_pinned_by_its_path_and_loads(tiny_base: Path, tmp_path
     assert not quantized(out)
     pin_model(Hub(id=str(tiny_base), revision=None), out, "nf4")
     assert quantized(out)
+
+
+def test_the_weights_that_a_pin_stands_for_are_told_apart_by_their_files(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """A killed stage goes on with those of its beginning alone; hub and own models are compared elsewhere."""
+    folder, out = tmp_path / "model", tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    pin_model(Hub(id=str(folder), revision=None), out)
+    before = weights_stamp(out)
+    assert len(before) == len(list(folder.iterdir()))
+    (folder / "model.safetensors").touch()
+    assert weights_stamp(out) != before
+    assert weights_stamp(tiny_base) == []
 
 
 def test_a_model_without_safetensors_is_refused(tiny_base: Path, tmp_path: Path) -> None:

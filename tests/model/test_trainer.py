@@ -21,12 +21,19 @@ from knowtuning.training.arguments import order_of
 from knowtuning.training.logps import completion_logps
 from knowtuning.training.losses import LOSSES, dpo
 from knowtuning.training.rows import PairRow, Row, split_rows
-from knowtuning.training.trainer import (
-    PairTrainer,
-    reference_logps,
-    train_preference,
+from knowtuning.training.trainer import PairTrainer, reference_logps
+from tests.support.training import (
+    LORA,
+    curve,
+    curve_by_step,
+    kc,
+    micro_batch,
+    pairs,
+    rows,
+    runs,
+    schedule,
+    sft,
 )
-from tests.support.training import LORA, micro_batch, pairs, preference, rows, runs, schedule, sft
 
 
 def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -34,15 +41,9 @@ def halves(rows: list[Any]) -> tuple[list[Any], list[Any]]:
     return split_rows(rows, 2, 1, section="train", source="here")
 
 
-def run_kc(
-    base: Path, ka: Path, tmp_path: Path, *, offset: float = 0.0, **changes: Any
-) -> tuple[Any, str, Path]:
-    out = tmp_path / "kc"
-    rows = [replace(row, offset=offset) for row in pairs(base)]
-    params = preference(**{"batch": 8, "epochs": 2.0, **changes})
-    how = runs("train_kc", tmp_path)
-    summary, reference = train_preference(rows, base, ka, out, tmp_path / "plots", params=params, run=how)
-    return summary, reference, out
+def run_kc(base: Path, ka: Path, folder: Path, *, offset: float = 0.0, **changes: Any) -> tuple[Any, str]:
+    chosen = [replace(row, offset=offset) for row in pairs(base)]
+    return kc(base, ka, folder, chosen=chosen, **{"batch": 8, "epochs": 2.0, **changes})
 
 
 def under_reference(model: Any, rows: list[PairRow], which: Any = "adapter") -> Any:
@@ -81,24 +82,19 @@ def test_sft_learns_and_writes_an_adapter_alone(tiny_base: Path, tmp_path: Path)
     assert adapter_hash(kept) == summary.adapter_sha256
 
 
-def test_equal_seeds_give_equal_adapters(tiny_base: Path, tmp_path: Path) -> None:
-    assert len({sft(tiny_base, tmp_path / name, epochs=1.0) for name in "ab"}) == 1
-    one, two = (tmp_path / name / "sft/adapter_model.safetensors" for name in "ab")
-    assert one.read_bytes() == two.read_bytes()
-
-
 def test_first_kc_loss_is_ln2_plus_gamma_times_nll(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     # Policy = reference before the first step, so the DPO term is -log sigmoid(0) = ln 2.
-    summary, reference, out = run_kc(tiny_base, ka, tmp_path / "0", gamma=0.0)
+    summary, reference = run_kc(tiny_base, ka, tmp_path / "0", gamma=0.0)
     assert summary.first_loss == pytest.approx(math.log(2), abs=1e-4)
     model = adapted(tiny_base, ka)
     assert reference == adapter_hash(model)
-    assert sorted(p.name for p in out.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    files = ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "0/kc").iterdir()) == files
     # An offset of 0.5 is missing from each margin: -log sigmoid(-0.5) = ln(1 + e^0.5).
-    summary, _, _ = run_kc(tiny_base, ka, tmp_path / "2", offset=0.5, gamma=0.0)
+    summary, _ = run_kc(tiny_base, ka, tmp_path / "2", offset=0.5, gamma=0.0)
     assert summary.first_loss == pytest.approx(math.log1p(math.exp(0.5)), abs=1e-4)
     # With gamma = 0.2 the rest of the first loss is 0.2 x the mean over pairs of the NLL a token of chosen.
-    summary, _, _ = run_kc(tiny_base, ka, tmp_path / "1", gamma=0.2, batch=4)
+    summary, _ = run_kc(tiny_base, ka, tmp_path / "1", gamma=0.2, batch=4)
     assert (summary.train_rows, summary.eval_rows) == (4, 1)
     train, _ = halves(pairs(tiny_base))
     logps = under_reference(model, train).chosen
@@ -110,7 +106,7 @@ def test_less_than_an_epoch_needs_the_reference_of_its_rows_alone(
     tiny_base: Path, ka: Path, tmp_path: Path
 ) -> None:
     # Half an epoch of four pairs, two a step, is one step: two of the four are never read.
-    summary, reference, _ = run_kc(tiny_base, ka, tmp_path, epochs=0.5, batch=2, reference="base")
+    summary, reference = run_kc(tiny_base, ka, tmp_path, epochs=0.5, batch=2, reference="base")
     assert (summary.steps, summary.train_rows, reference) == (1, 2, "none")
     assert summary.first_loss == pytest.approx(summary.last_loss)
     kept = [read_json(path) for path in tmp_path.glob("**/reference-*.json")]
@@ -119,7 +115,7 @@ def test_less_than_an_epoch_needs_the_reference_of_its_rows_alone(
 
 def test_another_loss_is_one_parameter(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     # Policy and reference agree at first: (0 - 1 / 2 beta)² = 25 at beta 0.1.
-    summary, _, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, loss="ipo")
+    summary, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, loss="ipo")
     assert summary.first_loss == pytest.approx(25.0, abs=1e-3)
     assert summary.best_eval_loss < 25.0
 
@@ -132,26 +128,21 @@ def test_a_loss_of_all_pairs_at_once_is_refused(
         run_kc(tiny_base, ka, tmp_path, loss="total")
 
 
-def eval_losses(curves: Path) -> dict[int, float]:
-    """The validation loss at each step that has one, from the curve's file."""
-    lines = (curves / "plots/metrics/eval_loss.tsv").read_text().splitlines()[1:]
-    return {int(step): float(loss) for step, loss in (line.split("\t")[-2:] for line in lines)}
-
-
 def test_the_kept_kc_adapter_is_that_of_the_best_step(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
     # A rate at which the held-out pair gets worse again: the last adapter is not the best one.
     steep = {"beta": 1.0, "lr": 0.1, "epochs": 5.0, "schedule": "constant", "eval_every": 0.1}
-    summary, _, out = run_kc(tiny_base, ka, tmp_path, gamma=0.0, **steep)
-    losses = eval_losses(tmp_path / "plots")
+    summary, _ = run_kc(tiny_base, ka, tmp_path, gamma=0.0, **steep)
+    losses = curve_by_step(tmp_path / "plots", "eval_loss")
     assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
     assert losses[summary.steps] > summary.best_eval_loss + 0.01
     before, after = (
-        under_reference(adapted(tiny_base, folder), halves(pairs(tiny_base))[1]) for folder in (ka, out)
+        under_reference(adapted(tiny_base, folder), halves(pairs(tiny_base))[1])
+        for folder in (ka, tmp_path / "kc")
     )
     margin = (after.chosen[0] - before.chosen[0]) - (after.rejected[0] - before.rejected[0])
     # The DPO loss of the single held-out pair at beta = 1, from the files alone: -log sigmoid(margin).
     assert math.log1p(math.exp(-margin)) == pytest.approx(summary.best_eval_loss, abs=1e-4)
-    assert saved_hash(out) == summary.adapter_sha256 != saved_hash(ka)
+    assert saved_hash(tmp_path / "kc") == summary.adapter_sha256 != saved_hash(ka)
 
 
 def completion_nll(model: Any, held: list[Row]) -> float:
@@ -181,7 +172,7 @@ def test_sft_counts_completions_alone_and_keeps_the_best_step(tiny_base: Path, t
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     # All rows fit in the batch, and an untrained adapter changes nothing: the first loss is the base's.
     assert summary.first_loss == pytest.approx(completion_nll(base, train), abs=1e-4)
-    losses = eval_losses(tmp_path / "plots")
+    losses = curve_by_step(tmp_path / "plots", "eval_loss")
     assert summary.best_step == min(losses, key=lambda step: losses[step]) < summary.steps
     assert losses[summary.steps] > summary.best_eval_loss + 0.005
     kept = trained_adapter(base, tmp_path / "sft").eval()
@@ -202,7 +193,7 @@ def test_shares_of_steps_and_small_sets(
     changes = {"chosen": chosen, "epochs": 6.0, "batch": 64, "eval_every": share}
     summary = sft(tiny_base, tmp_path, micro_batch(micro), **changes)
     assert summary.train_rows == 8
-    assert list(eval_losses(tmp_path / "plots")) == steps
+    assert list(curve_by_step(tmp_path / "plots", "eval_loss")) == steps
     assert summary.steps == 6
 
 
@@ -215,20 +206,6 @@ def test_equal_adapters_have_equal_files_in_every_process(tiny_base: Path, tmp_p
     assert len(targets) > 2
 
 
-def test_swapping_chosen_and_rejected_negates_the_margin(tiny_base: Path, ka: Path) -> None:
-    model = adapted(tiny_base, ka)
-    straight = under_reference(model, pairs(tiny_base))
-    swapped = under_reference(
-        model,
-        [
-            PairRow(p.id, p.source, p.prompt, p.rejected, p.chosen, p.rejected_weights, p.chosen_weights)
-            for p in pairs(tiny_base)
-        ],
-    )
-    for a, b, c, d in zip(straight.chosen, straight.rejected, swapped.chosen, swapped.rejected, strict=True):
-        assert a - b == pytest.approx(-(c - d), abs=1e-4)
-
-
 def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train_sft: (eval_)?loss is (nan|inf) at step \d+; .*\.lr"):
         sft(tiny_base, tmp_path, lr=1e30, max_grad_norm=1e30)
@@ -236,9 +213,8 @@ def test_a_loss_that_is_no_number_names_the_setting(tiny_base: Path, tmp_path: P
 
 
 def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path, tmp_path: Path) -> None:
-    params = preference(gamma=0.2)
     with pytest.raises(ValueError, match=r"train_kc: 0 rows from 0 examples; expected those of at least 5"):
-        train_preference([], tiny_base, ka, tmp_path, tmp_path, params=params, run=runs("train_kc", tmp_path))
+        kc(tiny_base, ka, tmp_path, chosen=[])
     base = load_base(tiny_base, dtype=torch.float32, device="cpu")
     with pytest.raises(ValueError, match=r"lora\.targets is \['nowhere'\]"):
         new_adapter(base, LoraParams(r=4, alpha=8, dropout=0.0, targets=["nowhere"]))
@@ -249,15 +225,7 @@ def test_an_empty_set_and_an_unknown_target_are_errors(tiny_base: Path, ka: Path
 def test_sft_and_kc_run_on_a_gpu(tiny_base: Path, tmp_path: Path) -> None:
     gpu = Hardware(device="cuda", precision="bfloat16", micro_batch=2, batch_tokens=512)
     sft(tiny_base, tmp_path, gpu)
-    summary, reference = train_preference(
-        pairs(tiny_base),
-        tiny_base,
-        tmp_path / "sft",
-        tmp_path / "kc",
-        tmp_path / "plots-kc",
-        params=preference(lr=1e-4, gamma=0.0),
-        run=runs("train_kc", tmp_path / "state-kc", gpu),
-    )
+    summary, reference = kc(tiny_base, tmp_path / "sft", tmp_path / "kc", gpu, lr=1e-4, gamma=0.0)
     # bfloat16 carries 8 bits: policy and reference differ by rounding alone.
     assert summary.first_loss == pytest.approx(math.log(2), abs=0.02)
     assert reference != "none"
@@ -292,15 +260,10 @@ def test_logps_of_both_sides_and_their_lengths_are_logged_apart(
     model = adapted(tiny_base, ka)
     reference = under_reference(model, train)
     for side in ("chosen", "rejected"):
-        path = tmp_path / f"plots/plots/metrics/logps/{side}.tsv"
-        first = float(path.read_text().splitlines()[1].split("\t")[-1])
-        expected = sum(getattr(reference, side)) / len(train)
-        assert first == pytest.approx(
-            expected, abs=1e-3
-        )  # all rows are one step, the policy is the reference
-        tokens = (tmp_path / f"plots/plots/metrics/tokens/{side}.tsv").read_text().splitlines()[1]
-        lengths = [len(getattr(row, side)) for row in train]
-        assert float(tokens.split("\t")[-1]) == pytest.approx(sum(lengths) / len(lengths))
+        # All rows are one step, and the policy is the reference.
+        logps, tokens = (curve(tmp_path / "plots", f"{name}/{side}")[0] for name in ("logps", "tokens"))
+        assert logps == pytest.approx(sum(getattr(reference, side)) / len(train), abs=1e-3)
+        assert tokens == pytest.approx(sum(len(getattr(row, side)) for row in train) / len(train))
 
 
 class Reads(TorchDispatchMode):
@@ -350,23 +313,15 @@ def test_what_does_not_count_changes_neither_reference_nor_margin(tiny_base: Pat
     model = adapted(tiny_base, ka)
     whole = pairs(tiny_base)[:3]
     # The last two tokens of each side weigh nothing: as if the completions ended before them.
+    sides = ("chosen", "rejected")
+    ones = [{f"{side}_weights": [1.0] * (len(getattr(row, side)) - 2) for side in sides} for row in whole]
     weighed = [
-        replace(
-            row,
-            chosen_weights=[1.0] * (len(row.chosen) - 2) + [0.0, 0.0],
-            rejected_weights=[1.0] * (len(row.rejected) - 2) + [0.0, 0.0],
-        )
-        for row in whole
+        replace(row, **{name: [*weights, 0.0, 0.0] for name, weights in each.items()})
+        for row, each in zip(whole, ones, strict=True)
     ]
     shorter = [
-        replace(
-            row,
-            chosen=row.chosen[:-2],
-            rejected=row.rejected[:-2],
-            chosen_weights=[1.0] * (len(row.chosen) - 2),
-            rejected_weights=[1.0] * (len(row.rejected) - 2),
-        )
-        for row in whole
+        replace(row, **each, **{side: getattr(row, side)[:-2] for side in sides})
+        for row, each in zip(whole, ones, strict=True)
     ]
     result, expected = under_reference(model, weighed), under_reference(model, shorter)
     assert result.chosen == pytest.approx(expected.chosen, abs=1e-4)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,13 @@ from knowtuning.config.score import ScoreStage
 from knowtuning.config.training import train_stage
 from knowtuning.config.triples import TriplePairsStage, TriplesStage
 from knowtuning.config.verify import VerifyStage
+from knowtuning.core.records import Example, Facts, Rewrite, write_jsonl
 from knowtuning.dag import drawn
 from knowtuning.systems import FIRST_VERSION, ON_SAMPLES, SYSTEMS, trained
 from tests.support.checkout import ROOT
 from tests.support.imports import reached
+from tests.support.params import write_params
+from tests.support.records import preference_pair
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
@@ -162,6 +168,64 @@ def test_a_training_stage_depends_on_the_data_and_adapter_of_its_system(system: 
     assert f"models/{system}" in paths(stage, "outs")
 
 
+StateOf = Callable[[str], tuple[set[str], list[Any]]]
+
+
+class Noted(Exception):
+    """Ends a stage where its state is looked for; args: the files and the settings of the state."""
+
+
+@pytest.fixture
+def state_of(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateOf:
+    """What the state of a killed stage is compared by: files and settings."""
+    from knowtuning.generation import answering
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_base, "models/base")
+    write_params(tmp_path)
+    original = Example(id="a", question="?", answer="It is so.")
+    rewrite = Rewrite(id="a-ka", source="a", question="?", answer="So it is.", facts=["It is so."])
+    rows = {
+        **{f"prepared/{split}": original for split in ("train", "test")},
+        "knowledge/facts": Facts(**original.model_dump(exclude={"meta"}), facts=["It is so."]),
+        "knowledge/rewrites": rewrite,
+        "knowledge/pairs": preference_pair("It is so.", "It is not."),
+    }
+    for name, row in rows.items():
+        write_jsonl(Path(f"data/{name}.jsonl"), [row])
+
+    def note(*_: Any, inputs: list[Path], settings: list[Any], **__: Any) -> None:
+        raise Noted({path.as_posix() for path in inputs}, settings)
+
+    def started(stage: str) -> tuple[set[str], list[Any]]:
+        module = importlib.import_module(f"stages.{script(stage).stem}")
+        place = answering if stage == "predict" else module
+        monkeypatch.setattr(place, "resumable", note)
+        monkeypatch.setattr(place, "adapter_of", lambda name: Path("models") / name, raising=False)
+        monkeypatch.setattr(sys, "argv", [stage, for_item(argument_of(stage), "kc")])
+        with pytest.raises(Noted) as noted:
+            module.main()
+        return noted.value.args
+
+    return started
+
+
+@pytest.mark.parametrize("stage", ["score", "train_sft", "train_ka", "train_kc", "predict"])
+def test_the_state_of_a_killed_stage_is_that_of_all_files_dvc_compares(state_of: StateOf, stage: str) -> None:
+    """Else train_kc would go on with the pairs of today and the reference of an older train_ka."""
+    deps = [dep.replace("${predict.split}", "test") for dep in for_item(paths(stage, "deps"), "kc")]
+    assert state_of(stage)[0] == {dep for dep in deps if dep.startswith(("data/", "models/"))}
+
+
+def test_a_cpu_scores_in_float32_whatever_it_trains_in(
+    state_of: StateOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(Path(), {"score.dtype": "auto"})
+    monkeypatch.setenv("KNOWTUNING_DEVICE", "cpu")
+    monkeypatch.setenv("KNOWTUNING_PRECISION", "bfloat16")
+    assert state_of("score")[1][1] == "float32"
+
+
 def test_every_params_key_is_read_by_some_stage() -> None:
     assert set(leaves(Params)) == {key for model in READS.values() for key in leaves(model)}
 
@@ -236,7 +300,8 @@ def test_plots_name_files_that_stages_write() -> None:
 
 
 def test_the_stages_are_drawn_on_one_screen_each_above_those_that_need_it() -> None:
-    dot = subprocess.run(["dvc", "dag", "--dot"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    words = [sys.executable, "-m", "dvc", "dag", "--dot"]
+    dot = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     lines = drawn(dot).splitlines()
     # A system of one's own may make it wider.
     assert max(map(len, lines)) <= 120 or list(SYSTEMS) != ["base", "sft", "ka", "kc"]

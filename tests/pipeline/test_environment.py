@@ -16,18 +16,21 @@ from knowtuning.teacher.openai.limits import VARIABLES
 from tests.support.checkout import ROOT, run_python
 
 
+def said(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a command says in `folder` with these variables alone, and the programs of the machine."""
+    environment = {"PATH": "/usr/bin:/bin", **variables}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 def test_make_declines_a_python_that_is_too_old(tmp_path: Path) -> None:
     shutil.copy2(ROOT / "Makefile", tmp_path)
-    (tmp_path / "requirements.txt").touch()
-    (tmp_path / "constraints.txt").touch()
-    (tmp_path / "pyproject.toml").touch()
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2\nexit 1\n')
     old.chmod(0o755)
-    words = ["make", "--no-print-directory", "setup", f"PYTHON={old}"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    message = done.stderr.splitlines()[0]
-    assert message == (
+    done = said(tmp_path, "make", "--no-print-directory", "setup", f"PYTHON={old}")
+    assert done.stderr.splitlines()[0] == (
         f"error: PYTHON is {old}, Python 3.9.2; expected 3.11 or later, as in: make setup PYTHON=python3.11"
     )
     assert not (tmp_path / ".venv").exists()
@@ -80,11 +83,11 @@ def test_a_stage_finds_the_environment_without_its_activation(copy: Path, tmp_pa
         folder.mkdir(parents=True)
         (folder / "python").write_text(f'#!/bin/sh\necho "{name} $PYTHONPATH $*"\n')
         (folder / "python").chmod(0o755)
-    words = ["sh", "stages/run.sh", "train", "kc"]
 
     def started(**extra: str) -> list[str]:
-        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", **extra}
-        done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=True)
+        path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+        done = said(copy, "sh", "stages/run.sh", "train", "kc", **{"PATH": path, **extra})
+        assert done.returncode == 0
         return done.stdout.splitlines()
 
     (copy / "params.yaml").touch()
@@ -109,13 +112,8 @@ def test_no_stage_starts_where_the_section_of_another_has_a_fault(tmp_path: Path
         (tmp_path / folder).symlink_to(ROOT / folder)
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("reference: adapter", "reference: adaptor", 1))
-    words = ["sh", "stages/run.sh", "prepare"]
-    environment = {
-        **os.environ,
-        "VIRTUAL_ENV": sys.prefix,
-        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
-    }
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = said(tmp_path, "sh", "stages/run.sh", "prepare", VIRTUAL_ENV=sys.prefix, PATH=path)
     assert done.returncode == 1
     assert done.stderr == (
         "error: params.yaml: train_kc.reference is 'adaptor'; expected 'adapter' or 'base'\n"
@@ -129,8 +127,7 @@ def test_a_slip_in_the_name_of_a_variable_stops_every_stage(tmp_path: Path) -> N
     named = {name for text in texts for name in re.findall(r"KNOWTUNING_([A-Z_]*[A-Z])", text)}
     read = named | {variable.removeprefix("KNOWTUNING_") for variable in VARIABLES}
     assert set(re.findall(r'known="([^"]+)"', script)[0].split()) == read
-    words = ["sh", str(ROOT / "stages/run.sh"), "prepare"]
-    environment = {"PATH": "/usr/bin:/bin", "KNOWTUNING_VLLM": "x", "KNOWTUNING_BUDGT": "5"}
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    words = ("sh", str(ROOT / "stages/run.sh"), "prepare")
+    done = said(tmp_path, *words, KNOWTUNING_VLLM="x", KNOWTUNING_BUDGT="5")
     assert done.returncode == 1
     assert done.stderr.startswith("error: environment: KNOWTUNING_BUDGT is no variable of this project; ")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,16 +14,15 @@ from experiments import run as runner
 from experiments.copies import set_params
 from experiments.run import Run
 from knowtuning.config.schema import check
+from knowtuning.core.params import read_yaml
 from tests.support.checkout import ROOT
 from tests.support.forks import run_module
+from tests.support.params import PARAMS, write_params
 
 
 @pytest.mark.parametrize("name", catalogue.experiments())
 def test_overrides_exist_and_are_valid(name: str, tmp_path: Path) -> None:
-    params: Any = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
-    with (tmp_path / "params.yaml").open("w") as stream:
-        YAML().dump(catalogue.applied(params, catalogue.overrides(name, 7)), stream)
-    assert check(tmp_path / "params.yaml").seed == 7
+    assert check(write_params(tmp_path, catalogue.overrides(name, 7))).seed == 7
 
 
 @pytest.mark.parametrize("key", ["lora.rank", "lroa.r", "lora.r.rank", "rank"])
@@ -66,14 +64,12 @@ def test_the_command_names_seed_and_overrides() -> None:
 def test_dvc_applies_the_overrides_of_an_experiment_as_they_are_meant(tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
-    yaml: Any = YAML(typ="safe", pure=True)
-    params = yaml.load((ROOT / "params.yaml").read_text())
     for name in ("paper-eli5-7b", "paper-lima-7b", "paper-medquad-7b", "baselines"):
-        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        shutil.copy2(ROOT / "params.yaml", tmp_path)
         changes = catalogue.overrides(name, 7)
         words = [word for word in catalogue.words_of(changes) if word != "--set-param"]
         apply_overrides(tmp_path / "params.yaml", words)
-        assert yaml.load((tmp_path / "params.yaml").read_text()) == catalogue.applied(params, changes)
+        assert read_yaml(tmp_path / "params.yaml") == catalogue.applied(PARAMS, changes)
 
 
 def test_the_sweeps_of_the_study_have_all_their_points() -> None:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.shell import beside, environment, run
-from tests.support.small_project import params
+from tests.support.shell import run
+from tests.support.small_project import kill_while_running, paid, params
 
 RUN = ("python", "-m", "experiments.run")
-
-
-def paid(project: Path) -> list[str]:
-    """The replies that were paid for, in the cache of the checkout."""
-    return (project / ".cache/paid").read_text().split()
 
 
 @pytest.mark.slow
@@ -44,19 +36,7 @@ def test_a_grid_runs_once_and_leaves_the_checkout_alone(project: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_goes_on(project: Path) -> None:
     before = len(paid(project))
-    child = subprocess.Popen(
-        [*RUN, "more-rows", "--seeds", "7"],
-        cwd=project,
-        env=environment(**beside(project), SLOW="0.5"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while len(paid(project)) < before + 2:
-        assert child.poll() is None
-        time.sleep(0.05)
-    subprocess.run(["kill", f"-{signal.SIGKILL.value}", "--", f"-{child.pid}"], check=True)
-    child.wait()
+    kill_while_running(project, *RUN, "more-rows", "--seeds", "7", replies=2)
     assert run(project, "git", "status", "--short") == ""
     # As a kill in the moment in which DVC has its overrides in the file would leave it.
     (project / "params.yaml").write_text(params(rows=6, seed=7))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.checkout import PROMPTS, ROOT, run_python
+from tests.support.params import write_params
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "evaluate", "openai")
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+HEAVY = ("torch", "transformers", "datasets", "pandas", "pyarrow", "sklearn", "evaluate", "openai")
 # Small inputs of every stage; the stages run in this order and read what the ones before wrote.
 SCORED = (
     '{"id": "a", "question": "Where is Paris?", "answer": "Paris lies in France. It was founded in 1250.", '
@@ -32,24 +35,14 @@ def last_line(folder: Path, stage: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with the shipped params (english teacher), on a file of its own instead of the world."""
+    """A folder with the shipped params, but for the english teacher on a file of its own."""
     rows = "".join(f'{{"q": "Where is town {n}?", "a": "Town {n} has 4{n} wells."}}\n' for n in range(5))
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / "data/raw/rows.jsonl").write_text(rows)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for old, new in (
-        ("backend: world", "backend: english"),
-        ("source: world", "source: file"),
-        ("split: {valid: 100, test: 200}", "split: {valid: 1, test: 1}"),
-        ("    train: null\n", "    train: data/raw/rows.jsonl\n"),
-        (
-            "{question: instruction, context: input, answer: output, id: null}",
-            "{question: q, context: null, answer: a, id: null}",
-        ),
-    ):
-        assert old in params
-        params = params.replace(old, new)
-    (tmp_path / "params.yaml").write_text(params)
+    changes = {"source": "file", "split": {"valid": 1, "test": 1}, "file.train": "data/raw/rows.jsonl"}
+    changes |= {"file.columns": {"question": "q", "context": None, "answer": "a"}}
+    section = {f"prepare.{key}": value for key, value in changes.items()}
+    write_params(tmp_path, {"teacher.backend": "english", **section})
     (tmp_path / "prompts").symlink_to(PROMPTS)
     knowledge = tmp_path / "data/knowledge"
     knowledge.mkdir(parents=True)
@@ -57,6 +50,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_text_stages_load_no_heavy_library(project: Path) -> None:
+def test_text_stages_load_no_heavy_library_and_write_all_that_they_declare(project: Path) -> None:
     for stage in ("prepare", "extract", "rewrite", "perturb"):
         assert (stage, last_line(project, stage)) == (stage, "heavy:")
+        declared = [
+            *STAGES[stage]["outs"],
+            *(path for metrics in STAGES[stage]["metrics"] for path in metrics),
+        ]
+        assert [path for path in declared if not (project / path).exists()] == []

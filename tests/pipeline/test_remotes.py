@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import pytest
 
 from tests.support import servers
 from tests.support.checkout import CODE
-from tests.support.shell import beside, environment, run
+from tests.support.shell import run, start, until
 from tests.support.small_project import new_clone, params, store
 
 CHECK = ("python", "-m", "knowtuning.remote")
@@ -156,26 +153,6 @@ def test_a_pull_that_loses_its_server_says_so_and_goes_on(project: Path, sshd: s
     with sshd.serving():
         output = run(clone, "dvc", "pull")
     assert "Running stage" not in run(clone, "dvc", "repro")
-
-
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        words,
-        cwd=folder,
-        env=environment(**beside(folder)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Wait for a condition, a minute at most."""
-    for _ in range(6000):
-        if done():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen within a minute")
 
 
 def test_missing_and_corrupted_objects_are_named_and_mended(project: Path) -> None:

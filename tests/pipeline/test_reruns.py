@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
-from ruamel.yaml import YAML
 
-from experiments.catalogue import applied
 from experiments.copies import copy_tracked, set_params
 from knowtuning.systems import ON_SAMPLES
 
@@ -110,31 +106,40 @@ OF_BASELINES: dict[str, set[str]] = {
 }
 
 
+def value_of(dep: Any) -> Any:
+    """What DVC compares of a dependency."""
+    return dep.read_params() if isinstance(dep, ParamsDependency) else dep.get_hash().value
+
+
+def looks_at(dep: Any, name: str) -> bool:
+    """Whether a key of params.yaml, or a file by its path, may matter to a dependency."""
+    if isinstance(dep, ParamsDependency):
+        return "/" not in name
+    # DVC looks at a file for its own dependency and for those on a folder above it.
+    return name == dep.def_path or name.startswith(f"{dep.def_path}/")
+
+
 class Graph:
     """The stages of a copy of the project, as DVC sees them, and what they depend on now."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.graph = Repo(str(folder)).index.graph
+        self.folder, self.graph = folder, Repo(str(folder)).index.graph
         deps = [(stage, dep) for stage in self.graph for dep in stage.deps]
-        self.params = [(s, d) for s, d in deps if isinstance(d, ParamsDependency)]
-        self.files = [
-            (s, d) for s, d in deps if not isinstance(d, ParamsDependency) and not d.def_path.startswith(MADE)
-        ]
-        self.values = [dep.read_params() for _, dep in self.params]
-        self.hashes = [dep.get_hash().value for _, dep in self.files]
+        self.deps = [(s, d, value_of(d)) for s, d in deps if not d.def_path.startswith(MADE)]
 
-    def of_params(self) -> set[str]:
-        """The stages that run when params.yaml is what it is now."""
-        pairs = zip(self.params, self.values, strict=True)
-        return self.onward([stage for (stage, dep), before in pairs if dep.read_params() != before])
-
-    def of_file(self, name: str) -> set[str]:
-        """The stages that run when this file is what it is now."""
-        pairs = zip(self.files, self.hashes, strict=True)
-        # DVC looks at a file for its own dependency and for those on a folder above it.
-        near = [(s, d, h) for (s, d), h in pairs if name == d.def_path or name.startswith(f"{d.def_path}/")]
-        return self.onward([stage for stage, dep, before in near if dep.get_hash().value != before])
+    def reruns(self, name: str) -> set[str]:
+        """The stages that run when a key has another value, or a file another line."""
+        path = self.folder / (name if "/" in name else "params.yaml")
+        before = path.read_text(encoding="utf-8")
+        try:
+            if "/" in name:
+                path.write_text(before + "\n", encoding="utf-8")
+            else:
+                set_params(path, {name: "another"})
+            near = [each for each in self.deps if looks_at(each[1], name)]
+            return self.onward([stage for stage, dep, value in near if value_of(dep) != value])
+        finally:
+            path.write_text(before, encoding="utf-8")
 
     def onward(self, changed: list[Any]) -> set[str]:
         """These stages and those behind them."""
@@ -144,60 +149,36 @@ class Graph:
         return {s.name for stage in changed for s in (stage, *networkx.ancestors(self.graph, stage))}
 
 
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    """Of the project's tracked files and nothing else."""
-    folder = tmp_path_factory.mktemp("copy")
+def graph_of(folder: Path, changes: dict[str, Any]) -> Graph:
+    """That of the project's tracked files and nothing else."""
     copy_tracked(folder)
+    if changes:  # else the file keeps its bytes, on which the report depends
+        set_params(folder / "params.yaml", changes)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return Graph(folder)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    return graph_of(tmp_path_factory.mktemp("copy"), {})
 
 
 @pytest.fixture(scope="module")
 def with_baselines(tmp_path_factory: pytest.TempPathFactory) -> Graph:
-    """The same with all baselines of the paper and the first version."""
-    folder = tmp_path_factory.mktemp("baselines")
-    copy_tracked(folder)
+    """With all baselines of the paper and the first version."""
     on = {"baselines": list(ON_SAMPLES), "sample.systems": ["sft"], "first_version": ["kg"]}
-    set_params(folder / "params.yaml", on)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    return Graph(folder)
+    return graph_of(tmp_path_factory.mktemp("baselines"), on)
 
 
-@pytest.fixture
-def changed(graph: Graph, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A key with another value, or a file with another line, for the length of a test."""
-    with another(graph, request.param) as name:
-        yield name
-
-
-@contextmanager
-def another(graph: Graph, name: str) -> Iterator[str]:
-    """A key with another value, or a file with another line."""
-    path = graph.folder / (name if "/" in name else "params.yaml")
-    before = path.read_text(encoding="utf-8")
-    if "/" in name:
-        path.write_text(before + "\n", encoding="utf-8")
-    else:
-        params = YAML(typ="safe", pure=True).load(before)
-        with path.open("w", encoding="utf-8") as stream:
-            YAML().dump(applied(params, {name: "another"}), stream)
-    yield name
-    path.write_text(before, encoding="utf-8")
-
-
-@pytest.mark.parametrize("changed", RERUNS, indirect=True)
-def test_a_change_reruns_what_is_behind_it_and_nothing_else(graph: Graph, changed: str) -> None:
-    result = graph.of_file(changed) if "/" in changed else graph.of_params()
-    # The report shows every parameter.
-    assert result | {"report"} == RERUNS[changed]
+# The report shows every parameter.
+@pytest.mark.parametrize("name", RERUNS)
+def test_a_change_reruns_what_is_behind_it_and_nothing_else(graph: Graph, name: str) -> None:
+    assert graph.reruns(name) | {"report"} == RERUNS[name]
 
 
 @pytest.mark.parametrize("name", OF_BASELINES)
 def test_with_baselines_a_change_reruns_theirs_too(with_baselines: Graph, name: str) -> None:
-    with another(with_baselines, name):
-        result = with_baselines.of_file(name) if "/" in name else with_baselines.of_params()
-    assert result | {"report"} == OF_BASELINES[name]
+    assert with_baselines.reruns(name) | {"report"} == OF_BASELINES[name]
 
 
 def test_without_baselines_there_is_no_stage_of_theirs(graph: Graph) -> None:
@@ -205,7 +186,7 @@ def test_without_baselines_there_is_no_stage_of_theirs(graph: Graph) -> None:
 
 
 def test_the_lock_is_that_of_code_and_params(graph: Graph) -> None:
-    wrong = [f"{stage.name}: {dep}" for stage, dep in graph.params + graph.files if dep.status()]
+    wrong = [f"{stage.name}: {dep}" for stage, dep, _ in graph.deps if dep.status()]
     assert not wrong, f"run `dvc repro`, or `dvc commit` where outputs do not change: {wrong}"
 
 

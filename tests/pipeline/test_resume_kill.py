@@ -30,7 +30,8 @@ def work_of(calm: Path, tmp_path: Path, stage: str) -> int:
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stage", OUTPUTS)
+# train_ka is train_sft with more rows.
+@pytest.mark.parametrize("stage", [stage for stage in OUTPUTS if stage != "train_ka"])
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(
     calm: Path, tmp_path: Path, stage: str, kills: int
 ) -> None:

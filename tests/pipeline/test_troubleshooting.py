@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 from tests.support.checkout import ROOT
-from tests.support.shell import beside, environment, run
-from tests.support.small_project import params
+from tests.support.shell import run
+from tests.support.small_project import kill_while_running, paid, params
 
 PAGE = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
 
@@ -76,8 +73,7 @@ def test_a_run_that_was_killed(project: Path) -> None:
     assert run(project, "git", "status", "--short").split() == ["M", "params.yaml"]
     mend(project, "A run that was killed, or a machine that went down")
     # The replies that were paid for before the kill are not paid for again.
-    paid = (project / ".cache/paid").read_text().split()
-    assert sorted(paid) == [f"1-{row}" for row in range(9)]
+    assert sorted(paid(project)) == [f"1-{row}" for row in range(9)]
     assert len(list((project / "data/prepared").iterdir())) == 9
 
 
@@ -93,24 +89,6 @@ def test_a_kill_while_dvc_wrote_its_locks(project: Path) -> None:
     assert "Unable to read RWLock-file" in run(project, "dvc", "repro", status=255)
     mend(project, "Unable to read RWLock-file")
     clean(project)
-
-
-def kill_while_running(project: Path, *words: str) -> None:
-    """Start a command whose stage takes long, and kill it with all its children in the middle."""
-    child = subprocess.Popen(
-        words,
-        cwd=project,
-        env=environment(**beside(project), SLOW="0.5"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    before = (project / ".cache/paid").read_text()
-    while (project / ".cache/paid").read_text() == before:
-        assert child.poll() is None
-        time.sleep(0.05)
-    subprocess.run(["kill", f"-{signal.SIGKILL.value}", "--", f"-{child.pid}"], check=True)
-    child.wait()
 
 
 def test_an_experiment_that_was_killed(project: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from experiments.copies import set_params
 from knowtuning.core.storage import read_json, write_json
 from knowtuning.model.resume import content
-from tests.support.checkout import CODE
+from tests.support.checkout import environment
 from tests.support.servers import free_port
 from tests.support.stage_runs import OUTPUTS, copy_without, finish, kill_both, start_two, units
 from tests.support.training import curve
@@ -103,20 +102,16 @@ def test_torchrun_starts_them_and_base_declines(calm: Path, tmp_path: Path) -> N
     copy_without(calm, folder, "score")
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     words += ["--master_port", str(free_port())]
-    environment = {
-        **os.environ,
-        **CODE,
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-        "KNOWTUNING_PROCESSES": "2",
-        "KNOWTUNING_BATCH_TOKENS": "200",
-        "DVC_ROOT": str(folder),
-    }
-    done = subprocess.run([*words, "-m", "stages.score"], cwd=folder, env=environment, capture_output=True)
+    settings = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "KNOWTUNING_PROCESSES": "2"}
+    settings |= {"KNOWTUNING_BATCH_TOKENS": "200", "DVC_ROOT": str(folder)}
+
+    def torchrun(stage: str) -> subprocess.CompletedProcess[str]:
+        command, variables = [*words, "-m", f"stages.{stage}"], environment(**settings)
+        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+    done = torchrun("score")
     assert done.returncode == 0, done.stderr[-2000:]
     same(folder, calm, "score")
-    done = subprocess.run(
-        [*words, "-m", "stages.base"], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    done = torchrun("base")
     assert done.returncode != 0
     assert "error: base runs in one process, but WORLD_SIZE is 2; start it with" in done.stderr

@@ -77,6 +77,26 @@ def fails(status: int, message: str = "no", code: str | None = None, **more: Any
     return Answer({"error": {"message": message, "type": code, "code": code}}, status=status, **more)
 
 
+# Faults that may pass: asked again, the call may be answered. True: it may have been billed all the same.
+PASSING: dict[str, tuple[Answer, bool]] = {
+    "500": (fails(500, "oops"), False),
+    "502": (fails(502, "bad gateway"), False),
+    "503": (fails(503, "overloaded", headers={"retry-after": "0.01"}), False),
+    "dropped": (Answer({}, drop="before"), True),
+    "half a body": (Answer({"choices": [1] * 100}, drop="body"), True),
+    "html": (Answer(b"<html>busy</html>", headers={"content-type": "text/html"}), True),
+    "no choice": (Answer({"object": "chat.completion", "choices": []}), True),
+    "no text": (Answer({"choices": [{"message": {"content": 7}}]}), True),
+    "timeout": (says("late", delay=1.0), True),
+}
+
+
+def row_of(call: Call) -> int | None:
+    """The number of the row of `openai_setup` that a call asks for; None for a minimal call."""
+    found = re.search(r"What of (\d+)\?", " ".join(str(turn["content"]) for turn in call.messages))
+    return int(found[1]) if found else None
+
+
 def right_reply(call: Call) -> str:
     """A well-formed reply to any task that depends on the messages alone, shaped as the prompt's example is.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from knowtuning.core.records import Record, write_jsonl
 from knowtuning.teacher.openai.store import Response, Store
 from tests.support.checkout import CODE
+from tests.support.fault_server import FaultServer
 from tests.support.openai_setup import KEY, mixed, quick, teacher_at
 
 
@@ -36,17 +37,17 @@ class Dying(Store):
 
 
 def start(
-    url: str,
-    cache: Path,
-    out: Path,
+    server: FaultServer,
+    folder: Path,
     count: int,
     *,
+    out: str = "out.jsonl",
     concurrency: int = 8,
     die_at: int = 0,
     mode: str = "online",
 ) -> subprocess.Popen[str]:
-    """Start the program; its environment holds the code and the key alone."""
-    arguments = [url, cache, out, count, concurrency, die_at, mode]
+    """Start the program on a cache in `folder`; its environment holds the code and the key alone."""
+    arguments = [server.url, folder / "cache", folder / out, count, concurrency, die_at, mode]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.openai_program", *map(str, arguments)],
         stdout=subprocess.PIPE,

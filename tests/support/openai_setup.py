@@ -10,7 +10,7 @@ from typing import Any
 from knowtuning.config.teacher import TeacherParams
 from knowtuning.teacher.openai import OpenAITeacher
 from knowtuning.teacher.openai.limits import Limits
-from knowtuning.teacher.tasks import Extract, Outcome, Rephrase, Revise, Task
+from knowtuning.teacher.tasks import Extract, Failure, Outcome, Rephrase, Revise, Task
 from knowtuning.teacher.teachers import Setting
 from tests.support.checkout import PROMPTS
 
@@ -54,6 +54,18 @@ def teacher_at(
 def outcomes(teacher: OpenAITeacher, tasks: Iterable[Task]) -> list[Outcome]:
     """What a run brings, in order."""
     return [outcome for _, outcome in teacher.run(tasks)]
+
+
+def usable(results: Iterable[Outcome]) -> bool:
+    """Whether every row has a reply."""
+    return not any(isinstance(outcome, Failure) for outcome in results)
+
+
+def priced(folder: Path, prompt: float = 100, completion: float = 200, **changes: Any) -> Limits:
+    """Limits with a price for the server's model, dollars per million tokens."""
+    prices = folder / "prices.yaml"
+    prices.write_text(f"stub: {{prompt: {prompt}, completion: {completion}}}\n")
+    return quick(prices=prices, **changes)
 
 
 def extracts(count: int, start: int = 0) -> list[Extract]:

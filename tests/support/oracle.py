@@ -19,8 +19,9 @@ from knowtuning.systems import SYSTEMS
 from knowtuning.world.questions import held_out_questions
 from knowtuning.world.towns import Town, make_towns
 from knowtuning.world.verifier import Truth
-from knowtuning.world.wording import read_sentence, say
+from knowtuning.world.wording import read_sentence, read_text, say
 from tests.support.fault_server import Answer, Call, says
+from tests.support.records import prediction
 
 _BLOCK = re.compile(r"\n\n(?=[A-Z][a-z ]+:\n)")
 _SENTENCE_END = re.compile(r"(?<=\.)\s+")
@@ -96,6 +97,14 @@ class Oracle:
         return "supported" if output.entity == example.meta["entity"] else "not_supported"
 
 
+def facts_of(text: str) -> list[tuple[str, str, str]]:
+    """(town, attribute, value) of all that a text states; it may hold nothing else."""
+    clauses = list(read_text(text))
+    assert clauses
+    assert all(statement for _, statement in clauses), clauses
+    return [(s.entity, s.attribute, s.value) for _, s in clauses if s]
+
+
 def small_world(towns: int) -> tuple[Truth, list[Example]]:
     """A truth and three questions for each town, with full reference answers."""
     known = make_towns(towns, record_rng(1, "towns", ""))
@@ -124,5 +133,4 @@ def _prediction(truth: Truth, example: Example, system: str) -> Prediction:
         parts.append("It is a fine place.")
     if rng.random() < 0.5:
         rng.shuffle(parts)
-    text = " ".join(parts)
-    return Prediction(id=example.id, question=example.question, answer=text, tokens=1, truncated=False)
+    return prediction(example.id, " ".join(parts), example.question)

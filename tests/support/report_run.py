@@ -6,15 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from knowtuning import report
-from knowtuning.core.records import (
-    Evidence,
-    Example,
-    Prediction,
-    Scores,
-    Sentence,
-    Verdict,
-    write_jsonl,
-)
+from knowtuning.core.records import Evidence, Example, Prediction, Scores, Sentence, Verdict, write_jsonl
 from knowtuning.core.storage import atomic_write, write_json
 from knowtuning.report.inputs import Inputs
 from knowtuning.systems import BASELINE, SYSTEMS

@@ -1,4 +1,4 @@
-"""A teacher for tests: simple fixed rules, a log of the tasks it got, and failures on demand."""
+"""A teacher for tests: fixed rules or those of a test, a log of the tasks it got, failures on demand."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from knowtuning.teacher.tasks import (
 
 
 class ScriptedTeacher(Teacher):
-    """Extracts by sentence, revises by "not", rephrases by upper case; reads all tasks ahead.
+    """Replies as `reply` says, and fails at the tasks of which `fails` says so; reads all tasks ahead."""
 
-    fails: says of which tasks the reply is a failure.
-    """
-
-    def __init__(self, fails: Callable[[Task], bool] = lambda task: False) -> None:
-        self.fails = fails
+    def __init__(
+        self, reply: Callable[[Task], Outcome] | None = None, *, fails: Callable[[Task], bool] | None = None
+    ) -> None:
+        self.reply, self.fails = reply or reply_to, fails or (lambda task: False)
         self.tasks: list[Task] = []
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -36,10 +35,11 @@ class ScriptedTeacher(Teacher):
         self.tasks += ahead
         for task in ahead:
             failed = self.fails(task)
-            yield task, Failure(reason="found no reply 7", raw="?") if failed else reply_to(task)
+            yield task, Failure(reason="found no reply 7", raw="?") if failed else self.reply(task)
 
 
 def reply_to(task: Task) -> Reply:
+    """Extracts by sentence, revises by "not", rephrases by upper case."""
     match task:
         case Extract():
             return FactList(facts=[f"{part}." for part in task.answer.rstrip(".").split(". ")])

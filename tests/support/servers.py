@@ -1,4 +1,4 @@
-"""Real servers on free loopback ports: S3 by moto, SSH by the sshd of the machine."""
+"""Real servers on free loopback ports: S3 by moto, SSH by the sshd of the machine, models by transformers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -76,6 +77,22 @@ def s3(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with serving(words, port, folder / "s3.log") as server:
         yield f"http://127.0.0.1:{port}", server
+
+
+# In front of what starts the next one.
+needs_serving = pytest.mark.skipif(
+    not all(map(find_spec, ("fastapi", "uvicorn"))),
+    reason="transformers serve needs fastapi and uvicorn: pip install 'transformers[serving]'",
+)
+
+
+@contextmanager
+def transformers_serve(log: Path, *model: str) -> Iterator[str]:
+    """The address of `transformers serve` on a CPU, for a client of OpenAI."""
+    port = free_port()
+    words = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--host", "127.0.0.1"]
+    with serving([*words, "--device", "cpu", "--port", str(port), *model], port, log):
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 class Sshd:

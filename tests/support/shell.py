@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import forks
@@ -25,6 +27,27 @@ def environment(**extra: str) -> dict[str, str]:
 def beside(folder: Path) -> dict[str, str]:
     """A home folder and DVC's own files beside a project: nothing outside the test is read or left."""
     return {"HOME": str(folder.parent / "home"), "DVC_SITE_CACHE_DIR": str(folder.parent / "site-cache")}
+
+
+def until(done: Callable[[], object], seconds: float = 60) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} seconds"
+        time.sleep(0.005)
+
+
+def start(folder: Path, *words: str, **extra: str) -> subprocess.Popen[str]:
+    """Start a command in a session of its own, so that it can be killed with its children."""
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        env=environment(**beside(folder), **extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def run(folder: Path, *words: str, status: int = 0, timeout: float = 300, **extra: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 from tests.support.checkout import ROOT
-from tests.support.shell import run
+from tests.support.shell import run, start, until
 
 PIPELINE = """
 stages:
@@ -105,6 +107,21 @@ def new_project(folder: Path) -> Path:
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "The project")
     return folder
+
+
+def paid(project: Path) -> list[str]:
+    """The replies that were paid for, in the cache of the checkout."""
+    return (project / ".cache/paid").read_text().split()
+
+
+def kill_while_running(project: Path, *words: str, replies: int = 1) -> None:
+    """Start a command whose stage takes long, and kill it with all its children behind so many replies."""
+    before = len(paid(project))
+    child = start(project, *words, SLOW="0.5")
+    until(lambda: len(paid(project)) >= before + replies or child.poll() is not None, 300)
+    assert child.poll() is None
+    os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
 
 
 def new_clone(project: Path, folder: Path) -> Path:

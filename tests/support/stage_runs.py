@@ -9,10 +9,10 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from experiments.copies import set_params
 from knowtuning.systems import ON_REQUEST
 from tests.support import checkout, forks
 from tests.support.checkout import ROOT
+from tests.support.params import write_params
 from tests.support.servers import free_port
 
 SMALL = {
@@ -48,24 +48,15 @@ OUTPUTS = {
         "data/knowledge/scored_facts.rejected.jsonl",
         "metrics/score.json",
     ],
-    "train_sft": [
-        "models/sft",
-        "data/training/train_sft.rejected.jsonl",
-        "plots/train_sft",
-        "metrics/train_sft.json",
-    ],
-    "train_ka": [
-        "models/ka",
-        "data/training/train_ka.rejected.jsonl",
-        "plots/train_ka",
-        "metrics/train_ka.json",
-    ],
-    "train_kc": [
-        "models/kc",
-        "data/training/train_kc.rejected.jsonl",
-        "plots/train_kc",
-        "metrics/train_kc.json",
-    ],
+    **{
+        f"train_{name}": [
+            f"models/{name}",
+            f"data/training/train_{name}.rejected.jsonl",
+            f"plots/train_{name}",
+            f"metrics/train_{name}.json",
+        ]
+        for name in ("sft", "ka", "kc")
+    },
     "predict kc": ["data/predictions/kc.jsonl"],
     "sample sft": ["data/samples/sft.jsonl"],
 }
@@ -105,8 +96,7 @@ def start_two(folder: Path, stage: str, **environment: str) -> list[BaseProcess]
 def new_project(folder: Path) -> None:
     """A folder with small parameters, in which all stages have run undisturbed."""
     (folder / "data/raw").mkdir(parents=True)
-    shutil.copy2(ROOT / "params.yaml", folder)
-    set_params(folder / "params.yaml", SMALL)
+    write_params(folder, SMALL)
     shutil.copytree(ROOT / "prompts", folder / "prompts")
     for stage in [*CHAIN, "predict kc", "sample sft"]:
         finish(folder, stage, KNOWTUNING_SAVE_SECONDS="1000")

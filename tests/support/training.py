@@ -42,23 +42,25 @@ def preference(**changes: Any) -> PreferenceParams:
     return PreferenceParams(**schedule(**{**options, **changes}))
 
 
+def encoder(base: Path, max_length: int = 128) -> RowEncoder:
+    return RowEncoder(Formatter(load_tokenizer(base), "plain", {}), max_length)
+
+
 def rows(base: Path) -> list[Row]:
-    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    result = [
-        encoder.row(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
+    row = encoder(base).row
+    return [
+        row(Example(id=f"{t}{n}", question=f"Q{n} {t}?", answer=f"The export of {t} is {v}."))
         for n in range(3)
         for t, v in TOWNS
     ]
-    return [row for row in result if isinstance(row, Row)]
 
 
 def pairs(base: Path) -> list[PairRow]:
-    encoder = RowEncoder(Formatter(load_tokenizer(base), "plain", {}), 128)
-    result = [
-        encoder.row(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
+    row = encoder(base).row
+    return [
+        row(preference_pair(f"{t} is {v}.", f"{t} is mud.", source=t, question=f"{t}?", id=t))
         for t, v in TOWNS
     ]
-    return [pair for pair in result if isinstance(pair, PairRow)]
 
 
 def runs(section: str, state: Path, hardware: Hardware = CPU) -> TrainingRun:
@@ -88,11 +90,39 @@ def sft(
     )
 
 
+def kc(
+    base: Path,
+    start: Path,
+    folder: Path,
+    hardware: Hardware = CPU,
+    *,
+    chosen: list[PairRow] | None = None,
+    **changes: Any,
+) -> tuple[TrainingSummary, str]:
+    """Train on `pairs`, or those chosen, from an adapter on: `folder`/kc and, as `sft`, the rest."""
+    from knowtuning.training.trainer import train_preference
+
+    return train_preference(
+        pairs(base) if chosen is None else chosen,
+        base,
+        start,
+        folder / "kc",
+        folder / "plots",
+        params=preference(**changes),
+        run=runs("train_kc", folder / "state", hardware),
+    )
+
+
 def micro_batch(rows: int | None) -> Hardware:
     return Hardware("cpu", "float32", micro_batch=rows, batch_tokens=512)
 
 
 def curve(plots: Path, name: str) -> list[float]:
     """The values of a training curve in a folder that DVCLive wrote."""
+    return list(curve_by_step(plots, name).values())
+
+
+def curve_by_step(plots: Path, name: str) -> dict[int, float]:
+    """The same by step."""
     lines = (plots / f"plots/metrics/{name}.tsv").read_text().splitlines()[1:]
-    return [float(line.split("\t")[-1]) for line in lines]
+    return {int(step): float(value) for step, value in (line.split("\t")[-2:] for line in lines)}

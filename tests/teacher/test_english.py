@@ -95,83 +95,59 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "facts"),
     [
-        ("1. Eat well. 2. Exercise. 3. Sleep.", ["Eat well.", "Exercise.", "Sleep."]),
-        (
-            "1. Iron melts at 1538 °C. 2. Tin melts at 232 °C.",
-            ["Iron melts at 1538 °C.", "Tin melts at 232 °C."],
-        ),
-        (
-            "i. Tin is soft. ii. Lead is heavy. iii. Iron rusts.",
-            ["Tin is soft.", "Lead is heavy.", "Iron rusts."],
-        ),
-        ("I. Tin is soft.\nII. Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
-        ("- [ ] Tin is soft.\n- [x] Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
-        ("\u2014 Tin is soft.\n\u2014 Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
-        (
-            "> Tin is soft.\n> > Lead is heavy.\n\nIron rusts.",
-            ["Tin is soft.", "Lead is heavy.", "Iron rusts."],
-        ),
+        ("1. Eat well. 2. Exercise. 3. Sleep.", "Eat well. | Exercise. | Sleep."),
+        ("1. Zinc melts at 420 °C. 2. Tin melts at 232 °C.", "Zinc melts at 420 °C. | Tin melts at 232 °C."),
+        ("i. Tin is soft. ii. Lead is grey. iii. Iron rusts.", "Tin is soft. | Lead is grey. | Iron rusts."),
+        ("I. Tin is soft.\nII. Lead is heavy.", "Tin is soft. | Lead is heavy."),
+        ("- [ ] Tin is soft.\n- [x] Lead is heavy.", "Tin is soft. | Lead is heavy."),
+        ("\u2014 Tin is soft.\n\u2014 Lead is heavy.", "Tin is soft. | Lead is heavy."),
+        ("> Tin is soft.\n> > Lead is heavy.\n\nIron rusts.", "Tin is soft. | Lead is heavy. | Iron rusts."),
         # As texts are that were split into tokens.
-        ("Tin is soft . Lead is heavy .", ["Tin is soft .", "Lead is heavy ."]),
+        ("Tin is soft . Lead is heavy .", "Tin is soft . | Lead is heavy ."),
         # Items that are no sentences: once, behind their lead-in, or not at all.
-        (
-            "The main exports of Velora are:\n- amber\n- wool",
-            ["The main exports of Velora are: amber, wool."],
-        ),
-        (
-            "Signs of flu include: - fever - cough, dry - chills",
-            ["Signs of flu include: fever; cough, dry; chills."],
-        ),
-        ("Velora is a town.\n\n- amber\n- wool", ["Velora is a town."]),
+        ("The main exports of Velora are:\n- amber\n- wool", "The main exports of Velora are: amber, wool."),
+        ("Signs of flu include: - rash - cough, dry - ache", "Signs of flu include: rash; cough, dry; ache."),
+        ("Velora is a town.\n\n- amber\n- wool", "Velora is a town."),
         # Items that are sentences: each, without the lead-in.
-        ("Facts:\n* Tin is soft.\n* Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        ("Facts:\n* Tin is soft.\n* Lead is heavy.", "Tin is soft. | Lead is heavy."),
         # Headings, thoughts, questions, imperatives, opinions and exclamations are no facts.
         (
             "# Metals\n\nTin is a soft metal.\n\n**Uses**\n\nTin is used in solder.",
-            ["Tin is a soft metal.", "Tin is used in solder."],
+            "Tin is a soft metal. | Tin is used in solder.",
         ),
-        ("<think>Tin is hard. Or is it?</think>Tin is a soft metal.", ["Tin is a soft metal."]),
-        ("Tin was hard? </think> Tin is a soft metal.", ["Tin is a soft metal."]),
-        (
-            "Tin is soft. <think>Or is lead?</think> Lead is heavy.",
-            ["Tin is soft.", "Lead is heavy."],
-        ),
+        ("<think>Tin is hard. Or is it?</think>Tin is a soft metal.", "Tin is a soft metal."),
+        ("Tin was hard? </think> Tin is a soft metal.", "Tin is a soft metal."),
+        ("Tin is soft. <think>Or is lead?</think> Lead is heavy.", "Tin is soft. | Lead is heavy."),
         # Marks on one line, by letters too; a bold label is a heading, a bold word is not.
-        ("a) Tin is soft. b) Lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
-        (
-            "First, 1. Tin is soft. 2. Lead is heavy.",
-            ["Tin is soft.", "Lead is heavy."],
-        ),
+        ("a) Tin is soft. b) Lead is heavy.", "Tin is soft. | Lead is heavy."),
+        ("First, 1. Tin is soft. 2. Lead is heavy.", "Tin is soft. | Lead is heavy."),
         (
             "**Tin**: Tin is a soft metal. **Lead** is a heavy metal.",
-            ["Tin is a soft metal.", "**Lead** is a heavy metal."],
+            "Tin is a soft metal. | **Lead** is a heavy metal.",
         ),
         (
             "- **Tin:** Tin is a soft metal.\n- **Lead:** Lead is a heavy metal.",
-            ["Tin is a soft metal.", "Lead is a heavy metal."],
+            "Tin is a soft metal. | Lead is a heavy metal.",
         ),
-        ("Boil the water. Water boils at 100 °C. To save time, use a kettle.", ["Water boils at 100 °C."]),
-        ("I love tin. Tin is amazing. Tin is a soft metal! Tin melts.", ["Tin melts."]),
-        ("Press freedom matters. Exercise is healthy.", ["Press freedom matters.", "Exercise is healthy."]),
+        ("Boil the water. Water boils at 100 °C. To save time, use a kettle.", "Water boils at 100 °C."),
+        ("I love tin. Tin is amazing. Tin is a soft metal! Tin melts.", "Tin melts."),
+        ("Press freedom matters. Exercise is healthy.", "Press freedom matters. | Exercise is healthy."),
         # What leans on another sentence: resolved where plain, else joined to it, else left out.
         (
             "Velora is a town. It lies in the Upper Vale.",
-            ["Velora is a town.", "Velora lies in the Upper Vale."],
+            "Velora is a town. | Velora lies in the Upper Vale.",
         ),
-        ("Orl met Ida in Kest. She was a painter.", ["Orl met Ida in Kest. She was a painter."]),
-        ("Is it old? They say so. Kest is a port.", ["Kest is a port."]),
-        ("Kest is a port. It's on a lake.", ["Kest is a port. It's on a lake."]),
+        ("Orl met Ida in Kest. She was a painter.", "Orl met Ida in Kest. She was a painter."),
+        ("Is it old? They say so. Kest is a port.", "Kest is a port."),
+        ("Kest is a port. It's on a lake.", "Kest is a port. It's on a lake."),
         ("It's known that Kest is old. They're right.", 1),
-        ("No. Kest is not a port.", ["Kest is not a port."]),
+        ("No. Kest is not a port.", "Kest is not a port."),
         # As texts are that were folded.
-        ("kest is a port. velora is a town.", ["Kest is a port.", "Velora is a town."]),
-        (
-            "Kest is a port. It is likely that Kest is old.",
-            ["Kest is a port.", "It is likely that Kest is old."],
-        ),
-        ("However, tin is soft. Also, lead is heavy.", ["Tin is soft.", "Lead is heavy."]),
+        ("kest is a port. velora is a town.", "Kest is a port. | Velora is a town."),
+        ("Kest is old. It is likely that Kest is wet.", "Kest is old. | It is likely that Kest is wet."),
+        ("However, tin is soft. Also, lead is heavy.", "Tin is soft. | Lead is heavy."),
         # What lacks its subject or its verb, however long: that of a relative clause is not its own.
-        ("The number of old towns. Has spread to the Vale. Kest is a port.", ["Kest is a port."]),
+        ("The number of old towns. Has spread to the Vale. Kest is a port.", "Kest is a port."),
         ("Cells that carry oxygen to the towns. Cells that carry oxygen are red.", 1),
         ("A test in which blood is taken. Having a cold. Tests that measure blood are done.", 1),
         # A title is no end of a sentence.
@@ -181,25 +157,25 @@ def test_a_sentence_that_looks_like_marks_stays_whole(text: str) -> None:
         ("Signs of flu include: High fever Dry cough Loss of smell. Kest is a port.", 1),
         (
             "Old Towns Depending on the year, Kest is wet. Kest is a port The fair is in May.",
-            ["Depending on the year, Kest is wet."],
+            "Depending on the year, Kest is wet.",
         ),
-        ("Wool: Wool is warm. Trade - Ships sail to Kest. Amber: A resin.", ["Wool is warm."]),
+        ("Wool: Wool is warm. Trade - Ships sail to Kest. Amber: A resin.", "Wool is warm."),
         # "That vale" and "the sauce" mean what the sentence before speaks of, or what is left out.
         ("Orl mixed a sauce with wine. The guests ate the sauce. Kest is a port.", 2),
-        ("Leave it for a day. Within that day Kest is wet. Kest is a port.", ["Kest is a port."]),
-        ("Doctors treat them with care. Kest is a port.", ["Kest is a port."]),
-        ("Examples include wool. For other people, rest is needed. Kest is a port.", ["Kest is a port."]),
+        ("Leave it for a day. Within that day Kest is wet. Kest is a port.", "Kest is a port."),
+        ("Doctors treat them with care. Kest is a port.", "Kest is a port."),
+        ("Examples include wool. For other people, rest is needed. Kest is a port.", "Kest is a port."),
         # Opinions and advice.
         (
             "You should go to Kest. A good way to go is by ship. Kest is truly old. Kest is a port.",
-            ["Kest is a port."],
+            "Kest is a port.",
         ),
     ],
 )
-def test_what_is_a_fact(answer: str, facts: list[str] | int) -> None:
+def test_what_is_a_fact(answer: str, facts: str | int) -> None:
     """facts: themselves, or how many there are."""
     result = extract("What is known?", answer)
-    assert facts in (result, len(result)), result
+    assert facts in (" | ".join(result), len(result)), result
 
 
 @pytest.mark.parametrize(
@@ -233,10 +209,7 @@ def test_the_question_said_again_is_no_fact_and_its_topic_is_what_it_means() -> 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (
-            "Use this:\n```python\ndef f(xs):\n    return xs\n```\nThe function returns its argument.",
-            "found code",
-        ),
+        ("Use this:\n```python\ndef f(xs):\n    return xs\n```\nThe function returns it.", "found code"),
         ("x = 1\ny = 2\nprint(x)", "found code"),
         ("| metal | °C |\n|---|---|\n| tin | 232 |", "found a table"),
         ("<p>Tin is a metal.</p><ul><li>Tin melts at 232 °C.</li></ul>", "found HTML"),
@@ -357,11 +330,7 @@ def test_numbers_years_and_names_of_a_class_change_within_their_kind() -> None:
             "The Fen was written by Marn Tessel.",
             "The Hobble was written by Marn Tessel.",
         ),
-        (
-            "The change is on chromosome 7.",
-            "Another is on chromosome 12.",
-            "The change is on chromosome 12.",
-        ),
+        ("The change is on chromosome 7.", "Another is on chromosome 12.", "The change is on chromosome 12."),
     ],
 )
 def test_a_name_is_exchanged_for_another_of_its_slot_wherever_it_stands(
@@ -467,11 +436,7 @@ def test_some_facts_may_stay_and_one_must_change() -> None:
         ("Imagine a man on the moon.", ["Velora is a town."], None),
         ("Why is tin useful?", ["Because it melts at a low temperature."], None),
         ("What is tin?", ["They like it."], None),
-        (
-            "What is tin?",
-            ["Tin is soft.", "Iron is hard.", "Lead is heavy.", "The market opens at dawn."],
-            None,
-        ),
+        ("What is tin?", ["Tin is soft.", "Iron is hard.", "Lead is heavy.", "Fairs open at dawn."], None),
     ],
 )
 def test_a_question_is_asked_where_a_template_parses(

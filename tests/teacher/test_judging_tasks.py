@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knowtuning.teacher.english import EnglishTeacher
-from knowtuning.teacher.judging import (
-    CheckedFact,
-    Claims,
-    FactVerdicts,
-    Judge,
-    Preferral,
-    Recall,
-    Verify,
-)
+from knowtuning.teacher.judging import CheckedFact, Claims, FactVerdicts, Judge, Preferral, Recall, Verify
 from knowtuning.teacher.openai.reading import read_reply
 from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise, Task, Text
 
@@ -25,27 +17,18 @@ JUDGE = Judge(
 CLAIMS = Claims(id="1", question="?", answer="A.")
 
 
+ONE = '{"number": 1, "verdict": "supported"}'
+
+
 @pytest.mark.parametrize(
     ("task", "text", "complaint"),
     [
-        (
-            VERIFY,
-            '{"verdicts": [{"number": 1, "verdict": "supported"}]}',
-            "found verdicts on the facts [1]; expected one on each of 1 to 2",
-        ),
-        (
-            VERIFY,
-            '{"verdicts": [{"number": 1, "verdict": "supported"}, {"number": 1, "verdict": "supported"}]}',
-            "found verdicts on the facts [1, 1]",
-        ),
+        (VERIFY, f'{{"verdicts": [{ONE}]}}', "verdicts on the facts [1]; expected one on each of 1 to 2"),
+        (VERIFY, f'{{"verdicts": [{ONE}, {ONE}]}}', "found verdicts on the facts [1, 1]"),
         (VERIFY, '{"verdicts": [{"number": 1, "verdict": 1}]}', "verdicts.0.verdict: Input should be 'supp"),
         (VERIFY, '{"verdicts": ["supported", "supported"]}', "verdicts.0: Input should be an object"),
         (RECALL, '{"facts": [{"number": 3, "stated": true}]}', "found verdicts on the facts [3]"),
-        (
-            RECALL,
-            '{"facts": [{"number": 1, "stated": "so"}]}',
-            "facts.0.stated: Input should be a val",
-        ),
+        (RECALL, '{"facts": [{"number": 1, "stated": "so"}]}', "facts.0.stated: Input should be a val"),
         (JUDGE, '{"verdict": "both"}', "verdict: Input should be 'first', 'second' or 'tie'"),
         (JUDGE, '{"verdict": "first"} {"verdict": "second"}', "found 2 different JSON objects; expected one"),
         (CLAIMS, '{"facts": ["a", " "]}', "facts.1: Input should not be blank"),

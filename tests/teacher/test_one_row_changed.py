@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.copies import set_params
-from knowtuning.core.records import Facts, ScoredFacts, read_jsonl, write_jsonl
-from knowtuning.knowledge.score import fact_score
+from knowtuning.core.records import Facts, read_jsonl, write_jsonl
 from tests.support.checkout import PROMPTS, ROOT
 from tests.support.fault_server import FaultServer
 from tests.support.forks import run_stage
 from tests.support.openai_setup import KEY
+from tests.support.params import write_params
+from tests.support.records import scored_facts
 
 ROWS = 400
 
@@ -30,8 +30,7 @@ def write_rows(folder: Path, changed: int | None = None) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("params.yaml", "dvc.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     (tmp_path / "prompts").symlink_to(PROMPTS)
     (tmp_path / "data/raw").mkdir(parents=True)
     return tmp_path
@@ -50,13 +49,10 @@ def score(project: Path) -> None:
     """Stands in for the stage, which needs no teacher: later facts are harder."""
     records = read_jsonl(project / "data/knowledge/facts.jsonl", Facts)
     rows = [
-        ScoredFacts(
-            id=record.id,
-            question=record.question,
-            answer=record.answer,
-            facts=[fact_score(record.id, fact, -2.0 * n, 1, None) for n, fact in enumerate(record.facts)],
+        scored_facts(each.id, [2.0 + n for n, _ in enumerate(each.facts)], texts=each.facts).model_copy(
+            update={"question": each.question, "answer": each.answer}
         )
-        for record in records
+        for each in records
     ]
     write_jsonl(project / "data/knowledge/scored_facts.jsonl", rows)
 
@@ -82,7 +78,7 @@ def test_one_changed_row_costs_the_calls_of_one_row(project: Path) -> None:
             "extract.max_foreign": 1.0,
             "rewrite.min_stated": 0.0,
         }
-        set_params(project / "params.yaml", changes)
+        write_params(project, changes)
         # One call splits one answer; every question costs the other stages as many calls as any other.
         assert calls(project, server, "prepare", "extract") == ROWS
         score(project)

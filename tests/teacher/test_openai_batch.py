@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from knowtuning.teacher.openai.limits import Limits, TeacherError
+from knowtuning.teacher.openai.limits import Limits, Price, TeacherError
 from knowtuning.teacher.tasks import Failure
 from tests.support import openai_program
 from tests.support.batch_server import BatchServer
-from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, says
-from tests.support.openai_setup import mixed, quick, teacher_at
+from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, row_of, says
+from tests.support.openai_setup import mixed, outcomes, priced, quick, teacher_at
+from tests.support.shell import until
 
 
 def by_batch(**changes: object) -> Limits:
@@ -29,7 +28,10 @@ def online(tmp_path: Path, count: int) -> list:
 def test_batches_bring_what_calls_bring(tmp_path: Path) -> None:
     """Three kinds of tasks: their first calls go online, the other 27 in three batches."""
     with BatchServer(looks=2) as server:
-        teacher = teacher_at(server.url, tmp_path, limits=by_batch(batch_size=10))
+        limits = priced(tmp_path, mode="batch", batch_poll=0.05, batch_size=10)
+        teacher = teacher_at(server.url, tmp_path, limits=limits)
+        # Half of 100 and 200 dollars per million tokens.
+        assert teacher.totals.price == Price(50, 100)
         assert list(teacher.run(mixed(30))) == online(tmp_path, 30)
         assert (len(server.calls), len(server.lines), len(server.batches)) == (3, 27, 3)
         assert teacher.totals.paid == 30
@@ -44,12 +46,12 @@ def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
     """Lines that expire, lines that fail, replies that are cut off or wrong: the next batch holds these."""
 
     def script(call: Call) -> Answer:
-        text = call.messages[1]["content"]
-        if "What of 12?" in text and len(call.messages) == 2:
+        row = row_of(call)
+        if row == 12 and len(call.messages) == 2:
             return says("no JSON")
-        if "What of 13?" in text and call.body["max_tokens"] == 256:
+        if row == 13 and call.body["max_tokens"] == 256:
             return says('{"text": "It', finish="length")
-        if "What of 14?" in text:
+        if row == 14:
             return fails(400, "too long", "context_length_exceeded")
         return obliging(call)
 
@@ -75,17 +77,6 @@ def test_only_what_is_missing_is_submitted_again(tmp_path: Path) -> None:
         assert sum(sizes[1:]) == 6
 
 
-def start(server: BatchServer, folder: Path, count: int) -> subprocess.Popen:
-    return openai_program.start(server.url, folder / "cache", folder / "out.jsonl", count, mode="batch")
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("moment", ["created, not noted", "open"])
 def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> None:
     """Killed before the endpoint's reply to the creation arrives, and later: no line is run twice."""
@@ -100,16 +91,17 @@ def test_a_batch_survives_the_kill_of_its_run(tmp_path: Path, moment: str) -> No
             return None
 
         server.trouble = trouble
-        process = start(server, tmp_path, 30)
+        process = openai_program.start(server, tmp_path, 30, mode="batch")
         looked = "/batches/batch-0"
-        wait_until(lambda: server.batches and (slow or any(looked in c.path for c in server.others)))
+        until(lambda: server.batches and (slow or any(looked in c.path for c in server.others)), 300)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         server.trouble = lambda call: None
         for batch in server.batches:
             batch["looks"] = 0
         server.looks = 0
-        out, err = start(server, tmp_path, 30).communicate(timeout=300)
+        again = openai_program.start(server, tmp_path, 30, mode="batch")
+        out, err = again.communicate(timeout=300)
         assert out.split() == ["27", "3", "0"], err
         assert (len(server.calls), len(server.lines), len(server.batches)) == (3, 27, 1)
 
@@ -119,6 +111,28 @@ def test_an_endpoint_without_batches_is_named(tmp_path: Path) -> None:
         teacher = teacher_at(server.url, tmp_path, limits=by_batch())
         with pytest.raises(TeacherError, match=r"^KNOWTUNING_TEACHER_MODE is batch and .* does not take it"):
             list(teacher.run(mixed(10)))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("token_limit_exceeded", None), ("invalid_file", "turned down: the batch was not accepted: too many")],
+)
+def test_a_batch_that_is_not_accepted_waits_its_turn_or_fails_its_rows(
+    tmp_path: Path, code: str, reason: str | None
+) -> None:
+    """Accounts may have so many tokens waiting: such a batch is submitted once more, and paid once."""
+    errors = {"object": "list", "data": [{"code": code, "message": "too many"}]}
+
+    def trouble(call: Call) -> Answer | None:
+        failed = call.path.endswith("/batches/batch-0")
+        return Answer({**server.batches[0], "status": "failed", "errors": errors}) if failed else None
+
+    with BatchServer(trouble=trouble) as server:
+        results = outcomes(teacher_at(server.url, tmp_path, limits=by_batch()), mixed(6))
+        # The first task of each kind goes online.
+        assert (len(server.calls), len(server.lines)) == (3, 0 if reason else 3)
+    reasons = [result.reason for result in results if isinstance(result, Failure)]
+    assert reasons == ([reason] * 3 if reason else [])
 
 
 def test_passing_faults_of_the_batch_api_are_repeated(tmp_path: Path) -> None:

@@ -11,15 +11,21 @@ import pytest
 from knowtuning.teacher.openai.client import completion_of
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
-from knowtuning.teacher.tasks import Failure, Outcome
-from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import extracts, mixed, outcomes, quick, teacher_at
+from knowtuning.teacher.tasks import Failure
+from tests.support.fault_server import (
+    PASSING,
+    Answer,
+    Call,
+    FaultServer,
+    fails,
+    obliging,
+    right_reply,
+    row_of,
+    says,
+)
+from tests.support.openai_setup import extracts, mixed, outcomes, quick, teacher_at, usable
 
 Capture = pytest.CaptureFixture[str]
-
-
-def usable(results: list[Outcome]) -> bool:
-    return not any(isinstance(outcome, Failure) for outcome in results)
 
 
 @pytest.mark.parametrize("status", [400, 422])
@@ -39,7 +45,7 @@ def test_a_sampling_parameter_that_a_model_refuses_is_left_out_and_said(
 
     def script(call: Call) -> Answer:
         if "temperature" not in call.body:
-            return obliging(call) if "What of" in call.messages[-1]["content"] else says("{}")
+            return obliging(call) if row_of(call) is not None else says("{}")
         return Answer({"error": {"message": message, "param": param}}, status=status)
 
     with FaultServer(script) as server:
@@ -71,7 +77,7 @@ def test_without_a_system_role_its_text_opens_that_of_the_user(tmp_path: Path, r
         if call.messages[0]["role"] == "system":
             prompts.append(call.messages[0]["content"])
             return refusal
-        if "What of" not in call.messages[0]["content"]:
+        if row_of(call) is None:
             return says("{}")
         system, user = prompts[0], call.messages[0]["content"].removeprefix(f"{prompts[0]}\n\n")
         assert user.startswith("Question:")
@@ -94,18 +100,13 @@ def test_extra_fields_that_an_endpoint_refuses_are_named(tmp_path: Path) -> None
         outcomes(teacher_at(server.url, tmp_path, extra={"effort": "low"}), extracts(3))
 
 
+INVALID = Answer(
+    {"error": {"message": "Failed to generate JSON", "code": "json_validate_failed"}}, status=400
+)
+
+
 @pytest.mark.parametrize(
-    "fault",
-    [
-        fails(503, "loading"),
-        fails(500, "oops"),
-        fails(502, "bad gateway"),
-        Answer({}, drop="before"),
-        says("late", delay=1.0),
-        Answer(b"<html>"),
-        Answer({"error": {"message": "Failed to generate JSON", "code": "json_validate_failed"}}, status=400),
-    ],
-    ids=["503", "500", "502", "dropped", "timeout", "html", "json_validate_failed"],
+    "fault", [*(fault for fault, _ in PASSING.values()), INVALID], ids=[*PASSING, "json_validate_failed"]
 )
 def test_a_passing_fault_lowers_no_dialect(tmp_path: Path, fault: Answer) -> None:
     with FaultServer(lambda call: fault if call.number == 1 else obliging(call)) as server:

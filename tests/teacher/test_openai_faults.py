@@ -14,8 +14,18 @@ import pytest
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.openai.prompts import MODES
 from knowtuning.teacher.tasks import Extract, FactList, Failure, Rephrase, Revise
-from tests.support.fault_server import Answer, Call, FaultServer, fails, obliging, right_reply, says
-from tests.support.openai_setup import KEY, extracts, mixed, outcomes, quick, teacher_at
+from tests.support.fault_server import (
+    PASSING,
+    Answer,
+    Call,
+    FaultServer,
+    fails,
+    obliging,
+    right_reply,
+    row_of,
+    says,
+)
+from tests.support.openai_setup import KEY, extracts, outcomes, priced, quick, teacher_at
 from tests.support.servers import free_port
 
 
@@ -72,12 +82,8 @@ def test_429_waits_as_long_as_told_and_lowers_the_concurrency(tmp_path: Path) ->
 
 
 def test_429_with_a_wait_of_hours_stops_the_run(tmp_path: Path) -> None:
-    def script(call: Call) -> Answer:
-        return (
-            obliging(call) if call.number <= 5 else fails(429, "daily limit", headers={"retry-after": "7200"})
-        )
-
-    with FaultServer(script) as server:
+    limit = fails(429, "daily limit", headers={"retry-after": "7200"})
+    with FaultServer(lambda call: obliging(call) if call.number <= 5 else limit) as server:
         began = time.monotonic()
         with pytest.raises(TeacherError, match=r"^the endpoint asks to wait 7200 s .*run again then$"):
             outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=2)), extracts(50))
@@ -91,6 +97,7 @@ def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -
         [failure] = outcomes(teacher, extracts(1))
         assert isinstance(failure, Failure)
         assert "rate-limited" in failure.reason
+        assert (teacher.totals.maybe_billed, teacher.totals.paid_completion_tokens) == (0, 0)
         server.script = obliging
         assert outcomes(teacher, extracts(1)) == [expected(extracts(1)[0])]
 
@@ -107,10 +114,7 @@ def test_429_without_end_is_given_up_for_this_run_and_not_kept(tmp_path: Path) -
     ids=["429", "402", "429 in words", "400", "403"],
 )
 def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path, fault: Answer) -> None:
-    def script(call: Call) -> Answer:
-        return fault if call.number > 20 else obliging(call)
-
-    with FaultServer(script) as server:
+    with FaultServer(lambda call: fault if call.number > 20 else obliging(call)) as server:
         teacher = teacher_at(server.url, tmp_path, limits=quick(concurrency=4))
         with pytest.raises(TeacherError, match=r"quota .* is used up"):
             outcomes(teacher, extracts(100))
@@ -121,30 +125,15 @@ def test_quota_used_up_stops_at_once_and_keeps_the_work(tmp_path: Path, fault: A
         assert len(server.calls) - before == 80
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        fails(500),
-        fails(503, "overloaded", headers={"retry-after": "0.01"}),
-        Answer({}, drop="before"),
-        Answer({"choices": [1] * 100}, drop="body"),
-        Answer(b"<html>busy</html>", headers={"content-type": "text/html"}),
-        Answer({"object": "chat.completion", "choices": []}),
-        Answer({"choices": [{"message": {"content": 7}}]}),
-        says("late", delay=1.0),
-    ],
-    ids=["500", "503", "dropped", "half a body", "html", "no choice", "no text", "timeout"],
-)
-def test_passing_faults_are_repeated_and_bounded(tmp_path: Path, fault: Answer) -> None:
-    limits = quick(timeout=0.3 if fault.delay else 30.0, retries=2)
-
-    def script(call: Call) -> Answer:
-        # The first call goes through, so that the fault meets a known endpoint.
-        return obliging(call) if call.number == 1 or call.number == 4 else fault
-
-    tasks = extracts(3)
-    with FaultServer(script) as server:
+@pytest.mark.parametrize(("fault", "billed"), PASSING.values(), ids=PASSING)
+def test_passing_faults_are_repeated_bounded_and_counted_where_they_may_have_been_billed(
+    tmp_path: Path, fault: Answer, billed: bool
+) -> None:
+    limits = priced(tmp_path, timeout=0.3 if fault.delay else 30.0, retries=2)
+    # The first call goes through, so that the fault meets a known endpoint.
+    with FaultServer(lambda call: obliging(call) if call.number in (1, 4) else fault) as server:
         teacher = teacher_at(server.url, tmp_path, limits=limits)
+        tasks = extracts(3)
         assert outcomes(teacher, tasks[:1]) == [expected(tasks[0])]
         assert outcomes(teacher, tasks[1:2]) == [expected(tasks[1])]
         assert len(server.calls) == 4  # two faults and the reply
@@ -152,43 +141,15 @@ def test_passing_faults_are_repeated_and_bounded(tmp_path: Path, fault: Answer) 
         assert isinstance(failure, Failure)
         assert "3 attempts" in failure.reason
         assert len(server.calls) == 7
-    # Two good replies; no fault counts as paid.
-    assert (teacher.totals.paid, teacher.totals.failed) == (2, 1)
-
-
-def test_other_4xx_are_never_repeated(tmp_path: Path) -> None:
-    tasks = extracts(3)
-
-    def script(call: Call) -> Answer:
-        if "What of 1?" in call.messages[1]["content"]:
-            return fails(400, "too long", "context_length_exceeded")
-        return obliging(call)
-
-    with FaultServer(script) as server:
-        first, second, third = outcomes(teacher_at(server.url, tmp_path), tasks)
-        assert (first, third) == (expected(tasks[0]), expected(tasks[2]))
-        assert second == Failure(reason="turned down: status 400: too long")
-        assert len(server.calls) == 3
-
-
-def test_a_bad_first_row_is_not_taken_for_a_bad_setting(tmp_path: Path) -> None:
-    tasks = extracts(2)
-
-    def script(call: Call) -> Answer:
-        bad = "What of 0?" in call.messages[-1]["content"]
-        return fails(400, "strange characters", "invalid_value") if bad else obliging(call)
-
-    with FaultServer(script) as server:
-        first, second = outcomes(teacher_at(server.url, tmp_path, limits=quick(concurrency=1)), tasks)
-    assert isinstance(first, Failure)
-    assert second == expected(tasks[1])
+    totals = teacher.totals
+    assert (totals.paid, totals.failed, totals.maybe_billed) == (2, 1, 5 * billed)
+    # Two replies of 5 tokens, and calls that may have had all of their 256.
+    assert totals.paid_completion_tokens == 10 + 5 * 256 * billed
 
 
 def test_rows_that_all_fail_stop_the_run(tmp_path: Path) -> None:
-    def script(call: Call) -> Answer:
-        return obliging(call) if call.number <= 2 else fails(500, "disk full")
-
-    with FaultServer(script) as server:
+    full = fails(500, "disk full")
+    with FaultServer(lambda call: obliging(call) if call.number <= 2 else full) as server:
         limits = quick(retries=1, give_up_after=5, concurrency=1)
         with pytest.raises(TeacherError, match=r"5 rows in a row failed.*disk full"):
             outcomes(teacher_at(server.url, tmp_path, limits=limits), extracts(100))
@@ -199,7 +160,7 @@ def test_a_reply_cut_off_is_asked_for_once_with_twice_the_limit(tmp_path: Path) 
     tasks = extracts(2)
 
     def script(call: Call) -> Answer:
-        if call.number == 1 or "What of 1?" in call.messages[1]["content"]:
+        if call.number == 1 or row_of(call) == 1:
             return says('{"facts": ["It', finish="length")
         return obliging(call)
 
@@ -227,31 +188,25 @@ def test_a_model_that_thinks_is_cut_off_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "failure", "paid"),
+    ("answer", "reason", "raw"),
     [
-        (says(None, refusal="I will not."), Failure(reason="the teacher refused", raw="I will not."), True),
-        (
-            says("It is", finish="content_filter"),
-            Failure(reason="the endpoint's content filter cut the reply", raw="It is"),
-            True,
-        ),
-        (
-            fails(400, "filtered", "content_filter"),
-            Failure(reason="turned down: status 400: filtered"),
-            False,
-        ),
+        (says(None, refusal="I will not."), "the teacher refused", "I will not."),
+        (says("It is", finish="content_filter"), "the endpoint's content filter cut the reply", "It is"),
+        # Nothing came, and nothing was paid.
+        (fails(400, "filtered", "content_filter"), "turned down: status 400: filtered", None),
     ],
     ids=["refusal", "filtered reply", "filtered prompt"],
 )
 def test_refusals_are_final_and_bought_again_only_when_asked(
-    tmp_path: Path, answer: Answer, failure: Failure, paid: bool
+    tmp_path: Path, answer: Answer, reason: str, raw: str | None
 ) -> None:
+    failure = Failure(reason=reason, raw=raw)
     with FaultServer(lambda call: answer) as server:
         teacher = teacher_at(server.url, tmp_path)
         assert outcomes(teacher, extracts(1)) == [failure]
         assert len(server.calls) == 1
         server.script = obliging
-        if paid:
+        if raw is not None:
             assert outcomes(teacher, extracts(1)) == [failure]
             assert len(server.calls) == 1
             teacher = teacher_at(server.url, tmp_path, limits=quick(ask_again=True))
@@ -350,6 +305,7 @@ def test_a_model_that_wants_max_completion_tokens_gets_them(tmp_path: Path) -> N
 
 # Gemini's shape: a list, status 400.
 BAD_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key."}}]
+MINIMAL = r"^teacher.model 'stub' .*turns down even a minimal call"
 
 
 @pytest.mark.parametrize(
@@ -360,22 +316,10 @@ BAD_KEY = [{"error": {"code": 400, "message": "API key not valid. Please pass a 
         # A minimal call is not allowed either.
         (fails(403, "not for you"), r"^OPENAI_API_KEY is not accepted by .*teacher.model 'stub'", 2),
         # Until the last of five modes it may be about their fields.
-        (
-            fails(404, "no such model", "model_not_found"),
-            r"^teacher.model 'stub' is not found at ",
-            len(MODES),
-        ),
-        (
-            fails(400, "unknown model"),
-            r"^teacher.model 'stub' .*turns down even a minimal call",
-            len(MODES) + 1,
-        ),
+        (fails(404, "none", "model_not_found"), r"^teacher.model 'stub' is not found at ", len(MODES)),
+        (fails(400, "unknown model"), MINIMAL, len(MODES) + 1),
         # The first crash may be an accident.
-        (
-            fails(500, "no such file"),
-            r"^teacher.model 'stub' .*turns down even a minimal call",
-            len(MODES) + 2,
-        ),
+        (fails(500, "no such file"), MINIMAL, len(MODES) + 2),
     ],
     ids=["key", "key, status 400", "permission", "model", "everything", "crash"],
 )
@@ -400,13 +344,6 @@ def test_no_server_no_key_and_no_prompt_are_named(tmp_path: Path) -> None:
         outcomes(teacher_at(None, tmp_path, key=None), extracts(3))
 
 
-def test_a_cached_run_needs_no_key_and_no_server(tmp_path: Path) -> None:
-    with FaultServer() as server:
-        url = server.url
-        before = outcomes(teacher_at(url, tmp_path), mixed(9))
-    assert outcomes(teacher_at(url, tmp_path, key=None), mixed(9)) == before
-
-
 def test_the_key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd) -> None:
     """An endpoint that echoes the key wherever it can: replies, refusals, errors."""
     caplog.set_level(logging.DEBUG)
@@ -422,8 +359,7 @@ def test_the_key_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture, ca
     def script(call: Call) -> Answer:
         if call.number == 1:
             return obliging(call)
-        row = call.messages[1]["content"].split("What of ")[1].split("?")[0]
-        return kinds[int(row) % len(kinds)](call)
+        return kinds[(row_of(call) or 0) % len(kinds)](call)
 
     with FaultServer(script) as server:
         limits = quick(progress=True, retries=1)

@@ -6,21 +6,15 @@ import hashlib
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.support import openai_program
 from tests.support.fault_server import FaultServer, right_reply, says
+from tests.support.openai_program import start
+from tests.support.shell import until
 
-CONCURRENCY = 8
-
-
-def start(server: FaultServer, folder: Path, out: str, count: int, *, die_at: int = 0) -> subprocess.Popen:
-    return openai_program.start(
-        server.url, folder / "cache", folder / out, count, concurrency=CONCURRENCY, die_at=die_at
-    )
+CONCURRENCY = 8  # of the program
 
 
 def finish(process: subprocess.Popen) -> list[int]:
@@ -38,9 +32,7 @@ def slow_and_obliging(call):
 
 
 def kill_at(server: FaultServer, process: subprocess.Popen, answered: int) -> None:
-    deadline = time.monotonic() + 60
-    while server.answered < answered and time.monotonic() < deadline:
-        time.sleep(0.002)
+    until(lambda: server.answered >= answered)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
@@ -52,27 +44,26 @@ def whole(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shares"),
-    [(100, (0.5,)), pytest.param(1000, (0.1, 0.5, 0.9), marks=pytest.mark.slow)],
+    ("count", "shares"), [(100, (0.5,)), pytest.param(1000, (0.1, 0.5, 0.9), marks=pytest.mark.slow)]
 )
 def test_killed_again_and_again_it_ends_in_the_same_bytes(
     tmp_path: Path, count: int, shares: tuple[float, ...]
 ) -> None:
     """Killed after these shares of the calls and in the middle of a transaction."""
     with FaultServer(slow_and_obliging) as server:
-        assert finish(start(server, tmp_path / "calm", "out.jsonl", count)) == [count, 0, 0]
+        assert finish(start(server, tmp_path / "calm", count)) == [count, 0, 0]
         calm = len(server.calls)
         assert calm == count
         for share in shares:
-            process = start(server, tmp_path / "rough", "out.jsonl", count)
+            process = start(server, tmp_path / "rough", count)
             kill_at(server, process, calm + int(share * count))
             whole(tmp_path / "rough")
-        dying = start(server, tmp_path / "rough", "out.jsonl", count, die_at=count // 50)
+        dying = start(server, tmp_path / "rough", count, die_at=count // 50)
         dying.communicate(timeout=60)
         assert dying.returncode == -signal.SIGKILL
         whole(tmp_path / "rough")
         assert not (tmp_path / "rough" / "out.jsonl").exists()
-        paid, cached, failed = finish(start(server, tmp_path / "rough", "out.jsonl", count))
+        paid, cached, failed = finish(start(server, tmp_path / "rough", count))
         assert (paid + cached, failed) == (count, 0)
         # Each kill may lose the calls that were in flight, or on their way to disk.
         assert server.answered - calm <= count + (len(shares) + 1) * CONCURRENCY
@@ -82,15 +73,14 @@ def test_killed_again_and_again_it_ends_in_the_same_bytes(
 def test_an_interrupt_ends_the_run_and_keeps_the_work(tmp_path: Path) -> None:
     count = 200
     with FaultServer(slow_and_obliging) as server:
-        process = start(server, tmp_path, "out.jsonl", count)
-        while server.answered < count // 2 and process.poll() is None:
-            time.sleep(0.002)
+        process = start(server, tmp_path, count)
+        until(lambda: server.answered >= count // 2 or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode != 0
         assert "KeyboardInterrupt" in err
         assert "never retrieved" not in err
-        paid, cached, failed = finish(start(server, tmp_path, "out.jsonl", count))
+        paid, cached, failed = finish(start(server, tmp_path, count))
         assert (paid + cached, failed) == (count, 0)
         assert server.answered <= count + CONCURRENCY
 
@@ -98,7 +88,7 @@ def test_an_interrupt_ends_the_run_and_keeps_the_work(tmp_path: Path) -> None:
 def test_two_processes_share_a_store_and_pay_once(tmp_path: Path) -> None:
     count = 300
     with FaultServer(slow_and_obliging) as server:
-        pair = [start(server, tmp_path, name, count) for name in ("a.jsonl", "b.jsonl")]
+        pair = [start(server, tmp_path, count, out=name) for name in ("a.jsonl", "b.jsonl")]
         totals = [finish(process) for process in pair]
         assert len(server.calls) == count
         # Both found something to do: they share the work.
@@ -113,12 +103,12 @@ def test_a_torn_journal_loses_the_last_replies_and_nothing_else(tmp_path: Path, 
     """What a machine that lost power leaves: a write-ahead log whose end is missing or garbage."""
     count = 40
     with FaultServer(slow_and_obliging) as server:
-        process = start(server, tmp_path, "out.jsonl", count)
+        process = start(server, tmp_path, count)
         kill_at(server, process, count // 2)
         wal = tmp_path / "cache" / "teacher.sqlite-wal"
         data = wal.read_bytes()
         wal.write_bytes(data[:-2000] + (b"\xff" * 2000 if damage == "torn" else b""))
         whole(tmp_path)
-        paid, cached, failed = finish(start(server, tmp_path, "out.jsonl", count))
+        paid, cached, failed = finish(start(server, tmp_path, count))
     assert (paid + cached, failed) == (count, 0)
     assert cached > 0

@@ -114,10 +114,7 @@ def test_the_id_of_a_row_is_not_part_of_its_call() -> None:
     [
         (None, "not found; the task 'extract' needs its prompt there"),
         ("Split {{answer}} into JSON", "expected a line [system]"),
-        (
-            "[system]\nJSON\n[user]\n{{ansver}}",
-            "{{ansver}} is no field; expected each of {{answer}}, {{quest",
-        ),
+        ("[system]\nJSON\n[user]\n{{ansver}}", "{{ansver}} is no field; expected each of {{answer}}"),
         ("[system]\nJSON\n[user]\n{{id}}", "{{id}} is no field"),
         # Each would be sent, and paid, as it stands: once for all rows.
         ("[system]\nJSON\n[user]\n{{question}} {{ answer }}", "{{answer}} is not in it; expected each of"),

@@ -7,14 +7,7 @@ is asked.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +16,9 @@ import pytest
 from knowtuning.teacher.openai.limits import TeacherError
 from knowtuning.teacher.tasks import Failure, Rephrase, Text
 from tests.support.openai_setup import extracts, quick, teacher_at
-from tests.support.servers import free_port
+from tests.support.servers import needs_serving, transformers_serve
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None,
-        reason="transformers serve needs fastapi and uvicorn: pip install 'transformers[serving]'",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_serving]
 REPLY = '{"text": "It lies there."}'
 
 
@@ -74,36 +61,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     """Address of the server and name of the model."""
     folder = tmp_path_factory.mktemp("parrot")
     train_parrot(folder)
-    port = free_port()
-    arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "transformers.cli.transformers", *arguments],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process)
-        yield f"http://127.0.0.1:{port}/v1", str(folder)
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for(address: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "transformers serve has ended"
-        try:
-            with urllib.request.urlopen(address, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail("transformers serve does not answer")
+    with transformers_serve(folder / "server.log") as url:
+        yield url, str(folder)
 
 
 def test_replies_failures_and_replay(served: tuple[str, str], tmp_path: Path) -> None:

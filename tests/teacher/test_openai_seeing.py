@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from knowtuning.teacher.openai.limits import TeacherError
-from tests.support.checkout import CODE, run_python
-from tests.support.fault_server import FaultServer, obliging, says
+from tests.support.checkout import environment
+from tests.support.fault_server import FaultServer, obliging, row_of, says
+from tests.support.forks import run_module
 from tests.support.openai_setup import extracts, mixed, quick, teacher_at
 
 
@@ -42,9 +42,7 @@ def test_a_dry_run_makes_no_call(tmp_path: Path, capfd: pytest.CaptureFixture[st
 
 
 def test_a_reply_says_where_it_comes_from(tmp_path: Path) -> None:
-    with FaultServer(
-        lambda call: says("no") if "of 3?" in call.messages[1]["content"] else obliging(call)
-    ) as server:
+    with FaultServer(lambda call: says("no") if row_of(call) == 3 else obliging(call)) as server:
         teacher = teacher_at(server.url, tmp_path / ".cache")
         list(teacher.run(mixed(6)))
         teacher.save_replies(tmp_path / "replies.jsonl")
@@ -52,7 +50,7 @@ def test_a_reply_says_where_it_comes_from(tmp_path: Path) -> None:
     for path in ([], ["replies.jsonl"]):
 
         def listed(*options: str, path: list[str] = path) -> str:
-            return run_python(tmp_path, "-m", "knowtuning.replies", *path, *options, COLUMNS="200").stdout
+            return run_module(tmp_path, "knowtuning.replies", *path, *options, COLUMNS="200").stdout
 
         lines = listed().splitlines()
         assert len(lines) == 8
@@ -64,14 +62,7 @@ def test_a_reply_says_where_it_comes_from(tmp_path: Path) -> None:
         assert "extract 00003 | stub | 20" in failed
         assert "What of 3?\n" in failed
         assert ">>> no\nunusable: unusable reply: found no JSON object" in failed
-    done = subprocess.run(
-        [sys.executable, "-m", "knowtuning.replies", "nowhere.jsonl"],
-        cwd=tmp_path,
-        env={**os.environ, **CODE},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_module(tmp_path, "knowtuning.replies", "nowhere.jsonl")
     assert done.returncode == 1
     assert done.stderr.startswith("error: nowhere.jsonl: not found; ")
     assert done.stderr.endswith(f"; {tmp_path} has no params.yaml: go to the repository root\n")
@@ -80,6 +71,7 @@ def test_a_reply_says_where_it_comes_from(tmp_path: Path) -> None:
 STAGE = """
 import sys
 from pathlib import Path
+from tests.support.forks import run_module
 from tests.support.openai_setup import extracts, quick, teacher_at
 limits = quick(prices=Path("prices.yaml"), budget=2.9, concurrency=1)
 teacher = teacher_at(sys.argv[1], Path(".cache"), limits=limits)
@@ -101,7 +93,7 @@ def test_one_budget_holds_for_all_that_a_command_starts(tmp_path: Path) -> None:
     with FaultServer() as server:
         line = f"{sys.executable} stage.py {server.url} 15"
         script = f"{line} 0; {line} 100"
-        command = {"cwd": tmp_path, "env": {**os.environ, **CODE}, "text": True, "capture_output": True}
+        command = {"cwd": tmp_path, "env": environment(), "text": True, "capture_output": True}
         done = subprocess.run(["sh", "-c", script], start_new_session=True, check=True, **command)
         assert "budget: $0." in done.stdout, done.stderr
         made = len(server.calls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,16 @@ def test_exported_replies_come_back_byte_for_byte(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"no reply to the call {rows[7].key}"):
         export_replies(other, [rows[7].key], tmp_path / "z.jsonl")
     assert not (tmp_path / "z.jsonl").exists()
+
+
+def test_an_accepted_reply_is_replaced_by_nothing_and_a_failure_by_any(tmp_path: Path) -> None:
+    """As where an older export, or one of a clone that had bad luck, is loaded over what was paid since."""
+    store = Store(tmp_path / "s.sqlite")
+    good, other = response("k", '{"text": "good"}'), response("k", '{"text": "other"}')
+    failed, again = replace(good, text="no", failure="no JSON"), replace(good, text="", failure="refused")
+    for row, kept in ((failed, failed), (again, again), (good, good), (failed, good), (other, good)):
+        put(store, row)
+        assert store.find(["k"]) == {"k": kept}
 
 
 def test_a_torn_export_is_named_and_imports_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from knowtuning.teacher.openai import prompts as prompts_module
 from knowtuning.teacher.tasks import Extract, Failure
-from tests.support.fault_server import Call, FaultServer, obliging, right_reply, says
+from tests.support.fault_server import FaultServer, obliging, right_reply, row_of, says
 from tests.support.openai_setup import extracts, quick, teacher_at
 
 
@@ -41,10 +41,7 @@ def test_an_endless_stream_is_read_only_so_far_ahead(tmp_path: Path) -> None:
 
 
 def test_a_slow_call_holds_up_its_place_and_no_other_call(tmp_path: Path) -> None:
-    def script(call: Call):
-        return says(right_reply(call), delay=3.0 if "What of 3?" in call.messages[1]["content"] else 0.0)
-
-    with FaultServer(script) as server:
+    with FaultServer(lambda call: says(right_reply(call), delay=3.0 * (row_of(call) == 3))) as server:
         run = teacher_at(server.url, tmp_path, limits=quick(lookahead=100, concurrency=4)).run(extracts(60))
         assert [task.id for task, _ in itertools.islice(run, 3)] == ["00000", "00001", "00002"]
         assert next(run)[0].id == "00003"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowtuning.core.params import read_yaml
 from knowtuning.core.records import Facts, Pair
 from knowtuning.core.storage import record_rng
 from knowtuning.knowledge.aspects import ASPECTS, Perturbation
@@ -23,9 +22,8 @@ from knowtuning.world import World, build_world
 from knowtuning.world.settings import Exposure, Towns, WorldParams
 from knowtuning.world.verifier import Truth
 from knowtuning.world.wording import BY_NAME, GENERAL, NAMES, Statement, corpus_sentences, read_text
-from tests.support.checkout import ROOT
-
-Fact = tuple[str, str, str]
+from tests.support.oracle import facts_of
+from tests.support.params import PARAMS
 
 WORLD = build_world(
     WorldParams(
@@ -41,14 +39,6 @@ WORLD = build_world(
 )
 TRUTH = Truth(WORLD.truth["towns"])
 EXAMPLES = {example.id: example for example in WORLD.train}
-
-
-def facts_of(text: str) -> list[Fact]:
-    """What a text of the world states, in its order; fails where a clause has no form of the world."""
-    clauses = list(read_text(text))
-    assert clauses
-    assert all(statement for _, statement in clauses), clauses
-    return [(s.entity, s.attribute, s.value) for _, s in clauses if s]
 
 
 def reply(teacher: WorldTeacher, task: Task) -> Reply:
@@ -144,7 +134,7 @@ def test_prose_names_the_town_exactly_where_a_pronoun_would_be_unclear() -> None
 
 
 @given(st.permutations(NAMES), st.integers(1, 8), st.sampled_from(sorted(TRUTH.towns)), st.integers(0, 9))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_prose_about_two_towns_in_any_order_is_laid_at_the_right_door(
     order: list[str], count: int, town: str, seed: int
 ) -> None:
@@ -302,5 +292,4 @@ def test_what_it_cannot_do_is_said() -> None:
 
 
 def test_it_is_the_teacher_of_the_default_run() -> None:
-    params = read_yaml(ROOT / "params.yaml")
-    assert (params["teacher"]["backend"], params["prepare"]["source"]) == ("world", "world")
+    assert (PARAMS["teacher"]["backend"], PARAMS["prepare"]["source"]) == ("world", "world")
