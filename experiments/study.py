@@ -158,7 +158,7 @@ def swept(scores: PooledScores, key: str, name: str, folder: Path) -> str:
     """kc along one parameter: means, differences to the default, a figure."""
     default = scores.runs["default", scores.seeds("default")[0]].params[key]
     rows = made(scores, {experiment: f"{value:g}" for value, experiment in sweep(key, default).items()})
-    if len(rows) < 2:
+    if len(rows) < 3:
         return ""
     pairs = {f"{text} − {default:g}": (row, FULL) for text, row in rows.items() if row != FULL}
     draw(folder / f"{name}.svg", scores.means(rows, SHORT), list(rows), key, joined=True)
