@@ -62,6 +62,8 @@ REAL = {
     "real-medquad-first-version": "MedQuAD, first version",
     "real-dolly": "Dolly",
 }
+# An experiment with other pairs on real text, and the one that its kc is compared with.
+OTHER_PAIRS = {"real-medquad-paper-style": "real-medquad"}
 # Those of which the study shows all systems; of the others it is kc.
 WHOLE = ("default", "world-large", *BASELINES, *REAL)
 # Around the tables in the README that this script writes.
@@ -103,7 +105,11 @@ def real_text(scores: PooledScores, experiment: str) -> str:
         metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
     }
     metrics = [metric for metric in TEXT_METRICS if metric in measured]
-    return f"{opening}\n\n{systems(scores, experiment, metrics)}"
+    tables = [systems(scores, experiment, metrics)]
+    if scores.seeds(experiment, default := OTHER_PAIRS.get(experiment, "")):
+        pairs = {f"kc of `{default}` − kc": (Subject(default, METHOD), Subject(experiment, METHOD))}
+        tables.append(markdown(scores.differences(pairs, metrics), signed=True))
+    return "\n\n".join([opening, *tables])
 
 
 def ablations(scores: PooledScores, folder: Path) -> str:

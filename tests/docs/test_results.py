@@ -17,7 +17,7 @@ from tests.support.checkout import ROOT
 
 _NUMBER = r"([+\u2212-]?\d+(?:\.\d+)?)"
 _INTERVAL = re.compile(rf"{_NUMBER} \[{_NUMBER}, {_NUMBER}\]")
-SOURCES = ("docs/study.md", "metrics/table.txt", "LOG.md")
+SOURCES = ("docs/study.md", "docs/study-float32.md", "metrics/table.txt", "LOG.md")
 
 
 def intervals(path: Path) -> list[list[str]]:
