@@ -64,6 +64,8 @@ REAL = {
 }
 # An experiment with other pairs on real text, and the one that its kc is compared with.
 OTHER_PAIRS = {"real-medquad-paper-style": "real-medquad"}
+# All experiments of the study, in its order.
+STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
 # Those of which the study shows all systems; of the others it is kc.
 WHOLE = ("default", "world-large", *BASELINES, *REAL)
 # Around the tables in the README that this script writes.
@@ -306,24 +308,19 @@ def page(scores: PooledScores, missing: Sequence[str], folder: Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def wanted() -> list[str]:
-    """The experiments of the study."""
-    return list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
-
-
 def not_run(runs: Collection[Key]) -> list[str]:
     """The experiments of the study without a run."""
-    return [name for name in wanted() if not any(name == experiment for experiment, _ in runs)]
+    return [name for name in STUDIED if not any(name == experiment for experiment, _ in runs)]
 
 
 def in_order(runs: Mapping[Key, Scored]) -> dict[Key, Scored]:
     """Those of the study, in its order of experiments and by seed."""
-    return {key: runs[key] for name in wanted() for key in sorted(runs) if key[0] == name}
+    return {key: runs[key] for name in STUDIED for key in sorted(runs) if key[0] == name}
 
 
 def collect(finished: FinishedRuns, seeds: Sequence[int]) -> dict[Key, Scored]:
     """The study's runs that have been made."""
-    found = {(name, seed): finished.find(name, seed) for name in wanted() for seed in seeds}
+    found = {(name, seed): finished.find(name, seed) for name in STUDIED for seed in seeds}
     return {key: scored(run, None if key[0] in WHOLE else (METHOD,)) for key, run in found.items() if run}
 
 
@@ -347,8 +344,8 @@ def main() -> None:
             "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline or --kept"
         )
     save(runs, folder / SCORES)
-    missing = not_run(runs)
     scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
+    missing = not_run(runs)
     text = page(scores, missing, folder)
     with atomic_write(arguments.out) as stream:
         stream.write(text)

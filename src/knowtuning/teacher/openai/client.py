@@ -211,11 +211,12 @@ def _fault_in_place(error: Any, headers: Mapping[str, str]) -> Fault:
     """The fault of what came with status 200 in place of a completion or of its choice."""
     names = ("code", "type", "status") if isinstance(error, dict) else ()
     codes = [str(error[name]) for name in names if error.get(name)]
-    known = [int(code) if code.isdecimal() else _STATUS.get(code, 0) for code in codes]
-    said = {402: _BROKE.search(str(error)), 429: _BUSY.search(str(error))}
-    status = next((each for each in [*known, *filter(said.get, said)] if 400 <= each < 600), 0)
-    if status:
-        return fault_of_status(status, error, headers)
+    statuses = [int(code) if code.isdecimal() else _STATUS.get(code, 0) for code in codes]
+    # Where no code says it, the words do.
+    statuses += [status for status, words in ((402, _BROKE), (429, _BUSY)) if words.search(str(error))]
+    for status in statuses:
+        if 400 <= status < 600:
+            return fault_of_status(status, error, headers)
     return Fault("malformed", f"no chat completion came: {_short(error)}", billed=True)
 
 

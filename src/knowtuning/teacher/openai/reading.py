@@ -89,7 +89,7 @@ def parse_reply(text: str, kind: type[T]) -> T:
     """The reply in `text`, which may be fenced, follow a thought or have prose around it. Raises ValueError
     in words that the model can act on."""
     answer = final_answer(text)
-    complaint = _unreadable(answer)
+    complaint = ""
     replies: list[T] = []
     for value in _values(answer):
         try:
@@ -104,7 +104,7 @@ def parse_reply(text: str, kind: type[T]) -> T:
     if len(replies) > 1:
         raise ValueError(f"found {len(replies)} different JSON objects; expected one")
     if not replies:
-        raise ValueError(complaint)
+        raise ValueError(complaint or _unreadable(answer))
     control = _CONTROL.search("".join(_strings(replies[0].model_dump())))
     if control:
         raise ValueError(f"found the control character U+{ord(control.group()):04X}; expected text without")
