@@ -60,10 +60,18 @@ REAL = {
     "real-medquad": "MedQuAD",
     "real-medquad-paper-style": "MedQuAD, the paper's pairs",
     "real-medquad-first-version": "MedQuAD, first version",
+    "real-medquad-4000": "MedQuAD, 4,000 rows",
+    "real-medquad-4000-quarter": "MedQuAD, 4,000 rows, a quarter of an epoch of KC",
+    "real-medquad-4000-paper-style": "MedQuAD, 4,000 rows, the paper's pairs",
     "real-dolly": "Dolly",
+    "real-dolly-all": "Dolly, all rows",
 }
-# An experiment with other pairs on real text, and the one that its kc is compared with.
-OTHER_PAIRS = {"real-medquad-paper-style": "real-medquad"}
+# An experiment with another KC on real text, and the one that its kc is compared with.
+OTHER_KC = {
+    "real-medquad-paper-style": "real-medquad",
+    "real-medquad-4000-quarter": "real-medquad-4000",
+    "real-medquad-4000-paper-style": "real-medquad-4000",
+}
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
 # Those of which the study shows all systems; of the others it is kc.
@@ -101,14 +109,16 @@ def real_text(scores: PooledScores, experiment: str) -> str:
     if not (seeds := scores.seeds(experiment)):
         return ""
     listed = ", ".join(map(str, seeds))
-    each = f"seeds {listed} (each another split and other adapters)" if len(seeds) > 1 else f"seed {listed}"
+    # The files of the others are split as they come.
+    split = ", another split" if "medquad" in experiment else ""
+    each = f"seeds {listed} (each other adapters{split})" if len(seeds) > 1 else f"seed {listed}"
     opening = f"SmolLM2-135M-Instruct, {each}, {scores.questions(experiment)} test questions a seed."
     measured = {
         metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
     }
     metrics = [metric for metric in TEXT_METRICS if metric in measured]
     tables = [systems(scores, experiment, metrics)]
-    if scores.seeds(experiment, default := OTHER_PAIRS.get(experiment, "")):
+    if scores.seeds(experiment, default := OTHER_KC.get(experiment, "")):
         pairs = {f"kc of `{default}` − kc": (Subject(default, METHOD), Subject(experiment, METHOD))}
         tables.append(markdown(scores.differences(pairs, metrics), signed=True))
     return "\n\n".join([opening, *tables])
