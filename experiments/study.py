@@ -59,8 +59,10 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 REAL = {
     "real-medquad": "MedQuAD",
     "real-medquad-paper-style": "MedQuAD, the paper's pairs",
+    "real-medquad-whole": "MedQuAD, an epoch of KC",
     "real-medquad-first-version": "MedQuAD, first version",
     "real-medquad-4000": "MedQuAD, 4,000 rows",
+    "real-medquad-4000-all-tokens": "MedQuAD, 4,000 rows, every token of the pairs counts",
     "real-medquad-4000-quarter": "MedQuAD, 4,000 rows, a quarter of an epoch of KC",
     "real-medquad-4000-paper-style": "MedQuAD, 4,000 rows, the paper's pairs",
     "real-dolly": "Dolly",
@@ -69,8 +71,10 @@ REAL = {
 # An experiment with another KC on real text, and the one that its kc is compared with.
 OTHER_KC = {
     "real-medquad-paper-style": "real-medquad",
+    "real-medquad-whole": "real-medquad",
+    "real-medquad-4000-all-tokens": "real-medquad-4000",
     "real-medquad-4000-quarter": "real-medquad-4000",
-    "real-medquad-4000-paper-style": "real-medquad-4000",
+    "real-medquad-4000-paper-style": "real-medquad-4000-all-tokens",
 }
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
