@@ -59,7 +59,6 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 REAL = {
     "real-medquad": "MedQuAD",
     "real-medquad-paper-style": "MedQuAD, the paper's pairs",
-    "real-medquad-whole": "MedQuAD, an epoch of KC",
     "real-medquad-first-version": "MedQuAD, first version",
     "real-medquad-4000": "MedQuAD, 4,000 rows",
     "real-medquad-4000-all-tokens": "MedQuAD, 4,000 rows, every token of the pairs counts",
@@ -68,18 +67,18 @@ REAL = {
     "real-dolly": "Dolly",
     "real-dolly-all": "Dolly, all rows",
 }
-# An experiment with another KC on real text, and the one that its kc is compared with.
+# An experiment with another KC on real text, and the one whose kc it is compared with; the other systems are
+# the same.
 OTHER_KC = {
     "real-medquad-paper-style": "real-medquad",
-    "real-medquad-whole": "real-medquad",
     "real-medquad-4000-all-tokens": "real-medquad-4000",
     "real-medquad-4000-quarter": "real-medquad-4000",
     "real-medquad-4000-paper-style": "real-medquad-4000-all-tokens",
 }
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
-# Those of which the study shows all systems; of the others it is kc.
-WHOLE = ("default", "world-large", *BASELINES, *REAL)
+# Those of which the study shows all systems; of another KC it is kc and the baseline, of the others kc.
+WHOLE = ("default", "world-large", *BASELINES, *(name for name in REAL if name not in OTHER_KC))
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -121,11 +120,13 @@ def real_text(scores: PooledScores, experiment: str) -> str:
         metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
     }
     metrics = [metric for metric in TEXT_METRICS if metric in measured]
-    tables = [systems(scores, experiment, metrics)]
-    if scores.seeds(experiment, default := OTHER_KC.get(experiment, "")):
-        pairs = {f"kc of `{default}` − kc": (Subject(default, METHOD), Subject(experiment, METHOD))}
-        tables.append(markdown(scores.differences(pairs, metrics), signed=True))
-    return "\n\n".join([opening, *tables])
+    if not (other := OTHER_KC.get(experiment)):
+        return f"{opening}\n\n{systems(scores, experiment, metrics)}"
+    rows = {system: Subject(experiment, system) for system in (BASELINE, METHOD)}
+    pairs = {f"{METHOD} − {BASELINE}": (rows[METHOD], rows[BASELINE])}
+    if scores.seeds(experiment, other):
+        pairs[f"{METHOD} of `{other}` − {METHOD}"] = (Subject(other, METHOD), rows[METHOD])
+    return f"{opening}\n\n{both(scores, rows, pairs, metrics)}"
 
 
 def ablations(scores: PooledScores, folder: Path) -> str:
@@ -222,7 +223,8 @@ def summary(scores: PooledScores) -> str:
     gain = markdown(
         scores.differences({"kc − sft": (FULL, SFT)}, SUMMARY).set_axis(["kc − sft"]), signed=True
     )
-    others = made(scores, ABLATIONS | {name: f"`{name}`" for name in CHOICES})
+    named = {name: f"`{name}`" for name in CHOICES if name in grid("ablations")}
+    others = made(scores, ABLATIONS | named)
     pairs = {"−KC (kc − ka)": (FULL, KA)} | {label: (FULL, row) for label, row in others.items()}
     parts = scores.differences(pairs, SHORT)
     return "\n\n".join(
@@ -335,7 +337,14 @@ def in_order(runs: Mapping[Key, Scored]) -> dict[Key, Scored]:
 def collect(finished: FinishedRuns, seeds: Sequence[int]) -> dict[Key, Scored]:
     """The study's runs that have been made."""
     found = {(name, seed): finished.find(name, seed) for name in STUDIED for seed in seeds}
-    return {key: scored(run, None if key[0] in WHOLE else (METHOD,)) for key, run in found.items() if run}
+    return {key: scored(run, _shown(key[0])) for key, run in found.items() if run}
+
+
+def _shown(experiment: str) -> Collection[str] | None:
+    """The systems of an experiment that the study shows; None: all."""
+    if experiment in WHOLE:
+        return None
+    return (BASELINE, METHOD) if experiment in OTHER_KC else (METHOD,)
 
 
 def main() -> None:

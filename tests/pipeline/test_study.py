@@ -176,6 +176,12 @@ def test_real_text_is_scored_by_what_needs_no_truth() -> None:
     assert section.count("| Sentence similarity | ROUGE-L | Length |") == 2  # what no answer has is no column
     # 62 and 63 less 60.
     assert "| kc − sft (2) | **+2.50 [+2.00, +3.00]** | **+2.50 [+2.00, +3.00]** | +0.00" in section
+    # Another KC, of seed 2 alone, against 60 of its own sft and 63 of the other's kc.
+    runs["real-medquad-paper-style", 2] = OfOwnData({"base": 1, "sft": 60, "ka": 61, "kc": 59})
+    section = study.real_text(pooled(runs, 1000), "real-medquad-paper-style")
+    assert "| kc − sft (1) | **−1.00 [−1.00, −1.00]**" in section
+    assert "| kc of `real-medquad` − kc (1) | **+4.00 [+4.00, +4.00]**" in section
+    assert "| ka |" not in section
 
 
 def test_a_reading_without_a_section_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from knowtuning.systems import BASELINE, METHOD
 
 # Ways to win that nobody wants: a rise by so many points is a warning.
 RISES = {"truncated": "cut off at the token limit", "repeated": "repeated"}
+# What keeps answers from running on (docs/study.md, "One choice changed" and real text).
+_ENDING = "perturb.fill: repeat and train_kc.counted: differing teach answers to end"
 POINTS = 3.0
 # Fewer questions that all lean one way do so by chance in more than 5 of 100 runs: two sides of 2 to the -5.
 _FEW = 6
@@ -70,7 +72,7 @@ def verdict(
     for side, sign in (("better", 1), ("worse", -1)):
         equal[side] += [f"judged {aspect}" for aspect, net in nets.items() if _direction(net) == sign]
     warnings = [
-        f"{METHOD} has {differences[name].value:.1f} points more {words} than {against}"
+        f"{METHOD} has {differences[name].value:.1f} points more {words} than {against}; {_ENDING}"
         for name, words in RISES.items()
         if name in differences and differences[name].value > POINTS
     ]
