@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, sweep
+from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, overrides, sweep
 from experiments.finished import FinishedRuns
 from experiments.pooled import (
     GROUPS,
@@ -77,8 +77,8 @@ OTHER_KC = {
 }
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
-# Those of which the study shows all systems; of another KC it is kc and the baseline, of the others kc.
-WHOLE = ("default", "world-large", *BASELINES, *(name for name in REAL if name not in OTHER_KC))
+# Those of which the study shows all systems, but for another KC; of the others it is kc.
+WHOLE = ("default", "world-large", *BASELINES, *REAL)
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -112,8 +112,8 @@ def real_text(scores: PooledScores, experiment: str) -> str:
     if not (seeds := scores.seeds(experiment)):
         return ""
     listed = ", ".join(map(str, seeds))
-    # The files of the others are split as they come.
-    split = ", another split" if "medquad" in experiment else ""
+    # A file of each split is no other one for another seed.
+    split = "" if overrides(experiment, None)["prepare.source"] == "file" else ", another split"
     each = f"seeds {listed} (each other adapters{split})" if len(seeds) > 1 else f"seed {listed}"
     opening = f"SmolLM2-135M-Instruct, {each}, {scores.questions(experiment)} test questions a seed."
     measured = {
@@ -223,7 +223,7 @@ def summary(scores: PooledScores) -> str:
     gain = markdown(
         scores.differences({"kc − sft": (FULL, SFT)}, SUMMARY).set_axis(["kc − sft"]), signed=True
     )
-    named = {name: f"`{name}`" for name in CHOICES if name in grid("ablations")}
+    named = {name: f"`{name}`" for name in grid("ablations") if name in CHOICES}
     others = made(scores, ABLATIONS | named)
     pairs = {"−KC (kc − ka)": (FULL, KA)} | {label: (FULL, row) for label, row in others.items()}
     parts = scores.differences(pairs, SHORT)
@@ -342,9 +342,9 @@ def collect(finished: FinishedRuns, seeds: Sequence[int]) -> dict[Key, Scored]:
 
 def _shown(experiment: str) -> Collection[str] | None:
     """The systems of an experiment that the study shows; None: all."""
-    if experiment in WHOLE:
-        return None
-    return (BASELINE, METHOD) if experiment in OTHER_KC else (METHOD,)
+    if experiment in OTHER_KC:
+        return (BASELINE, METHOD)
+    return None if experiment in WHOLE else (METHOD,)
 
 
 def main() -> None:
@@ -367,8 +367,8 @@ def main() -> None:
             "`python -m experiments.run --grid ablations --seeds 1 2 3` or give --baseline or --kept"
         )
     save(runs, folder / SCORES)
-    scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
     missing = not_run(runs)
+    scores = PooledScores(runs, Resampling(1, arguments.resamples, 0.95))
     text = page(scores, missing, folder)
     with atomic_write(arguments.out) as stream:
         stream.write(text)

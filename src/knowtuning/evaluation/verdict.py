@@ -13,9 +13,9 @@ from knowtuning.systems import BASELINE, METHOD
 
 # Ways to win that nobody wants: a rise by so many points is a warning.
 RISES = {"truncated": "cut off at the token limit", "repeated": "repeated"}
+POINTS = 3.0
 # What keeps answers from running on (docs/study.md, "One choice changed" and real text).
 _ENDING = "perturb.fill: repeat and train_kc.counted: differing teach answers to end"
-POINTS = 3.0
 # Fewer questions that all lean one way do so by chance in more than 5 of 100 runs: two sides of 2 to the -5.
 _FEW = 6
 
