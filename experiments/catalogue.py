@@ -31,13 +31,25 @@ def aspect_ablations(params: Params | None = None) -> dict[str, dict[str, Any]]:
     }
 
 
+def aspects_alone(params: Params | None = None) -> dict[str, dict[str, Any]]:
+    """For each aspect that is on the experiment whose KC has its pairs alone: `only-kcc` beside `no-kcc`."""
+    on = (params or read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
+    return {
+        name.replace("no-", "only-", 1): {
+            "about": f"Of KC the pairs of {aspect} alone",
+            "set": {"perturb.aspects": [aspect]},
+        }
+        for aspect, name in zip(on, aspect_ablations(params), strict=True)
+    }
+
+
 def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
     """All named experiments, of params.yaml or of `params`: name -> about, set.
 
     Raises ValueError on an entry of another form, or a name twice.
     """
     named: dict[str, dict[str, Any]] = {"default": {"about": "params.yaml as it stands", "set": {}}}
-    named |= aspect_ablations(params)
+    named |= aspect_ablations(params) | aspects_alone(params)
     for path in sorted(HERE.glob("*.yaml")):
         for name, content in read_yaml(path).items():
             if name in named:
@@ -54,7 +66,7 @@ def experiments(params: Params | None = None) -> dict[str, dict[str, Any]]:
 
 def grid(name: str) -> list[str]:
     """The experiments of a list, `default` first, for every comparison needs it."""
-    aspects = aspect_ablations() if name == "ablations" else {}
+    aspects = [*aspect_ablations(), *aspects_alone()] if name == "ablations" else []
     return ["default", *aspects, *read_yaml(HERE / f"{name}.yaml")]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.catalogue import GRIDS, ROOT, aspect_ablations, grid, overrides, sweep
+from experiments.catalogue import GRIDS, ROOT, aspect_ablations, aspects_alone, grid, overrides, sweep
 from experiments.finished import FinishedRuns
 from experiments.pooled import (
     GROUPS,
@@ -46,12 +46,13 @@ SHORT = ("correct", "incorrect", "f1_at_k", "completeness", "order")
 SUMMARY = (*SHORT, "rougeL_equal_length", "words")
 # Experiment -> what it is called in a table.
 ABLATIONS = {name: f"−{name.removeprefix('no-').upper()}" for name in ("no-ka", *aspect_ablations())}
+ALONE = {name: f"{name.removeprefix('only-').upper()} alone" for name in aspects_alone()}
 SWEEPS = {"rewrite.alpha": "alpha", "perturb.beta_delete": "beta_delete", "train_kc.gamma": "gamma"}
 # One choice of the default run changed.
 CHOICES = [
     name
     for name in (*grid("ablations"), *grid("knowledge"), *grid("losses"))
-    if name not in ("default", *ABLATIONS)
+    if name not in ("default", *ABLATIONS, *ALONE)
 ]
 # Experiments with the baselines and the first version.
 BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
@@ -146,6 +147,9 @@ def ablations(scores: PooledScores, folder: Path) -> str:
     table.insert(0, "group", OVERALL)
     table.to_csv(folder / "ablations.csv", index=False, lineterminator="\n")
     tables = both(scores, {"full (kc)": FULL, **rows}, pairs)
+    alone = {f"{label} − ka": (row, KA) for label, row in made(scores, ALONE).items()}
+    if alone:
+        tables += f"\n\nKC of one aspect's pairs:\n\n{markdown(scores.differences(alone), signed=True)}"
     return f"{tables}\n\n![What each part is worth](study/ablations.svg)"
 
 

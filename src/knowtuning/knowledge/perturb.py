@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ _BORROWABLE = 200  # facts of other records that are looked at
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
     `grown`. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
-    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
+    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false, offset_moved: for
+    each that it has out of place (losses.py)."""
 
     style: Style
     aspects: Sequence[str]
@@ -48,6 +50,7 @@ class Settings:
     fill: Fill = "none"
     revise: Revision = "teacher"
     offset: float = 0.0
+    offset_moved: float = 0.0
 
 
 class Borrowing(Teacher):
@@ -101,12 +104,12 @@ class PerturbCounts:
 class _Plan:
     """The pairs to make of one record: the rejected text of each aspect, or why there is none.
 
-    differing: facts of the record that the rejected side of an aspect lacks or has false.
+    offsets: by how much chosen is to lead the rejected side of an aspect.
     """
 
     record: Facts
     rejected: dict[str, str | Failure]
-    differing: Counter[str]
+    offsets: dict[str, float]
 
     def sources(self, style: Style) -> dict[str, str]:
         """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
@@ -175,7 +178,7 @@ def _plan(
     # What is deleted and moved is what the answer says, with its pronouns.
     worded = record if shape is None else record.model_copy(update={"facts": shape.pieces})
     rejected: dict[str, str | Failure] = {}
-    differing: Counter[str] = Counter()
+    offsets: dict[str, float] = {}
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
         if len(record.facts) < aspect.least:
@@ -194,7 +197,9 @@ def _plan(
                 slot if slot is None or slot == piece else in_place(fact, piece, slot)
                 for fact, piece, slot in zip(record.facts, shape.pieces, slots, strict=True)
             ]
-        differing[name] = sum(fact not in slots for fact in worded.facts)
+        lacking = sum(fact not in slots for fact in worded.facts)
+        offset = settings.offset * lacking + settings.offset_moved * moved(worded.facts, slots)
+        offsets[name] = round(offset, 4)
         if None in slots:
             slots = filled(slots, worded.facts, fill(worded, slots))
         if shape is not None and len(slots) == len(record.facts):
@@ -202,7 +207,18 @@ def _plan(
         else:
             between = separator(record.answer) if settings.style == "original" else " "
             rejected[name] = join(slots, between)
-    return _Plan(record, rejected, differing)
+    return _Plan(record, rejected, offsets)
+
+
+def moved(facts: Sequence[str], slots: Sequence[str | None]) -> int:
+    """The fewest of `facts` to move for those that `slots` hold to stand in their order."""
+    places = [facts.index(slot) for slot in slots if slot in facts]
+    # ends[n]: the lowest end of a run of n + 1 facts in order, so that the longest run has len(ends).
+    ends: list[int] = []
+    for place in places:
+        at = bisect_right(ends, place)
+        ends[at : at + 1] = [place]
+    return len(places) - len(ends)
 
 
 def grown(chosen: str, answer: str, max_growth: float) -> str | None:
@@ -245,8 +261,8 @@ def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) ->
         if complaint:
             yield reject(pair_id, Failure(reason=complaint, raw=texts[0]), record)
             continue
-        offset = round(settings.offset * plan.differing[aspect], 4)
-        yield make_pair(record, aspect, *texts, ASPECTS[aspect].no_worse, offset=offset)
+        no_worse = ASPECTS[aspect].no_worse
+        yield make_pair(record, aspect, *texts, no_worse, offset=plan.offsets[aspect])
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:
