@@ -43,7 +43,6 @@ def main() -> None:
         *(section.style, section.aspects, perturbation, section.max_growth, section.fill),
         revise=section.revise,
         offset=section.offset,
-        offset_moved=section.offset_moved,
     )
     counts = PerturbCounts()
     results = Results.of(perturb(records, teacher, settings, counts))

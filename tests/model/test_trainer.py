@@ -16,9 +16,10 @@ from knowtuning.config.training import LoraParams, Schedule
 from knowtuning.core.storage import read_json
 from knowtuning.model.hardware import Hardware
 from knowtuning.model.load import load_base
+from knowtuning.training import trainer
 from knowtuning.training.adapters import adapter_hash, new_adapter, save_adapter, saved_hash, trained_adapter
 from knowtuning.training.arguments import order_of
-from knowtuning.training.logps import completion_logps
+from knowtuning.training.logps import completion_logps, completion_token_logps
 from knowtuning.training.losses import LOSSES, dpo
 from knowtuning.training.rows import PairRow, Row, split_rows
 from knowtuning.training.trainer import PairTrainer, reference_logps
@@ -326,3 +327,20 @@ def test_what_does_not_count_changes_neither_reference_nor_margin(tiny_base: Pat
     result, expected = under_reference(model, weighed), under_reference(model, shorter)
     assert result.chosen == pytest.approx(expected.chosen, abs=1e-4)
     assert result.rejected == pytest.approx(expected.rejected, abs=1e-4)
+
+
+def test_the_reference_reads_a_text_once_whatever_of_it_counts(
+    tiny_base: Path, ka: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def noted(model: Any, texts: list[Any], budget: int, title: str) -> Any:
+        read.extend(texts)
+        return completion_token_logps(model, texts, budget, title)
+
+    monkeypatch.setattr(trainer, "completion_token_logps", noted)
+    row = pairs(tiny_base)[0]
+    half = replace(row, id="half", chosen_weights=[0.5] * len(row.chosen))
+    whole, halved = under_reference(adapted(tiny_base, ka), [row, half]).chosen
+    assert halved == pytest.approx(whole / 2)
+    assert len(read) == 2  # chosen and rejected

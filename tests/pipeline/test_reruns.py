@@ -45,7 +45,7 @@ RERUNS: dict[str, set[str]] = {
     "rewrite.select": {"rewrite"} | KA,
     "perturb.aspects": {"perturb"} | KC,
     "perturb.beta_delete": {"perturb"} | KC,
-    "perturb.offset_moved": {"perturb"} | KC,
+    "perturb.offset": {"perturb"} | KC,
     "perturb.max_given_away": {"perturb"} | KC,
     "train_sft.lr": SFT,
     "train_ka.lr": KA,

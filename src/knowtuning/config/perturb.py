@@ -46,11 +46,6 @@ class PerturbParams(Section):
         description="by how much the reward of the chosen side is to lead (beta times nats), for each fact "
         "that the rejected one lacks or has false; 0 in the paper",
     )
-    offset_moved: float = Field(
-        ge=0,
-        description="the same for each fact that the rejected side has out of place (the fewest that would "
-        "have to move); 0 in the paper",
-    )
     max_growth: float = Field(
         ge=1, description="most words of a chosen text, as a multiple of the answer it stands for (1 or more)"
     )

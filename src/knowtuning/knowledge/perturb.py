@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +39,7 @@ _BORROWABLE = 200  # facts of other records that are looked at
 class Settings:
     """What determines the pairs. aspects: names of ASPECTS, in the order of a record's pairs. max_growth: see
     `grown`. fill: what stands for deleted facts, see filling.py. revise: who makes facts false, the
-    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false, offset_moved: for
-    each that it has out of place (losses.py)."""
+    teacher or Borrowing. offset: of a pair, for each fact that rejected lacks or has false (losses.py)."""
 
     style: Style
     aspects: Sequence[str]
@@ -50,7 +48,6 @@ class Settings:
     fill: Fill = "none"
     revise: Revision = "teacher"
     offset: float = 0.0
-    offset_moved: float = 0.0
 
 
 class Borrowing(Teacher):
@@ -104,12 +101,12 @@ class PerturbCounts:
 class _Plan:
     """The pairs to make of one record: the rejected text of each aspect, or why there is none.
 
-    offsets: by how much chosen is to lead the rejected side of an aspect.
+    differing: facts of the record that the rejected side of an aspect lacks or has false.
     """
 
     record: Facts
     rejected: dict[str, str | Failure]
-    offsets: dict[str, float]
+    differing: Counter[str]
 
     def sources(self, style: Style) -> dict[str, str]:
         """The texts to rephrase: `chosen` and, by aspect, the rejected ones; none where there is none."""
@@ -178,7 +175,7 @@ def _plan(
     # What is deleted and moved is what the answer says, with its pronouns.
     worded = record if shape is None else record.model_copy(update={"facts": shape.pieces})
     rejected: dict[str, str | Failure] = {}
-    offsets: dict[str, float] = {}
+    differing: Counter[str] = Counter()
     for name in settings.aspects:
         aspect, reply = ASPECTS[name], replies[name].get(record.id)
         if len(record.facts) < aspect.least:
@@ -197,9 +194,7 @@ def _plan(
                 slot if slot is None or slot == piece else in_place(fact, piece, slot)
                 for fact, piece, slot in zip(record.facts, shape.pieces, slots, strict=True)
             ]
-        lacking = sum(fact not in slots for fact in worded.facts)
-        offset = settings.offset * lacking + settings.offset_moved * moved(worded.facts, slots)
-        offsets[name] = round(offset, 4)
+        differing[name] = sum(fact not in slots for fact in worded.facts)
         if None in slots:
             slots = filled(slots, worded.facts, fill(worded, slots))
         if shape is not None and len(slots) == len(record.facts):
@@ -207,18 +202,7 @@ def _plan(
         else:
             between = separator(record.answer) if settings.style == "original" else " "
             rejected[name] = join(slots, between)
-    return _Plan(record, rejected, offsets)
-
-
-def moved(facts: Sequence[str], slots: Sequence[str | None]) -> int:
-    """The fewest of `facts` to move for those that `slots` hold to stand in their order."""
-    places = [facts.index(slot) for slot in slots if slot in facts]
-    # ends[n]: the lowest end of a run of n + 1 facts in order, so that the longest run has len(ends).
-    ends: list[int] = []
-    for place in places:
-        at = bisect_right(ends, place)
-        ends[at : at + 1] = [place]
-    return len(places) - len(ends)
+    return _Plan(record, rejected, differing)
 
 
 def grown(chosen: str, answer: str, max_growth: float) -> str | None:
@@ -261,8 +245,8 @@ def _pairs(plan: _Plan, rephrased: Mapping[str, Outcome], settings: Settings) ->
         if complaint:
             yield reject(pair_id, Failure(reason=complaint, raw=texts[0]), record)
             continue
-        no_worse = ASPECTS[aspect].no_worse
-        yield make_pair(record, aspect, *texts, no_worse, offset=plan.offsets[aspect])
+        offset = round(settings.offset * plan.differing[aspect], 4)
+        yield make_pair(record, aspect, *texts, ASPECTS[aspect].no_worse, offset=offset)
 
 
 def summarise(results: Results[Pair], settings: Settings, counts: PerturbCounts) -> dict[str, Any]:

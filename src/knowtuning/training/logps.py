@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 Tokens = Sequence[int]
+# Numbers that the states of a pass on a CPU have at most: more leave its cache and cost half as much again.
+_STATES = 2**20
 # Facts of a chunk are padded by at most this factor, and this many tokens.
 _PADDING, _SLACK = 1.15, 48
 
@@ -67,37 +69,38 @@ def _spread(model: Any, states: torch.Tensor, targets: torch.Tensor) -> torch.Te
     return logps.new_zeros(counted.shape).masked_scatter(counted, logps)
 
 
-def completion_logps(
-    model: Any,
-    pairs: Sequence[tuple[Tokens, Tokens]],
-    budget: int,
-    weights: Sequence[Sequence[float]] | None = None,
-    title: str = "",
-) -> list[float]:
-    """Log-probability of each completion given its prompt, nats, summed over its tokens.
+def completion_token_logps(
+    model: Any, pairs: Sequence[tuple[Tokens, Tokens]], budget: int, title: str = ""
+) -> list[torch.Tensor]:
+    """Log-probability of each token of each completion given its prompt, (tokens,), nats, on the CPU.
 
-    budget: tokens of a pass at most. weights: of the tokens of each completion in its sum; None: 1. title:
-    of a progress bar, which shows after some seconds; none without it.
+    budget: tokens of a pass at most. title: of a progress bar, which shows after some seconds; none without
+    it.
     """
     import torch
     from tqdm import tqdm
 
-    sums = [0.0] * len(pairs)
+    if model.device.type == "cpu":
+        budget = min(budget, _STATES // model.config.get_text_config().hidden_size)
+    logps: dict[int, torch.Tensor] = {}
     bar = tqdm(desc=title, total=len(pairs), unit="text", delay=3, disable=not title)
     for batch in by_length([len(prompt) + len(completion) for prompt, completion in pairs], budget):
         rows = [pairs[index] for index in batch]
         inputs = {name: ids.to(model.device) for name, ids in padded(rows, 0).items()}
         with torch.no_grad():
-            values = token_logps(model, inputs["input_ids"], inputs["labels"]).double()
-        if weights is not None:
-            zeros = [[0.0] * (len(prompt) - 1) for prompt, _ in rows]
-            factors = [[*of_prompt, *weights[i]] for of_prompt, i in zip(zeros, batch, strict=True)]
-            values = values * right_padded(factors, 0.0).to(model.device)
-        for index, value in zip(batch, values.sum(dim=1).tolist(), strict=True):
-            sums[index] = value
+            values = token_logps(model, inputs["input_ids"], inputs["labels"]).cpu()
+        for index, (prompt, completion), row in zip(batch, rows, values, strict=True):
+            logps[index] = row[len(prompt) - 1 :][: len(completion)].clone()
         bar.update(len(batch))
     bar.close()
-    return sums
+    return [logps[index] for index in range(len(pairs))]
+
+
+def completion_logps(
+    model: Any, pairs: Sequence[tuple[Tokens, Tokens]], budget: int, title: str = ""
+) -> list[float]:
+    """Log-probability of each completion given its prompt, nats, summed over its tokens; see above."""
+    return [values.double().sum().item() for values in completion_token_logps(model, pairs, budget, title)]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from knowtuning.training.arguments import (
     training_arguments,
 )
 from knowtuning.training.callbacks import Checkpoints, Curves, ProgressBar, StopOnNaN, newest
-from knowtuning.training.logps import add_head, completion_logps, token_logps
+from knowtuning.training.logps import add_head, completion_token_logps, token_logps
 from knowtuning.training.rows import PairRow, Row, split_rows
 
 Reference = Literal["adapter", "base"]
@@ -169,26 +169,26 @@ def reference_logps(
     model: with its adapter. `adapter`: as it stands. `base`: with the adapter switched off, as the
     released code's framework does (Deviation from the paper, kept for comparison). Processes share the work.
     """
-    # The chosen answer of a question stands in a pair of each aspect.
-    sides = {key: side for row in rows for key, side in _sides(row).items()}
-    share = run.processes.share(list(sides))
-    pairs, weights = [sides[key][:2] for key in share], [sides[key][2] for key in share]
+    # The chosen answer of a question stands in a pair of each aspect: it is read once, whatever counts there.
+    texts = {digest(row.prompt, text): (row.prompt, text) for row in rows for text in row.completions}
+    share = run.processes.share(list(texts))
     was_training = model.training
     model.eval()
     frozen = model.disable_adapter() if reference == "base" else nullcontext()
     with frozen, run.hardware.autocast():
-        values = completion_logps(
-            model, pairs, run.hardware.forward_tokens, weights, title=f"{run.section}: reference"
+        read = [texts[key] for key in share]
+        values = completion_token_logps(
+            model, read, run.hardware.forward_tokens, title=f"{run.section}: reference"
         )
     model.train(was_training)
-    sums = run.processes.union(dict(zip(share, values, strict=True)))
-    return [[sums[key] for key in _sides(row)] for row in rows]
-
-
-def _sides(row: PairRow) -> dict[str, tuple[list[int], list[int], list[float]]]:
-    """(prompt, completion, weights) of both sides by their digests."""
-    sides = zip(row.completions, row.weights, strict=True)
-    return {digest(row.prompt, text, weights): (row.prompt, text, weights) for text, weights in sides}
+    logps = run.processes.union(dict(zip(share, values, strict=True)))
+    return [
+        [
+            float(logps[digest(row.prompt, text)].double() @ torch.tensor(weights).double())
+            for text, weights in zip(row.completions, row.weights, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def kept_logps(
