@@ -59,6 +59,7 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 # A real model on real text.
 REAL = {
     "real-medquad": "MedQuAD",
+    "real-medquad-quarter": "MedQuAD, a quarter of an epoch of KC",
     "real-medquad-paper-style": "MedQuAD, the paper's pairs",
     "real-medquad-first-version": "MedQuAD, first version",
     "real-medquad-4000": "MedQuAD, 4,000 rows",
@@ -71,7 +72,8 @@ REAL = {
 # An experiment with another KC on real text, and the one whose kc it is compared with; the other systems are
 # the same.
 OTHER_KC = {
-    "real-medquad-paper-style": "real-medquad",
+    "real-medquad-quarter": "real-medquad",
+    "real-medquad-paper-style": "real-medquad-quarter",
     "real-medquad-4000-all-tokens": "real-medquad-4000",
     "real-medquad-4000-quarter": "real-medquad-4000",
     "real-medquad-4000-paper-style": "real-medquad-4000-all-tokens",
