@@ -59,6 +59,7 @@ BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's numb
 # A real model on real text.
 REAL = {
     "real-medquad": "MedQuAD",
+    "real-medquad-sft-3": "MedQuAD, three epochs of plain fine-tuning",
     "real-medquad-quarter": "MedQuAD, a quarter of an epoch of KC",
     "real-medquad-paper-style": "MedQuAD, the paper's pairs",
     "real-medquad-first-version": "MedQuAD, first version",
