@@ -21,25 +21,29 @@ GRIDS = ("ablations", "knowledge", "losses", "sweeps", "baselines")
 Params = dict[str, Any]
 
 
+def _ablations(params: Params | None) -> dict[str, tuple[str, str]]:
+    """The ablation (name, about) of each aspect that params.yaml (or `params`) switches on."""
+    on = (params or read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
+    return {aspect: entry(ASPECTS, aspect, "params.yaml: perturb.aspects").ablation for aspect in on}
+
+
 def aspect_ablations(params: Params | None = None) -> dict[str, dict[str, Any]]:
     """For each aspect that params.yaml (or `params`) switches on the experiment without its pairs."""
-    on = (params or read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
-    named = {aspect: entry(ASPECTS, aspect, "params.yaml: perturb.aspects").ablation for aspect in on}
+    named = _ablations(params)
     return {
-        name: {"about": about, "set": {"perturb.aspects": [other for other in on if other != aspect]}}
+        name: {"about": about, "set": {"perturb.aspects": [other for other in named if other != aspect]}}
         for aspect, (name, about) in named.items()
     }
 
 
 def aspects_alone(params: Params | None = None) -> dict[str, dict[str, Any]]:
     """For each aspect that is on the experiment whose KC has its pairs alone: `only-kcc` beside `no-kcc`."""
-    on = (params or read_yaml(ROOT / "params.yaml"))["perturb"]["aspects"]
     return {
-        name.replace("no-", "only-", 1): {
+        f"only-{name.removeprefix('no-')}": {
             "about": f"Of KC the pairs of {aspect} alone",
             "set": {"perturb.aspects": [aspect]},
         }
-        for aspect, name in zip(on, aspect_ablations(params), strict=True)
+        for aspect, (name, _) in _ablations(params).items()
     }
 
 

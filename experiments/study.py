@@ -71,7 +71,7 @@ REAL = {
     "real-dolly-all": "Dolly, all rows",
 }
 # An experiment with another KC on real text, and the one whose kc it is compared with; the other systems are
-# the same.
+# made in the same way.
 OTHER_KC = {
     "real-medquad-quarter": "real-medquad",
     "real-medquad-paper-style": "real-medquad-quarter",
