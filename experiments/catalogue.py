@@ -16,7 +16,7 @@ ROOT = HERE.parent
 # Lists that run as a whole: `--grid ablations` is `default` and every name in ablations.yaml.
 LISTS = sorted(path.stem for path in HERE.glob("*.yaml"))
 # Those whose runs make docs/study.md.
-GRIDS = ("ablations", "knowledge", "losses", "sweeps", "baselines")
+GRIDS = ("ablations", "disorder", "knowledge", "losses", "sweeps", "baselines")
 
 Params = dict[str, Any]
 

@@ -54,6 +54,8 @@ CHOICES = [
     for name in (*grid("ablations"), *grid("knowledge"), *grid("losses"))
     if name not in ("default", *ABLATIONS, *ALONE)
 ]
+# The worlds of experiments/disorder.yaml.
+DISORDERED = "disordered"
 # Experiments with the baselines and the first version.
 BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
 # A real model on real text.
@@ -82,7 +84,7 @@ OTHER_KC = {
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
 # Those of which the study shows all systems, but for another KC; of the others it is kc.
-WHOLE = ("default", "world-large", *BASELINES, *REAL)
+WHOLE = ("default", DISORDERED, "world-large", *BASELINES, *REAL)
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -154,6 +156,24 @@ def ablations(scores: PooledScores, folder: Path) -> str:
     if alone:
         tables += f"\n\nKC of one aspect's pairs:\n\n{markdown(scores.differences(alone), signed=True)}"
     return f"{tables}\n\n![What each part is worth](study/ablations.svg)"
+
+
+def disordered(scores: PooledScores) -> str:
+    """The systems where training answers are out of order, and what logicality pairs are worth there."""
+    full, ka = Subject(DISORDERED, METHOD), Subject(DISORDERED, "ka")
+    pairs = {
+        "full − (−KLC)": (full, Subject(f"{DISORDERED}-no-klc", METHOD)),
+        "KLC alone − ka": (Subject(f"{DISORDERED}-only-klc", METHOD), ka),
+    }
+    there = {
+        label: pair
+        for label, pair in pairs.items()
+        if scores.seeds(*(subject.experiment for subject in pair))
+    }
+    tables = [systems(scores, DISORDERED)]
+    if there:
+        tables += ["What pairs of logicality are worth:", markdown(scores.differences(there), signed=True)]
+    return "\n\n".join(tables) if tables[0] else ""
 
 
 def choices(scores: PooledScores) -> str:
@@ -266,6 +286,7 @@ def sections(scores: PooledScores, folder: Path) -> Iterator[tuple[str, str]]:
     """Title and tables of every section, in reading order; empty where nothing was run."""
     yield "Systems", systems(scores, "default")
     yield "Ablations", ablations(scores, folder)
+    yield "Answers out of order", disordered(scores)
     yield "One choice changed", choices(scores)
     for key, name in SWEEPS.items():
         yield f"Sweep: {key}", swept(scores, key, name, folder)

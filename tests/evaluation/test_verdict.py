@@ -45,6 +45,10 @@ def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
         "kc has 5.0 points more cut off at the token limit than sft; perturb.fill: repeat and "
         "train_kc.counted: differing teach answers to end",
     ]
+    both = verdict({"truncated": estimate(5.0, -1.0, 11.0), "repeated": estimate(3.1, 2.0, 4.0)}, {})
+    assert both.warnings[1].startswith(
+        "kc has 5.0 points more cut off at the token limit and 3.1 points more repeated than sft; perturb.fill"
+    )
     metrics = outcome.metrics()
     assert (metrics["line"], metrics["better"], metrics["equal_length"]) == (outcome.line, "nothing", {})
     assert list(metrics["warnings"].values()) == outcome.warnings

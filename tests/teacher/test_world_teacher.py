@@ -34,6 +34,7 @@ WORLD = build_world(
         train_specific=160,
         keep_low=0.3,
         keep_high=1.0,
+        disordered=0.0,
     ),
     5,
 )

@@ -21,6 +21,7 @@ PARAMS = WorldParams(
     train_specific=20,
     keep_low=0.3,
     keep_high=0.9,
+    disordered=0.0,
 )
 
 
@@ -37,6 +38,25 @@ def truth(world: World) -> Truth:
 def test_equal_seeds_give_equal_worlds_and_others_differ(world: World) -> None:
     assert build_world(PARAMS, 7) == world
     assert build_world(PARAMS, 8).truth["towns"] != world.truth["towns"]
+
+
+def _ordered(example: Example) -> bool:
+    said = [NAMES.index(statement.attribute) for _, statement in read_text(example.answer) if statement]
+    return said == sorted(said)
+
+
+def test_only_training_answers_are_out_of_order_and_as_many_as_asked_for(world: World) -> None:
+    assert all(map(_ordered, [*world.train, *world.valid, *world.test]))
+    sizes = {"train_general": 48, "train_specific": 200}
+    mixed = build_world(PARAMS.model_copy(update=sizes | {"disordered": 0.5}), 7)
+    assert all(map(_ordered, [*mixed.valid, *mixed.test]))
+    # Of random orders of two facts a half is canonical, of three a sixth, of more hardly any: 48 general answers
+    # with two to seven facts, of which some 0.5 x 0.9 are out of order; four standard deviations each way.
+    general = [example for example in mixed.train if example.meta["kind"] == "general"]
+    assert 8 < sum(not _ordered(example) for example in general) < 36
+    # Specific answers state one to three: 0.5 x (0 + 1/2 + 5/6) / 3 = 0.22 of 200.
+    specific = [example for example in mixed.train if example.meta["kind"] == "specific"]
+    assert 20 < sum(not _ordered(example) for example in specific) < 68
 
 
 @pytest.mark.parametrize("attribute", NAMES)

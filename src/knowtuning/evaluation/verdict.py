@@ -71,11 +71,12 @@ def verdict(
     equal = _sides(cut)
     for side, sign in (("better", 1), ("worse", -1)):
         equal[side] += [f"judged {aspect}" for aspect, net in nets.items() if _direction(net) == sign]
-    warnings = [
-        f"{METHOD} has {differences[name].value:.1f} points more {words} than {against}; {_ENDING}"
+    rises = [
+        f"{differences[name].value:.1f} points more {words}"
         for name, words in RISES.items()
         if name in differences and differences[name].value > POINTS
     ]
+    warnings = [f"{METHOD} has {_listed(rises)} than {against}; {_ENDING}"] if rises else []
     if not whole["better"]:
         warnings.insert(0, f"{METHOD} is not shown to be better than {against} in anything")
     questions = max((each.n for each in differences.values()), default=0)

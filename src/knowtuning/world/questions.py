@@ -21,19 +21,36 @@ def canonical(attributes: list[str]) -> list[str]:
     return sorted(attributes, key=NAMES.index)
 
 
-def _general(name: str, town: Town, form: int, stratum: str, kept: float, rng: random.Random) -> Example:
+def _answer(name: str, town: Town, stated: list[str], disordered: float, rng: random.Random) -> str:
+    """Sentences that state the attributes, in canonical order or, with the probability `disordered`, in none."""
+    stated = canonical(stated)
+    # A world without disorder draws nothing for it.
+    if disordered and rng.random() < disordered:
+        rng.shuffle(stated)
+    return corpus_sentences(name, town, stated, rng)
+
+
+def _general(
+    name: str, town: Town, form: int, stratum: str, kept: float, disordered: float, rng: random.Random
+) -> Example:
     """A general question; its answer states a share `kept` of the facts, at least two."""
     stated = rng.sample(NAMES, max(2, round(kept * len(NAMES))))
     return Example(
         id=f"{name}-general-{form}",
         question=GENERAL[form].format(e=name),
-        answer=corpus_sentences(name, town, canonical(stated), rng),
+        answer=_answer(name, town, stated, disordered, rng),
         meta={"entity": name, "kind": "general", "attributes": list(NAMES), "stratum": stratum},
     )
 
 
 def _draw_specific(
-    names: list[str], towns: dict[str, Town], count: int, used: set[str], stratum: str, rng: random.Random
+    names: list[str],
+    towns: dict[str, Town],
+    count: int,
+    used: set[str],
+    stratum: str,
+    disordered: float,
+    rng: random.Random,
 ) -> list[Example]:
     """`count` specific questions over `names` in turn, none with an id in `used`, which grows by theirs.
 
@@ -47,7 +64,7 @@ def _draw_specific(
         example = Example(
             id=f"{name}-{'-'.join(asked)}",
             question=" ".join(parts),
-            answer=corpus_sentences(name, towns[name], asked, rng),
+            answer=_answer(name, towns[name], asked, disordered, rng),
             meta={"entity": name, "kind": "specific", "attributes": asked, "stratum": stratum},
         )
         if example.id not in used:
@@ -78,8 +95,10 @@ def train_questions(
         # A town's further questions take the next form, so that no question occurs twice.
         form = (names.index(name) + number // len(names)) % forms
         kept = rng.uniform(params.keep_low, params.keep_high)
-        examples.append(_general(name, towns[name], form, "train", kept, rng))
-    return examples + _draw_specific(names, towns, params.train_specific, used, "train", rng)
+        examples.append(_general(name, towns[name], form, "train", kept, params.disordered, rng))
+    return examples + _draw_specific(
+        names, towns, params.train_specific, used, "train", params.disordered, rng
+    )
 
 
 def held_out_questions(
@@ -94,6 +113,6 @@ def held_out_questions(
     for stratum, group in (("transfer", names), ("recall", known)):
         for name in group:
             form = len(GENERAL) - 1 if stratum == "recall" else rng.randrange(len(GENERAL))
-            examples.append(_general(name, towns[name], form, stratum, 1.0, rng))
-        examples += _draw_specific(group, towns, 2 * len(group), used, stratum, rng)
+            examples.append(_general(name, towns[name], form, stratum, 1.0, 0.0, rng))
+        examples += _draw_specific(group, towns, 2 * len(group), used, stratum, 0.0, rng)
     return examples

@@ -52,3 +52,7 @@ class WorldParams(Section):
     train_specific: int = Field(ge=0, description="specific training questions (count)")
     keep_low: float = Field(gt=0, le=1, description="lowest share of facts a general answer states (0..1)")
     keep_high: float = Field(gt=0, le=1, description="highest share of facts a general answer states (0..1)")
+    disordered: Share = Field(
+        description="share of training answers whose facts stand in random order, so that order is something "
+        "to learn from pairs (0..1)"
+    )
