@@ -47,7 +47,7 @@ def test_a_method_that_wins_nothing_is_a_warning_and_so_is_a_rise() -> None:
     ]
     both = verdict({"truncated": estimate(5.0, -1.0, 11.0), "repeated": estimate(3.1, 2.0, 4.0)}, {})
     assert both.warnings[1].startswith(
-        "kc has 5.0 points more cut off at the token limit and 3.1 points more repeated than sft; perturb.fill"
+        "kc has 5.0 points more cut off at the token limit and 3.1 points more repeated than sft; perturb"
     )
     metrics = outcome.metrics()
     assert (metrics["line"], metrics["better"], metrics["equal_length"]) == (outcome.line, "nothing", {})

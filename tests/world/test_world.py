@@ -50,8 +50,8 @@ def test_only_training_answers_are_out_of_order_and_as_many_as_asked_for(world: 
     sizes = {"train_general": 48, "train_specific": 200}
     mixed = build_world(PARAMS.model_copy(update=sizes | {"disordered": 0.5}), 7)
     assert all(map(_ordered, [*mixed.valid, *mixed.test]))
-    # Of random orders of two facts a half is canonical, of three a sixth, of more hardly any: 48 general answers
-    # with two to seven facts, of which some 0.5 x 0.9 are out of order; four standard deviations each way.
+    # Of random orders of two facts a half is canonical, of three a sixth, of more hardly any: 48 general
+    # answers with two to seven facts, of which some 0.5 x 0.9 are out of order; four deviations each way.
     general = [example for example in mixed.train if example.meta["kind"] == "general"]
     assert 8 < sum(not _ordered(example) for example in general) < 36
     # Specific answers state one to three: 0.5 x (0 + 1/2 + 5/6) / 3 = 0.22 of 200.

@@ -22,7 +22,7 @@ def canonical(attributes: list[str]) -> list[str]:
 
 
 def _answer(name: str, town: Town, stated: list[str], disordered: float, rng: random.Random) -> str:
-    """Sentences that state the attributes, in canonical order or, with the probability `disordered`, in none."""
+    """Sentences that state the attributes, in canonical order or, with probability `disordered`, in none."""
     stated = canonical(stated)
     # A world without disorder draws nothing for it.
     if disordered and rng.random() < disordered:
