@@ -67,6 +67,8 @@ def scores() -> PooledScores:
         runs["no-kcc", seed] = Written({"kc": 2.0 * seed})
         runs["only-kcc", seed] = Written({"kc": 7})
         runs["paper-style", seed] = Written({"kc": 6}, "paper")
+        runs["disordered", seed] = Written({"base": 1, "sft": 2, "ka": 3, "kc": 5})
+        runs["disordered-no-klc", seed] = Written({"kc": 4})
     runs["alpha-25", 1] = Written({"kc": 9})
     return pooled(runs, 1000)
 
@@ -108,6 +110,11 @@ def test_the_page_has_what_was_run_and_names_what_was_not(scores: PooledScores, 
     # full - (-KCC): 6 - 2 and 7 - 4.
     assert "| full − (−KCC) (2) | **+3.50 [+3.00, +4.00]** | +0.00 [+0.00, +0.00] |" in text
     assert "| KCC alone − ka (2) | **+4.00 [+4.00, +4.00]** |" in text  # 7 - 3
+    # 5 - 4; what was not run has no row.
+    disordered = text.partition("## Answers out of order")[2].partition("\n## ")[0]
+    assert "| kc − sft (2) | **+3.00 [+3.00, +3.00]** |" in disordered
+    assert "| full − (−KLC) (2) | **+1.00 [+1.00, +1.00]** |" in disordered
+    assert "KLC alone" not in disordered
     # The sweep has three points, all there with seed 1 alone.
     assert "Default 0.5; means over seeds 1." in text
     assert "| 0.25 − 0.5 (1) | **+3.00 [+3.00, +3.00]** |" in text
