@@ -18,8 +18,8 @@ from knowtuning.model.hardware import detect, detect_processes
 from knowtuning.model.load import weights_stamp
 from knowtuning.model.prompt import load_formatter
 from knowtuning.model.resume import resumable
-from knowtuning.systems import BASE, MODELS, adapter_of, trained
-from knowtuning.training.rows import RowEncoder, accept
+from knowtuning.systems import BASE, MODELS, REWRITES, adapter_of, trained
+from knowtuning.training.rows import RowEncoder, accept, beside_rewrites
 from stages import CACHE, PARAMS, named, run
 
 
@@ -29,9 +29,12 @@ def main() -> None:
     params: Any = load(PARAMS, train_stage(name))
     section, stage = getattr(params, system.section), system.section
     counted = getattr(section, "counted", "all")
+    records: list[Any] = [record for data in system.data for record in read_jsonl(data.path, data.record)]
+    if REWRITES in system.data:
+        records = beside_rewrites(records, section.originals, params.seed)
     encoder = RowEncoder(load_formatter(BASE, params.model), params.model.max_length, counted)
     rows = accept(
-        [encoder.row(record) for data in system.data for record in read_jsonl(data.path, data.record)],
+        [encoder.row(record) for record in records],
         Path(f"data/training/{stage}.rejected.jsonl"),
         limit=section.max_rejected,
         key=f"{stage}.max_rejected",

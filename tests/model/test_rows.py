@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite
-from knowtuning.training.rows import PairRow, Row, accept, hold_out, split_rows
+from knowtuning.training.rows import PairRow, Row, accept, beside_rewrites, hold_out, split_rows
 from tests.support.training import encoder
 
 
@@ -50,6 +50,27 @@ def test_pairs_that_truncation_makes_equal_are_rejected(tiny_base: Path) -> None
     cut = encoder(tiny_base, prompt + 2).row(pair)
     assert isinstance(cut, Rejected)
     assert "the same after truncation" in cut.reason
+
+
+def test_a_share_of_the_examples_with_a_rewrite_stays_beside_it() -> None:
+    examples = [Example(id=f"e{i}", question="Q?", answer="A.") for i in range(6)]
+    # Four have a rewrite.
+    rewrites = [
+        Rewrite(id=f"e{i}-ka", source=f"e{i}", question="R?", answer="B.", facts=[]) for i in range(4)
+    ]
+    left = {
+        share: [row.id for row in beside_rewrites([*examples, *rewrites], share, 1)]
+        for share in (0.0, 0.3, 0.5, 1.0)
+    }
+    rewritten = [row.id for row in rewrites]
+    assert left[0.0] == ["e4", "e5", *rewritten]
+    assert left[1.0] == [*(row.id for row in examples), *rewritten]
+    # ceil(0.3 * 4) and ceil(0.5 * 4) are 2: the same two, in file order, and more only join them.
+    assert left[0.3] == left[0.5]
+    assert len(left[0.5]) == 2 + 2 + 4
+    assert left[0.5] == sorted(left[0.5][:-4]) + rewritten
+    other = {tuple(row.id for row in beside_rewrites([*examples, *rewrites], 0.5, seed)) for seed in range(9)}
+    assert len(other) > 1
 
 
 def test_too_many_rejected_rows_end_the_stage_and_are_written_first(tmp_path: Path) -> None:

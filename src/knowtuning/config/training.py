@@ -8,7 +8,7 @@ from pydantic import Field, create_model
 
 from knowtuning.core.params import ModelParams, Section, Seed, Selection, Share
 from knowtuning.core.tables import name_in
-from knowtuning.systems import trained
+from knowtuning.systems import REWRITES, trained
 from knowtuning.training.counted import COUNTED
 from knowtuning.training.losses import LOSSES
 
@@ -62,12 +62,24 @@ class PreferenceParams(Schedule):
     )
 
 
+class AugmentedParams(Schedule):
+    """Optimisation on examples and on the rewrites made from them."""
+
+    originals: Share = Field(
+        description="share of the examples with a rewrite that are trained on beside it; 1: all (paper), 0: "
+        "a rewrite takes its example's place (0..1)"
+    )
+
+
 SECTIONS: dict[str, type[Schedule]] = {"sft": Schedule, "preference": PreferenceParams}
 
 
 def sections() -> dict[str, Any]:
     """The section of every system that is trained, as fields of a model."""
-    return {system.section: (SECTIONS[system.objective], ...) for system in trained().values()}
+    return {
+        system.section: (AugmentedParams if REWRITES in system.data else SECTIONS[system.objective], ...)
+        for system in trained().values()
+    }
 
 
 class TrainStage(Selection):

@@ -22,10 +22,10 @@ class Hardware:
     """Where and how a stage computes.
 
     device: cpu, cuda or mps. precision: of matrix products in training. micro_batch: rows of a forward and
-    backward pass; None: as many as fit (memory.py). batch_tokens: most tokens of a forward pass without
-    gradients; None: 8,192 on a CPU (a wide model takes fewer, training/logps.py), 16,384 elsewhere.
-    save_seconds: least time between checkpoints; 0: at each logged step. checkpointing: whether activations
-    are computed again in the backward pass; auto: if they do not fit.
+    backward pass; None: as many as fit (memory.py). batch_tokens: tokens of a forward pass without gradients;
+    None: 8,192 on a CPU, 16,384 elsewhere. save_seconds: least time between checkpoints; 0: at each logged
+    step. checkpointing: whether activations are computed again in the backward pass; auto: if they do not
+    fit.
     """
 
     device: str

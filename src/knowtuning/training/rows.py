@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from knowtuning.core.numbers import exact_share
 from knowtuning.core.records import Example, Pair, Rejected, Rewrite, check_rejected, write_jsonl
 from knowtuning.core.storage import digest
 from knowtuning.model.prompt import Formatter
@@ -111,6 +113,19 @@ def accept(encoded: Sequence[R | Rejected], rejected_to: Path, *, limit: float, 
     write_jsonl(rejected_to, rejected)
     check_rejected(rejected, len(encoded), limit, where=rejected_to, key=key)
     return [row for row in encoded if not isinstance(row, Rejected)]
+
+
+def beside_rewrites(
+    records: Sequence[Example | Rewrite], originals: float, seed: int
+) -> list[Example | Rewrite]:
+    """Rewrites, and the examples that are trained on beside them.
+
+    originals: share (0..1) of the examples with a rewrite that stay, chosen by hash; others always stay.
+    """
+    rewritten = {record.source for record in records if isinstance(record, Rewrite)}
+    ranked = sorted(rewritten, key=lambda source: digest(seed, "originals", source))
+    gone = set(ranked[ceil(exact_share(originals, len(ranked))) :])
+    return [record for record in records if isinstance(record, Rewrite) or record.id not in gone]
 
 
 def hold_out(sources: Iterable[str], count: int, seed: int) -> set[str]:
