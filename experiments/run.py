@@ -20,7 +20,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.catalogue import LISTS, ROOT, applied, experiments, grid, overrides, run_name, words_of
+from experiments.catalogue import (
+    LISTS,
+    ROOT,
+    Params,
+    applied,
+    experiments,
+    grid,
+    overrides,
+    run_name,
+    words_of,
+)
 from experiments.finished import FinishedRuns, git
 from knowtuning import terminal
 from knowtuning.core.params import read_yaml
@@ -57,12 +67,23 @@ def raw_files() -> list[str]:
     return [path for path in paths if not path.endswith(".dvc") and not Path(ROOT, f"{path}.dvc").exists()]
 
 
+def _left_by_experiment(before: Params, now: Params) -> bool:
+    """Whether `now` is `before` with the values of an experiment."""
+    for each in experiments(before).values():
+        try:
+            if now == applied(before, {**each["set"], "seed": now.get("seed")}):
+                return True
+        except ValueError:
+            # Kept before an update brought the key that this experiment sets, which so cannot have run.
+            continue
+    return False
+
+
 def restore_params() -> None:
     """Put params.yaml back where a killed start left an experiment's values in it; other edits stay."""
     if KEPT.exists():
         before, now = read_yaml(KEPT), read_yaml(PARAMS)
-        changes = [{**each["set"], "seed": now.get("seed")} for each in experiments(before).values()]
-        if now != before and any(now == applied(before, change) for change in changes):
+        if now != before and _left_by_experiment(before, now):
             print("params.yaml held an experiment's values; it is put back as it was before")
             PARAMS.write_bytes(KEPT.read_bytes())
         KEPT.unlink()

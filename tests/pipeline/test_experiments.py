@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -128,6 +129,16 @@ def test_what_a_killed_start_left_is_put_back_and_an_edit_stays(
     edited = params_file.read_text()
     runner.restore_params()
     assert params_file.read_text() == edited
+
+
+def test_what_was_kept_before_an_update_brought_a_key_stops_no_start(params_file: Path) -> None:
+    kept = read_yaml(params_file)
+    del kept["train_kc"]["gamma"]
+    runner.KEPT.write_text(json.dumps(kept), encoding="utf-8")
+    before = params_file.read_text()
+    runner.restore_params()
+    assert params_file.read_text() == before
+    assert not runner.KEPT.exists()
 
 
 def test_an_edit_reaches_no_run_that_began_before_it(

@@ -186,8 +186,8 @@ def test_real_text_is_scored_by_what_needs_no_truth() -> None:
     # 62 and 63 less 60.
     assert "| kc − sft (2) | **+2.50 [+2.00, +3.00]** | **+2.50 [+2.00, +3.00]** | +0.00" in section
     # Another KC, of seed 2 alone, against 60 of its own sft and 63 of the other's kc.
-    runs["real-medquad-quarter", 2] = OfOwnData({"base": 1, "sft": 60, "ka": 61, "kc": 59})
-    section = study.real_text(pooled(runs, 1000), "real-medquad-quarter")
+    runs["real-medquad-1-epoch", 2] = OfOwnData({"base": 1, "sft": 60, "ka": 61, "kc": 59})
+    section = study.real_text(pooled(runs, 1000), "real-medquad-1-epoch")
     assert "| kc − sft (1) | **−1.00 [−1.00, −1.00]**" in section
     assert "| kc of `real-medquad` − kc (1) | **+4.00 [+4.00, +4.00]**" in section
     assert "| ka |" not in section
