@@ -173,7 +173,7 @@ def disordered(scores: PooledScores) -> str:
     tables = [systems(scores, DISORDERED)]
     if there:
         tables += ["What pairs of logicality are worth:", markdown(scores.differences(there), signed=True)]
-    return "\n\n".join(tables) if tables[0] else ""
+    return "\n\n".join(tables)
 
 
 def choices(scores: PooledScores) -> str:
