@@ -38,7 +38,8 @@ from knowtuning.core.params import read_yaml
 PARAMS = ROOT / "params.yaml"
 # DVC writes the overrides into params.yaml for a moment: the file as it was, for a start after a kill.
 KEPT = ROOT / ".dvc/tmp/params.before-experiments.yaml"
-METRICS = "correct|incorrect|f1_at_k|completeness|order|meteor(_no_synonyms)?|rougeL"
+# BERTScore's name ends with the encoder in brackets.
+METRICS = r"correct|incorrect|f1_at_k|completeness|order|bertscore\([^)]*\)|rougeL|words|repeated|truncated"
 COLUMNS = rf"^Experiment$|^kc\.overall\.({METRICS})$"
 
 
