@@ -57,7 +57,11 @@ CHOICES = [
 # The worlds of experiments/disorder.yaml.
 DISORDERED = "disordered"
 # Experiments with the baselines and the first version.
-BASELINES = {"all-systems": "as published", "all-systems-equal": "with KC's number of steps"}
+BASELINES = {
+    "all-systems": "as published",
+    "all-systems-equal": "with KC's number of steps",
+    "kc-sampled": "KC on sampled answers",
+}
 # A real model on real text.
 REAL = {
     "real-medquad": "MedQuAD",

@@ -10,6 +10,8 @@ fi
 stage="$1"
 shift
 export PYTHONPATH=src
+# What one library says to another about its next release; nobody who runs a stage can mend it.
+export PYTHONWARNINGS="${PYTHONWARNINGS:-ignore::FutureWarning}"
 # A slip in a name would leave a limit unset, such as the budget.
 known="ASK_AGAIN BATCH_TOKENS BUDGET CHECKPOINTING CONCURRENCY DEBUG DEVICE HEADERS JUDGE_API_KEY MICRO_BATCH PRECISION PREVIEW
 PRICES PROCESSES RETRIES RPM SAVE_SECONDS TEACHER_MODE TIMEOUT TPM VLLM VLLM_CARDS VLLM_MEMORY VLLM_URL"
