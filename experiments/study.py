@@ -56,7 +56,7 @@ CHOICES = [
 ]
 # The worlds of experiments/disorder.yaml.
 DISORDERED = "disordered"
-# Experiments with the baselines and the first version.
+# Experiments with the baselines, the first version, and KC on sampled answers.
 BASELINES = {
     "all-systems": "as published",
     "all-systems-equal": "with KC's number of steps",
