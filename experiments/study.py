@@ -56,10 +56,11 @@ CHOICES = [
 ]
 # The worlds of experiments/disorder.yaml.
 DISORDERED = "disordered"
-# Experiments with the baselines, the first version, and KC on sampled answers.
-BASELINES = {
-    "all-systems": "as published",
-    "all-systems-equal": "with KC's number of steps",
+# Experiments in worlds of which a section shows the systems, and its title.
+WORLDS = {
+    "world-large": "A larger world",
+    "all-systems": "Baselines, as published",
+    "all-systems-equal": "Baselines, with KC's number of steps",
     "kc-sampled": "KC on sampled answers",
 }
 # A real model on real text.
@@ -77,7 +78,7 @@ REAL = {
     "real-dolly-all": "Dolly, all rows",
 }
 # An experiment on real text of which sft and kc are shown, and the one whose kc theirs is compared with.
-OTHER_KC = {
+OTHER_RECIPE = {
     "real-medquad-1-epoch": "real-medquad",
     "real-medquad-quarter": "real-medquad-1-epoch",
     "real-medquad-paper-style": "real-medquad-quarter",
@@ -87,8 +88,8 @@ OTHER_KC = {
 }
 # All experiments of the study, in its order.
 STUDIED = list(dict.fromkeys([*(name for part in GRIDS for name in grid(part)), *REAL]))
-# Those of which the study shows all systems, or those that OTHER_KC says; of the others it is kc.
-WHOLE = ("default", DISORDERED, "world-large", *BASELINES, *REAL)
+# Those of which the study shows all systems, or those that OTHER_RECIPE says; of the others it is kc.
+WHOLE = ("default", DISORDERED, *WORLDS, *REAL)
 # Around the tables in the README that this script writes.
 MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 
@@ -130,7 +131,7 @@ def real_text(scores: PooledScores, experiment: str) -> str:
         metric for (name, *_), rows in scores.answers.items() if name == experiment for metric in rows
     }
     metrics = [metric for metric in TEXT_METRICS if metric in measured]
-    if not (other := OTHER_KC.get(experiment)):
+    if not (other := OTHER_RECIPE.get(experiment)):
         return f"{opening}\n\n{systems(scores, experiment, metrics)}"
     rows = {system: Subject(experiment, system) for system in (BASELINE, METHOD)}
     pairs = {f"{METHOD} − {BASELINE}": (rows[METHOD], rows[BASELINE])}
@@ -294,9 +295,8 @@ def sections(scores: PooledScores, folder: Path) -> Iterator[tuple[str, str]]:
     yield "One choice changed", choices(scores)
     for key, name in SWEEPS.items():
         yield f"Sweep: {key}", swept(scores, key, name, folder)
-    yield "A larger world", systems(scores, "world-large")
-    for experiment, title in BASELINES.items():
-        yield f"Baselines, {title}", systems(scores, experiment)
+    for experiment, title in WORLDS.items():
+        yield title, systems(scores, experiment)
     for experiment, title in REAL.items():
         yield f"Real text: {title}", real_text(scores, experiment)
     yield "What perplexity finds", difficulty(scores)
@@ -374,7 +374,7 @@ def collect(finished: FinishedRuns, seeds: Sequence[int]) -> dict[Key, Scored]:
 
 def _shown(experiment: str) -> Collection[str] | None:
     """The systems of an experiment that the study shows; None: all."""
-    if experiment in OTHER_KC:
+    if experiment in OTHER_RECIPE:
         return (BASELINE, METHOD)
     return None if experiment in WHOLE else (METHOD,)
 
